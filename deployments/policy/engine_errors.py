@@ -1,0 +1,60 @@
+"""An engine's refusal becomes ours: same meaning, OpenAI's shape, codes that a client can switch on.
+
+Decides from an engine's status and body alone. vLLM 0.29 says `{"error": {"message", "type", "param", "code"}}` with the HTTP status
+as code; FastAPI's own errors say `{"detail": …}`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError
+
+#: vLLM's words when a prompt is too long, in the forms that its OpenAI layer and its engine use (0.29).
+_CONTEXT = re.compile(r"maximum (?:context|model) length|max_model_len|longer than the maximum model length", re.IGNORECASE)
+
+
+def translate(status: int, body: object) -> HerdError:
+    """The error to raise for an engine's answer that is not a success.
+
+    Args:
+        status: the engine's HTTP status, 400 or more.
+        body: its body as decoded JSON, or None where it was none.
+    """
+    error = _error_object(body)
+    message = _text(error.get("message")) or "The engine could not serve this request."
+    param = _text(error.get("param")) or None
+    if status >= 500:
+        return EngineFailed("The engine failed while serving this request; trying again may help.", retry_after_s=1)
+    if _CONTEXT.search(message):
+        return ContextExceeded(message, param=param or "messages")
+    return BadRequest(message, param=param, code=_code(status))
+
+
+def ends_in_error(tail: bytes) -> bool:
+    """A stream that the engine itself ended with an error, by its last pieces. Such an event has no choices, only the error."""
+    return b'data: {"error"' in tail or b"event: error" in tail or b"event: response.failed" in tail
+
+
+def _error_object(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        return {}
+    error = body.get("error")
+    if isinstance(error, dict):
+        return error
+    return body if "message" in body else {"message": _detail(body.get("detail"))}
+
+
+def _detail(detail: object) -> str:
+    """FastAPI's `detail`: a sentence, or a list of what is wrong with which field."""
+    if isinstance(detail, list):
+        return "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in detail if isinstance(item, dict))
+    return _text(detail)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _code(status: int) -> str | None:
+    return {401: "engine_refused", 403: "engine_refused", 404: "not_found", 405: "not_found", 413: "request_too_large"}.get(status)

@@ -1,0 +1,137 @@
+"""Every error that a client can see, in OpenAI's shape.
+
+    HerdError
+    ├── BadRequest            400  the request itself is wrong; never retried
+    │   ├── ContextExceeded   400  context_length_exceeded
+    │   ├── TooManyImages     400  too_many_images
+    │   └── BodyTooLarge      413  request_too_large
+    ├── UnknownPath           404  and 405 where the path is known but not the method
+    ├── UnknownModel          404  model_not_found, with the known ones
+    ├── Timeout               408 while the body arrives, 504 while the engine answers
+    └── Unavailable           503  engine_starting, engine_gone: with Retry-After
+        └── EngineFailed      502  the engine answered with an error of its own
+
+Decides bodies and statuses. Leaves it to the gateway to send them. A class says with `retryable` whether the same request may succeed
+elsewhere or later.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class HerdError(Exception):
+    """An answer that is not the one the client hoped for."""
+
+    status: int = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.reason = code or self.code
+        self.retry_after_s = retry_after_s
+
+    def fields(self) -> dict[str, Any]:
+        """What OpenAI puts under `error`."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.reason}
+
+    def body(self) -> bytes:
+        """The body of an answer. Anthropic's clients read the same `error`, under a `type` that OpenAI's do not look at."""
+        return msgspec.json.encode({"type": "error", "error": self.fields()})
+
+    def event(self) -> bytes:
+        """The same inside a stream of server-sent events."""
+        return b"data: " + self.body() + b"\n\n"
+
+
+class BadRequest(HerdError):
+    """The request cannot be served as it is."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: ClassVar[str | None] = None
+
+
+class ContextExceeded(BadRequest):
+    """Prompt and answer together do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class TooManyImages(BadRequest):
+    """More images than the model takes."""
+
+    code = "too_many_images"
+
+    def __init__(self, model: str, count: int, limit: int) -> None:
+        allowed = f"at most {limit} image{'s' if limit != 1 else ''} per prompt" if limit else "no images"
+        super().__init__(f"The request has {count} images, but the model '{model}' takes {allowed}.", param="messages")
+
+
+class BodyTooLarge(BadRequest):
+    """The body is over the gateway's limit."""
+
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, limit_mib: float) -> None:
+        super().__init__(f"The request's body is larger than this server takes ({limit_mib:g} MiB).")
+
+
+class UnknownPath(HerdError):
+    """Nothing is served at this path with this method."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+    def __init__(self, method: str, path: str, allowed: Iterable[str] = ()) -> None:
+        self.allowed = tuple(allowed)
+        hint = f" It answers to {', '.join(self.allowed)}." if self.allowed else " See /v1/models for what is served."
+        super().__init__(f"Invalid URL ({method} {path}).{hint}")
+        self.status = 405 if self.allowed else 404
+
+
+class UnknownModel(HerdError):
+    """No model of that name."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"The model '{name}' does not exist. Known models: {', '.join(known)}.", param="model")
+
+
+class Timeout(HerdError):
+    """Something took longer than the gateway waits."""
+
+    status = 504
+    type = "timeout_error"
+    code = "timeout"
+    retryable = True
+
+    def __init__(self, message: str, status: int = 504) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unavailable(HerdError):
+    """No engine can take the request now; one may soon."""
+
+    status = 503
+    type = "server_error"
+    code = "engine_unavailable"
+    retryable = True
+
+
+class EngineFailed(Unavailable):
+    """The engine answered, with an error that is not the client's."""
+
+    status = 502
+    code = "engine_failed"

@@ -1,0 +1,63 @@
+"""Tokens that an engine says an answer took, read from the end of the answer.
+
+Decides over bytes. Chat and completions say `prompt_tokens` and `completion_tokens`, responses and messages `input_tokens` and
+`output_tokens`; a stream says it in one of its last events, and in chat and completions only where the client asked for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def of_body(body: bytes) -> Usage | None:
+    """The usage in a whole JSON answer."""
+    return _usage(_decoded(body)) if b"_tokens" in body else None
+
+
+def of_stream(tail: bytes) -> Usage | None:
+    """The usage in the last pieces of a stream: the last event that states one."""
+    if b"_tokens" not in tail:
+        return None
+    stated = [usage for event in _events(tail) if (usage := _usage(event)) is not None]
+    return stated[-1] if stated else None
+
+
+def _events(tail: bytes) -> Iterator[object]:
+    for line in tail.split(b"\n"):
+        if line.startswith(b"data: {"):
+            yield _decoded(line[6:])
+
+
+def _decoded(data: bytes) -> object:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _usage(answer: object) -> Usage | None:
+    if not isinstance(answer, dict):
+        return None
+    response = answer.get("response")
+    usage = answer.get("usage") or (response.get("usage") if isinstance(response, dict) else None)
+    return _counted(usage) if isinstance(usage, dict) else None
+
+
+def _counted(usage: Mapping[str, Any]) -> Usage:
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens", 0))
+    completion = usage.get("completion_tokens", usage.get("output_tokens", 0))
+    return Usage(_count(prompt), _count(completion))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,133 @@
+"""Images by address: fetched by the gateway, from hosts on the config's list, never from inside the network.
+
+Decides which addresses may be asked: the host must be on the list, and every address that its name has must be public at the moment of
+connecting (the check stands in the resolver that the connection itself uses, so a name that changes its mind gains nothing). Redirects
+are not followed. Engines never fetch anything.
+"""
+
+import base64
+import ipaddress
+import socket
+from collections.abc import Callable, Collection
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from configs.schema import RemoteImages
+from deployments.policy.errors import BadRequest
+
+_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
+Allowed = Callable[[str], bool]
+
+
+def is_public(address: str) -> bool:
+    """An address of the open internet: not private, loopback, link-local, shared, reserved or multicast."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_global and not ip.is_multicast
+
+
+def is_listed(host: str, allowed: Collection[str]) -> bool:
+    """A host is on the list by its exact name, or below a `*.` entry."""
+    host = host.lower().rstrip(".")
+    exact = {name.lower() for name in allowed if not name.startswith("*.")}
+    below = tuple(name[1:].lower() for name in allowed if name.startswith("*."))
+    return host in exact or host.endswith(below)
+
+
+class _PublicOnly(AbstractResolver):
+    """Resolves names to public addresses only."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._resolver = ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not found or not all(self._allowed(entry["host"]) for entry in found):
+            raise OSError("not a public address")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class ImageFetcher:
+    """Fetches images under one config's rules."""
+
+    def __init__(self, rules: RemoteImages, allowed: Allowed = is_public) -> None:
+        self._rules = rules
+        self._allowed = allowed
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_PublicOnly(allowed), use_dns_cache=False, limit=32),
+            timeout=aiohttp.ClientTimeout(total=rules.fetch_s),
+            headers={"user-agent": "llama-herd"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._session.close()
+
+    async def fetch(self, url: str) -> str:
+        """The image at an address, as a `data:` URL.
+
+        Raises:
+            BadRequest: the host is not on the list or not public, or what it sent is no image, too large or too slow.
+        """
+        host = self._host(url)
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                return await self._read(response, host)
+        except TimeoutError as error:
+            raise _bad(f"The image from '{host}' did not arrive within {self._rules.fetch_s:g} s.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _bad(f"The image from '{host}' could not be fetched.") from error
+
+    def _host(self, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError as error:
+            raise _bad("An image's URL is malformed.") from error
+        if not is_listed(host, self._rules.allowed_hosts):
+            listed = ", ".join(self._rules.allowed_hosts) or "none"
+            raise _bad(f"Images are not fetched from '{host}' (allowed hosts: {listed}). Send the image itself as a data: URL.")
+        if _is_address(host) and not self._allowed(host):
+            raise _bad(f"Images are not fetched from '{host}': it is not a public address.")
+        return host
+
+    async def _read(self, response: aiohttp.ClientResponse, host: str) -> str:
+        if response.status != 200:
+            raise _bad(f"The image from '{host}' could not be fetched: it answered {response.status}.")
+        if response.content_type not in _TYPES:
+            raise _bad(f"What '{host}' sent is no image but '{response.content_type}'.")
+        limit = int(self._rules.image_mib * (1 << 20))
+        data = b""
+        async for piece in response.content.iter_chunked(1 << 16):
+            data += piece
+            if len(data) > limit:
+                raise _bad(f"The image from '{host}' is larger than {self._rules.image_mib:g} MiB.")
+        return f"data:{response.content_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _bad(message: str) -> BadRequest:
+    return BadRequest(message, param="messages", code="invalid_image_url")

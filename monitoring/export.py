@@ -1,0 +1,112 @@
+"""The table of metrics, counted with prometheus-client and shown in Prometheus' text format.
+
+Decides nothing. One `Meter` per process, passed down by whoever builds the process; there is no global registry, so tests and several
+gateways in one process do not meet.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from monitoring.metrics import E2E, ITL, PICKS, REPLICAS_READY, REQUESTS, REQUESTS_OPEN, STREAMS_OPEN, TOKENS, TTFT, Metric, Outcome
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Intervals(Collector):
+    """A histogram that takes a whole stream's intervals at once: a lock and a lookup per token would cost more than the token."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, label: str, times_s: Sequence[float]) -> None:
+        """Counts the intervals between successive times."""
+        counts = self._counts.setdefault(label, [0] * (len(self._metric.buckets) + 1))
+        buckets = self._metric.buckets
+        for earlier, later in pairwise(times_s):
+            counts[bisect_left(buckets, later - earlier)] += 1
+        if len(times_s) > 1:
+            self._sums[label] = self._sums.get(label, 0.0) + times_s[-1] - times_s[0]
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The histogram as Prometheus wants it: cumulative."""
+        family = HistogramMetricFamily(self._metric.name, self._metric.meaning, labels=self._metric.labels)
+        bounds = [*map(str, self._metric.buckets), "+Inf"]
+        for label, counts in list(self._counts.items()):
+            family.add_metric([label], list(zip(bounds, accumulate(counts), strict=True)), self._sums.get(label, 0.0))
+        yield family
+
+
+class Meter:
+    """Counts what a gateway does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = self._counter(REQUESTS)
+        self._tokens = self._counter(TOKENS)
+        self._picks = self._counter(PICKS)
+        self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
+        self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
+        self._replicas_ready = self._gauge(REPLICAS_READY)
+        self._itl = Intervals(ITL)
+        self.registry.register(self._itl)
+
+    def _counter(self, metric: Metric) -> Counter:
+        return Counter(metric.name, metric.meaning, metric.labels, registry=self.registry)
+
+    def _gauge(self, metric: Metric) -> Gauge:
+        return Gauge(metric.name, metric.meaning, metric.labels, registry=self.registry)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry)
+
+    def opened(self, model: str) -> None:
+        """A request for a model has begun."""
+        self._requests_open.labels(model).inc()
+
+    def closed(self, model: str) -> None:
+        """It has ended."""
+        self._requests_open.labels(model).dec()
+
+    def stream_opened(self, model: str) -> None:
+        """A streamed answer has begun."""
+        self._streams_open.labels(model).inc()
+
+    def stream_closed(self, model: str) -> None:
+        """It has ended."""
+        self._streams_open.labels(model).dec()
+
+    def picked(self, model: str, reason: str) -> None:
+        """A replica was picked."""
+        self._picks.labels(model, reason).inc()
+
+    def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
+        """A request ended so, after so long."""
+        self._requests.labels(model, endpoint, outcome.value).inc()
+        self._e2e.labels(model, endpoint).observe(seconds)
+
+    def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
+        """A stream's pieces were sent at these times."""
+        if times_s:
+            self._ttft.labels(model).observe(times_s[0] - arrived_s)
+            self._itl.observe(model, times_s)
+
+    def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """An engine stated these tokens."""
+        self._tokens.labels(model, "prompt").inc(prompt_tokens)
+        self._tokens.labels(model, "completion").inc(completion_tokens)
+
+    def ready(self, counts: Iterable[tuple[str, int]]) -> None:
+        """So many replicas of each model take requests."""
+        for model, count in counts:
+            self._replicas_ready.labels(model).set(count)
+
+    def text(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self.registry)

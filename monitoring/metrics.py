@@ -1,0 +1,72 @@
+"""The table of every metric that the herd counts itself; dashboards and alerts cite only these and vLLM's own.
+
+Decides names, kinds, labels, buckets and meanings. Leaves counting to `monitoring.export`. No label ever carries a prompt, a key, a
+header or a client's address: their values are models, endpoints and outcomes, all from short lists.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    CANCELLED = "cancelled"
+    """The client hung up."""
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    """No engine could take it."""
+    ENGINE_FAILED = "engine_failed"
+    """An engine took it, and failed or died."""
+    INTERNAL_ERROR = "internal_error"
+    """A defect of the gateway's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: seconds and tokens are its only units, and stand in its name."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_LATENCY_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_ITL_S = (0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.128, 0.256, 0.512, 1.024, 4.096)
+_E2E_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6, 819.2, 1638.4)
+
+REQUESTS = Metric("herd_requests_total", "counter", "Requests that ended, by how they ended.", ("model", "endpoint", "outcome"))
+TTFT = Metric(
+    "herd_time_to_first_token_seconds",
+    "histogram",
+    "From a request's arrival at the gateway to the first piece of its streamed answer.",
+    ("model",),
+    _LATENCY_S,
+)
+ITL = Metric(
+    "herd_inter_token_latency_seconds",
+    "histogram",
+    "Between two pieces of a streamed answer; a piece is one token, or several where the engine was ahead of the network.",
+    ("model",),
+    _ITL_S,
+)
+E2E = Metric(
+    "herd_request_seconds", "histogram", "From a request's arrival at the gateway to the end of its answer.", ("model", "endpoint"), _E2E_S
+)
+TOKENS = Metric(
+    "herd_tokens_total",
+    "counter",
+    "Tokens as the engine's usage states them. A stream whose client asked for no usage states none: vllm:generation_tokens_total has all.",
+    ("model", "kind"),
+)
+STREAMS_OPEN = Metric("herd_streams_open", "gauge", "Streamed answers under way.", ("model",))
+REQUESTS_OPEN = Metric("herd_requests_open", "gauge", "Requests under way.", ("model",))
+PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by reason.", ("model", "reason"))
+REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
+
+METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, REPLICAS_READY)
