@@ -74,7 +74,7 @@ class Venv(NamedTuple):
 
     def compile(self) -> None:
         """On all cores, where pip would use one. Packages carry a few files for other Pythons, so a complaint means nothing."""
-        run([str(self.python), "-m", "compileall", "-q", "-j", "0", str(self.site_packages)], self.log)
+        run([str(self.python), "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", str(self.site_packages)], self.log)
 
     def imports(self, module: str) -> bool:
         return run([str(self.python), "-I", "-c", f"import {module}"], self.log)
@@ -177,8 +177,8 @@ def make_venv(venv: Venv, wanted: plan.Record) -> None:
     reason = plan.why_rebuild(venv.record(), wanted)
     if reason:
         say(f"made anew, {reason}, ")
-    elif venv.python.exists() and venv.site_packages.is_dir():
-        return
+    elif venv.python.exists() and venv.site_packages.is_dir() and venv.pip(["--version"]):
+        return  # without a pip that runs, it was stopped while it was made
     if venv.path.exists() and not (venv.path / "pyvenv.cfg").exists():
         raise plan.UnreadyError(f"{venv.path} is there and is no virtual environment: move it away, or choose another --venv.")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv.path)], capture_output=True, text=True, check=False)

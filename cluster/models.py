@@ -121,6 +121,6 @@ def _parallel_problems(model: Model, entry: Entry) -> Iterator[tuple[str, str]]:
     tensor = model.parallel.tensor
     if entry.tensor_parallel and tensor not in entry.tensor_parallel:
         allowed = ", ".join(map(str, entry.tensor_parallel))
-        yield "parallel.tensor", f"{tensor} does not divide {entry.title}'s 40 attention heads and 8 KV heads; allowed: {allowed}"
+        yield "parallel.tensor", f"{tensor} does not divide the attention heads of {entry.title}; allowed: {allowed}"
     if model.parallel.expert and not entry.experts:
         yield "parallel.expert", f"{entry.title} has no experts"

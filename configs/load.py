@@ -42,17 +42,24 @@ ModelCheck = Callable[[Model], Iterable[tuple[str, str]]]
 """What a model asks for that its schema cannot see: pairs of a field's path inside the model and a message."""
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys and says nothing."""
+class _Loader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and says nothing, and some values that are none raise what is no error of YAML's."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands here twice", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 (its types are wrong about it)
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 (whatever the YAML says)
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:  # a date like 2026-02-31, a !!bool that is none
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is not a {kind}", node.start_mark) from error
 
 
 def read(path: Path, check: ModelCheck | None = None) -> Config:
@@ -89,18 +96,20 @@ def parse(text: str, source: str, check: ModelCheck | None = None) -> Config:
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
-        raw = yaml.load(text, _UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(source, [Problem("", f"is not YAML: {_yaml_message(error)}")]) from error
+        raw = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(source, [Problem("", f"is not YAML: {error.problem}{_place(error.problem_mark)}")]) from error
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(source, [Problem("", f"is not YAML: {error.reason} (at character {error.position + 1})")]) from error
+    except RecursionError as error:
+        raise ConfigError(source, [Problem("", "is nested too deeply")]) from error
     if not isinstance(raw, dict):
         raise ConfigError(source, [Problem("", "must be a mapping with at least the key `models`")])
     return raw
 
 
-def _yaml_message(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or "the text ends too early"
-    return f"{what} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(what)
+def _place(mark: yaml.Mark | None) -> str:
+    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 
 
 def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
@@ -119,7 +128,8 @@ def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
 
 def _problem(detail: Mapping[str, Any]) -> Problem:
     location: tuple[int | str, ...] = detail["loc"]
-    return Problem(_path(location), _message(detail, location))
+    named = location[:-1] if location[-1:] == ("[key]",) else location  # pydantic's mark for a key that is wrong itself
+    return Problem(_path(named), _message(detail, location))
 
 
 def _path(location: Iterable[int | str]) -> str:
@@ -185,8 +195,16 @@ class Environment:
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
     """The environment's settings: `HERD_STATE`, `HERD_CACHE`, `HERD_SECRET`, by default below XDG's folders."""
     env = os.environ if environ is None else environ
-    home = Path(env.get("HOME", "~")).expanduser()
-    state = env.get("HERD_STATE") or str(Path(env.get("XDG_STATE_HOME") or home / ".local/state") / "llama-herd")
-    cache = env.get("HERD_CACHE") or str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "llama-herd")
+    home = Path(env.get("HOME") or "~").expanduser()
+    state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
+    cache = _folder(env.get("HERD_CACHE"), env.get("XDG_CACHE_HOME"), home / ".cache")
     secret = env.get("HERD_SECRET")
-    return Environment(Path(state), Path(cache), SecretStr(secret) if secret else None)
+    return Environment(state, cache, SecretStr(secret) if secret else None)
+
+
+def _folder(own: str | None, xdg: str | None, default: Path) -> Path:
+    """The herd's folder where one is named, else one below XDG's; its specification has a relative path ignored."""
+    if own:
+        return Path(own).expanduser()
+    above = Path(xdg or "")
+    return (above if above.is_absolute() else default) / "llama-herd"

@@ -4,6 +4,8 @@ Decides what a well-formed herd is. Leaves reading files and the environment to 
 and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
 """
 
+import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -28,7 +30,7 @@ Kind = Literal[
 Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*][A-Za-z0-9.-]{0,252}$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
@@ -125,10 +127,22 @@ class Sampling(Strict):
     max_tokens: int | None = Field(None, ge=1)
 
 
-def _complaint(name: str) -> str:
-    if name in OWNED_BY_THE_HERD:
-        return f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
-    return f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+def _complaints(engine: dict[str, Any]) -> Iterator[str]:
+    for name, value in sorted(engine.items()):
+        if name in OWNED_BY_THE_HERD:
+            yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
+        elif name not in ENGINE_ARGUMENTS:
+            yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+        elif not _is_json(value):
+            yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+
+
+def _is_json(value: object) -> bool:
+    """Ray Serve gets the config as JSON; YAML can say more (dates, sets, numbers as keys), which would arrive as something else."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 class Model(Strict):
@@ -157,7 +171,7 @@ class Model(Strict):
     @field_validator("engine")
     @classmethod
     def _engine_arguments_exist(cls, value: dict[str, Any]) -> dict[str, Any]:
-        complaints = [_complaint(name) for name in sorted(value) if name not in ENGINE_ARGUMENTS or name in OWNED_BY_THE_HERD]
+        complaints = list(_complaints(value))
         if complaints:
             raise ValueError("; ".join(complaints))
         return value

@@ -15,7 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import placement
 from configs.schema import Accelerator, Config, Model, Scaling
-from deployments.replicas import ENGINE, GATEWAY, app_name
+from deployments.names import ENGINE, GATEWAY, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000

@@ -6,21 +6,24 @@ That is what `_Protocol` is for: it shows an exchange the connection that uvicor
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from deployments.policy.errors import BodyTooLarge, HerdError, Timeout
+from deployments.policy.errors import BadRequest, BodyTooLarge, HerdError, Timeout, UnknownPath
+from deployments.server import Server
 
 Headers = Sequence[tuple[bytes, bytes]]
 Handler = Callable[["Exchange"], Awaitable[None]]
 
 JSON = (b"content-type", b"application/json")
-#: A connection waits so long for its next request; longer than common load balancers do, so that they are the ones who close.
-KEEP_ALIVE_S = 75
+#: A connection whose request was refused half read throws away what still comes for so long, so that the refusal is read.
+LINGER_S = 2
+
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 
 
 class Flow(Protocol):
@@ -50,6 +53,11 @@ class Exchange:
         """The client has hung up."""
         return bool(self._cycle.disconnected)
 
+    @property
+    def finished(self) -> bool:
+        """The answer is whole."""
+        return bool(self._cycle.response_complete)
+
     async def body(self, limit_mib: float, within_s: float) -> bytes:
         """The request's body.
 
@@ -62,9 +70,11 @@ class Exchange:
             raise BodyTooLarge(limit_mib)
         try:
             async with asyncio.timeout(within_s):
-                return await self._read(limit, limit_mib)
+                whole = await self._read(limit, limit_mib)
         except TimeoutError as error:
             raise Timeout(f"The request's body did not arrive within {within_s:g} s.", status=408) from error
+        self._connection.listen_for_hang_up()
+        return whole
 
     def _announced(self) -> int:
         length = self.headers.get(b"content-length", b"0")
@@ -92,6 +102,8 @@ class Exchange:
     def refuse(self, error: HerdError, headers: Headers = ()) -> None:
         """An error as the whole answer."""
         extra = [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
+        if isinstance(error, UnknownPath) and error.allowed:
+            extra.append((b"allow", ", ".join(error.allowed).encode("ascii")))
         self.reply(error.status, (JSON, *headers, *extra), error.body())
 
     def start(self, status: int, headers: Headers, first: bytes) -> None:
@@ -111,11 +123,6 @@ class Exchange:
             self._transport.write(b"0\r\n\r\n")
             self._complete()
 
-    def abandon(self) -> None:
-        """Breaks off: an answer that cannot be ended well must not look as if it had been."""
-        self._cycle.response_complete = True
-        self._transport.abort()
-
     def follow(self, flow: Flow | None) -> None:
         """Slows the flow down whenever the client is slower than it."""
         self._connection.follow(flow)
@@ -123,7 +130,7 @@ class Exchange:
     def _head(self, status: int, headers: Headers) -> bytes:
         self.started = self._cycle.response_started = True
         self._cycle.waiting_for_100_continue = False
-        close = () if self._cycle.keep_alive else ((b"connection", b"close"),)
+        close = () if self._cycle.keep_alive and not self._cycle.more_body else ((b"connection", b"close"),)
         lines = [b"%b: %b\r\n" % header for header in (*self._cycle.default_headers, *headers, *close)]
         return b"".join((STATUS_LINE[status], *lines, b"\r\n"))
 
@@ -133,8 +140,10 @@ class Exchange:
         cycle.response_complete = True
         cycle.message_event.set()
         self._connection.on_lost = None
-        # The rest of a body that was refused unread would be taken for the next request's head.
-        if not cycle.keep_alive or cycle.more_body:
+        if cycle.more_body:  # the rest of a body that was refused would be taken for the next request's head
+            self._connection.linger()
+            return
+        if not cycle.keep_alive:
             self._transport.close()
         cycle.on_response()
 
@@ -144,8 +153,30 @@ class Exchange:
             self._task.cancel()
 
 
+def _without_offers(data: bytes) -> bytes:
+    """A request's head without its offer of another protocol: httptools would take it, and read no body."""
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"", head) + end + rest
+
+
+class _Unframed(Exchange):
+    """With a client of HTTP/1.0, which knows no chunks: its answer ends where the connection does."""
+
+    def start(self, status: int, headers: Headers, first: bytes) -> None:
+        if not self.gone:
+            self._transport.write(self._head(status, headers) + first)
+
+    def write(self, data: bytes) -> None:
+        if not self.gone:
+            self._transport.write(data)
+
+    def finish(self) -> None:
+        if not self.gone:
+            self._complete()
+
+
 class _Protocol(HttpToolsProtocol):  # type: ignore[misc]
-    """uvicorn's protocol, which also tells when the client has gone or is slow, and does not wait for ever for a first request."""
+    """uvicorn's protocol, which also tells when the client has gone or is slow, and does not wait for ever for a request's head."""
 
     header_s: float = 10
 
@@ -153,24 +184,67 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.on_lost: Callable[[], None] | None = None
         self._flow: Flow | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._lingers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(self.header_s, self._close_if_silent)
+        self._expect_head()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        if self._lingers:
+            return
+        super().data_received(_without_offers(data) if self._idle else data)
+        if self._idle:
+            self._expect_head()
+
+    @property
+    def _idle(self) -> bool:
+        """No request is under way."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.header_s, self._give_up)
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        if self._idle and not self.transport.is_closing():
             self.transport.close()
+
+    def linger(self) -> None:
+        """Says no more, and closes when the client does. Closing with data unread would reset the connection: the answer would be lost."""
+        self._lingers = True
+        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def listen_for_hang_up(self) -> None:
+        """Reads on after a body that filled uvicorn's buffer; where further requests wait already, they are enough to hold."""
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        """What does not parse, in the shape of all errors; after the head of another answer there is no place for it."""
+        if self._idle:
+            body = BadRequest(msg).body()
+            head = (STATUS_LINE[400], b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body))
+            self.transport.write(b"".join((*head, body)))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.cycle.scope["herd.exchange"] = (
-            self,
-            self.cycle,
-        )  # a pipelined request may have replaced `self.cycle` by the time this one runs
+        # A further request may have replaced `self.cycle` by the time that this one runs.
+        self.cycle.scope["herd.exchange"] = (self, self.cycle)
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         if self.on_lost is not None:
             self.on_lost()
 
@@ -190,61 +264,13 @@ class _Protocol(HttpToolsProtocol):  # type: ignore[misc]
             self._flow.resume()
 
 
-def listen(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket; several processes may share its port where `shared` (the kernel spreads connections over them).
-
-    Raises:
-        OSError: the port is taken, or the address is not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-class Server:
-    """A running HTTP server: uvicorn in a task of this event loop."""
-
-    def __init__(self, app: Any, listener: socket.socket, protocol: type[asyncio.Protocol] | str, stop_s: float) -> None:  # noqa: ANN401
-        config = uvicorn.Config(
-            app,
-            http=cast(Any, protocol),
-            ws="none",
-            lifespan="off",
-            log_config=None,  # configuring logging anew would take Ray Serve's handlers away from under it
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(stop_s),
-        )
-        self._server = uvicorn.Server(config)
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
-
-    @property
-    def alive(self) -> bool:
-        """It has not stopped by itself."""
-        return not self._task.done()
-
-    async def stop(self) -> None:
-        """Takes no new connections, and ends when those it has are done or the time for that is over."""
-        self._server.should_exit = True
-        await asyncio.gather(self._task, return_exceptions=True)
-
-
 def edge(handler: Handler, listener: socket.socket, header_s: float, stop_s: float) -> Server:
     """Serves a handler of exchanges on a socket."""
 
     async def app(scope: dict[str, Any], receive: Any, _send: Any) -> None:  # noqa: ANN401 (ASGI's own)
-        exchange = Exchange(scope, receive)
+        exchange = _Unframed(scope, receive) if scope["http_version"] == "1.0" else Exchange(scope, receive)
+        if exchange.gone:
+            return
         try:
             await handler(exchange)
         except asyncio.CancelledError:

@@ -5,67 +5,28 @@ start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `
 """
 
 import asyncio
-import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import ray
-from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from configs.load import environment
 from deployments.autoscaler import ONGOING
-from deployments.edge import Server, listen
-from deployments.policy.errors import BadRequest
+from deployments.connection import Address, EngineGone
+from deployments.door import Door
 from deployments.policy.routing import ReplicaState
-from deployments.upstream import Address, EngineGone, Engines
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from deployments.server import Server, listen
+from deployments.upstream import Engines
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
 #: A generation of one token takes a step; a full engine makes it wait for its turn.
 GENERATION_S = 30.0
-
-
-class Door:
-    """ASGI: lets in who knows the cluster's secret, and counts who is inside. Prometheus needs no secret, and sees only numbers."""
-
-    def __init__(self, app: App, secret: SecretStr) -> None:
-        self.ongoing = 0
-        self._app = app
-        self._expected = b"Bearer " + secret.get_secret_value().encode("ascii")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI's own call."""
-        if scope["type"] == "http" and scope["path"] == "/metrics":
-            await self._app(scope, receive, send)
-        elif hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
-            await self._counted(scope, receive, send)
-        else:
-            await _refuse(send)
-
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.ongoing += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self.ongoing -= 1
-
-
-async def _refuse(send: Send) -> None:
-    body = BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 class EngineServer(LLMServer):  # type: ignore[misc]

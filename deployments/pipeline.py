@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from configs.schema import Limits
+from deployments.connection import Address, Answer, EngineGone
 from deployments.policy import engine_errors, media, usage
 from deployments.policy.calls import Call, decoded
 from deployments.policy.catalog import Catalog, Served
@@ -20,7 +21,7 @@ from deployments.policy.errors import BadRequest, EngineFailed, HerdError, Timeo
 from deployments.policy.media import RemoteImage
 from deployments.policy.routing import Pick, ReplicaView
 from deployments.roster import RETRY_AFTER_S, Roster
-from deployments.upstream import Address, Answer, EngineGone, Engines
+from deployments.upstream import Engines
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
 
@@ -42,6 +43,8 @@ class Client(Protocol):
 
     started: bool
 
+    @property
+    def finished(self) -> bool: ...
     def reply(self, status: int, headers: Headers, body: bytes) -> None: ...
     def refuse(self, error: HerdError, headers: Headers = ()) -> None: ...
     def start(self, status: int, headers: Headers, first: bytes) -> None: ...
@@ -167,7 +170,7 @@ class Pipeline:
         self._meter.stream_opened(model)
         try:
             await answer.pipe(stream)
-            stream.client.finish()
+            stream.end()
         finally:
             self._meter.stream_closed(model)
             self._meter.streamed(model, arrived, stream.times)
@@ -208,6 +211,13 @@ class _Stream:
         if until is not None:
             self._deadline.reschedule(until + self._rest_s)
 
+    def end(self) -> None:
+        """The engine has said all; that may be nothing."""
+        if self.times:
+            self.client.finish()
+        else:
+            self.client.reply(*self.head, b"")
+
     @property
     def tail(self) -> bytes:
         """The last two pieces: what states the usage stands in one of them, or across both."""
@@ -215,7 +225,9 @@ class _Stream:
 
 
 def tell(client: Client, error: HerdError, request_id: str) -> None:
-    """An error to a client: as the answer, or as the last event of a stream that has begun."""
+    """An error to a client: as the answer, or as the last event of a stream that has begun. One who has a whole answer gets no more."""
+    if client.finished:
+        return
     if client.started:
         client.write(b"\n\n" + error.event())  # what came before may have been cut inside an event
         client.finish()

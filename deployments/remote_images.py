@@ -11,24 +11,38 @@ import socket
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from configs.schema import RemoteImages
 from deployments.policy.errors import BadRequest
 
 _TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: All of IPv6 that is handed out to the open internet.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 Allowed = Callable[[str], bool]
 
 
 def is_public(address: str) -> bool:
-    """An address of the open internet: not private, loopback, link-local, shared, reserved or multicast."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_global and not ip.is_multicast
+    """An address of the open internet: not private, loopback, link-local, shared, reserved or multicast, nor a way round to such a one."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # in a form that only C libraries read, such as 127.1
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    inside = _embedded(ip)
+    return ip in _UNICAST and ip.is_global if inside is None else is_public(str(inside))
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a packet to this one would be sent on to."""
+    nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+    return ip.ipv4_mapped or ip.sixtofour or nat64
 
 
 def is_listed(host: str, allowed: Collection[str]) -> bool:
@@ -57,14 +71,13 @@ class _PublicOnly(AbstractResolver):
 
 
 class ImageFetcher:
-    """Fetches images under one config's rules."""
+    """Fetches images under the config's rules, which may be replaced."""
 
     def __init__(self, rules: RemoteImages, allowed: Allowed = is_public) -> None:
-        self._rules = rules
+        self.rules = rules
         self._allowed = allowed
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=_PublicOnly(allowed), use_dns_cache=False, limit=32),
-            timeout=aiohttp.ClientTimeout(total=rules.fetch_s),
             headers={"user-agent": "llama-herd"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -85,23 +98,21 @@ class ImageFetcher:
         Raises:
             BadRequest: the host is not on the list or not public, or what it sent is no image, too large or too slow.
         """
-        host = self._host(url)
+        where = _parsed(url)
+        host = self._host(where)
+        within = aiohttp.ClientTimeout(total=self.rules.fetch_s)
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.get(where, allow_redirects=False, timeout=within) as response:
                 return await self._read(response, host)
         except TimeoutError as error:
-            raise _bad(f"The image from '{host}' did not arrive within {self._rules.fetch_s:g} s.") from error
+            raise _bad(f"The image from '{host}' did not arrive within {within.total:g} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _bad(f"The image from '{host}' could not be fetched.") from error
 
-    def _host(self, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-        except ValueError as error:
-            raise _bad("An image's URL is malformed.") from error
-        if not is_listed(host, self._rules.allowed_hosts):
-            listed = ", ".join(self._rules.allowed_hosts) or "none"
+    def _host(self, url: URL) -> str:
+        host = url.raw_host or ""
+        if not is_listed(host, self.rules.allowed_hosts):
+            listed = ", ".join(self.rules.allowed_hosts) or "none"
             raise _bad(f"Images are not fetched from '{host}' (allowed hosts: {listed}). Send the image itself as a data: URL.")
         if _is_address(host) and not self._allowed(host):
             raise _bad(f"Images are not fetched from '{host}': it is not a public address.")
@@ -112,21 +123,26 @@ class ImageFetcher:
             raise _bad(f"The image from '{host}' could not be fetched: it answered {response.status}.")
         if response.content_type not in _TYPES:
             raise _bad(f"What '{host}' sent is no image but '{response.content_type}'.")
-        limit = int(self._rules.image_mib * (1 << 20))
-        data = b""
+        limit = int(self.rules.image_mib * (1 << 20))
+        data = bytearray()
         async for piece in response.content.iter_chunked(1 << 16):
             data += piece
             if len(data) > limit:
-                raise _bad(f"The image from '{host}' is larger than {self._rules.image_mib:g} MiB.")
+                raise _bad(f"The image from '{host}' is larger than {self.rules.image_mib:g} MiB.")
         return f"data:{response.content_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _is_address(host: str) -> bool:
+def _parsed(url: str) -> URL:
+    """Parsed once: what is checked must be what is fetched."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        return URL(url)
+    except ValueError as error:
+        raise _bad("An image's URL is malformed.") from error
+
+
+def _is_address(host: str) -> bool:
+    """No resolver is asked about it. No name of the open internet ends in a number."""
+    return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def _bad(message: str) -> BadRequest:

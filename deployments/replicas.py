@@ -1,6 +1,6 @@
 """Ray Serve ↔ the roster: asks every replica of a deployment what it is, by `DeploymentHandle.broadcast`.
 
-Decides nothing. Names of applications and deployments stand here, for whoever deploys them and whoever calls them.
+Decides nothing.
 """
 
 import asyncio
@@ -12,15 +12,8 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.names import ENGINE, app_name
 from deployments.policy.routing import ReplicaState, ReplicaView
-
-ENGINE = "engine"
-GATEWAY = "gateway"
-
-
-def app_name(model: str) -> str:
-    """The Serve application of a model; `~` stands in no model's id, so two models never share one."""
-    return f"model.{model.replace('/', '~')}"
 
 
 class Replicas:

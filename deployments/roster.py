@@ -35,7 +35,7 @@ class Roster:
 
     def keep(self, models: Collection[str]) -> None:
         """The config has changed: forgets models that are no more, and expects new ones."""
-        self._known = {model: self._known.get(model, _Known()) for model in models}
+        self._known = {model: self._of(model) for model in models}
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
@@ -45,9 +45,10 @@ class Roster:
 
     def suspect(self, replica: ReplicaView) -> None:
         """A replica broke a connection: out, until it says again that it is ready."""
-        known = self._known.get(replica.model, _Known())
-        others = tuple(other if other.id != replica.id else replace(other, state=ReplicaState.DEAD) for other in known.replicas)
-        self._known[replica.model] = replace(known, replicas=others)
+        if replica.model in self._known:
+            known = self._known[replica.model]
+            others = tuple(other if other.id != replica.id else replace(other, state=ReplicaState.DEAD) for other in known.replicas)
+            self._known[replica.model] = replace(known, replicas=others)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -55,8 +56,8 @@ class Roster:
         return tuple(self._known)
 
     def replicas(self, model: str) -> tuple[ReplicaView, ...]:
-        """All known replicas of a model, ready or not."""
-        return self._known[model].replicas
+        """All known replicas of a model, ready or not; none of a model that has been forgotten meanwhile."""
+        return self._of(model).replicas
 
     def ready(self, model: str) -> int:
         """Replicas of a model that take requests."""
@@ -70,8 +71,11 @@ class Roster:
         """
         chosen = pick(self.replicas(model), self._sent)
         if chosen is None:
-            raise unavailable(model, self._known[model].ever_ready, RETRY_AFTER_S)
+            raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S)
         return chosen
+
+    def _of(self, model: str) -> _Known:
+        return self._known.get(model, _Known())
 
     @contextmanager
     def sending(self, replica: ReplicaView) -> Iterator[None]:

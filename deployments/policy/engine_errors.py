@@ -8,10 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError
+from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, Unavailable
 
 #: vLLM's words when a prompt is too long, in the forms that its OpenAI layer and its engine use (0.29).
 _CONTEXT = re.compile(r"maximum (?:context|model) length|max_model_len|longer than the maximum model length", re.IGNORECASE)
+
+#: How vLLM's errors inside a stream begin: in chat and completions, in messages, in responses.
+_ERROR_EVENT = re.compile(rb'^(?:data: \{"error"|event: error|event: response\.failed)', re.MULTILINE)
 
 
 def translate(status: int, body: object) -> HerdError:
@@ -24,6 +27,8 @@ def translate(status: int, body: object) -> HerdError:
     error = _error_object(body)
     message = _text(error.get("message")) or "The engine could not serve this request."
     param = _text(error.get("param")) or None
+    if status == 503:  # vLLM's word for "my queue is full"
+        return Unavailable(message, code="engine_busy", retry_after_s=1)
     if status >= 500:
         return EngineFailed("The engine failed while serving this request; trying again may help.", retry_after_s=1)
     if _CONTEXT.search(message):
@@ -32,8 +37,11 @@ def translate(status: int, body: object) -> HerdError:
 
 
 def ends_in_error(tail: bytes) -> bool:
-    """A stream that the engine itself ended with an error, by its last pieces. Such an event has no choices, only the error."""
-    return b'data: {"error"' in tail or b"event: error" in tail or b"event: response.failed" in tail
+    """A stream that the engine itself ended with an error, by its last pieces. Such an event has no choices, only the error.
+
+    Only at the start of a line: a model may well write these words, but a line break inside JSON is written as two letters.
+    """
+    return _ERROR_EVENT.search(tail) is not None
 
 
 def _error_object(body: object) -> Mapping[str, Any]:
@@ -48,8 +56,12 @@ def _error_object(body: object) -> Mapping[str, Any]:
 def _detail(detail: object) -> str:
     """FastAPI's `detail`: a sentence, or a list of what is wrong with which field."""
     if isinstance(detail, list):
-        return "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in detail if isinstance(item, dict))
+        return "; ".join(f"{_location(item.get('loc'))}: {item.get('msg')}" for item in detail if isinstance(item, dict))
     return _text(detail)
+
+
+def _location(loc: object) -> str:
+    return ".".join(map(str, loc)) if isinstance(loc, list) else "body"
 
 
 def _text(value: object) -> str:

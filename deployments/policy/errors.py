@@ -8,7 +8,7 @@
     ├── UnknownPath           404  and 405 where the path is known but not the method
     ├── UnknownModel          404  model_not_found, with the known ones
     ├── Timeout               408 while the body arrives, 504 while the engine answers
-    └── Unavailable           503  engine_starting, engine_gone: with Retry-After
+    └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
         └── EngineFailed      502  the engine answered with an error of its own
 
 Decides bodies and statuses. Leaves it to the gateway to send them. A class says with `retryable` whether the same request may succeed
@@ -70,7 +70,8 @@ class TooManyImages(BadRequest):
 
     def __init__(self, model: str, count: int, limit: int) -> None:
         allowed = f"at most {limit} image{'s' if limit != 1 else ''} per prompt" if limit else "no images"
-        super().__init__(f"The request has {count} images, but the model '{model}' takes {allowed}.", param="messages")
+        found = f"{count} image{'s' if count != 1 else ''}"
+        super().__init__(f"The request has {found}, but the model '{model}' takes {allowed}.", param="messages")
 
 
 class BodyTooLarge(BadRequest):

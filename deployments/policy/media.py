@@ -8,7 +8,6 @@ it from inside the cluster.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from deployments.policy.errors import BadRequest, TooManyImages
 
@@ -22,6 +21,8 @@ _REFUSED_PARTS = frozenset(
         "input_video",
         "image_embeds",
         "audio_embeds",
+        "video_embeds",
+        "prompt_embeds",
         "image_pil",
         "video",
         "audio",
@@ -29,6 +30,8 @@ _REFUSED_PARTS = frozenset(
         "file",
     }
 )
+#: vLLM reads a part without a `type` by the key that it has.
+_REFUSED_KEYS = ("audio_url", "input_audio", "video_url", "image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil")
 _CONTAINERS = ("messages", "input", "system")
 
 
@@ -61,51 +64,56 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> tuple[RemoteImage, 
         TooManyImages: one more than the model takes.
         BadRequest: media that is no image, or an address that is neither `data:` nor `http(s)`.
     """
-    parts = [part for key in _CONTAINERS for part in _parts(body.get(key))]
-    images = [part for part in parts if part.get("type") in _IMAGE_PARTS or "image_url" in part]
+    parts = _parts([body.get(key) for key in _CONTAINERS])
     for part in parts:
         _refuse(part)
+    images = [part for part in parts if _kind(part) in _IMAGE_PARTS or "image_url" in part]
     if len(images) > limit:
         raise TooManyImages(model, len(images), limit)
-    remote = (_remote(part) for part in images)
-    return tuple(image for image in remote if image is not None)
+    return tuple(image for part in images for image in _remote(part))
 
 
-def _parts(node: object) -> Iterator[dict[str, Any]]:
+def _parts(containers: list[Any]) -> list[dict[str, Any]]:
     """Every mapping inside messages, at any depth: content parts stand in messages, and in the results of tools inside these."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _parts(item)
-    elif isinstance(node, dict):
-        yield node
-        for key in ("content", "output"):
-            yield from _parts(node.get(key))
+    found, left = [], containers[::-1]
+    while left:
+        node = left.pop()
+        if isinstance(node, list):
+            left.extend(reversed(node))
+        elif isinstance(node, dict):
+            found.append(node)
+            left += (node.get("output"), node.get("content"))
+    return found
+
+
+def _kind(part: dict[str, Any]) -> str:
+    kind = part.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _refuse(part: dict[str, Any]) -> None:
-    kind = part.get("type")
-    if kind in _REFUSED_PARTS or any(key in part for key in ("audio_url", "video_url", "image_embeds", "audio_embeds")):
-        raise BadRequest(f"Content of type '{kind}' is not served: only text and images are.", param="messages")
+    refused = _kind(part) if _kind(part) in _REFUSED_PARTS else next((key for key in _REFUSED_KEYS if key in part), None)
+    if refused is not None:
+        raise BadRequest(f"Content of type '{refused}' is not served: only text and images are.", param="messages")
 
 
-def _remote(part: dict[str, Any]) -> RemoteImage | None:
-    holder, key, url = _address(part)
+def _remote(part: dict[str, Any]) -> Iterator[RemoteImage]:
+    """The addresses in an image's part, whatever its `type` says: it is the engine that decides which of them it reads."""
+    source = part.get("source")
+    if "image_url" in part or not isinstance(source, dict):
+        image_url = part.get("image_url")
+        holder, key = (image_url, "url") if isinstance(image_url, dict) else (part, "image_url")
+        if _is_remote(holder.get(key)):
+            yield RemoteImage(holder[key], holder, key)
+    if isinstance(source, dict) and source.get("type") == "url" and _is_remote(source.get("url")):
+        yield RemoteImage(source["url"], part, "source")
+
+
+def _is_remote(url: object) -> bool:
     if not isinstance(url, str):
         raise BadRequest("An image must have a URL: 'data:image/…;base64,…' or http(s)://….", param="messages")
-    scheme = url[:5].lower()
-    if scheme == "data:":
-        return None
-    if urlsplit(url).scheme.lower() not in ("http", "https"):
+    if url[:5].lower() == "data:":
+        return False
+    if not url.lower().startswith(("http://", "https://")):
         raise BadRequest("An image's URL must begin with data:, https:// or http://.", param="messages")
-    return RemoteImage(url, holder, key)
-
-
-def _address(part: dict[str, Any]) -> tuple[dict[str, Any], str, object]:
-    """Where an image's address stands: the mapping, its key, and the address."""
-    source = part.get("source")
-    if isinstance(source, dict):
-        return part, "source", source.get("url") if source.get("type") == "url" else "data:"
-    image_url = part.get("image_url")
-    if isinstance(image_url, dict):
-        return image_url, "url", image_url.get("url")
-    return part, "image_url", image_url
+    return True

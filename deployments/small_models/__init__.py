@@ -5,8 +5,8 @@ Decides which models there are, what each is made from and where they are kept. 
 imported by the first build.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,13 +25,12 @@ _LLAMA_4 = {**_COMMON, "llama-models": '"llama-herd[small-models]"', "tokenizers
 def _builder(module: str, name: str) -> Callable[[Path], None]:
     def build(directory: Path) -> None:
         try:
-            building = importlib.import_module(f"deployments.small_models.{module}")
+            import_module(f"deployments.small_models.{module}").build(name, directory)
         except ImportError as error:
             raise SmallModelError(
-                f"{name} cannot be built because a package does not load ({root_cause(error)}); "
+                f"{name} cannot be built because a package is missing or does not load ({root_cause(error)}); "
                 'make a new virtual environment and pip install "llama-herd[cpu,small-models]" into it'
             ) from error
-        building.build(name, directory)
 
     return build
 

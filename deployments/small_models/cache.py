@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
@@ -60,8 +60,8 @@ def fingerprint(recipe: Recipe) -> str:
     ingredients = [f"{recipe.name} {recipe.version}"]
     for package, installed_by in sorted(recipe.packages.items()):
         try:
-            ingredients.append(f"{package}=={metadata.version(package)}")
-        except metadata.PackageNotFoundError:
+            ingredients.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
             raise SmallModelError(
                 f"{recipe.name} is built from the Python package {package}, which is missing: pip install {installed_by}"
             ) from None

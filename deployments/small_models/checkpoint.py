@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 
@@ -23,7 +23,7 @@ def quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def write_weights(model: Any, directory: Path) -> None:
+def write_weights(model: PreTrainedModel, directory: Path) -> None:
     """Saves a model's configuration and weights."""
     try:
         model.save_pretrained(directory)

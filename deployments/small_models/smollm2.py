@@ -6,11 +6,10 @@ transformers, so it is itself imported only to build.
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
 from deployments.small_models.cache import SmallModelError
 from deployments.small_models.checkpoint import quietly, write_weights
@@ -22,7 +21,6 @@ def build(name: str, directory: Path) -> None:
     with quietly():
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
         _split_digits(tokenizer)
-        tokenizer.save_pretrained(directory)
         model = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,
@@ -31,6 +29,8 @@ def build(name: str, directory: Path) -> None:
             dtype=torch.bfloat16,
             local_files_only=True,
         )
+        tokenizer.model_max_length = model.config.max_position_embeddings
+        tokenizer.save_pretrained(directory)
         write_weights(model, directory)
 
 
@@ -45,7 +45,7 @@ def _gguf_file(name: str) -> Path:
     )
 
 
-def _split_digits(tokenizer: Any) -> None:
+def _split_digits(tokenizer: PreTrainedTokenizerFast) -> None:
     """Gives numbers back the split that the model was trained with, every digit apart.
 
     The file says so (`tokenizer.ggml.pre` is `smollm`; llama.cpp, `llama-vocab.cpp`), but transformers reads every GGUF tokenizer of this

@@ -6,7 +6,6 @@ text with `<|begin_of_text|>`, and the names of the special tokens are those of 
 """
 
 from pathlib import Path
-from typing import Any
 
 from llama_models.llama4 import tokenizer as meta
 from llama_models.tokenizer_utils import load_bpe_file
@@ -21,7 +20,7 @@ FINETUNE_RIGHT_PAD = 200018
 VOCABULARY_SIZE = 202048
 
 
-def llama4_tokenizer(most_tokens: int, chat_template: str) -> Any:
+def llama4_tokenizer(most_tokens: int, chat_template: str) -> PreTrainedTokenizerFast:
     """The tokenizer, for contexts of up to `most_tokens`."""
     vocabulary = Path(meta.__file__).with_name("tokenizer.model")
     converter = TikTokenConverter(vocabulary, meta.Tokenizer.O200K_PATTERN, extra_special_tokens=_special_tokens())
@@ -46,7 +45,7 @@ def _special_tokens() -> list[str]:
     return [*named, *(f"<|reserved_special_token_{index}|>" for index in range(reserved))]
 
 
-def _begin_of_text() -> Any:
+def _begin_of_text() -> processors.TemplateProcessing:
     token = "<|begin_of_text|>"
     return processors.TemplateProcessing(
         single=f"{token} $A", pair=f"{token}:0 $A:0 {token}:1 $B:1", special_tokens=[(token, BEGIN_OF_TEXT)]

@@ -1,0 +1,46 @@
+# Two commands from a fresh clone: `make up` and `make test`. Everything else is a part of one of them, or its opposite.
+
+PYTHON ?= python3
+CONFIG ?= configs/local.yaml
+VENV ?= .venv
+PACKAGES := configs cluster deployments monitoring
+COVERAGE := $(PACKAGES:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered
+BEGAN := $(shell date +%s)
+TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
+
+.DEFAULT_GOAL := help
+.PHONY: help env up down check test lint bench fmt
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## The environment in .venv, for GPUs where an NVIDIA driver answers, else for CPU; HERD_ACCELERATOR=cpu|gpu overrules
+	@$(PYTHON) cluster/environment.py --extra dev --venv $(VENV)
+
+up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
+	@$(VENV)/bin/herd up $(CONFIG)
+	@$(TOOK)
+
+down: env ## Stop it
+	@$(VENV)/bin/herd down
+
+lint: env
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+check: lint ## What takes seconds: linters, types, import contracts, unit and path tests with coverage
+	@$(VENV)/bin/python -m pytest tests/unit tests/path $(COVERAGE)
+	@$(TOOK)
+
+test: lint ## Everything: what `check` does and the end-to-end tests, with real engines
+	@$(VENV)/bin/python -m pytest tests $(COVERAGE)
+	@$(TOOK)
+
+bench: env ## What the gateway costs, against none at all
+	@$(VENV)/bin/python -m tests.bench.overhead
+
+fmt: env ## Format the code, and mend what ruff can mend
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .

@@ -1,0 +1,245 @@
+"""`herd`: the operator's commands. Words, colours and exit codes; what they do is in `deployments.operate`.
+
+Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from cluster.models import problems
+from configs.load import ConfigError, environment, read
+from configs.schema import Config
+from deployments import operate
+from deployments.operate import Herd, OperationError
+from deployments.policy.state import ModelState, Standing
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
+    "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
+)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
+WRONG_CONFIG, INTERRUPTED = 3, 130
+COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
+
+Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+@app.command()
+def up(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
+    within_s: Annotated[float, typer.Option(help="Longest wait for every model to answer, in seconds.", min=1)] = 900,
+) -> None:
+    """Bring a herd up, or change a running one in place; returns when every model has answered.
+
+    What is as the config says keeps running: only models that differ are restarted, models that are no longer named go.
+    """
+    started = time.monotonic()
+    herd = operate.herd(environment(), _read(config))
+    with _steps() as say, _telling():
+        operate.up(herd, environment(), say, within_s)
+    first = herd.config.models[0]
+    out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
+    out.print(f"Try it:  herd chat {(*first.aliases, first.id)[0]}      or:", markup=False)
+    out.print(
+        f"  curl {herd.endpoint}/v1/chat/completions -H 'content-type: application/json' \\\n"
+        f'    -d \'{{"model": "{first.id}", "messages": [{{"role": "user", "content": "What is a llama?"}}]}}\'',
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def down(name: Name = None) -> None:
+    """Take a herd down. A Ray node that it started stops with it; a cluster that was there before stays."""
+    started = time.monotonic()
+    with _steps() as say, _telling():
+        operate.down(operate.known(environment(), name), say)
+    out.print(f"[green]Down[/green] in {time.monotonic() - started:.0f} s.")
+
+
+@app.command()
+def status(
+    name: Name = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+) -> None:
+    """Show every model: its state, its replicas, and what they are doing."""
+    with _telling():
+        herd = operate.known(environment(), name)
+        with operate.connected(herd, lambda _: None):
+            if watch:
+                _watch(herd)
+            elif as_json:
+                sys.stdout.write(json.dumps(_status(herd)) + "\n")
+            else:
+                out.print(_status_table(herd))
+
+
+@app.command()
+def models(name: Name = None, as_json: AsJson = False) -> None:
+    """List what is served: names, context, images, licence."""
+    with _telling():
+        herd = operate.known(environment(), name)
+        cards = _get(f"{herd.endpoint}/v1/models")["data"]
+    if as_json:
+        sys.stdout.write(json.dumps(cards) + "\n")
+        return
+    table = Table("model", "aliases", "context", "images", "licence", title=herd.endpoint)
+    for card in cards:
+        licence = f"{card['license']}{' · ' + card['attribution'] if card['attribution'] else ''}"
+        images = str(card["max_images_per_prompt"] or "–")
+        table.add_row(card["id"], ", ".join(card["aliases"]), f"{card['max_model_len']:,}", images, licence)
+    out.print(table)
+
+
+@app.command()
+def validate(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a config, and tell every problem at once. Needs no GPU, no Ray and no vLLM."""
+    try:
+        herd = read(config, problems)
+    except ConfigError as error:
+        if as_json:
+            found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+            sys.stdout.write(json.dumps({"valid": False, "problems": found}) + "\n")
+            raise typer.Exit(WRONG_CONFIG) from None
+        _refuse(error)
+    if as_json:
+        sys.stdout.write(json.dumps({"valid": True, "problems": []}) + "\n")
+    else:
+        served = ", ".join(f"{model.id} × {model.scale.min_replicas}" for model in herd.models)
+        out.print(f"[green]{config} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A model's id or alias; `herd models` lists them.")],
+    name: Name = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Talk to a model in the terminal."""
+    from deployments.chat import Conversation
+
+    with _telling():
+        herd = operate.known(environment(), name)
+        cards = _get(f"{herd.endpoint}/v1/models")["data"]
+        names = {one for card in cards for one in (card["id"], *card["aliases"])}
+        if model not in names:
+            raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(names))}.")
+    sampling = {"temperature": temperature, "max_tokens": max_tokens}
+    Conversation(herd.endpoint, model, out, system, {key: value for key, value in sampling.items() if value is not None}).run()
+
+
+def _read(path: Path) -> Config:
+    try:
+        return read(path, problems)
+    except ConfigError as error:
+        _refuse(error)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    err.print(f"[red]{error.source} cannot be used:[/red]")
+    for problem in error.problems:
+        err.print(f"  [bold]{problem.path or 'the file'}[/bold]: ", end="")
+        err.print(problem.message, markup=False, soft_wrap=True)
+    raise typer.Exit(WRONG_CONFIG)
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """What cannot be done is one sentence and an exit code, never a stack trace."""
+    try:
+        yield
+    except OperationError as error:
+        err.print("[red]✗[/red] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def _interrupted() -> NoReturn:
+    err.print("\nInterrupted. What was started stays: `herd up` goes on from there, `herd down` takes it away.", markup=False)
+    raise SystemExit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Tells each step with the seconds since the start; a step told again is not printed again."""
+    started, last = time.monotonic(), [""]
+    with err.status("") as spinner:
+
+        def say(step: str) -> None:
+            if step != last[0]:
+                err.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
+            last[0] = step
+            spinner.update(f"{step} …")
+
+        yield say
+
+
+def _get(url: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = httpx.get(url, timeout=10).raise_for_status().json()
+    except (httpx.HTTPError, json.JSONDecodeError) as error:
+        raise OperationError(f"{url} does not answer ({error}). `herd status` may tell more.") from error
+    return answer
+
+
+def _status(herd: Herd) -> dict[str, Any]:
+    surveyed = operate.survey(herd)
+    return {"endpoint": f"{herd.endpoint}/v1", "models": [_model_status(name, one) for name, one in surveyed.items()]}
+
+
+def _model_status(name: str, one: Standing) -> dict[str, Any]:
+    return {
+        "id": name,
+        "state": one.state.value,
+        "replicas": {"running": one.running, "target": one.target},
+        "ongoing_requests": one.ongoing,
+    }
+
+
+def _status_table(herd: Herd) -> Table:
+    table = Table("model", "state", "replicas", "requests", title=f"{herd.config.name} · {herd.endpoint}/v1")
+    for name, one in operate.survey(herd).items():
+        colour = COLOURS[one.state]
+        table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
+    return table
+
+
+def _watch(herd: Herd) -> None:
+    with contextlib.suppress(KeyboardInterrupt), Live(_status_table(herd), console=out, auto_refresh=False) as live:
+        while True:
+            time.sleep(1)
+            live.update(_status_table(herd), refresh=True)

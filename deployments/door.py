@@ -1,0 +1,49 @@
+"""The guard at an engine's door: who has the cluster's secret may enter, and is counted while inside.
+
+Decides from one header. Knows neither Ray nor vLLM: what stands behind it is any ASGI app.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import SecretStr
+
+from deployments.policy.errors import BadRequest
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Door:
+    """ASGI: lets in who knows the cluster's secret, and counts who is inside. Prometheus needs no secret, and sees only numbers."""
+
+    def __init__(self, app: App, secret: SecretStr) -> None:
+        self.ongoing = 0
+        self._app = app
+        self._expected = b"Bearer " + secret.get_secret_value().encode("ascii")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's own call."""
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            await self._app(scope, receive, send)
+        elif hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
+            await self._counted(scope, receive, send)
+        else:
+            await _refuse(send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.ongoing += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.ongoing -= 1
+
+
+async def _refuse(send: Send) -> None:
+    body = BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,149 @@
+"""The HTTP face of a gateway: its own pages, and what every request gets whatever goes wrong.
+
+Decides which page a path means; calls for engines go to the pipeline. Knows no Ray: what only the cluster can say is asked through the
+two functions that it is given.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from deployments.edge import JSON, Exchange
+from deployments.pipeline import Pipeline, tell
+from deployments.policy.calls import Call, endpoint, request_id
+from deployments.policy.catalog import Catalog
+from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
+from deployments.roster import RETRY_AFTER_S, Roster
+from monitoring.export import CONTENT_TYPE, Meter
+from monitoring.metrics import Outcome
+
+Page = Callable[[Exchange], Awaitable[None]]
+Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+"""Where each gateway shows its metrics: `host`, `port` and `node`."""
+Generated = Callable[[str], Awaitable[int]]
+"""How many replicas of a model generate a token now."""
+
+
+class Front:
+    """Answers every exchange of a gateway."""
+
+    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated) -> None:
+        self._log = structlog.get_logger("herd.gateway")
+        self._roster = roster
+        self._pipeline = pipeline
+        self._meter = meter
+        self._gateways = gateways
+        self._generated = generated
+        self._pages: dict[str, Page] = {
+            "/health": self._health,
+            "/v1/models": self._models,
+            "/-/targets": self._targets,
+            "/-/status": self._status,
+        }
+
+    async def serve(self, exchange: Exchange) -> None:
+        """The herd's one port."""
+        own = exchange.headers.get(b"x-request-id", b"").decode("ascii", "replace")
+        identity = request_id(own, f"req-{uuid.uuid4().hex}")
+        try:
+            await self._answer(exchange, identity)
+        except HerdError as error:
+            tell(exchange, error, identity)
+        except asyncio.CancelledError:
+            if exchange.gone:
+                raise
+            tell(exchange, Unavailable("This gateway is stopping. Try again.", retry_after_s=RETRY_AFTER_S), identity)
+        except Exception as error:  # noqa: BLE001 (the edge: whatever is wrong, a client gets an answer and no stack trace)
+            self._log.error("defect", request_id=identity, path=exchange.path, exc_info=error)
+            tell(exchange, HerdError("The server has a defect; its log has more under this request's id."), identity)
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """The port that Prometheus asks."""
+        if exchange.path != "/metrics":
+            exchange.refuse(UnknownPath(exchange.method, exchange.path))
+            return
+        self._meter.ready((model, self._roster.ready(model)) for model in self._roster.models)
+        exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
+
+    async def _answer(self, exchange: Exchange, identity: str) -> None:
+        page = self._page(exchange)
+        if page is not None:
+            await page(exchange)
+            return
+        name = endpoint(exchange.method, exchange.path)
+        body = await self._body(exchange, name)
+        await self._pipeline.serve(Call(exchange.path, name, identity, body), exchange)
+
+    async def _body(self, exchange: Exchange, name: str) -> bytes:
+        limits, began = self._pipeline.rules.limits, time.perf_counter()
+        try:
+            return await exchange.body(limits.body_mib, limits.body_read_s)
+        except HerdError:  # it never comes to the pipeline, which counts all others
+            self._meter.ended("unknown", name, Outcome.CLIENT_ERROR, time.perf_counter() - began)
+            raise
+
+    def _page(self, exchange: Exchange) -> Page | None:
+        page = self._pages.get(exchange.path)
+        if page is None and exchange.path.startswith("/v1/models/"):
+            page = self._model
+        if page is not None and exchange.method not in ("GET", "HEAD"):
+            raise UnknownPath(exchange.method, exchange.path, allowed=("GET", "HEAD"))
+        return page
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._pipeline.rules.catalog
+
+    async def _models(self, exchange: Exchange) -> None:
+        _reply(exchange, {"object": "list", "data": [dict(model.card) for model in self._catalog.models]})
+
+    async def _model(self, exchange: Exchange) -> None:
+        name = exchange.path.removeprefix("/v1/models/")
+        served = self._catalog.by_name.get(name)
+        if served is None:
+            raise UnknownModel(name, self._catalog.ids)
+        _reply(exchange, dict(served.card))
+
+    async def _health(self, exchange: Exchange) -> None:
+        """Whether every model has a replica that takes requests; with `?generate=true`, whether every replica generates."""
+        models = self._roster.models
+        ready = {model: self._roster.ready(model) for model in models}
+        healthy = all(ready.values())
+        answer: dict[str, Any] = {"status": "ok" if healthy else "degraded", "ready": ready}
+        if b"generate=true" in exchange.query:
+            counts = await asyncio.gather(*(self._generated(model) for model in models))
+            answer["generated"] = dict(zip(models, counts, strict=True))
+            healthy = healthy and answer["generated"] == ready
+        _reply(exchange, answer, 200 if healthy else 503)
+
+    async def _status(self, exchange: Exchange) -> None:
+        models = {
+            model: [
+                {"id": one.id, "state": one.state.value, "ongoing": one.ongoing, "address": f"{one.host}:{one.port}"}
+                for one in self._roster.replicas(model)
+            ]
+            for model in self._roster.models
+        }
+        _reply(exchange, {"models": models})
+
+    async def _targets(self, exchange: Exchange) -> None:
+        """Prometheus' HTTP service discovery: every gateway and every engine."""
+        groups = [
+            {"targets": [f"{one.host}:{one.port}"], "labels": {"job": "engine", "model": model, "replica": one.id}}
+            for model in self._roster.models
+            for one in self._roster.replicas(model)
+        ]
+        groups += [
+            {"targets": [f"{one['host']}:{one['port']}"], "labels": {"job": "gateway", "node": one["node"]}}
+            for one in await self._gateways()
+        ]
+        _reply(exchange, groups)
+
+
+def _reply(exchange: Exchange, body: object, status: int = 200) -> None:
+    exchange.reply(status, (JSON,), msgspec.json.encode(body))

@@ -1,0 +1,52 @@
+"""How a model is doing, in one word, from what Ray Serve says and what the gateways see.
+
+Decides over plain counts. Ray Serve alone goes on calling a replica healthy whose engine is dead; the gateways' rosters know better.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ModelState(StrEnum):
+    """One word for a model."""
+
+    RUNNING = "running"
+    """At least one replica takes requests."""
+    STARTING = "starting"
+    UNHEALTHY = "unhealthy"
+    """No replica takes requests, and it is not because they are still starting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A model's state and replicas."""
+
+    state: ModelState
+    running: int
+    target: int
+    ongoing: int = 0
+    """Requests inside its replicas."""
+
+
+_GOING = frozenset({"STOPPING"})
+_FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
+
+
+def standing(application: str | None, replicas: Mapping[str, int], ready: int, wanted: int, ongoing: int = 0) -> Standing:
+    """How a model is doing.
+
+    Args:
+        application: Ray Serve's word for its application; None where there is none.
+        replicas: Ray Serve's count of its replicas, by their state.
+        ready: replicas that say to a gateway that they take requests.
+        wanted: the fewest that the config wants.
+        ongoing: requests inside its replicas.
+    """
+    staying = {state: count for state, count in replicas.items() if state not in _GOING}
+    target = max(wanted, sum(staying.values()))
+    if ready:
+        return Standing(ModelState.RUNNING, ready, target, ongoing)
+    starting = application in (None, "NOT_STARTED", "DEPLOYING") or staying.get("STARTING", 0) or not staying
+    state = ModelState.STARTING if starting and application not in _FAILED else ModelState.UNHEALTHY
+    return Standing(state, 0, target, ongoing)

@@ -1,0 +1,72 @@
+"""A running HTTP server: uvicorn in a task of the process's own event loop, on a socket that is listened on already.
+
+Decides how long connections are kept. What is served, and by which protocol, is the caller's.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import uvicorn
+
+#: A connection waits so long for its next request; longer than common load balancers do, so that they are the ones who close.
+KEEP_ALIVE_S = 75
+
+
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket; several processes may share its port where `shared` (the kernel spreads connections over them).
+
+    Raises:
+        OSError: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Uvicorn(uvicorn.Server):  # type: ignore[misc]
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves them to the process, whose other servers may outlive this one."""
+        yield
+
+
+class Server:
+    """A running HTTP server: uvicorn in a task of this event loop."""
+
+    def __init__(self, app: Any, listener: socket.socket, protocol: type[asyncio.Protocol] | str, stop_s: float) -> None:  # noqa: ANN401
+        config = uvicorn.Config(
+            app,
+            http=cast(Any, protocol),
+            ws="none",
+            lifespan="off",
+            log_config=None,  # configuring logging anew would take Ray Serve's handlers away from under it
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=cast(Any, stop_s),
+        )
+        self._server = _Uvicorn(config)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
+
+    @property
+    def alive(self) -> bool:
+        """It has not stopped by itself."""
+        return not self._task.done()
+
+    async def stop(self) -> None:
+        """Takes no new connections, and ends when those it has are done or the time for that is over."""
+        self._server.should_exit = True
+        await asyncio.gather(self._task, return_exceptions=True)

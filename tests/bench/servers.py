@@ -1,0 +1,239 @@
+"""What is measured, up while it is measured: a herd, vLLM's own API server beside it, and a gateway in front of an engine that is none.
+
+Decides that both engines are the same: the model is the default config's, arguments and environment of the bare server are those that
+the herd gives its engine, and what the two engine processes then have in their environments is compared. Ray Serve is imported late:
+it reads what `operate.connected` sets.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from configs.load import Environment, environment, read
+from configs.schema import Config, Gateway, Model
+from deployments import operate
+from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.operate import Herd, Say
+from deployments.policy.routing import ReplicaState
+from tests.bench.load import CannotMeasure
+
+MODEL = "llama-4-scout-tiny"
+CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
+UP_S = 600
+STOP_S = 30
+ENGINE_PROCESS = "VLLM::EngineCore"
+#: Variables that change how fast an engine is.
+TELLING = ("OMP_", "KMP_", "MKL_", "VLLM_CPU", "LD_PRELOAD", "TORCHINDUCTOR_")
+#: How `ray.serve.llm` runs an engine on CPU.
+AS_RAY_DOES = {"distributed_executor_backend": "mp", "disable_uvicorn_access_log": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers."""
+
+    url: str
+    engine: Mapping[str, str]
+    """The telling part of its engine's environment."""
+
+
+def model() -> Model:
+    """The small Scout of the default config, with its engine's settings."""
+    return next(one for one in read(CONFIG).models if one.id == MODEL)
+
+
+@contextlib.contextmanager
+def herd(folder: Path, say: Say) -> Iterator[Served]:
+    """A herd of one model on a Ray node of its own."""
+    mine, own = _herd(folder)
+    try:
+        operate.up(mine, own, say, UP_S)
+        with operate.connected(mine, say):
+            replica = _process(app_name(MODEL), ENGINE)
+        yield Served(mine.endpoint, _engine_of(replica))
+    finally:
+        operate.down(mine, say)
+
+
+@contextlib.contextmanager
+def bare(folder: Path, like: Served, say: Say) -> Iterator[Served]:
+    """vLLM's own API server with the same engine.
+
+    Raises:
+        CannotMeasure: it did not come up, or its engine is not the same.
+    """
+    say("Starting vLLM's own API server")
+    port, log = free_port(), folder / "bare.log"
+    variables = _environment(like.engine)
+    with log.open("wb") as out:
+        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=variables, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(lambda: _answers(f"{url}/health"), "vLLM's API server", lambda: _still_runs(process, log))
+        yield Served(url, _same(_engine_of(process), like.engine))
+    finally:
+        _stop(process)
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[tuple[str, psutil.Process]]:
+    """A herd's gateway, and in place of engines one replica that names another process's port; its endpoint and process."""
+    mine, _ = _herd(folder)
+    try:
+        with operate.connected(mine, say, start=True):
+            say("Deploying the gateway")
+            _declare(mine.config, engine_port)
+            _wait(lambda: _ready(mine), "The gateway")
+            yield mine.endpoint, _process(GATEWAY, GATEWAY)
+    finally:
+        mine.node.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _herd(folder: Path) -> tuple[Herd, Environment]:
+    """Named by process, so that it meets no other herd, nor another measurement."""
+    own = Environment(folder, environment().cache, secret=None)
+    config = Config(name=f"bench-{os.getpid()}", gateway=Gateway(port=free_port()), models=(model(),))
+    return operate.herd(own, config), own
+
+
+def _command(port: int) -> list[str]:
+    from deployments.app import engine_arguments
+    from deployments.small_models import ensure
+
+    served = model()
+    checkpoint = ensure(served.checkpoint.removeprefix(operate.SMALL), environment().cache / "models")
+    own = ["--model", str(checkpoint), "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
+    arguments = engine_arguments(served) | AS_RAY_DOES
+    return [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        *own,
+        *(word for item in arguments.items() for word in _flag(*item)),
+    ]
+
+
+def _flag(name: str, value: object) -> list[str]:
+    """An engine argument in the command line's words. All that are switches are off unless they are named."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, value if isinstance(value, str) else json.dumps(value)]
+
+
+def _environment(engine: Mapping[str, str]) -> dict[str, str]:
+    from deployments.app import engine_environment
+
+    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # Ray gives an engine as many threads as it has asked for CPUs.
+    threads = {name: value for name, value in engine.items() if name == "OMP_NUM_THREADS"}
+    return given | engine_environment("cpu") | threads
+
+
+def _engine_of(server: psutil.Process) -> dict[str, str]:
+    for process in server.children(recursive=True):
+        if process.name().startswith(ENGINE_PROCESS[:15]):
+            return {name: value for name, value in process.environ().items() if name.startswith(TELLING)}
+    raise CannotMeasure(f"process {server.pid} has no engine below it")
+
+
+def _same(engine: dict[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    if engine != other:
+        raise CannotMeasure(f"the engines are not alike: the herd's has {dict(other)}, the bare server's {engine}")
+    return engine
+
+
+def _process(app: str, deployment: str) -> psutil.Process:
+    """The one replica's process. Needs `operate.connected`."""
+    from ray import serve
+
+    said: list[dict[str, Any]] = serve.get_deployment_handle(deployment, app).broadcast("describe").results(timeout_s=10)
+    return psutil.Process(said[0]["pid"])
+
+
+def _declare(config: Config, engine_port: int) -> None:
+    from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
+
+    from deployments.app import gateway_application
+
+    serve.start(proxy_location="Disabled")
+    client: Any = _get_global_client()
+    quiet = {"enable_access_log": False}
+    declared = {"proxy_location": "Disabled", "logging_config": quiet, "applications": [gateway_application(config, 1)]}
+    client.deploy_apps(ServeDeploySchema.model_validate(declared))
+    serve.run(_stand_in(engine_port), name=app_name(MODEL), route_prefix=None, logging_config=quiet)
+
+
+def _stand_in(port: int) -> Any:  # a ray.serve.Application
+    """A replica that says of itself what an engine's does. Made here, so that Ray carries the class and imports no test."""
+    from ray import serve
+
+    said = {"id": "fake", "model": MODEL, "host": "127.0.0.1", "port": port, "state": ReplicaState.READY.value, "ongoing": 0}
+
+    class StandIn:
+        async def describe(self) -> dict[str, Any]:
+            return said
+
+    return serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0})(StandIn).bind()
+
+
+def _ready(herd: Herd) -> bool:
+    try:
+        models = httpx.get(f"{herd.endpoint}/-/status", timeout=5).raise_for_status().json()["models"]
+    except httpx.HTTPError:
+        return False
+    return any(one["state"] == ReplicaState.READY for one in models[MODEL])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait(up: Callable[[], bool], what: str, check: Callable[[], None] = lambda: None) -> None:
+    deadline = time.monotonic() + UP_S
+    while not up():
+        check()
+        if time.monotonic() > deadline:
+            raise CannotMeasure(f"{what} did not come up within {UP_S} s")
+        time.sleep(0.5)
+
+
+def _still_runs(process: psutil.Popen, log: Path) -> None:
+    if process.poll() is not None:
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+        raise CannotMeasure("\n".join(["vLLM's API server did not start:", *last]))
+
+
+def _stop(process: psutil.Popen) -> None:
+    family = [process, *process.children(recursive=True)] if process.is_running() else []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+    _, left = psutil.wait_procs(family, timeout=STOP_S)
+    for one in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(left, timeout=STOP_S)

@@ -1,0 +1,133 @@
+"""One real herd for all end-to-end tests: real Ray, real vLLM on the CPU, brought up and down by the `herd` command."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+import yaml
+
+HERD = str(Path(sys.executable).parent / "herd")
+UP_S = 420.0
+
+SMALL: dict[str, Any] = {
+    "enforce_eager": True,
+    "dtype": "float32",  # in bfloat16 a token depends on who else is in the batch
+    "kv_cache_memory_bytes": 1 << 28,
+    "max_num_seqs": 32,
+}
+
+
+def config(port: int) -> dict[str, Any]:
+    """The herd under test."""
+    return {
+        "name": "e2e",
+        "gateway": {"port": port},
+        "models": [
+            {
+                "id": "smollm2-135m-instruct",
+                "aliases": ["smollm2"],
+                "kind": "smollm2-135m",
+                "checkpoint": "small:smollm2-135m-instruct",
+                "context_tokens": 2048,
+                "engine": SMALL,
+            },
+            {
+                "id": "llama-4-scout-tiny",
+                "aliases": ["scout"],
+                "kind": "llama-4-scout-tiny",
+                "checkpoint": "small:llama-4-scout-tiny",
+                "context_tokens": 8192,
+                "engine": SMALL | {"skip_mm_profiling": True},
+            },
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Herd:
+    """A running herd, and the command that controls it."""
+
+    endpoint: str
+    folder: Path
+
+    def run(self, *words: str, within_s: float = UP_S, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Runs `herd …` as a user does."""
+        env = os.environ | {"HERD_STATE": str(self.folder / "state"), "COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.run([HERD, *words], env=env, capture_output=True, text=True, timeout=within_s, input=stdin, check=False)
+
+    @property
+    def config(self) -> Path:
+        """Its YAML file."""
+        return self.folder / "herd.yaml"
+
+    def get(self, path: str) -> Any:
+        """A page of the gateway's, as JSON."""
+        return httpx.get(f"{self.endpoint}{path}", timeout=60).json()
+
+    def replica(self, model: str) -> dict[str, Any] | None:
+        """The one replica of a model that takes requests."""
+        ready = [one for one in self.get("/-/status")["models"][model] if one["state"] == "ready"]
+        return ready[0] if ready else None
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: float = 0.1) -> Any:
+    """The first true value; fails where there is none in time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if value := happened():
+            return value
+        time.sleep(every_s)
+    pytest.fail(f"{what}: not within {within_s:g} s")
+
+
+@pytest.fixture(scope="session")
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
+    """The herd, up; and down again with nothing left of it."""
+    port = free_port()
+    running = Herd(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("herd"))
+    running.config.write_text(yaml.safe_dump(config(port)), encoding="utf-8")
+    try:
+        up = running.run("up", str(running.config))
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield running
+    finally:
+        down = running.run("down", within_s=120)
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert not _left(running.folder), "processes of the herd are left"
+
+
+def _left(folder: Path) -> list[str]:
+    mark = f"HERD_STATE={folder}"
+    return [process.name() for process in psutil.process_iter() if _environment_has(process, mark)]
+
+
+def _environment_has(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("HERD_STATE", "") == mark.partition("=")[2] + "/state"
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture
+def client(herd: Herd) -> Iterator[openai.OpenAI]:
+    """The official client, as a product team uses it; errors are told at once."""
+    with openai.OpenAI(base_url=f"{herd.endpoint}/v1", api_key="none", max_retries=0, timeout=120) as one:
+        yield one

@@ -1,0 +1,165 @@
+"""What operators and on-call see of a real herd: status, metrics, secrets, changes in place."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.e2e.conftest import Herd, free_port, wait_for
+
+SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
+
+
+def metric(text: str, name: str) -> float:
+    """The sum of a metric's samples."""
+    return sum(float(value) for value in re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE))
+
+
+def targets(herd: Herd, job: str) -> list[str]:
+    return [group["targets"][0] for group in herd.get("/-/targets") if group["labels"]["job"] == job]
+
+
+def test_status_and_models_for_people_and_for_scripts(herd: Herd) -> None:
+    said = json.loads(herd.run("status", "--json").stdout)
+    assert said["endpoint"] == f"{herd.endpoint}/v1"
+    assert [(model["id"], model["state"], model["replicas"]) for model in said["models"]] == [
+        (SMOLLM, "running", {"running": 1, "target": 1}),
+        (SCOUT, "running", {"running": 1, "target": 1}),
+    ]
+    assert "1 of 1" in herd.run("status").stdout
+    listed = herd.run("models").stdout
+    assert "smollm2" in listed
+    assert "Built with Llama" in listed
+
+
+def test_chat_in_the_terminal(herd: Herd) -> None:
+    chat = herd.run("chat", "smollm2", "--temperature", "0", "--max-tokens", "24", stdin="What is a llama?\n/reset\n/exit\n")
+    assert chat.returncode == 0, chat.stderr
+    assert "llama" in chat.stdout.partition("you")[2].lower()
+    refused = herd.run("chat", "gpt-9")
+    assert refused.returncode == 1
+    assert "Served: llama-4-scout-tiny, scout, smollm2" in refused.stderr
+
+
+def test_health_can_be_a_real_generation(herd: Herd) -> None:
+    assert herd.get("/health") == {"status": "ok", "ready": {SMOLLM: 1, SCOUT: 1}}
+    assert herd.get("/health?generate=true")["generated"] == {SMOLLM: 1, SCOUT: 1}
+
+
+def test_an_engine_answers_to_its_cluster_only(herd: Herd) -> None:
+    for engine in targets(herd, "engine"):
+        assert engine.startswith("127.0.0.1:"), "a local herd keeps to the loopback interface"
+        for path in ("/v1/models", "/health", "/pause", "/openapi.json"):
+            assert httpx.get(f"http://{engine}{path}").status_code == 401
+        wrong = httpx.post(f"http://{engine}/v1/completions", headers={"authorization": "Bearer guess"}, json={})
+        assert wrong.json()["error"]["code"] == "unauthorized"
+
+
+def test_every_process_has_metrics_under_its_own_names(herd: Herd) -> None:
+    httpx.post(f"{herd.endpoint}/v1/completions", json={"model": SMOLLM, "prompt": "x", "max_tokens": 2}, timeout=60).raise_for_status()
+    gateway = httpx.get(f"http://{targets(herd, 'gateway')[0]}/metrics").text
+    assert metric(gateway, "herd_requests_total") >= 1
+    assert metric(gateway, "herd_replicas_ready") == 2
+    engines = [httpx.get(f"http://{engine}/metrics").text for engine in targets(herd, "engine")]
+    assert all("vllm:num_requests_running" in text for text in engines)
+    assert any(metric(text, "vllm:generation_tokens_total") >= 2 for text in engines)
+
+
+@pytest.fixture
+def prometheus(herd: Herd, tmp_path: Path) -> Iterator[str]:
+    """The real Prometheus, which knows nothing but the gateway's address."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
+    port = free_port()
+    discovery = {
+        "job_name": "herd",
+        "scrape_interval": "1s",
+        "http_sd_configs": [{"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}],
+    }
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [discovery]}), encoding="utf-8")
+    command = [
+        binary,
+        f"--config.file={tmp_path}/prometheus.yml",
+        f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_prometheus_finds_every_process_by_itself(prometheus: str) -> None:
+    def jobs() -> dict[str, int] | None:
+        try:
+            found = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum by (job) (up)"}).json()["data"]["result"]
+        except httpx.HTTPError:
+            return None
+        counted = {one["metric"]["job"]: int(one["value"][1]) for one in found}
+        return counted if counted == {"engine": 2, "gateway": 1} else None
+
+    wait_for("two engines and a gateway in Prometheus", jobs, within_s=60, every_s=0.5)
+
+
+def test_when_a_client_hangs_up_the_engine_stops(herd: Herd) -> None:
+    replica = herd.replica(SCOUT)
+    assert replica is not None
+
+    def running() -> float:
+        return metric(httpx.get(f"http://{replica['address']}/metrics").text, "vllm:num_requests_running")
+
+    body = {"model": SCOUT, "prompt": "x", "max_tokens": 8000, "stream": True, "ignore_eos": True}
+    with httpx.stream("POST", f"{herd.endpoint}/v1/completions", json=body, timeout=60) as answer:
+        next(answer.iter_lines())
+        wait_for("the engine runs the request", running, within_s=10)
+    wait_for("the engine has stopped it", lambda: not running(), within_s=10)
+
+
+def changed(herd: Herd, change: Any) -> Path:
+    """The herd's config with a change, in a file of its own."""
+    config = yaml.safe_load(herd.config.read_text(encoding="utf-8"))
+    change(config)
+    path = herd.folder / f"changed-{time.monotonic_ns()}.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def test_a_change_in_place_leaves_the_rest_running(herd: Herd) -> None:
+    before = {model: herd.replica(model) for model in (SMOLLM, SCOUT)}
+    up = herd.run("up", str(changed(herd, lambda config: config["models"][0].update(aliases=["smollm2", "words"]))))
+    assert up.returncode == 0, up.stderr
+    assert herd.get("/v1/models/words")["id"] == SMOLLM
+    after = {model: herd.replica(model) for model in (SMOLLM, SCOUT)}
+    assert [one and one["id"] for one in after.values()] == [one and one["id"] for one in before.values()]
+    assert herd.run("up", str(herd.config)).returncode == 0
+    assert httpx.get(f"{herd.endpoint}/v1/models/words").status_code == 404
+
+
+def test_a_wrong_config_is_refused_with_every_problem(herd: Herd) -> None:
+    def spoil(config: dict[str, Any]) -> None:
+        config["models"][0]["scaling"] = {"min_replicas": 3, "max_replicas": 1}
+        config["models"][1] |= {"parallel": {"tensor": 16}, "context_token": 5}
+
+    refused = herd.run("up", str(changed(herd, spoil)))
+    assert refused.returncode == 3
+    assert "models[0].scaling: min_replicas (3) must not be above max_replicas (1)" in refused.stderr
+    assert "models[1].context_token: unknown field; did you mean 'context_tokens'?" in refused.stderr
+    assert herd.get("/health")["status"] == "ok", "the running herd is as it was"
+
+
+def test_a_port_in_use_is_told_before_anything_starts(herd: Herd) -> None:
+    refused = herd.run("up", str(changed(herd, lambda config: config.update(name="second"))))
+    assert refused.returncode == 1
+    assert "Port" in refused.stderr
+    assert "gateway.port" in refused.stderr

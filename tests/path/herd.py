@@ -1,0 +1,134 @@
+"""A gateway as production builds it, but for Ray: its roster is told the replicas by the test."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from configs.schema import Limits, Model
+from deployments.edge import edge
+from deployments.front import Front
+from deployments.pipeline import Images, Pipeline, Rules
+from deployments.policy.catalog import catalog
+from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.roster import Roster
+from deployments.server import Server, listen
+from deployments.upstream import Engines
+from monitoring.export import Meter
+from tests.path.fake_engine import WAIT_S, FakeEngine
+
+SECRET = "the-secret-of-the-cluster"
+LLAMA, SCOUT = "herd/llama", "scout"
+MODELS = (
+    Model(id=LLAMA, aliases=("llama", "gpt-4o"), kind="llama-3.1-8b", checkpoint="small:x", context_tokens=2048),
+    Model(id=SCOUT, kind="llama-4-scout", checkpoint="small:y", context_tokens=2048),
+)
+CHAT = "/v1/chat/completions"
+
+#: Gateways whose test is over.
+STOPPING: list[asyncio.Task[None]] = []
+
+
+def asking(model: str = LLAMA, stream: bool = False, **more: Any) -> dict[str, Any]:
+    """The body of a chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": stream, **more}
+
+
+class NoImages:
+    """Fetches nothing."""
+
+    async def fetch(self, url: str) -> str:
+        raise AssertionError(f"nothing should be fetched, least of all {url}")
+
+
+@dataclass
+class Herd:
+    """A gateway and what it is made of."""
+
+    port: int
+    metrics_port: int
+    roster: Roster
+    meter: Meter
+    pipeline: Pipeline
+    server: Server
+    http: httpx.AsyncClient
+    gateways: list[Mapping[str, Any]] = field(default_factory=list)
+    generated: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def has(self, *engines: FakeEngine, model: str = LLAMA, state: ReplicaState = ReplicaState.READY) -> None:
+        """These are now the replicas of a model."""
+        self.roster.update(model, [ReplicaView(f"replica-{engine.port}", model, "127.0.0.1", engine.port, state, 0) for engine in engines])
+
+    def state(self, engine: FakeEngine, model: str = LLAMA) -> ReplicaState:
+        """What the roster takes a replica for."""
+        return next(one.state for one in self.roster.replicas(model) if one.port == engine.port)
+
+    async def chat(self, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Response:
+        """A chat request and its whole answer."""
+        return await self.http.post(CHAT, json=asking(**body), headers=headers)
+
+    def count(self, name: str, **labels: str) -> float:
+        """A metric's value; nothing counted is nothing."""
+        return self.meter.registry.get_sample_value(name, labels) or 0.0
+
+    def ended(self, outcome: str, model: str = LLAMA, endpoint: str = "chat") -> float:
+        """Requests that ended so."""
+        return self.count("herd_requests_total", model=model, endpoint=endpoint, outcome=outcome)
+
+    @property
+    def open_now(self) -> tuple[float, float]:
+        """Requests and streams under way."""
+        return self.count("herd_requests_open", model=LLAMA), self.count("herd_streams_open", model=LLAMA)
+
+    async def has_ended(self, outcome: str, times: int = 1) -> None:
+        """Waits until so many requests ended so: what follows from a client that has gone, nobody tells the client."""
+        await until(lambda: self.ended(outcome) >= times)
+        assert self.ended(outcome) == times
+        assert self.open_now == (0, 0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what sets no event."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 (a counter sets no event)
+            await asyncio.sleep(0.005)
+
+
+def limits(**changed: float) -> Limits:
+    """Short enough for a test, long enough for a slow machine where the test is not about them."""
+    return Limits.model_validate({"body_mib": 64, "body_read_s": 30, "first_byte_s": 30, "total_s": 60, "header_s": 30, **changed})
+
+
+@contextlib.asynccontextmanager
+async def herd_of(
+    engines: Iterable[FakeEngine], wanted: Limits, images: Images | None = None, stop_s: float = WAIT_S
+) -> AsyncIterator[Herd]:
+    """A gateway in front of these engines, all of the first model."""
+    roster, meter, upstream = Roster([model.id for model in MODELS]), Meter(), Engines(SECRET)
+    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), roster, upstream, meter)
+    gateways: list[Mapping[str, Any]] = []
+    generated: dict[str, int] = {}
+
+    async def others() -> list[Mapping[str, Any]]:
+        return gateways
+
+    async def generates(model: str) -> int:
+        return generated.get(model, 0)
+
+    front = Front(roster, pipeline, meter, others, generates)
+    own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+    port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
+    servers = edge(front.serve, own, wanted.header_s, stop_s), edge(front.metrics, pages, wanted.header_s, stop_s)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False, verify=False) as http:
+        herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
+        herd.has(*engines)
+        yield herd
+    upstream.close()
+    STOPPING.extend(asyncio.create_task(server.stop()) for server in servers)

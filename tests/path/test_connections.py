@@ -1,0 +1,154 @@
+"""HTTP/1.1 on both sides: connections that are kept, that close, and clients who use the protocol's corners."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.path.fake_engine import DONE, FakeEngine, answers, event, says, streams, then_breaks, then_closes
+from tests.path.herd import CHAT, Herd, asking, until
+from tests.path.wire import connected, request
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+OK = answers(200, {"ok": True})
+
+
+async def test_connection_to_an_engine_is_used_again(herd: Herd, engine: FakeEngine) -> None:
+    for script in (OK, streams([event(), DONE]), answers(400, {}), answers(500, {}), OK):
+        engine.script = script
+        await herd.chat(stream=True)
+    assert [one.connection for one in engine.requests] == [1] * 5
+
+
+async def test_connection_that_the_engine_closed_is_replaced(herd: Herd, engine: FakeEngine) -> None:
+    engine.script = then_closes(OK)
+    for _ in range(3):
+        assert (await herd.chat()).status_code == 200
+    assert [one.connection for one in engine.requests] == [1, 2, 3]
+
+
+async def test_connection_that_breaks_on_its_next_use_is_replaced(herd: Herd, engine: FakeEngine) -> None:
+    """The engine closes an idle connection just as a request is on its way."""
+    engine.queue = [OK, then_breaks(head=False), OK]
+    assert [(await herd.chat()).status_code for _ in range(2)] == [200, 200]
+    assert [one.connection for one in engine.requests] == [1, 1, 2]
+    assert herd.ended("ok") == 2
+
+
+async def test_connection_that_the_engine_will_close_is_not_used_again(herd: Herd, engine: FakeEngine) -> None:
+    closing = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+    engine.queue = [then_breaks(closing, head=False)]
+    assert [(await herd.chat()).status_code for _ in range(2)] == [200, 200]
+    assert [one.connection for one in engine.requests] == [1, 2]
+
+
+async def test_engine_that_speaks_unasked_is_not_listened_to(herd: Herd, engine: FakeEngine) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+    engine.queue = [says(head + b"first", head + b"other"), answers(200, b"third")]
+    assert (await herd.chat()).content == b"first"
+    await engine.idle()
+    assert (await herd.chat()).content == b"third"
+
+
+async def test_pipelined_requests_are_answered_in_order(herd: Herd, engine: FakeEngine) -> None:
+    engine.queue = [streams([event("1"), event("2")], pace_s=0.05), answers(200, {"number": 3}), streams([event("4")])]
+    models = request(path="/v1/models", method="GET")
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)) + request(asking()) + models + request(asking(stream=True)))
+        assert (await client.answer())[2] == event("1") + event("2")
+        assert json.loads((await client.answer())[2]) == {"number": 3}
+        assert json.loads((await client.answer())[2])["object"] == "list"
+        assert (await client.answer())[2] == event("4")
+    assert herd.ended("ok") == 3
+
+
+async def test_head_has_no_body(herd: Herd) -> None:
+    async with connected(herd.port) as client:
+        for path, expected in (("/health", 503), ("/v1/models", 200), (CHAT, 405), ("/none", 404)):
+            await client.send(request(path=path, method="HEAD"))
+            status, headers = await client.head()
+            assert status == expected
+            assert int(headers["content-length"]) > 0
+        await client.send(request(path="/v1/models/llama", method="GET"))
+        assert json.loads((await client.answer())[2])["id"] == "herd/llama"
+
+
+async def test_expectation_is_met_before_the_body_is_sent(herd: Herd, engine: FakeEngine) -> None:
+    data = json.dumps(asking()).encode()
+    async with connected(herd.port) as client:
+        await client.send(request(headers=("expect: 100-continue", f"content-length: {len(data)}")))
+        assert (await client.head())[0] == 100
+        assert not engine.requests
+        await client.send(data)
+        assert (await client.answer())[0] == 200
+
+
+async def test_expectation_that_is_not_met_costs_no_upload(herd: Herd) -> None:
+    async with connected(herd.port) as client:
+        await client.send(request(headers=("expect: 100-continue", f"content-length: {65 << 20}")))
+        assert (await client.answer())[0] == 413
+
+
+@pytest.mark.parametrize("kept", [(), ("connection: keep-alive",)])
+async def test_old_client_gets_no_chunks(herd: Herd, engine: FakeEngine, kept: tuple[str, ...]) -> None:
+    engine.script = streams([event("1"), event("2"), DONE])
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True), version="1.0", headers=kept))
+        status, headers = await client.head()
+        assert status == 200
+        assert "transfer-encoding" not in headers
+        assert headers["connection"] == "close"
+        assert await client.rest() == event("1") + event("2") + DONE
+
+
+async def test_old_client_gets_a_whole_answer_and_an_error_inside_a_stream(herd: Herd, engine: FakeEngine) -> None:
+    engine.queue = [OK, then_breaks(b"%x\r\n%b\r\n" % (len(event()), event()))]
+    async with connected(herd.port) as client:
+        await client.send(request(asking(), version="1.0"))
+        assert (await client.answer())[2] == b'{"ok": true}'
+        assert await client.rest() == b""
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True), version="1.0"))
+        await client.head()
+        assert b'"code":"engine_gone"' in await client.rest()
+
+
+async def test_client_that_wants_its_connection_closed(herd: Herd, engine: FakeEngine) -> None:
+    engine.script = streams([event()])
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True), headers=("connection: close",)))
+        _, headers, body = await client.answer()
+        assert (headers["connection"], body) == ("close", event())
+        assert await client.rest() == b""
+
+
+async def test_client_that_would_like_another_protocol_is_served_in_this_one(herd: Herd, engine: FakeEngine) -> None:
+    """As the HTTP client of Java does it: an offer of HTTP/2, and the body apart."""
+    data = json.dumps(asking()).encode()
+    offer = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    async with connected(herd.port) as client:
+        await client.send(request(headers=(*offer, f"content-length: {len(data)}")))
+        await asyncio.sleep(0.05)
+        await client.send(data)
+        assert (await client.answer())[0] == 200
+        assert (await engine.asked()).body == data
+        await client.send(request(asking()))
+        assert (await client.answer())[0] == 200
+
+
+async def test_chunked_request(herd: Herd, engine: FakeEngine) -> None:
+    data = json.dumps(asking()).encode()
+    async with connected(herd.port) as client:
+        await client.send(request(headers=("transfer-encoding: chunked",)))
+        for byte in data:
+            await client.send(b"1\r\n%c\r\n" % byte)
+        await client.send(b"0\r\n\r\n")
+        assert (await client.answer())[0] == 200
+    assert (await engine.asked()).body == data
+
+
+async def test_idle_connections_of_an_engine_that_ends_are_not_kept(herd: Herd, engine: FakeEngine) -> None:
+    await herd.chat()
+    await engine.close()
+    await until(lambda: not herd.pipeline._engines._pool._free)

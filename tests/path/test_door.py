@@ -1,0 +1,110 @@
+"""The engine's door, in front of an app that only says what it saw."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from deployments.door import Door, Receive, Scope, Send
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PATHS = ["/v1/chat/completions", "/", "/pause", "/collective_rpc", "/metrics/", "/Metrics", "/health"]
+
+
+class Behind:
+    """An app behind the door."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.error: Exception | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        self.entered.set()
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def behind() -> Behind:
+    return Behind()
+
+
+@pytest.fixture
+def door(behind: Behind) -> Door:
+    return Door(behind, SecretStr("right"))
+
+
+async def knock(door: Door, path: str, authorization: bytes | None = None) -> list[dict[str, Any]]:
+    """What the door sends for a request."""
+    sent: list[dict[str, Any]] = []
+    headers = [] if authorization is None else [(b"authorization", authorization)]
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nobody reads the body")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await door({"type": "http", "path": path, "headers": headers}, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, b"", b"Bearer wrong", b"Bearer ", b"right", b"bearer right", b"Bearer right ", b"Bearer \xff"]
+)
+async def test_wrong_secret_opens_nothing(door: Door, behind: Behind, authorization: bytes | None) -> None:
+    for path in PATHS:
+        start, body = await knock(door, path, authorization)
+        error = json.loads(body["body"])["error"]
+        assert (start["status"], error["code"], error["type"]) == (401, "unauthorized", "invalid_request_error")
+        assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
+    assert (behind.paths, door.ongoing) == ([], 0)
+
+
+async def test_right_secret_opens_everything(door: Door, behind: Behind) -> None:
+    for path in PATHS:
+        assert (await knock(door, path, b"Bearer right"))[0]["status"] == 204
+    assert behind.paths == PATHS
+
+
+async def test_prometheus_needs_no_secret_and_is_not_counted(door: Door, behind: Behind) -> None:
+    behind.open.clear()
+    scrape = asyncio.create_task(knock(door, "/metrics"))
+    await behind.entered.wait()
+    assert door.ongoing == 0
+    behind.open.set()
+    assert (await scrape)[0]["status"] == 204
+
+
+async def test_who_is_inside_is_counted(door: Door, behind: Behind) -> None:
+    behind.open.clear()
+    guests = [asyncio.create_task(knock(door, "/v1/completions", b"Bearer right")) for _ in range(3)]
+    await behind.entered.wait()
+    assert door.ongoing == 3
+    behind.open.set()
+    await asyncio.gather(*guests)
+    assert door.ongoing == 0
+
+
+async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: Behind) -> None:
+    behind.error = RuntimeError("the engine is dead")
+    with pytest.raises(RuntimeError, match="the engine is dead"):
+        await knock(door, "/v1/completions", b"Bearer right")
+    behind.open.clear()
+    guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right"))
+    await asyncio.sleep(0)
+    assert door.ongoing == 1
+    guest.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await guest
+    assert door.ongoing == 0

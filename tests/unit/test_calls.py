@@ -1,0 +1,96 @@
+"""`deployments.policy.calls`: which paths exist, which ids are fit to pass on, what a body is."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.policy.calls import ENDPOINTS, decoded, endpoint, request_id
+from deployments.policy.errors import BadRequest, UnknownPath
+from tests.unit.samples import JSON
+
+
+@pytest.mark.parametrize(("path", "name"), ENDPOINTS.items())
+def test_endpoint_of_a_path(path: str, name: str) -> None:
+    assert endpoint("POST", path) == name
+    with pytest.raises(UnknownPath) as refused:
+        endpoint("GET", path)
+    assert (refused.value.status, refused.value.allowed) == (405, ("POST",))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/chat/completions/", "//v1/chat/completions", "/V1/completions", "/sleep", "/pause", "/v1/load_lora_adapter"]
+)
+def test_what_else_an_engine_serves_does_not_exist(path: str) -> None:
+    with pytest.raises(UnknownPath) as refused:
+        endpoint("POST", path)
+    assert (refused.value.status, refused.value.allowed) == (404, ())
+
+
+@given(st.text())
+def test_no_path_but_those_of_the_list_is_forwarded(path: str) -> None:
+    try:
+        name = endpoint("POST", path)
+    except UnknownPath:
+        name = None
+    assert name == ENDPOINTS.get(path)
+
+
+@pytest.mark.parametrize(
+    ("given_id", "kept"),
+    [
+        ("req-1", True),
+        ("a:b.c_d-E9", True),
+        ("a" * 128, True),
+        ("a" * 129, False),
+        ("", False),
+        (None, False),
+        ("a b", False),
+        ("a\r\nx: y", False),
+        ("a\n", False),
+        ("é", False),
+        ("\N{ARABIC-INDIC DIGIT ONE}", False),
+    ],
+)
+def test_request_id_of_the_client_is_kept_where_it_is_fit(given_id: str | None, kept: bool) -> None:
+    assert request_id(given_id, "fresh") == (given_id if kept else "fresh")
+
+
+@given(st.none() | st.text() | st.text("aZ09._:-\r\n \x00", max_size=140))
+def test_request_id_is_always_fit_for_a_header(given_id: str | None) -> None:
+    assert re.fullmatch(rb"[!-~]{1,128}", request_id(given_id, "fresh").encode("ascii"))
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "The body is not JSON"),
+        (b"{", "The body is not JSON"),
+        (b'{"a": "\xff"}', "The body is not JSON"),
+        (b'{"a": NaN}', "The body is not JSON"),
+        (b"[" * 100_000, "The body is not JSON"),
+        (b"[]", "The body must be a JSON object"),
+        (b"null", "The body must be a JSON object"),
+    ],
+)
+def test_body_that_is_refused(body: bytes, sentence: str) -> None:
+    with pytest.raises(BadRequest, match=sentence) as refused:
+        decoded(body)
+    assert refused.value.reason == "invalid_json"
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_body_that_is_an_object_is_read(value: dict[str, Any]) -> None:
+    assert decoded(json.dumps(value).encode()) == value
+
+
+@given(st.binary() | st.text('{}[]":,0ab\\u', max_size=20).map(str.encode))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    try:
+        value = decoded(body)
+    except BadRequest:
+        return
+    assert isinstance(value, dict)

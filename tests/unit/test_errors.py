@@ -1,0 +1,75 @@
+"""`deployments.policy.errors`: every error in OpenAI's shape, with the status and the code that its class promises."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.policy.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ContextExceeded,
+    EngineFailed,
+    HerdError,
+    Timeout,
+    TooManyImages,
+    Unavailable,
+    UnknownModel,
+    UnknownPath,
+)
+
+EXAMPLES = [
+    (HerdError("m"), 500, "server_error", "internal_error", False),
+    (BadRequest("m"), 400, "invalid_request_error", None, False),
+    (BadRequest("m", code="invalid_json"), 400, "invalid_request_error", "invalid_json", False),
+    (ContextExceeded("m"), 400, "invalid_request_error", "context_length_exceeded", False),
+    (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
+    (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
+    (UnknownPath("GET", "/x"), 404, "invalid_request_error", "unknown_url", False),
+    (UnknownPath("GET", "/x", ("POST",)), 405, "invalid_request_error", "unknown_url", False),
+    (UnknownModel("x", ["a"]), 404, "invalid_request_error", "model_not_found", False),
+    (Timeout("m"), 504, "timeout_error", "timeout", True),
+    (Timeout("m", 408), 408, "timeout_error", "timeout", True),
+    (Unavailable("m"), 503, "server_error", "engine_unavailable", True),
+    (Unavailable("m", code="engine_gone"), 503, "server_error", "engine_gone", True),
+    (EngineFailed("m"), 502, "server_error", "engine_failed", True),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "kind", "code", "retryable"), EXAMPLES, ids=lambda value: type(value).__name__)
+def test_status_type_and_code(error: HerdError, status: int, kind: str, code: str | None, retryable: bool) -> None:
+    assert (error.status, error.fields()["type"], error.fields()["code"], error.retryable) == (status, kind, code, retryable)
+    assert json.loads(error.body()) == {"type": "error", "error": error.fields()}
+
+
+def test_no_error_is_without_an_example() -> None:
+    def family(kind: type[HerdError]) -> set[type[HerdError]]:
+        return {kind}.union(*map(family, kind.__subclasses__()))
+
+    assert {type(error) for error, *_ in EXAMPLES} == family(HerdError)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (TooManyImages("scout", 6, 5), "The request has 6 images, but the model 'scout' takes at most 5 images per prompt."),
+        (TooManyImages("scout", 2, 1), "The request has 2 images, but the model 'scout' takes at most 1 image per prompt."),
+        (TooManyImages("llama", 1, 0), "The request has 1 image, but the model 'llama' takes no images."),
+        (BodyTooLarge(0.5), "The request's body is larger than this server takes (0.5 MiB)."),
+        (UnknownPath("GET", "/x"), "Invalid URL (GET /x). See /v1/models for what is served."),
+        (UnknownPath("GET", "/v1/chat/completions", ("POST",)), "Invalid URL (GET /v1/chat/completions). It answers to POST."),
+        (UnknownModel("x", ["a", "b"]), "The model 'x' does not exist. Known models: a, b."),
+    ],
+)
+def test_sentence(error: HerdError, sentence: str) -> None:
+    assert error.message == str(error) == sentence
+
+
+@given(st.text(), st.none() | st.text())
+def test_event_is_one_event_whatever_the_message(message: str, param: str | None) -> None:
+    event = BadRequest(message, param=param).event()
+    assert event.endswith(b"\n\n")
+    assert event.count(b"\n") == 2
+    error = json.loads(event.removeprefix(b"data: "))["error"]
+    assert error == {"message": message, "type": "invalid_request_error", "param": param, "code": None}

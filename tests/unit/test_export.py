@@ -1,0 +1,101 @@
+"""`monitoring.export`: what is counted is what is shown, and `Intervals` is prometheus_client's own histogram, only faster."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.export import CONTENT_TYPE, Intervals, Meter
+from monitoring.metrics import ITL, METRICS, Outcome
+
+BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
+STREAMS = st.lists(st.tuples(st.sampled_from(["scout", "llama"]), st.lists(BOUNDARIES | st.floats(0, 10), max_size=9)), max_size=5)
+
+
+def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def shown(meter: Meter) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return samples(list(text_string_to_metric_families(meter.text().decode())))
+
+
+@given(STREAMS)
+def test_intervals_are_those_of_an_ordinary_histogram(streams: list[tuple[str, list[float]]]) -> None:
+    fast, ordinary = Intervals(ITL), Histogram(ITL.name, ITL.meaning, ITL.labels, buckets=ITL.buckets, registry=CollectorRegistry())
+    for label, gaps in streams:
+        times = [sum(gaps[:count]) for count in range(len(gaps) + 1)]
+        fast.observe(label, times)
+        child = ordinary.labels(label)
+        for earlier, later in pairwise(times):
+            child.observe(later - earlier)
+    assert samples(list(fast.collect())) == pytest.approx(samples(list(ordinary.collect())))
+
+
+@pytest.mark.parametrize("times", [[], [1.0]])
+def test_stream_of_one_piece_has_no_interval(times: list[float]) -> None:
+    intervals = Intervals(ITL)
+    intervals.observe("scout", times)
+    (family,) = intervals.collect()
+    assert {sample.value for sample in family.samples} == {0}
+
+
+def test_meter_shows_just_the_table() -> None:
+    families = Meter().registry.collect()
+    assert {(family.name, family.type, family.documentation) for family in families} == {
+        (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in METRICS
+    }
+
+
+def test_everything_that_a_request_counts_is_shown() -> None:
+    meter = Meter()
+    meter.opened("scout")
+    meter.opened("scout")
+    meter.closed("scout")
+    meter.stream_opened("scout")
+    meter.stream_opened("scout")
+    meter.stream_closed("scout")
+    meter.picked("scout", "only")
+    meter.ended("scout", "chat", Outcome.OK, 1.5)
+    meter.streamed("scout", 10.0, [10.25, 10.5, 11.0])
+    meter.used("scout", 7, 3)
+    meter.ready([("scout", 2), ("llama", 0)])
+    found = shown(meter)
+    scout = ("model", "scout")
+    assert found["herd_requests_open", (scout,)] == 1
+    assert found["herd_streams_open", (scout,)] == 1
+    assert found["herd_picks_total", (scout, ("reason", "only"))] == 1
+    assert found["herd_requests_total", (("endpoint", "chat"), scout, ("outcome", "ok"))] == 1
+    assert found["herd_request_seconds_sum", (("endpoint", "chat"), scout)] == 1.5
+    assert found["herd_time_to_first_token_seconds_sum", (scout,)] == 0.25
+    assert found["herd_inter_token_latency_seconds_count", (scout,)] == 2
+    assert found["herd_inter_token_latency_seconds_sum", (scout,)] == 0.75
+    assert (found["herd_tokens_total", (("kind", "prompt"), scout)], found["herd_tokens_total", (("kind", "completion"), scout)]) == (7, 3)
+    assert (found["herd_replicas_ready", (scout,)], found["herd_replicas_ready", (("model", "llama"),)]) == (2, 0)
+
+
+def test_stream_that_never_began_has_no_first_token() -> None:
+    meter = Meter()
+    meter.streamed("scout", 10.0, [])
+    assert not shown(meter)
+
+
+def test_meters_do_not_meet() -> None:
+    first, second = Meter(), Meter()
+    first.picked("scout", "only")
+    assert shown(first)
+    assert not shown(second)
+
+
+def test_content_type_is_that_of_the_text() -> None:
+    assert CONTENT_TYPE.startswith(b"text/plain; version=0.0.4")
+    assert Meter().text().startswith(b"# HELP ")

@@ -1,0 +1,77 @@
+"""`cluster.models`: the catalogue has every kind, and says what each cannot do."""
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+
+from cluster.models import CATALOGUE, LLAMA_4_TENSOR_PARALLEL, Entry, images_per_prompt, problems
+from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
+from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model
+from tests.unit.samples import model, raw, scout
+
+ENTRIES = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
+
+
+def test_catalogue_has_just_the_kinds_of_the_schema() -> None:
+    assert CATALOGUE.keys() == set(get_args(Kind))
+
+
+@ENTRIES
+def test_entry_agrees_with_itself(entry: Entry) -> None:
+    assert ("image" in entry.modalities) == (entry.images_per_prompt > 0)
+    assert entry.images_per_prompt <= MOST_IMAGES_PER_PROMPT
+    assert entry.engine.keys() <= ENGINE_ARGUMENTS - OWNED_BY_THE_HERD.keys()
+    assert entry.licence.attribution is None or entry.licence.attribution.startswith("Built with ")
+
+
+def test_everything_of_meta_shows_what_its_licence_wants() -> None:
+    assert {kind for kind, entry in CATALOGUE.items() if entry.licence.attribution is None} == {"smollm2-135m"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, entry in CATALOGUE.items() if entry.released])
+def test_whole_context_on_one_gpu_is_no_problem_of_the_kind(kind: Kind) -> None:
+    assert not list(problems(model(kind=kind, context_tokens=CATALOGUE[kind].context_tokens)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (model(kind="llama-4-behemoth"), {"kind": "Llama 4 Behemoth (288B active, announced) has not been released"}),
+        (model(context_tokens=131_073), {"context_tokens": "131073 is more than Llama 3.1 8B can take (131072)"}),
+        (model(images_per_prompt=1), {"images_per_prompt": "Llama 3.1 8B reads text only"}),
+        (model(images_per_prompt=0), {}),
+        (model(parallel={"tensor": 3}), {}),
+        (model(parallel={"expert": True}), {"parallel.expert": "Llama 3.1 8B has no experts"}),
+        (scout(parallel={"tensor": 8, "expert": True}), {}),
+        (scout(parallel={"tensor": 3}), {"parallel.tensor": "3 does not divide the attention heads of Llama 4 Scout"}),
+        (scout(parallel={"tensor": 16}), {"parallel.tensor": "16 does not divide"}),
+        (
+            model(context_tokens=200_000, images_per_prompt=2, parallel={"expert": True}),
+            {"context_tokens": "200000", "images_per_prompt": "Llama", "parallel.expert": "Llama"},
+        ),
+    ],
+)
+def test_problems(asked: Model, found: dict[str, str]) -> None:
+    told = dict(problems(asked))
+    assert told.keys() == found.keys()
+    assert all(told[path].startswith(found[path]) for path in found)
+
+
+def test_tensor_parallel_problem_names_the_legal_sizes() -> None:
+    ((_, message),) = problems(scout(parallel={"tensor": 5}))
+    assert message.endswith(f"allowed: {', '.join(map(str, LLAMA_4_TENSOR_PARALLEL))}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "images"), [(model(), 0), (scout(), 5), (scout(images_per_prompt=0), 0), (scout(images_per_prompt=9), 9)]
+)
+def test_images_are_what_the_config_says_or_what_was_tested(asked: Model, images: int) -> None:
+    assert images_per_prompt(asked) == images
+
+
+@given(raw(Model))
+def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
+    asked = Model.model_validate(value)
+    longer = asked.model_copy(update={"context_tokens": 2 * asked.context_tokens})
+    assert {path for path, _ in problems(asked)} <= {path for path, _ in problems(longer)}

@@ -1,0 +1,110 @@
+"""`configs.schema`: what is allowed, what is refused, and that nothing changes on its way as JSON."""
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from pydantic import ValidationError
+
+from configs.schema import Config, Gateway, Limits, Model, Parallelism, RemoteImages, Scaling
+from tests.unit.samples import MODEL, model, raw
+
+
+@given(raw(Config))
+def test_config_survives_the_way_as_json(value: dict[str, Any]) -> None:
+    config = Config.model_validate(value)
+    assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+
+
+@given(raw(Model))
+def test_range_of_replicas_is_never_empty(value: dict[str, Any]) -> None:
+    scale = Model.model_validate(value).scale
+    assert 1 <= scale.min_replicas <= scale.max_replicas
+
+
+@pytest.mark.parametrize(
+    ("fields", "scale"),
+    [
+        ({}, (1, 1)),
+        ({"replicas": 3}, (3, 3)),
+        ({"scaling": {"max_replicas": 4}}, (1, 4)),
+        ({"scaling": {"min_replicas": 2, "max_replicas": 5}}, (2, 5)),
+    ],
+)
+def test_replicas_are_a_number_or_a_range(fields: dict[str, Any], scale: tuple[int, int]) -> None:
+    found = model(**fields).scale
+    assert (found.min_replicas, found.max_replicas) == scale
+
+
+def test_gpus_of_a_replica() -> None:
+    assert Parallelism(tensor=8, pipeline=2).gpus == 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"replicas": 1, "scaling": {}}, "give either replicas or scaling, not both"),
+        ({"engine": {"max-num-seqs": 4}}, "vLLM has no engine argument 'max-num-seqs'"),
+        ({"engine": {"model": "x"}}, "'model' is not set here: use checkpoint"),
+        ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "use parallel.tensor"),
+        ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "no engine argument 'nope'"),
+        ({"engine": {"hf_overrides": date(2026, 1, 1)}}, "'hf_overrides' must be what JSON can say"),
+        ({"engine": {"hf_overrides": {"a": [float("nan")]}}}, "'hf_overrides' must be what JSON can say"),
+        ({"engine": {"hf_overrides": float("inf")}}, "'hf_overrides' must be what JSON can say"),
+        ({"engine": {"hf_overrides": {1: 2}}}, "'hf_overrides' must be what JSON can say"),
+        ({"images_per_prompt": 11}, "less than or equal to 10"),
+        ({"kind": "llama-5"}, "Input should be 'llama-4-scout'"),
+        ({"id": "a b"}, "String should match pattern"),
+        ({"colour": "red"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_model_refuses(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        model(**fields)
+    assert sentence in str(refused.value)
+
+
+def test_engine_argument_that_holds_itself_is_refused() -> None:
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    with pytest.raises(ValidationError, match="what JSON can say"):
+        model(engine={"hf_overrides": circle})
+
+
+@pytest.mark.parametrize(
+    ("models", "sentence"),
+    [
+        ([], "must name at least one model"),
+        ([MODEL, MODEL], r"models\[1\] uses the name 'llama', which models\[0\] has already"),
+        ([{**MODEL, "aliases": ["llama"]}], r"models\[0\] uses the name 'llama', which models\[0\] has already"),
+        ([{**MODEL, "aliases": ["b"]}, {**MODEL, "id": "b"}], r"models\[1\] uses the name 'b', which models\[0\] has already"),
+    ],
+)
+def test_config_refuses(models: list[dict[str, Any]], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Config.model_validate({"models": models})
+
+
+def test_ranges_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"min_replicas \(3\) must not be above max_replicas \(2\)"):
+        Scaling(min_replicas=3, max_replicas=2)
+    with pytest.raises(ValidationError, match=r"first_byte_s \(20\) must not be longer than total_s \(10\)"):
+        Limits(first_byte_s=20, total_s=10)
+
+
+@pytest.mark.parametrize("host", ["example.com", "a", "10.0.0.1", "*.example.com"])
+def test_host_names(host: str) -> None:
+    assert RemoteImages(allowed_hosts=(host,)).allowed_hosts == (host,)
+
+
+@pytest.mark.parametrize("host", ["", "*", "*.", "*example.com", "a.*.com", "http://example.com", "example.com/a", "-a", "a" * 254])
+def test_what_would_never_match_is_no_host_name(host: str) -> None:
+    with pytest.raises(ValidationError):
+        RemoteImages(allowed_hosts=(host,))
+
+
+def test_config_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(Gateway(), "port", 1)  # noqa: B010 (mypy knows that it is frozen)
