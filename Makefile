@@ -3,8 +3,7 @@
 PYTHON ?= python3
 CONFIG ?= configs/local.yaml
 VENV ?= .venv
-PACKAGES := configs cluster deployments monitoring
-COVERAGE := $(PACKAGES:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered
+COVERAGE := --cov
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 

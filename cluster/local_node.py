@@ -5,6 +5,7 @@ it is stopped by its process id, never by name.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -23,6 +24,8 @@ LOGICAL_CPUS = 64
 #: Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster. It reads this when it is
 #: imported, so whoever connects to the node must have it set before.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: In the environment of every process of the node.
+MARK = "HERD_NODE"
 START_S = 90.0
 STOP_S = 60.0
 
@@ -91,8 +94,8 @@ class LocalNode:
 
     @property
     def temp(self) -> Path:
-        """Ray's folder: short, for the paths of its sockets must stay below 108 bytes."""
-        return Path(f"/tmp/llama-herd-{os.getuid()}") / self.state.name
+        """Ray's folder: short, for the paths of its sockets must stay below 108 bytes, and one for each state folder."""
+        return Path(f"/tmp/llama-herd-{os.getuid()}") / hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:12]
 
     @property
     def log(self) -> Path:
@@ -125,7 +128,7 @@ class LocalNode:
 
     def _environment(self) -> dict[str, str]:
         # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
-        own = {"HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+        own = {MARK: str(self.temp), "HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | LOOPBACK_ONLY | own
 
     def _wait_until_up(self, address: str) -> None:
@@ -141,21 +144,17 @@ class LocalNode:
 
     def _process(self) -> psutil.Process | None:
         """The node's process; a process id alone may have been given to another one since."""
-        words = (self._read("pid") or "").split()
-        if len(words) != 2:
-            return None
+        number, _, began = (self._read("pid") or "").partition(" ")
         try:
-            process = psutil.Process(int(words[0]))
-            same = abs(process.create_time() - float(words[1])) < 1
-        except psutil.NoSuchProcess:
+            process = psutil.Process(int(number))
+            same = abs(process.create_time() - float(began)) < 1
+        except (psutil.NoSuchProcess, ValueError):
             return None
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
     def _strays(self) -> list[psutil.Process]:
-        """Processes that still name the node's own folder, whoever their parent is by now."""
-        mark = str(self.temp)
-        running = psutil.process_iter(["cmdline"])
-        return [one for one in running if one.pid != os.getpid() and any(mark in word for word in one.info["cmdline"] or ())]
+        """Processes that the node started, whoever their parent is by now: each has inherited its mark."""
+        return [one for one in psutil.process_iter() if _marked(one, str(self.temp))]
 
     def _kill(self, processes: list[psutil.Process]) -> None:
         for process in processes:
@@ -180,6 +179,12 @@ class LocalNode:
         path = self.state / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(MARK) == mark
+    return False
 
 
 def _listens(address: str) -> bool:

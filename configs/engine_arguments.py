@@ -69,6 +69,7 @@ OWNED_BY_THE_HERD = {
     "enable_expert_parallel": "use parallel.expert",
     "enable_log_outputs": "completions are never logged",
     "enable_log_requests": "prompts are never logged",
+    "hf_token": "set HF_TOKEN in the environment of the nodes' Ray: a config is no place for a secret",
     "host": "an engine listens on its node's own address",
     "limit_mm_per_prompt": "use images_per_prompt",
     "max_model_len": "use context_tokens",

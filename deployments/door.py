@@ -23,7 +23,7 @@ class Door:
     def __init__(self, app: App, secret: SecretStr) -> None:
         self.ongoing = 0
         self._app = app
-        self._expected = b"Bearer " + secret.get_secret_value().encode("ascii")
+        self._expected = b"Bearer " + secret.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's own call."""

@@ -21,7 +21,7 @@ class Engines:
         idle_s: an unused connection is closed after so long; less than the engines keep theirs.
         connect_s: longest wait for a connection.
         """
-        self._authorization = b"authorization: Bearer " + secret.encode("ascii") + b"\r\n"
+        self._authorization = b"authorization: Bearer " + secret.encode() + b"\r\n"
         self._connect_s = connect_s
         self._pool = Pool(idle_s)
 
