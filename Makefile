@@ -3,7 +3,6 @@
 PYTHON ?= python3
 CONFIG ?= configs/local.yaml
 VENV ?= .venv
-COVERAGE := --cov
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
@@ -30,11 +29,11 @@ lint: env
 	@$(VENV)/bin/lint-imports
 
 check: lint ## What takes seconds: linters, types, import contracts, unit and path tests with coverage
-	@$(VENV)/bin/python -m pytest tests/unit tests/path $(COVERAGE)
+	@$(VENV)/bin/python -m pytest tests/unit tests/path --cov
 	@$(TOOK)
 
 test: lint ## Everything: what `check` does and the end-to-end tests, with real engines
-	@$(VENV)/bin/python -m pytest tests $(COVERAGE)
+	@$(VENV)/bin/python -m pytest tests --cov
 	@$(TOOK)
 
 bench: env ## What the gateway costs, against none at all

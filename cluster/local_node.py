@@ -21,9 +21,6 @@ import psutil
 
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
 LOGICAL_CPUS = 64
-#: Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster. It reads this when it is
-#: imported, so whoever connects to the node must have it set before.
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 #: In the environment of every process of the node.
 MARK = "HERD_NODE"
 START_S = 90.0
@@ -49,12 +46,25 @@ class LocalNode:
 
     def secret(self) -> str:
         """The secret between gateways and engines, made when first asked for, readable by this user alone."""
-        given = self._read("secret")
-        if given is not None:
-            return given
-        fresh = secrets.token_urlsafe(32)
-        self._write("secret", fresh)
-        return fresh
+        return self._kept("secret")
+
+    def environment(self) -> dict[str, str]:
+        """What the node's processes and whoever connects to them must have in their environment before they import Ray."""
+        self._kept("ray-token")
+        return {
+            # Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Said outright: otherwise Ray takes a token or none by whether the user's home happens to have one at the moment.
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str((self.state / "ray-token").absolute()),
+        }
+
+    def _kept(self, name: str) -> str:
+        given = self._read(name)
+        if given is None:
+            given = secrets.token_hex(32)
+            self._write(name, given)
+        return given
 
     def start(self, object_store_mib: int) -> str:
         """Starts the node, unless it runs; returns its address.
@@ -127,9 +137,15 @@ class LocalNode:
             )
 
     def _environment(self) -> dict[str, str]:
-        # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
-        own = {MARK: str(self.temp), "HERD_SECRET": self.secret(), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
-        return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | LOOPBACK_ONLY | own
+        own = {
+            MARK: str(self.temp),
+            "HERD_SECRET": self.secret(),
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        }
+        given = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+        return given | self.environment() | own
 
     def _wait_until_up(self, address: str) -> None:
         """Also for a node that was started a moment ago by somebody else, or by a command that was interrupted."""

@@ -40,7 +40,6 @@ TINY_LICENCE = Licence("Apache-2.0 (weights); Llama 4 Community License (tokeniz
 
 LLAMA_4_TOOLS: Mapping[str, Any] = MappingProxyType({"enable_auto_tool_choice": True, "tool_call_parser": "llama4_pythonic"})
 LLAMA_3_TOOLS: Mapping[str, Any] = MappingProxyType({"enable_auto_tool_choice": True, "tool_call_parser": "llama3_json"})
-HERMES_TOOLS: Mapping[str, Any] = MappingProxyType({"enable_auto_tool_choice": True, "tool_call_parser": "hermes"})
 NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -55,6 +54,8 @@ class Entry:
     images_per_prompt: int = 0
     languages: tuple[str, ...] = ("en",)
     engine: Mapping[str, Any] = field(default_factory=lambda: NO_ARGUMENTS)
+    chat_template: str | None = None
+    """A template of the herd's own, by name, where the checkpoint's does not ask for calls that the tool parser reads."""
     tensor_parallel: tuple[int, ...] | None = None
     experts: int = 0
     released: bool = True
@@ -69,6 +70,7 @@ def _llama_4(title: str, context_tokens: int, experts: int, licence: Licence = L
         images_per_prompt=5,
         languages=LLAMA_4_LANGUAGES,
         engine=LLAMA_4_TOOLS,
+        chat_template="llama4_pythonic",
         tensor_parallel=LLAMA_4_TENSOR_PARALLEL,
         experts=experts,
     )
@@ -93,9 +95,9 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
             images_per_prompt=5,
             tensor_parallel=LLAMA_4_TENSOR_PARALLEL,
         ),
-        "smollm2-135m": Entry("SmolLM2 135M Instruct", 8192, APACHE, engine=HERMES_TOOLS),
-        "llama-4-scout-tiny": _llama_4("Llama 4 Scout, tiny (random weights)", 10_485_760, 16, TINY_LICENCE),
-        "llama-4-maverick-tiny": _llama_4("Llama 4 Maverick, tiny (random weights)", 1_048_576, 128, TINY_LICENCE),
+        "smollm2-135m": Entry("SmolLM2 135M Instruct", 8192, APACHE),
+        "llama-4-scout-tiny": _llama_4("Llama 4 Scout, tiny (random weights)", 131_072, 16, TINY_LICENCE),
+        "llama-4-maverick-tiny": _llama_4("Llama 4 Maverick, tiny (random weights)", 131_072, 128, TINY_LICENCE),
     }
 )
 

@@ -7,6 +7,7 @@ build functions run in a task on the cluster, so whoever declares needs neither 
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -19,6 +20,8 @@ from deployments.names import ENGINE, GATEWAY, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
+#: vLLM reads it on the engine's node, where this package is installed as here.
+TEMPLATES = Path(__file__).parent / "chat_templates"
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0
 
@@ -141,6 +144,8 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         "enable_expert_parallel": model.parallel.expert,
         "disable_log_stats": False,
     }
+    if entry.chat_template is not None:
+        arguments["chat_template"] = str(TEMPLATES / f"{entry.chat_template}.jinja")
     if "image" in entry.modalities:
         arguments["limit_mm_per_prompt"] = {"image": images_per_prompt(model)}
     sampling = model.sampling.model_dump(exclude_none=True)

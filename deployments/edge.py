@@ -155,8 +155,9 @@ class Exchange:
 
 def _without_offers(data: bytes) -> bytes:
     """A request's head without its offer of another protocol: httptools would take it, and read no body."""
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"", head) + end + rest
+    end = data.find(b"\r\n\r\n")
+    head = data[:end] if end >= 0 else data
+    return _UPGRADE.sub(b"", head) + data[len(head) :] if _UPGRADE.search(head) else data
 
 
 class _Unframed(Exchange):

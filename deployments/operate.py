@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from cluster.local_node import LOOPBACK_ONLY, LocalNode, NodeError
+from cluster.local_node import LocalNode, NodeError
 from configs.load import Environment
 from configs.schema import Config, Model
 from deployments.names import ENGINE, GATEWAY, app_name
@@ -129,9 +129,13 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
     """
     address = _address(herd, say, start)
     if herd.config.ray.address == "local":
-        os.environ.update(LOOPBACK_ONLY)
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
+        os.environ.update(herd.node.environment())
+    import logging
+
     import ray
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # or each command says that it has connected
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:

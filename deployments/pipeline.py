@@ -30,6 +30,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 #: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
 _FORWARDED = (b"content-type", b"cache-control")
 
+#: An event that is longer goes on in parts.
+MOST_HELD_BYTES = 1 << 16
+
 
 class Flow(Protocol):
     """What can be slowed down."""
@@ -183,9 +186,12 @@ class Pipeline:
 
 
 class _Stream:
-    """The client's side of a streamed answer. Runs once per piece, so it does nothing but pass it on and note the time."""
+    """The client's side of a streamed answer. Runs once per piece, so it does nothing but pass it on and note the time.
 
-    __slots__ = ("_before", "_clock", "_deadline", "_last", "_rest_s", "client", "head", "times")
+    Only whole events go on: an engine that dies inside one leaves a stream that another event can still follow.
+    """
+
+    __slots__ = ("_before", "_clock", "_deadline", "_held", "_last", "_rest_s", "client", "head", "times")
 
     def __init__(self, client: Client, deadline: asyncio.Timeout, rest_s: float, clock: Callable[[], float]) -> None:
         self.client = client
@@ -194,9 +200,22 @@ class _Stream:
         self._deadline = deadline
         self._rest_s = rest_s
         self._clock = clock
-        self._before = self._last = b""
+        self._held = self._before = self._last = b""
 
     def write(self, data: bytes) -> None:
+        if self._held or not data.endswith(b"\n\n"):
+            self._part(self._held + data)
+        else:
+            self._pass(data)
+
+    def _part(self, data: bytes) -> None:
+        """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
+        end = data.rfind(b"\n\n") + 2 if len(data) < MOST_HELD_BYTES else len(data)
+        whole, self._held = (data[:end], data[end:]) if end > 1 else (b"", data)
+        if whole:
+            self._pass(whole)
+
+    def _pass(self, data: bytes) -> None:
         if self.times:
             self.client.write(data)
         else:
@@ -212,7 +231,9 @@ class _Stream:
             self._deadline.reschedule(until + self._rest_s)
 
     def end(self) -> None:
-        """The engine has said all; that may be nothing."""
+        """The engine has said all; that may be nothing, and it need not have ended in a whole event."""
+        if self._held:
+            self._pass(self._held)
         if self.times:
             self.client.finish()
         else:
@@ -220,7 +241,7 @@ class _Stream:
 
     @property
     def tail(self) -> bytes:
-        """The last two pieces: what states the usage stands in one of them, or across both."""
+        """The last two pieces: what states the usage stands in one of them."""
         return self._before + self._last
 
 
@@ -229,7 +250,7 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
     if client.finished:
         return
     if client.started:
-        client.write(b"\n\n" + error.event())  # what came before may have been cut inside an event
+        client.write(error.event())
         client.finish()
     else:
         client.refuse(error, ((b"x-request-id", request_id.encode("ascii")),))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, Unavailable
+from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, NotServed, Unavailable
 
 #: vLLM's words when a prompt is too long, in the forms that its OpenAI layer and its engine use (0.29).
 _CONTEXT = re.compile(r"maximum (?:context|model) length|max_model_len|longer than the maximum model length", re.IGNORECASE)
@@ -27,13 +27,19 @@ def translate(status: int, body: object) -> HerdError:
     error = _error_object(body)
     message = _text(error.get("message")) or "The engine could not serve this request."
     param = _text(error.get("param")) or None
-    if status == 503:  # vLLM's word for "my queue is full"
-        return Unavailable(message, code="engine_busy", retry_after_s=1)
-    if status >= 500:
-        return EngineFailed("The engine failed while serving this request; trying again may help.", retry_after_s=1)
-    if _CONTEXT.search(message):
-        return ContextExceeded(message, param=param or "messages")
-    return BadRequest(message, param=param, code=_code(status))
+    match status:
+        case 429 | 503:  # vLLM's words for "my queue is full"
+            return Unavailable(message, code="engine_busy", retry_after_s=1)
+        case 404 | 405:  # the model's name is known to be right
+            return NotServed("The model does not serve this endpoint.")
+        case 401 | 403:  # the cluster's own fault, not the client's
+            return EngineFailed("The engine refused its gateway.", code="engine_refused", retry_after_s=5)
+        case _ if status >= 500:
+            return EngineFailed("The engine failed while serving this request; trying again may help.", retry_after_s=1)
+        case _ if _CONTEXT.search(message):
+            return ContextExceeded(message, param=param or "messages")
+        case _:
+            return BadRequest(message, param=param)
 
 
 def ends_in_error(tail: bytes) -> bool:
@@ -66,7 +72,3 @@ def _location(loc: object) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _code(status: int) -> str | None:
-    return {401: "engine_refused", 403: "engine_refused", 404: "not_found", 405: "not_found", 413: "request_too_large"}.get(status)

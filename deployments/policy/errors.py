@@ -6,6 +6,7 @@
     │   ├── TooManyImages     400  too_many_images
     │   └── BodyTooLarge      413  request_too_large
     ├── UnknownPath           404  and 405 where the path is known but not the method
+    ├── NotServed             404  unsupported_endpoint: embeddings of a model that generates, say
     ├── UnknownModel          404  model_not_found, with the known ones
     ├── Timeout               408 while the body arrives, 504 while the engine answers
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
@@ -96,6 +97,14 @@ class UnknownPath(HerdError):
         hint = f" It answers to {', '.join(self.allowed)}." if self.allowed else " See /v1/models for what is served."
         super().__init__(f"Invalid URL ({method} {path}).{hint}")
         self.status = 405 if self.allowed else 404
+
+
+class NotServed(HerdError):
+    """The model is known, and its engine does not do this."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unsupported_endpoint"
 
 
 class UnknownModel(HerdError):

@@ -8,7 +8,6 @@ Exit codes: 0 measured · 1 it could not be measured · 2 the command line is wr
 """
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -48,7 +47,6 @@ def main() -> int:
     """Measures and reports."""
     asked = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     busy = os.getloadavg()[0]
     if busy > BUSY:
         err.print(f"[yellow]The load of this machine is {busy:.1f}: what else runs here shows in the figures.[/yellow]")
@@ -79,10 +77,10 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _measured(asked: argparse.Namespace) -> Run:
     parts: Mapping[str, Callable[[Run, bool, Path, Say], None]] = {"engine": _engine, "cpu": _cpu}
     run = Run()
-    with out.status("Starting") as status:
+    # One folder for both: a process can show only one token to Ray, and it lies there.
+    with tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder, out.status("Starting") as status:
         for name in PARTS if asked.only is None else (asked.only,):
-            with tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder:
-                parts[name](run, asked.quick, Path(folder), lambda what: status.update(what))
+            parts[name](run, asked.quick, Path(folder), lambda what: status.update(what))
     return run
 
 

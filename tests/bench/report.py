@@ -53,19 +53,19 @@ def of_throughput(measured: throughput.Measured) -> list[Figure]:
         _ratio(measured, 1),
         _ratio(measured, 8),
         _ratio(measured, 32, at_least=0.90),
-        Figure("ratio_32_without_ray", "the same, bare server without Ray", measured.ratio_alone(32), 3),
+        Figure("ratio_32_without_ray", "tokens/s ratio, bare without Ray", measured.ratio_alone(32), 3),
         _added(measured, 1, at_most=8),
         _added(measured, 32),
     ]
 
 
 def _ratio(measured: throughput.Measured, streams: int, at_least: float | None = None) -> Figure:
-    says, spread = f"tokens/s, share of bare, {_streams(streams)}", _range(measured.ratios(streams))
+    says, spread = f"tokens/s ratio, {_streams(streams)}", _range(measured.ratios(streams))
     return Figure(f"ratio_{streams}", says, measured.ratio(streams), 3, spread, at_least=at_least)
 
 
 def _added(measured: throughput.Measured, streams: int, at_most: float | None = None) -> Figure:
-    says, spread = f"added to first token, {_streams(streams)}, ms", _range(measured.all_added_ms(streams))
+    says, spread = f"TTFT added, {_streams(streams)}, ms", _range(measured.all_added_ms(streams))
     return Figure(f"ttft_added_ms_{streams}", says, measured.added_ms(streams), 2, spread, at_most=at_most)
 
 
@@ -77,7 +77,7 @@ def of_gateway(measured: gateway_cpu.Measured) -> list[Figure]:
     """The gateway's CPU time."""
     chunk, request = _range(measured.per_chunk), _range(measured.per_request)
     return [
-        Figure("cpu_us_per_chunk", "gateway CPU per streamed chunk, µs", measured.us_per_chunk, 1, chunk, at_most=40),
+        Figure("cpu_us_per_chunk", "gateway CPU per chunk, µs", measured.us_per_chunk, 1, chunk, at_most=40),
         Figure("cpu_us_per_request", "gateway CPU per request, µs", measured.us_per_request, 0, request, at_most=500),
     ]
 

@@ -59,8 +59,7 @@ def herd(folder: Path, say: Say) -> Iterator[Served]:
     mine, own = _herd(folder)
     try:
         operate.up(mine, own, say, UP_S)
-        with operate.connected(mine, say):
-            replica = _process(app_name(MODEL), ENGINE)
+        replica = _listener(int(_replicas(mine)[0]["address"].rpartition(":")[2]))
         yield Served(mine.endpoint, _engine_of(replica))
     finally:
         operate.down(mine, say)
@@ -94,8 +93,8 @@ def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[tuple[str, psu
         with operate.connected(mine, say, start=True):
             say("Deploying the gateway")
             _declare(mine.config, engine_port)
-            _wait(lambda: _ready(mine), "The gateway")
-            yield mine.endpoint, _process(GATEWAY, GATEWAY)
+            _wait(lambda: bool(_replicas(mine)), "The gateway")
+            yield mine.endpoint, _listener(mine.config.gateway.port)
     finally:
         mine.node.stop()
 
@@ -109,9 +108,9 @@ def free_port() -> int:
 
 
 def _herd(folder: Path) -> tuple[Herd, Environment]:
-    """Named by process, so that it meets no other herd, nor another measurement."""
+    """In a folder of its own, so that it meets no other herd, nor another measurement."""
     own = Environment(folder, environment().cache, secret=None)
-    config = Config(name=f"bench-{os.getpid()}", gateway=Gateway(port=free_port()), models=(model(),))
+    config = Config(name="bench", gateway=Gateway(port=free_port()), models=(model(),))
     return operate.herd(own, config), own
 
 
@@ -152,8 +151,14 @@ def _environment(engine: Mapping[str, str]) -> dict[str, str]:
 def _engine_of(server: psutil.Process) -> dict[str, str]:
     for process in server.children(recursive=True):
         if process.name().startswith(ENGINE_PROCESS[:15]):
-            return {name: value for name, value in process.environ().items() if name.startswith(TELLING)}
+            return {name: value for name, value in _variables(process.pid).items() if name.startswith(TELLING)}
     raise CannotMeasure(f"process {server.pid} has no engine below it")
+
+
+def _variables(pid: int) -> dict[str, str]:
+    """A process's environment. psutil stops where the process has written its title over the first of it."""
+    whole = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
+    return {name: value for name, equals, value in (item.partition("=") for item in whole.split("\0")) if equals}
 
 
 def _same(engine: dict[str, str], other: Mapping[str, str]) -> dict[str, str]:
@@ -162,12 +167,12 @@ def _same(engine: dict[str, str], other: Mapping[str, str]) -> dict[str, str]:
     return engine
 
 
-def _process(app: str, deployment: str) -> psutil.Process:
-    """The one replica's process. Needs `operate.connected`."""
-    from ray import serve
-
-    said: list[dict[str, Any]] = serve.get_deployment_handle(deployment, app).broadcast("describe").results(timeout_s=10)
-    return psutil.Process(said[0]["pid"])
+def _listener(port: int) -> psutil.Process:
+    """Who listens on a port. Found without Ray: a process that has made a handle goes on asking for it when it has disconnected."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            return psutil.Process(connection.pid)
+    raise CannotMeasure(f"nobody listens on port {port}")
 
 
 def _declare(config: Config, engine_port: int) -> None:
@@ -198,12 +203,13 @@ def _stand_in(port: int) -> Any:  # a ray.serve.Application
     return serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0})(StandIn).bind()
 
 
-def _ready(herd: Herd) -> bool:
+def _replicas(herd: Herd) -> list[dict[str, Any]]:
+    """The gateway's roster of the model; empty while it does not answer."""
     try:
-        models = httpx.get(f"{herd.endpoint}/-/status", timeout=5).raise_for_status().json()["models"]
+        models: dict[str, list[dict[str, Any]]] = httpx.get(f"{herd.endpoint}/-/status", timeout=5).raise_for_status().json()["models"]
     except httpx.HTTPError:
-        return False
-    return any(one["state"] == ReplicaState.READY for one in models[MODEL])
+        return []
+    return models[MODEL]
 
 
 def _answers(url: str) -> bool:

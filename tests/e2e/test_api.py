@@ -245,7 +245,7 @@ BAD: list[tuple[str, str, Any, int, str | None, str]] = [
         None,
         "",
     ),
-    ("no embeddings here", "/v1/embeddings", {"model": SMOLLM, "input": "x"}, 404, "not_found", ""),
+    ("no embeddings here", "/v1/embeddings", {"model": SMOLLM, "input": "x"}, 404, "unsupported_endpoint", "endpoint"),
     ("administration", "/pause", {}, 404, "unknown_url", "/pause"),
     ("administration, deeper", "/v1/load_lora_adapter", {}, 404, "unknown_url", "lora"),
 ]

@@ -1,1 +1,1 @@
-"""The path of a request over real sockets: the production edge, front, pipeline, roster and upstream, against an engine that can misbehave."""
+"""The path of a request over real sockets: the production edge, front, pipeline, roster and upstream; the engine is a fake."""

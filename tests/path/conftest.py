@@ -1,6 +1,7 @@
 """One fake engine and one gateway in front of it, on the event loop of production.
 
-All of these tests share one loop (their `pytestmark`): a gateway takes a fifth of a second to stop, which it may do while the next test runs.
+All of these tests share one loop (their `pytestmark`): a gateway takes a fifth of a second to stop, and may do so while the next
+test runs.
 """
 
 import asyncio

@@ -54,21 +54,14 @@ class Wire:
         await self.writer.drain()
 
     async def head(self, status: int = 200, **headers: str) -> None:
-        lines = [
-            f"HTTP/1.1 {status} Some reason",
-            "server: uvicorn",
-            *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
-        ]
-        await self.raw("\r\n".join([*lines, "", ""]).encode())
+        lines = (f"{name.replace('_', '-')}: {value}" for name, value in headers.items())
+        await self.raw("\r\n".join([f"HTTP/1.1 {status} Some reason", "server: uvicorn", *lines, "", ""]).encode())
 
     async def open_stream(self) -> None:
         await self.head(content_type="text/event-stream; charset=utf-8", transfer_encoding="chunked", x_secret="internal")
 
     async def chunk(self, data: bytes) -> None:
         await self.raw(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def abort(self) -> None:
-        self.writer.transport.abort()
 
 
 Script = Callable[[Wire], Awaitable[None]]
@@ -176,6 +169,11 @@ class FakeEngine:
         """The next request that arrives, or that has arrived unseen."""
         async with asyncio.timeout(WAIT_S):
             return await self._arrived.get()
+
+    async def left(self) -> None:
+        """The connection of the last request was closed before it was answered."""
+        async with asyncio.timeout(WAIT_S):
+            await self.requests[-1].hung_up.wait()
 
     async def idle(self) -> None:
         """No connection is left."""

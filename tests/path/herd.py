@@ -126,9 +126,11 @@ async def herd_of(
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
     servers = edge(front.serve, own, wanted.header_s, stop_s), edge(front.metrics, pages, wanted.header_s, stop_s)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False, verify=False) as http:
-        herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
-        herd.has(*engines)
-        yield herd
-    upstream.close()
-    STOPPING.extend(asyncio.create_task(server.stop()) for server in servers)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False, verify=False) as http:
+            herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
+            herd.has(*engines)
+            yield herd
+    finally:
+        upstream.close()
+        STOPPING.extend(asyncio.create_task(server.stop()) for server in servers)

@@ -57,7 +57,7 @@ async def test_body_for_the_model_itself_is_passed_on_as_it_came(
 @pytest.mark.parametrize("stream", [False, True])
 async def test_alias_becomes_the_models_own_name_and_nothing_else_changes(herd: Herd, engine: FakeEngine, stream: bool) -> None:
     engine.script = streams([event()]) if stream else answers(200, BODY)
-    more = {"temperature": 0.1, "metadata": {"model": "gpt-4o", "deep": [1, None, "ü"]}}
+    more: dict[str, Any] = {"temperature": 0.1, "metadata": {"model": "gpt-4o", "deep": [1, None, "ü"]}}
     assert (await herd.chat(model="gpt-4o", stream=stream, **more)).status_code == 200
     assert (await engine.asked()).json == asking(LLAMA, stream, **more)
 

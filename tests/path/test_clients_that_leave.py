@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams, then_hangs
+from tests.path.fake_engine import DONE, FakeEngine, answers, event, steered, streams, then_hangs
 from tests.path.herd import Herd, asking
 from tests.path.wire import connected, request
 
@@ -12,14 +12,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 #: uvicorn stops reading while it holds this much of a body.
 LARGE = {"user": "x" * 300_000}
-
-
-async def engine_heard(engine: FakeEngine, idle: bool = True) -> None:
-    """The engine's last connection has been closed, and there is no other."""
-    async with asyncio.timeout(WAIT_S):
-        await engine.requests[-1].hung_up.wait()
-    if idle:
-        await engine.idle()
 
 
 @pytest.mark.parametrize("more", [{}, LARGE])
@@ -30,7 +22,8 @@ async def test_before_the_first_byte(herd: Herd, engine: FakeEngine, stream: boo
         await client.send(request(asking(stream=stream, **more)))
         await engine.asked()
         client.hang_up()
-        await engine_heard(engine)
+        await engine.left()
+        await engine.idle()
     await herd.has_ended("cancelled")
 
 
@@ -42,7 +35,8 @@ async def test_inside_a_stream(herd: Herd, engine: FakeEngine, more: dict[str, s
         assert (await client.head())[0] == 200
         assert await client.chunk() == event()
         client.hang_up()
-        await engine_heard(engine)
+        await engine.left()
+        await engine.idle()
     await herd.has_ended("cancelled")
 
 
@@ -52,7 +46,8 @@ async def test_inside_a_stream_that_goes_on(herd: Herd, engine: FakeEngine) -> N
         await client.send(request(asking(stream=True)))
         await client.head()
         client.writer.transport.abort()
-        await engine_heard(engine)
+        await engine.left()
+        await engine.idle()
     await herd.has_ended("cancelled")
 
 
@@ -63,7 +58,8 @@ async def test_while_it_is_slow(herd: Herd, engine: FakeEngine) -> None:
         await client.head()
         await engine.asked()
         client.hang_up()
-        await engine_heard(engine)
+        await engine.left()
+        await engine.idle()
     await herd.has_ended("cancelled")
 
 
@@ -86,7 +82,7 @@ async def test_one_of_two_that_leaves_takes_nothing_from_the_other(herd: Herd, e
         await leaves.send(request(asking(stream=True)))
         assert (await leaves.head())[0] == 200
         leaves.hang_up()
-        await engine_heard(engine, idle=False)
+        await engine.left()
         for piece in (event(), DONE, b""):
             pieces.put_nowait(piece)
         assert (await stays.answer())[2] == event() + DONE

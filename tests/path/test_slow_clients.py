@@ -5,7 +5,9 @@ import hashlib
 
 import pytest
 
-from tests.path.fake_engine import FakeEngine, Wire, answers, streams
+from deployments.connection import Address, Answer
+from deployments.upstream import Engines
+from tests.path.fake_engine import WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
 from tests.path.herd import Herd, asking, until
 from tests.path.wire import connected, request
 
@@ -70,10 +72,41 @@ async def test_engine_waits_while_an_earlier_answer_on_the_connection_is_read(he
     assert digest.digest() == hose.digest.digest()
 
 
-async def test_connection_of_a_slow_client_is_fit_for_the_next(herd: Herd, engine: FakeEngine) -> None:
-    engine.queue = [streams([b"z" * (6 * MIB)])]
-    async with connected(herd.port, limit=4096) as client:
-        await client.send(request(asking(stream=True)))
-        await client.answer()
-    assert (await herd.chat()).status_code == 200
-    assert {one.connection for one in engine.requests} == {1}
+class HoldsBack:
+    """A reader for whom every piece is too much."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def write(self, _data: bytes) -> None:
+        self.answer.pause()
+
+
+async def test_connection_held_back_to_the_end_of_its_answer_is_fit_for_the_next(engine: FakeEngine) -> None:
+    engine.script = says(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole")
+    engines = Engines("secret")
+    for _ in range(3):
+        async with asyncio.timeout(WAIT_S):
+            answer = await engines.exchange(Address("127.0.0.1", engine.port), b"POST", b"/", (), b"{}")
+            await answer.pipe(HoldsBack(answer))
+            answer.close()
+    engines.close()
+    assert [one.connection for one in engine.requests] == [1, 1, 1]
+
+
+async def test_slow_client_holds_back_nobody_but_itself(herd: Herd, engine: FakeEngine) -> None:
+    """Its stream came over a connection that by now carries the stream of another."""
+    pieces: asyncio.Queue[bytes] = asyncio.Queue()
+    engine.queue = [streams([event()]), steered(pieces), answers(200, b"y" * (16 * MIB))]
+    async with connected(herd.port, limit=4096) as slow, connected(herd.port) as other:
+        await slow.send(request(asking(stream=True)))
+        await slow.answer()
+        await other.send(request(asking(stream=True)))
+        pieces.put_nowait(event("1"))
+        await other.head()
+        await slow.send(request(asking()))
+        await slow.head()
+        for number in range(1, 100):
+            pieces.put_nowait(event(str(number + 1)))
+            assert await other.chunk() == event(str(number))
+    assert [one.connection for one in engine.requests] == [1, 1, 2]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.engine_errors import ends_in_error, translate
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, Unavailable
+from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, NotServed, Unavailable
 from tests.unit.samples import JSON
 
 UNKNOWN = "The engine could not serve this request."
@@ -26,10 +26,11 @@ def vllm(message: object, param: object = None) -> dict[str, Any]:
         (400, None, BadRequest, UNKNOWN, None, None),
         (400, ["?"], BadRequest, UNKNOWN, None, None),
         (400, {"object": "error", "message": "old shape"}, BadRequest, "old shape", None, None),
-        (404, {"detail": "Not Found"}, BadRequest, "Not Found", None, "not_found"),
-        (405, {"detail": "Method Not Allowed"}, BadRequest, "Method Not Allowed", None, "not_found"),
-        (401, {"error": "Unauthorized"}, BadRequest, UNKNOWN, None, "engine_refused"),
-        (413, None, BadRequest, UNKNOWN, None, "request_too_large"),
+        (404, {"detail": "Not Found"}, NotServed, "The model does not serve this endpoint.", None, "unsupported_endpoint"),
+        (405, {"detail": "Method Not Allowed"}, NotServed, "The model does not serve this endpoint.", None, "unsupported_endpoint"),
+        (401, {"error": "Unauthorized"}, EngineFailed, "The engine refused its gateway.", None, "engine_refused"),
+        (413, None, BadRequest, UNKNOWN, None, None),
+        (429, vllm("Too many."), Unavailable, "Too many.", None, "engine_busy"),
         (
             422,
             {"detail": [{"loc": ["body", "n"], "msg": "not a number"}, {"loc": 3, "msg": "odd"}, "?"]},
