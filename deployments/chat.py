@@ -55,9 +55,10 @@ def _text(event: dict[str, Any]) -> str:
 class Conversation:
     """Messages so far, and what a line typed by the user does to them."""
 
-    def __init__(self, endpoint: str, model: str, console: Console, system: str | None, sampling: dict[str, Any]) -> None:
+    def __init__(self, endpoint: str, card: dict[str, Any], console: Console, system: str | None, sampling: dict[str, Any]) -> None:
         self._endpoint = endpoint
-        self._model = model
+        self._model: str = card["id"]
+        self._attribution = card["attribution"]
         self._console = console
         self._sampling = sampling
         self._messages: list[dict[str, str]] = []
@@ -65,7 +66,8 @@ class Conversation:
 
     def run(self) -> None:
         """Reads lines until the user ends it."""
-        self._console.print(f"[bold]{self._model}[/bold] at {self._endpoint}. Built with Llama.\n{HELP}")
+        built = f" {self._attribution}." if self._attribution else ""
+        self._console.print(f"[bold]{self._model}[/bold] at {self._endpoint}.{built}\n{HELP}")
         while True:
             try:
                 line = self._console.input("[bold green]you ›[/bold green] ").strip()

@@ -153,11 +153,11 @@ def chat(
     with _telling():
         herd = operate.known(environment(), name)
         cards = _get(f"{herd.endpoint}/v1/models")["data"]
-        names = {one for card in cards for one in (card["id"], *card["aliases"])}
-        if model not in names:
-            raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(names))}.")
+        by_name = {one: card for card in cards for one in (card["id"], *card["aliases"])}
+        if model not in by_name:
+            raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(by_name))}.")
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
-    Conversation(herd.endpoint, model, out, system, {key: value for key, value in sampling.items() if value is not None}).run()
+    Conversation(herd.endpoint, by_name[model], out, system, {key: value for key, value in sampling.items() if value is not None}).run()
 
 
 def _read(path: Path) -> Config:

@@ -92,8 +92,8 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     """
     _preflight(herd)
     checkpoints = _small_checkpoints(herd.config, environment, say)
+    herd.remember()  # first: what is started now, `down` must find, however this ends
     with connected(herd, say, start=True):
-        herd.remember()
         say("Deploying")
         _declare(herd, checkpoints)
         _wait(herd, say, time.monotonic() + within_s)
@@ -131,11 +131,8 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
     if herd.config.ray.address == "local":
         os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
         os.environ.update(herd.node.environment())
-    import logging
-
     import ray
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # or each command says that it has connected
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -215,12 +212,15 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
 
 
 def _declare(herd: Herd, checkpoints: Mapping[str, str]) -> None:
+    import logging
+
     import ray
     from ray import serve
     from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
 
     from deployments.app import declared
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
     nodes = sum(node["Alive"] for node in ray.nodes())
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()

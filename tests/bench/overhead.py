@@ -95,7 +95,7 @@ def _engine(run: Run, quick: bool, folder: Path, say: Say) -> None:
     }
     model = servers.model().model_dump(mode="json", exclude_defaults=True)
     tokens = {"tokens": throughput.TOKENS, "rounds": sizes.rounds, "requests": {str(at): count for at, count in sizes.requests.items()}}
-    run.settings["engine"] = {"model": model, "environment": dict(measured.engine), **tokens}
+    run.settings["engine"] = {"model": model, "environment": servers.engine_environment(), **tokens}
 
 
 def _cpu(run: Run, quick: bool, folder: Path, say: Say) -> None:

@@ -1,8 +1,7 @@
 """What is measured, up while it is measured: a herd, vLLM's own API server beside it, and a gateway in front of an engine that is none.
 
-Decides that both engines are the same: the model is the default config's, arguments and environment of the bare server are those that
-the herd gives its engine, and what the two engine processes then have in their environments is compared. Ray Serve is imported late:
-it reads what `operate.connected` sets.
+Decides that both engines are the same: the model is the default config's, and arguments and environment of the bare server are those
+that the herd gives its engine. Ray is imported late: it reads what `operate.connected` sets.
 """
 
 import contextlib
@@ -12,8 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import psutil
 from configs.load import Environment, environment, read
 from configs.schema import Config, Gateway, Model
 from deployments import operate
-from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.names import ENGINE, app_name
 from deployments.operate import Herd, Say
 from deployments.policy.routing import ReplicaState
 from tests.bench.load import CannotMeasure
@@ -32,20 +30,10 @@ MODEL = "llama-4-scout-tiny"
 CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
 UP_S = 600
 STOP_S = 30
-ENGINE_PROCESS = "VLLM::EngineCore"
-#: Variables that change how fast an engine is.
-TELLING = ("OMP_", "KMP_", "MKL_", "VLLM_CPU", "LD_PRELOAD", "TORCHINDUCTOR_")
+#: What Ray gives an engine that asks for one CPU. Said outright, so that both engines have it.
+THREADS = {"OMP_NUM_THREADS": "1"}
 #: How `ray.serve.llm` runs an engine on CPU.
 AS_RAY_DOES = {"distributed_executor_backend": "mp", "disable_uvicorn_access_log": True}
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server that answers."""
-
-    url: str
-    engine: Mapping[str, str]
-    """The telling part of its engine's environment."""
 
 
 def model() -> Model:
@@ -53,34 +41,41 @@ def model() -> Model:
     return next(one for one in read(CONFIG).models if one.id == MODEL)
 
 
+def engine_environment() -> dict[str, str]:
+    """What both engines have in their environments."""
+    from deployments.app import engine_environment
+
+    return engine_environment("cpu") | THREADS
+
+
 @contextlib.contextmanager
-def herd(folder: Path, say: Say) -> Iterator[Served]:
-    """A herd of one model on a Ray node of its own."""
+def herd(folder: Path, say: Say) -> Iterator[str]:
+    """A herd of one model on a Ray node of its own; its endpoint."""
     mine, own = _herd(folder)
+    os.environ.update(THREADS)
     try:
         operate.up(mine, own, say, UP_S)
-        replica = _listener(int(_replicas(mine)[0]["address"].rpartition(":")[2]))
-        yield Served(mine.endpoint, _engine_of(replica))
+        yield mine.endpoint
     finally:
         operate.down(mine, say)
 
 
 @contextlib.contextmanager
-def bare(folder: Path, like: Served, say: Say) -> Iterator[Served]:
-    """vLLM's own API server with the same engine.
+def bare(folder: Path, say: Say) -> Iterator[str]:
+    """vLLM's own API server with the same engine; its endpoint.
 
     Raises:
-        CannotMeasure: it did not come up, or its engine is not the same.
+        CannotMeasure: it did not come up.
     """
     say("Starting vLLM's own API server")
     port, log = free_port(), folder / "bare.log"
-    variables = _environment(like.engine)
+    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | engine_environment()
     with log.open("wb") as out:
-        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=variables, start_new_session=True)
+        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=given, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(lambda: _answers(f"{url}/health"), "vLLM's API server", lambda: _still_runs(process, log))
-        yield Served(url, _same(_engine_of(process), like.engine))
+        yield url
     finally:
         _stop(process)
 
@@ -137,34 +132,6 @@ def _flag(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [flag] if value else []
     return [flag, value if isinstance(value, str) else json.dumps(value)]
-
-
-def _environment(engine: Mapping[str, str]) -> dict[str, str]:
-    from deployments.app import engine_environment
-
-    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    # Ray gives an engine as many threads as it has asked for CPUs.
-    threads = {name: value for name, value in engine.items() if name == "OMP_NUM_THREADS"}
-    return given | engine_environment("cpu") | threads
-
-
-def _engine_of(server: psutil.Process) -> dict[str, str]:
-    for process in server.children(recursive=True):
-        if process.name().startswith(ENGINE_PROCESS[:15]):
-            return {name: value for name, value in _variables(process.pid).items() if name.startswith(TELLING)}
-    raise CannotMeasure(f"process {server.pid} has no engine below it")
-
-
-def _variables(pid: int) -> dict[str, str]:
-    """A process's environment. psutil stops where the process has written its title over the first of it."""
-    whole = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
-    return {name: value for name, equals, value in (item.partition("=") for item in whole.split("\0")) if equals}
-
-
-def _same(engine: dict[str, str], other: Mapping[str, str]) -> dict[str, str]:
-    if engine != other:
-        raise CannotMeasure(f"the engines are not alike: the herd's has {dict(other)}, the bare server's {engine}")
-    return engine
 
 
 def _listener(port: int) -> psutil.Process:

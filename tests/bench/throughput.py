@@ -14,7 +14,6 @@ from typing import Any
 from deployments.operate import Say
 from tests.bench import load, servers
 from tests.bench.load import Load, Outcome
-from tests.bench.servers import Served
 
 TOKENS = 64
 Series = dict[int, list[Outcome]]
@@ -41,8 +40,6 @@ class Measured:
     herd: Series
     alone: Series
     """The bare server, without Ray beside it."""
-    engine: Mapping[str, str]
-    """What both engines had in their environments."""
 
     def ratio(self, streams: int) -> float:
         """The herd's tokens a second, as a part of the bare server's."""
@@ -76,23 +73,23 @@ def measure(folder: Path, sizes: Sizes, say: Say) -> Measured:
     """
     with contextlib.ExitStack() as longer:
         with servers.herd(folder, say) as herd:
-            bare = longer.enter_context(servers.bare(folder, herd, say))
+            bare = longer.enter_context(servers.bare(folder, say))
             both = {"bare": bare, "herd": herd}
             _settle(both.values(), sizes, say)
             series = _rounds(both, sizes, say)
         alone = _rounds({"bare": bare}, sizes, lambda what: say(f"{what}, without Ray beside it"))
-    return Measured(series["bare"], series["herd"], alone["bare"], bare.engine)
+    return Measured(series["bare"], series["herd"], alone["bare"])
 
 
-def _settle(served: Iterable[Served], sizes: Sizes, say: Say) -> None:
+def _settle(served: Iterable[str], sizes: Sizes, say: Say) -> None:
     """What only the first requests pay is paid before it counts."""
     say("Warming up")
     most = max(sizes.requests)
-    for one in served:
-        load.run(Load(one.url, servers.MODEL, most, most, TOKENS, salt="warm"))
+    for url in served:
+        load.run(Load(url, servers.MODEL, most, most, TOKENS, salt="warm"))
 
 
-def _rounds(served: Mapping[str, Served], sizes: Sizes, say: Say) -> dict[str, Series]:
+def _rounds(served: Mapping[str, str], sizes: Sizes, say: Say) -> dict[str, Series]:
     """Who goes first changes with every round."""
     series: dict[str, Series] = {name: {streams: [] for streams in sizes.requests} for name in served}
     for number in range(sizes.rounds):
@@ -100,7 +97,7 @@ def _rounds(served: Mapping[str, Served], sizes: Sizes, say: Say) -> dict[str, S
         for streams, requests in sizes.requests.items():
             for name in order:
                 say(f"Round {number + 1} of {sizes.rounds}, {streams} streams: {name}")
-                asked = Load(served[name].url, servers.MODEL, requests, streams, TOKENS, salt=f"{number}{name}")
+                asked = Load(served[name], servers.MODEL, requests, streams, TOKENS, salt=f"{number}{name}")
                 series[name][streams].append(load.run(asked))
     return series
 
