@@ -266,11 +266,11 @@ def _settled(names: Mapping[str, Model]) -> list[str]:
 
 
 def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)
-    """The end of the longest message about what went wrong: the exception itself, without the road to it."""
+    """The end of the longest message about what went wrong: the last exception itself, without the road to it."""
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
     lines = [line.rstrip() for line in max(messages, key=len).splitlines() if line.strip()]
-    errors = [line for line in lines if not line.startswith((" ", "\t")) and ("Error" in line or "error" in line)]
-    return "\n".join(errors[-3:] or lines[-5:])
+    errors = [number for number, line in enumerate(lines) if not line.startswith((" ", "\t")) and "Error" in line.partition(":")[0]]
+    return "\n".join(lines[errors[-1] :][:8] if errors else lines[-5:])
 
 
 def survey(herd: Herd) -> dict[str, Standing]:

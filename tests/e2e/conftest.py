@@ -48,7 +48,8 @@ def config(port: int) -> dict[str, Any]:
                 "checkpoint": "small:llama-4-scout-tiny",
                 "context_tokens": 8192,
                 # Random weights like spaces as much as anything, and JSON allows any number of them.
-                "engine": SMALL | {"skip_mm_profiling": True, "structured_outputs_config": {"disable_any_whitespace": True}},
+                "engine": SMALL
+                | {"skip_mm_profiling": True, "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}},
             },
         ],
     }

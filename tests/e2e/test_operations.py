@@ -121,7 +121,8 @@ def test_when_a_client_hangs_up_the_engine_stops(herd: Herd) -> None:
 
     body = {"model": SCOUT, "prompt": "x", "max_tokens": 8000, "stream": True, "ignore_eos": True}
     with httpx.stream("POST", f"{herd.endpoint}/v1/completions", json=body, timeout=60) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # held: without it the client would hang up here
+        next(lines)
         wait_for("the engine runs the request", running, within_s=10)
     wait_for("the engine has stopped it", lambda: not running(), within_s=10)
 
