@@ -141,6 +141,8 @@ class LocalNode:
             MARK: str(self.temp),
             "HERD_SECRET": self.secret(),
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            # Ray gives its workers a niceness of 15: engines would wait for whatever else the machine does, their own clients too.
+            "RAY_worker_niceness": "0",
             # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         }

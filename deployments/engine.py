@@ -5,6 +5,7 @@ start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `
 """
 
 import asyncio
+import gc
 import os
 import time
 from typing import Any
@@ -50,6 +51,9 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
+        # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
+        gc.collect()
+        gc.freeze()
 
     async def describe(self) -> dict[str, Any]:
         """What a gateway's roster wants to know."""

@@ -5,6 +5,7 @@ two functions that it is given.
 """
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ class Front:
 
     def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated) -> None:
         self._log = structlog.get_logger("herd.gateway")
+        # A random number for each request would cost a system call.
+        self._process, self._number = uuid.uuid4().hex, itertools.count(1)
         self._roster = roster
         self._pipeline = pipeline
         self._meter = meter
@@ -49,7 +52,7 @@ class Front:
     async def serve(self, exchange: Exchange) -> None:
         """The herd's one port."""
         own = exchange.headers.get(b"x-request-id", b"").decode("ascii", "replace")
-        identity = request_id(own, f"req-{uuid.uuid4().hex}")
+        identity = request_id(own, f"req-{self._process}-{next(self._number):x}")
         try:
             await self._answer(exchange, identity)
         except HerdError as error:

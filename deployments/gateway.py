@@ -4,7 +4,7 @@ Decides nothing about requests: that is `deployments.front`'s. Ray Serve places,
 them a new config by `reconfigure`, without a restart.
 """
 
-import os
+import gc
 import socket
 import time
 from typing import Any
@@ -84,6 +84,9 @@ class Gateway:
         self._metrics_at = Address(*pages.getsockname()[:2])
         self._metrics_server = edge(front.metrics, pages, self._header_s, stop_s=1)
         self._server = edge(front.serve, listen(*self._listen_on, shared=True), self._header_s, stop_s=DRAIN_S)
+        # What is loaded by now stays: a collection need not walk through it while streams wait.
+        gc.collect()
+        gc.freeze()
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.
@@ -95,8 +98,8 @@ class Gateway:
             raise RuntimeError("the gateway has stopped listening")
 
     async def describe(self) -> dict[str, Any]:
-        """Where this process shows its metrics, and which one it is."""
-        return {"host": self._metrics_at.host, "port": self._metrics_at.port, "node": socket.gethostname(), "pid": os.getpid()}
+        """Where this process shows its metrics."""
+        return {"host": self._metrics_at.host, "port": self._metrics_at.port, "node": socket.gethostname()}
 
     async def __del__(self) -> None:
         """Ray Serve's hook before a replica goes: takes no new connection, and finishes what it has."""

@@ -23,8 +23,8 @@ from configs.schema import Config, Model
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.state import ModelState, Standing, standing
 
-#: Memory that an engine of a small model takes on CPU, and Ray itself (measured: private and shared pages, 2026-11).
-SMALL_ENGINE_GIB = 2.0
+#: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
+SMALL_ENGINE_GIB = 3.0
 RAY_GIB = 1.5
 SMALL = "small:"
 

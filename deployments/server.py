@@ -55,6 +55,7 @@ class Server:
             log_config=None,  # configuring logging anew would take Ray Serve's handlers away from under it
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody here asks where a client is
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=cast(Any, stop_s),
         )

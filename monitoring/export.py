@@ -7,6 +7,7 @@ gateways in one process do not meet.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -15,6 +16,7 @@ from prometheus_client.registry import Collector
 from monitoring.metrics import E2E, ITL, PICKS, REPLICAS_READY, REQUESTS, REQUESTS_OPEN, STREAMS_OPEN, TOKENS, TTFT, Metric, Outcome
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
 class Intervals(Collector):
@@ -43,6 +45,20 @@ class Intervals(Collector):
         yield family
 
 
+class _Children(Generic[Kind]):
+    """A metric's children by their labels, kept: prometheus-client looks each up anew, under a lock."""
+
+    def __init__(self, metric: Kind) -> None:
+        self._metric: Kind = metric
+        self._made: dict[tuple[str, ...], Kind] = {}
+
+    def labels(self, *values: str) -> Kind:
+        child = self._made.get(values)
+        if child is None:
+            child = self._made[values] = self._metric.labels(*values)
+        return child
+
+
 class Meter:
     """Counts what a gateway does."""
 
@@ -57,14 +73,14 @@ class Meter:
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
-    def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name, metric.meaning, metric.labels, registry=self.registry)
+    def _counter(self, metric: Metric) -> _Children[Counter]:
+        return _Children(Counter(metric.name, metric.meaning, metric.labels, registry=self.registry))
 
-    def _gauge(self, metric: Metric) -> Gauge:
-        return Gauge(metric.name, metric.meaning, metric.labels, registry=self.registry)
+    def _gauge(self, metric: Metric) -> _Children[Gauge]:
+        return _Children(Gauge(metric.name, metric.meaning, metric.labels, registry=self.registry))
 
-    def _histogram(self, metric: Metric) -> Histogram:
-        return Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry)
+    def _histogram(self, metric: Metric) -> _Children[Histogram]:
+        return _Children(Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry))
 
     def opened(self, model: str) -> None:
         """A request for a model has begun."""

@@ -53,24 +53,20 @@ def of_throughput(measured: throughput.Measured) -> list[Figure]:
         _ratio(measured, 1),
         _ratio(measured, 8),
         _ratio(measured, 32, at_least=0.90),
-        Figure("ratio_32_without_ray", "tokens/s ratio, bare without Ray", measured.ratio_alone(32), 3),
+        Figure("ratio_32_without_ray", "tokens/s ratio, 32, no Ray", measured.ratio_alone(32), 3),
         _added(measured, 1, at_most=8),
         _added(measured, 32),
     ]
 
 
 def _ratio(measured: throughput.Measured, streams: int, at_least: float | None = None) -> Figure:
-    says, spread = f"tokens/s ratio, {_streams(streams)}", _range(measured.ratios(streams))
+    says, spread = f"tokens/s ratio, {streams}", _range(measured.ratios(streams))
     return Figure(f"ratio_{streams}", says, measured.ratio(streams), 3, spread, at_least=at_least)
 
 
 def _added(measured: throughput.Measured, streams: int, at_most: float | None = None) -> Figure:
-    says, spread = f"TTFT added, {_streams(streams)}, ms", _range(measured.all_added_ms(streams))
+    says, spread = f"TTFT added, {streams}, ms", _range(measured.all_added_ms(streams))
     return Figure(f"ttft_added_ms_{streams}", says, measured.added_ms(streams), 2, spread, at_most=at_most)
-
-
-def _streams(count: int) -> str:
-    return f"{count} stream{'s' if count > 1 else ''}"
 
 
 def of_gateway(measured: gateway_cpu.Measured) -> list[Figure]:
@@ -88,11 +84,15 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 def table(figures: Iterable[Figure], before: Mapping[str, Any]) -> Table:
     """For people."""
-    shown = Table("what the herd costs", "now", "from – to", "bar", "", "before", box=box.SIMPLE_HEAD)
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column("what the herd costs", no_wrap=True)
+    for title in ("now", "from – to", "bar", "", *(["before"] if before else [])):
+        shown.add_column(title, no_wrap=True)
     for one in figures:
         spread = "" if one.spread is None else " – ".join(f"{value:.{one.digits}f}" for value in one.spread)
         verdict = "" if not one.bar else "[green]ok[/green]" if one.held else "[red]missed[/red]"
-        shown.add_row(one.says, f"{one.value:.{one.digits}f}", spread, one.bar, verdict, str(before.get(one.name, "")))
+        cells = (one.says, f"{one.value:.{one.digits}f}", spread, one.bar, verdict)
+        shown.add_row(*cells, *([str(before.get(one.name, ""))] if before else []))
     return shown
 
 

@@ -28,7 +28,7 @@ class Sizes:
     requests: Mapping[int, int]
 
 
-FULL = Sizes(5, {1: 24, 8: 64, 32: 192})
+FULL = Sizes(3, {1: 24, 8: 64, 32: 192})
 QUICK = Sizes(1, {1: 2, 8: 8, 32: 32})
 
 
