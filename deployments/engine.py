@@ -6,7 +6,6 @@ start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `
 
 import asyncio
 import gc
-import os
 import time
 from typing import Any
 
@@ -64,7 +63,6 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "port": self._address.port,
             "state": (await self._state()).value,
             "ongoing": self._door.ongoing,
-            "pid": os.getpid(),
         }
 
     async def _state(self) -> ReplicaState:
