@@ -22,6 +22,7 @@ from deployments.door import Door
 from deployments.policy.routing import ReplicaState
 from deployments.server import Server, listen
 from deployments.upstream import Engines
+from deployments.vllm_resume import serve_here
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
@@ -41,6 +42,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         secret = environment().secret
         if secret is None:
             raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id
         self._leaving = False

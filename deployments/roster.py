@@ -63,13 +63,17 @@ class Roster:
         """Replicas of a model that take requests."""
         return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
 
-    def choose(self, model: str) -> Pick:
+    def choose(self, model: str, but: Collection[str] = ()) -> Pick:
         """The replica for the next request.
 
+        Args:
+            model: its id.
+            but: ids of replicas that have failed this request.
+
         Raises:
-            Unavailable: no replica takes requests.
+            Unavailable: no replica takes requests, or only these.
         """
-        chosen = pick(self.replicas(model), self._sent)
+        chosen = pick([replica for replica in self.replicas(model) if replica.id not in but], self._sent)
         if chosen is None:
             raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S)
         return chosen
