@@ -19,7 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
-from deployments.policy.resume import FINISH, GROUPS, TOKENS, Delivered
+from deployments.policy.resume import FINISH, GROUPS, STOP, TOKENS, Delivered
 
 Add = Callable[..., Awaitable[None]]
 
@@ -33,7 +33,7 @@ def so_far(params: SamplingParams | None) -> Delivered | None:
     """What a request says was delivered; None where it begins as others do."""
     said = (params.extra_args if params is not None else None) or {}
     tokens = said.get(TOKENS)
-    return None if tokens is None else Delivered(tuple(tokens), tuple(said.get(GROUPS, ())), said.get(FINISH))
+    return None if tokens is None else Delivered(tuple(tokens), tuple(said.get(GROUPS, ())), said.get(FINISH), said.get(STOP))
 
 
 def _adding(add: Add) -> Add:
@@ -75,7 +75,8 @@ def _as_core_says(request_id: str, delivered: Delivered) -> Iterator[EngineCoreO
     for number, size in enumerate(delivered.groups, 1):
         ended = delivered.finish if number == len(delivered.groups) else None
         reason = None if ended is None else FinishReason.LENGTH if ended == "length" else FinishReason.STOP
-        yield EngineCoreOutput(request_id, list(delivered.tokens[begin : begin + size]), finish_reason=reason)
+        stop = None if reason is None else delivered.stop
+        yield EngineCoreOutput(request_id, list(delivered.tokens[begin : begin + size]), finish_reason=reason, stop_reason=stop)
         begin += size
 
 

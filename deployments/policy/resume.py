@@ -15,11 +15,12 @@ import msgspec
 from deployments.policy.errors import BadRequest
 
 #: Names under `vllm_xargs`, which vLLM hands through to the engine as they are.
-TOKENS, GROUPS, FINISH = "herd_tokens", "herd_groups", "herd_finish"
+TOKENS, GROUPS, FINISH, STOP = "herd_tokens", "herd_groups", "herd_finish", "herd_stop"
 
 _IDS = re.compile(rb'token_ids":\[[0-9,]*\]')
 _NO_IDS = b'token_ids":null'
-_CREATED = re.compile(rb'"created":[0-9]+')
+#: What differs each time that the same is said.
+_MADE_UP = re.compile(rb'"created":[0-9]+|"chatcmpl-tool-[0-9a-f]+"')
 #: An event that vLLM sends only to who asks for token ids: tokens of which nothing can be shown yet (inside a tool's call, say).
 _EMPTY = re.compile(rb'data: \{[^\n]*"delta":\{\}[^\n]*"finish_reason":null[^\n]*\n\n')
 _DONE = b"data: [DONE]\n\n"
@@ -36,13 +37,16 @@ class Delivered:
     tokens: tuple[int, ...]
     groups: tuple[int, ...]
     """How many of the tokens came with each event; where an engine is ahead of the network, several come with one."""
-    finish: str | None
+    finish: str | None = None
     """The reason for its end, where that was said already."""
+    stop: int | None = None
+    """The token that ended it, where one of the request's own did."""
 
 
 class _Choice(msgspec.Struct):
     token_ids: list[int] | None = None
     finish_reason: str | None = None
+    stop_reason: int | str | None = None
 
 
 class _Event(msgspec.Struct):
@@ -69,8 +73,9 @@ def refuse_forged(body: Mapping[str, Any]) -> None:
         BadRequest: the request says it.
     """
     given = body.get("vllm_xargs")
-    if isinstance(given, dict) and not given.keys().isdisjoint((TOKENS, GROUPS, FINISH)):
-        raise BadRequest(f"'{TOKENS}', '{GROUPS}' and '{FINISH}' are the cluster's own.", param="vllm_xargs")
+    forged = [name for name in (TOKENS, GROUPS, FINISH, STOP) if isinstance(given, dict) and name in given]
+    if forged:
+        raise BadRequest(f"'{forged[0]}' is the cluster's own: leave it out.", param="vllm_xargs")
 
 
 def with_ids(raw: bytes) -> bytes:
@@ -101,15 +106,17 @@ def delivered(said: bytes) -> Delivered:
     """
     tokens: list[int] = []
     groups: list[int] = []
-    finish = None
+    finish, stop = None, None
     for choice in _choices(said):
         if choice.token_ids is not None:
             tokens += choice.token_ids
             groups.append(len(choice.token_ids))
-            finish = finish or choice.finish_reason
+            # A text that stops the answer is found anew; it is not for the core to say.
+            if choice.finish_reason is not None and not isinstance(choice.stop_reason, str):
+                finish, stop = choice.finish_reason, choice.stop_reason
         elif choice.finish_reason is not None:
             raise CannotResume
-    return Delivered(tuple(tokens), tuple(groups), finish)
+    return Delivered(tuple(tokens), tuple(groups), finish, stop)
 
 
 def _choices(said: bytes) -> Sequence[_Choice]:
@@ -122,7 +129,8 @@ def _choices(said: bytes) -> Sequence[_Choice]:
 
 def continuing(body: Mapping[str, Any], model: str, so_far: Delivered) -> bytes:
     """The request for the engine that continues: the client's own, and what was delivered."""
-    known = {TOKENS: list(so_far.tokens), GROUPS: list(so_far.groups)} | ({} if so_far.finish is None else {FINISH: so_far.finish})
+    ended = {FINISH: so_far.finish, STOP: so_far.stop}
+    known = {TOKENS: so_far.tokens, GROUPS: so_far.groups} | {name: value for name, value in ended.items() if value is not None}
     more = {"model": model, "return_token_ids": True, "vllm_xargs": {**(body.get("vllm_xargs") or {}), **known}}
     return msgspec.json.encode({**body, **more})
 
@@ -130,16 +138,17 @@ def continuing(body: Mapping[str, Any], model: str, so_far: Delivered) -> bytes:
 class Seam:
     """Where one engine's stream ends and the next one's begins: what is said again is left out.
 
-    Says again must mean to the byte, but for the time at which the answer was created; what comes after gets the first one's time.
+    Says again must mean to the byte, but for what an engine makes up: the time of creation, the ids of tool calls. What comes after the
+    seam keeps those that the client has seen.
     """
 
     def __init__(self, said: bytes) -> None:
         """Args:
         said: whole events, with their token ids.
         """
-        self._said, self._at = _CREATED.sub(b"", said), 0
-        first = _CREATED.search(said)
-        self._created = first[0] if first else b""
+        self._said = said
+        self._at = 0
+        self._seen: dict[bytes, bytes] = {}
 
     def after(self, events: bytes) -> bytes:
         """What of these whole events is new.
@@ -150,8 +159,12 @@ class Seam:
         end = 0
         while self._at < len(self._said) and end < len(events):
             begin, end = end, events.index(b"\n\n", end) + 2
-            event = _CREATED.sub(b"", events[begin:end])
-            if not self._said.startswith(event, self._at):
-                raise CannotResume
-            self._at += len(event)
-        return _CREATED.sub(self._created, events[end:]) if self._created else events[end:]
+            self._compare(events[begin:end])
+        return _MADE_UP.sub(lambda found: self._seen.get(found[0], found[0]), events[end:])
+
+    def _compare(self, event: bytes) -> None:
+        begin, self._at = self._at, self._said.index(b"\n\n", self._at) + 2
+        before = self._said[begin : self._at]
+        if _MADE_UP.sub(b"", before) != _MADE_UP.sub(b"", event):
+            raise CannotResume
+        self._seen.update(zip(_MADE_UP.findall(event), _MADE_UP.findall(before), strict=True))

@@ -52,7 +52,7 @@ def test_what_can_be_continued(endpoint: str, body: dict[str, Any], possible: bo
     assert resume.can_resume(endpoint, body) is possible
 
 
-@pytest.mark.parametrize("name", [resume.TOKENS, resume.GROUPS, resume.FINISH])
+@pytest.mark.parametrize("name", [resume.TOKENS, resume.GROUPS, resume.FINISH, resume.STOP])
 def test_only_a_gateway_says_what_was_delivered(name: str) -> None:
     with pytest.raises(BadRequest, match=name) as raised:
         resume.refuse_forged(CHAT | {"vllm_xargs": {name: [1]}})
@@ -89,7 +89,7 @@ def test_text_of_a_model_is_never_taken_for_token_ids(text: str) -> None:
 
 
 def test_delivered_tokens_in_the_groups_that_they_came_in() -> None:
-    assert resume.delivered(ROLE + event([5, 6]) + event([]) + event([7])) == Delivered((5, 6, 7), (2, 0, 1), None)
+    assert resume.delivered(ROLE + event([5, 6]) + event([]) + event([7])) == Delivered((5, 6, 7), (2, 0, 1))
 
 
 def test_an_answer_that_had_ended_but_for_its_last_events() -> None:
@@ -97,6 +97,13 @@ def test_an_answer_that_had_ended_but_for_its_last_events() -> None:
     assert resume.delivered(said) == Delivered((5, 6), (1, 1), "length")
     assert not resume.is_whole(said)
     assert resume.is_whole(said + USAGE + DONE)
+
+
+@pytest.mark.parametrize(("reason", "told"), [(b"null", ("stop", None)), (b"200007", ("stop", 200007)), (b'"text"', (None, None))])
+def test_what_stopped_an_answer(reason: bytes, told: tuple[str | None, int | None]) -> None:
+    last = event([6], finish="stop").replace(b'"token_ids"', b'"stop_reason":' + reason + b',"token_ids"')
+    so_far = resume.delivered(ROLE + event([5]) + last)
+    assert (so_far.finish, so_far.stop) == told
 
 
 @pytest.mark.parametrize("said", [event(None, finish="stop"), b"data: {not json\n\n", b'data: {"choices":[{"token_ids":["x"]}]}\n\n'])
@@ -107,13 +114,13 @@ def test_events_that_do_not_tell_their_tokens(said: bytes) -> None:
 
 def test_next_engine_is_told_the_request_and_what_was_delivered() -> None:
     body = CHAT | {"model": "alias", "vllm_xargs": {"own": 1}, "temperature": 0}
-    told = json.loads(resume.continuing(body, "llama", Delivered((5, 6), (2,), "stop")))
+    told = json.loads(resume.continuing(body, "llama", Delivered((5, 6), (2,), "stop", 9)))
     assert told == body | {
         "model": "llama",
         "return_token_ids": True,
-        "vllm_xargs": {"own": 1, "herd_tokens": [5, 6], "herd_groups": [2], "herd_finish": "stop"},
+        "vllm_xargs": {"own": 1, "herd_tokens": [5, 6], "herd_groups": [2], "herd_finish": "stop", "herd_stop": 9},
     }
-    assert "herd_finish" not in json.loads(resume.continuing(CHAT, "llama", Delivered((5,), (1,), None)))["vllm_xargs"]
+    assert "herd_finish" not in json.loads(resume.continuing(CHAT, "llama", Delivered((5,), (1,))))["vllm_xargs"]
 
 
 @given(st.integers(0, 6), st.lists(st.integers(1, 3), max_size=6), st.integers(0, 99))
@@ -126,6 +133,14 @@ def test_no_seam_wherever_it_is_and_however_the_events_arrive(seam: int, sizes: 
         seen.append(joint.after(b"".join(left[:size])))
         left = left[size:]
     assert b"".join(seen) == b"".join(whole if seam else again)
+
+
+def test_ids_of_tool_calls_are_those_that_the_client_has_seen() -> None:
+    def call(name: str, number: int) -> bytes:
+        return event([number]).replace(b'{"content":"llama"}', b'{"tool_calls":[{"id":"chatcmpl-tool-%b"}]}' % name.encode())
+
+    joint = Seam(ROLE + call("0a", 5))
+    assert joint.after(ROLE + call("0b", 5) + call("0b", 6) + call("0c", 7)) == call("0a", 6) + call("0c", 7)
 
 
 @pytest.mark.parametrize("other", [event([9], "other"), event([5], "llama", finish="stop"), DONE])
