@@ -39,9 +39,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         Raises:
             RuntimeError: the node's environment has no `HERD_SECRET`.
         """
-        secret = environment().secret
-        if secret is None:
-            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        secret = environment().own_secret()
         serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id

@@ -43,9 +43,7 @@ class Gateway:
             RuntimeError: the node's environment has no `HERD_SECRET`.
         """
         logs.configure()
-        secret = environment().secret
-        if secret is None:
-            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        secret = environment().own_secret()
         self._listen_on = (host, port)
         self._header_s = header_s
         self._started = int(time.time())

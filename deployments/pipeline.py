@@ -23,6 +23,7 @@ from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
 
+
 class Images(Protocol):
     """Fetches an image by address, as a `data:` URL; `deployments.remote_images` over HTTP."""
 
@@ -41,9 +42,7 @@ class Rules:
 class Pipeline:
     """Carries requests from clients to engines."""
 
-    def __init__(
-        self, rules: Rules, forward: Forward, meter: Meter, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, rules: Rules, forward: Forward, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
         self.rules = rules
         self._forwarded = forward
         self._meter = meter

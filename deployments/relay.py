@@ -56,7 +56,7 @@ class Relay:
         self._held_bytes = 0
         self._source: Source | None = None
         self._seam: resume.Seam | None = None
-        self._shown = bytes
+        self._shown: Callable[[bytes], bytes] = bytes
         # What an error at its end, or the usage, stands in. A stream that can be continued is kept whole.
         self._said: deque[bytes] | list[bytes] = deque(maxlen=2)
 

@@ -13,7 +13,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from monitoring.metrics import E2E, ITL, PICKS, REPLICAS_READY, REQUESTS, REQUESTS_OPEN, RETRIES, STREAMS_OPEN, TOKENS, TTFT, Metric, Outcome, Retry
+from monitoring.metrics import (
+    E2E,
+    ITL,
+    PICKS,
+    REPLICAS_READY,
+    REQUESTS,
+    REQUESTS_OPEN,
+    RETRIES,
+    STREAMS_OPEN,
+    TOKENS,
+    TTFT,
+    Metric,
+    Outcome,
+    Retry,
+)
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)

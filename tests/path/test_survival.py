@@ -59,7 +59,13 @@ def asked(engine: FakeEngine, other: FakeEngine, at: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "failure",
-    [then_breaks(head=False), then_breaks(), answers(500, vllm_error(500, "dead")), answers(503, vllm_error(503, "full")), streams([FAILURE, DONE])],
+    [
+        then_breaks(head=False),
+        then_breaks(),
+        answers(500, vllm_error(500, "dead")),
+        answers(503, vllm_error(503, "full")),
+        streams([FAILURE, DONE]),
+    ],
     ids=["refused", "no first byte", "500", "503", "error as first event"],
 )
 async def test_before_the_first_byte_another_replica_answers(herd: Herd, engine: FakeEngine, failure: Script) -> None:
