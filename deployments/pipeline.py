@@ -115,7 +115,7 @@ class Pipeline:
                 raw = await self._prepared(call, body, served)
                 chosen = self._roster.choose(served.id)
                 self._meter.picked(served.id, chosen.reason.value)
-                with self._roster.sending(chosen.replica):
+                with self._roster.sending(chosen):
                     stream = _Stream(client, deadline, limits.total_s - first_byte_s, self._clock)
                     return await self._exchange(call, raw, chosen, stream, arrived)
         except TimeoutError as error:
