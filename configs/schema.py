@@ -32,6 +32,7 @@ Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
@@ -79,6 +80,34 @@ class RemoteImages(Strict):
     image_mib: float = Field(10, gt=0, le=100, description="Largest image.")
 
 
+class RoutingWeights(Strict):
+    """What the policy `herd` gives for each reason to pick a replica. Each reason is a score from 0 to 1, and the scores are added up.
+
+    `prefix` and `queue` are measured in the same prompt tokens, so at equal weights the replica wins that reaches the answer first.
+    """
+
+    prefix: float = Field(1.0, ge=0, le=100, description="It has the beginning of the prompt in its cache.")
+    queue: float = Field(1.0, ge=0, le=100, description="It has little to compute before.")
+    kv: float = Field(1.0, ge=0, le=100, description="Its KV cache has room for the prompt.")
+    session: float = Field(0.05, ge=0, le=100, description="It is the home of the session, or of a prompt that is new.")
+    room: float = Field(0.1, ge=0, le=100, description="What its prefix cache would forget has long not been used.")
+    warm_up: float = Field(0.1, ge=0, le=100, description="It has not just started.")
+    trust: float = Field(0.5, ge=0, le=100, description="It has been heard of lately.")
+
+
+class Routing(Strict):
+    """Which engine replica serves a request."""
+
+    policy: PolicyName = Field("herd", description="`herd`, `prefix`, `least_loaded`, `power_of_two` or `round_robin`.")
+    weights: RoutingWeights = RoutingWeights()
+    index_tokens: int = Field(
+        4_000_000,
+        ge=0,
+        le=1 << 30,
+        description="Prompt tokens that a gateway remembers for each replica, at most; fewer where the replica's KV cache is smaller.",
+    )
+
+
 class Gateway(Strict):
     """The one door: an OpenAI-compatible endpoint on every node."""
 
@@ -87,6 +116,7 @@ class Gateway(Strict):
     replicas_per_node: int = Field(1, ge=1, le=64, description="Gateway processes per node; they share the port.")
     limits: Limits = Limits()
     remote_images: RemoteImages = RemoteImages()
+    routing: Routing = Routing()
     roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks which engine replicas live.")
 
 

@@ -15,7 +15,8 @@ from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Served
 from deployments.policy.errors import EngineLost, Unavailable
-from deployments.policy.routing import ReplicaView
+from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.routing import Ask, Pick, ReplicaView
 from deployments.relay import Relay
 from deployments.roster import RETRY_AFTER_S, Roster
 from deployments.upstream import Engines
@@ -36,6 +37,8 @@ class Asked:
     raw: bytes
     """As an engine gets it."""
     served: Served
+    prompt: Prompt = NO_PROMPT
+    session: str | None = None
 
 
 class Forward:
@@ -63,9 +66,11 @@ class Forward:
             raw = resume.with_ids(raw)
         failed: dict[str, Unavailable] = {}
         while True:
-            replica = self._choose(asked.served.id, failed)
+            chosen = self._choose(asked, failed)
+            replica = chosen.replica
             try:
-                with self._roster.sending(replica):
+                with self._roster.sending(chosen, asked.prompt) as sending:
+                    relay.on_first = sending.answered
                     return await self._once(asked, raw, replica, relay)
             except EngineGone:
                 self._roster.suspect(replica)
@@ -79,15 +84,16 @@ class Forward:
                 raise failed[replica.id]
             raw = self._again(asked, raw, relay, failed[replica.id])
 
-    def _choose(self, model: str, failed: Mapping[str, Unavailable]) -> ReplicaView:
+    def _choose(self, asked: Asked, failed: Mapping[str, Unavailable]) -> Pick:
+        model = asked.served.id
         try:
-            chosen = self._roster.choose(model, failed.keys())
+            chosen = self._roster.choose(model, Ask(asked.prompt, asked.session, frozenset(failed)))
         except Unavailable:
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
         self._meter.picked(model, chosen.reason.value)
-        return chosen.replica
+        return chosen
 
     def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""

@@ -15,10 +15,11 @@ import msgspec
 from configs.schema import Limits
 from deployments.forward import Asked, Forward
 from deployments.policy import media, resume
-from deployments.policy.calls import Call, decoded
+from deployments.policy.calls import Call, decoded, session_of
 from deployments.policy.catalog import Catalog, Served
 from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Timeout, Unavailable
 from deployments.policy.media import RemoteImage
+from deployments.policy.prompt import prompt_of
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
@@ -78,7 +79,8 @@ class Pipeline:
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s
         try:
             async with asyncio.timeout(first_byte_s) as deadline:
-                asked = Asked(call, body, await self._prepared(call, body, served), served)
+                raw = await self._prepared(call, body, served)
+                asked = Asked(call, body, raw, served, prompt_of(body, served.id), session_of(call.session, body))
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)
                 try:
                     return await self._forwarded.answer(asked, relay, limits.attempts)

@@ -39,6 +39,9 @@ class Source(Protocol):
         """Ends it as if the engine had gone."""
 
 
+def _nothing() -> None: ...
+
+
 class Relay:
     """Passes the events of one answer on, whichever engines they come from.
 
@@ -48,6 +51,8 @@ class Relay:
     def __init__(self, client: Client, deadline: asyncio.Timeout, rest_s: float, clock: Callable[[], float]) -> None:
         self.client = client
         self.times: list[float] = []
+        self.on_first: Callable[[], None] = _nothing
+        """Called when an engine's prefill is over: at its first piece that is new. May be called again."""
         self._head: tuple[int, Headers] = (200, ())
         self._deadline = deadline
         self._rest_s = rest_s
@@ -136,11 +141,14 @@ class Relay:
     def _new(self, data: bytes) -> bytes:
         assert self._seam is not None  # noqa: S101 (for the type only)
         try:
-            return self._seam.after(data)
+            new = self._seam.after(data)
         except resume.CannotResume:
             self._said = deque(maxlen=2)  # another try would end here again
             self._break_off()
             return b""
+        if new:
+            self.on_first()
+        return new
 
     def _pass(self, data: bytes) -> None:
         if not data:
@@ -153,6 +161,7 @@ class Relay:
 
     def _first(self, data: bytes) -> None:
         """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
+        self.on_first()
         self.client.start(*self._head, data)
         until = self._deadline.when()
         if until is not None:

@@ -5,19 +5,23 @@ nobody answers, the last that was known stays: gateways and engines go on while 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from deployments.policy.routing import Pick, ReplicaState, ReplicaView, pick, unavailable
+from configs.schema import Routing
+from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.router import Router, Sending
+from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
 Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
 """Asks every replica of a model for its view of itself. Raises where nobody could be asked."""
 
 #: What a client is told to wait when no replica is there; a small engine starts in half a minute.
 RETRY_AFTER_S = 5
+
+NOTHING_KNOWN = Ask()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,15 @@ class _Known:
 class Roster:
     """The replicas of every model."""
 
-    def __init__(self, models: Collection[str]) -> None:
+    def __init__(self, models: Collection[str], routing: Routing | None = None) -> None:
         self._known = dict.fromkeys(models, _Known())
-        self._sent: dict[str, int] = {}
+        self._routing = routing or Routing()
+        self._routers = {model: Router(self._routing) for model in models}
 
     def keep(self, models: Collection[str]) -> None:
         """The config has changed: forgets models that are no more, and expects new ones."""
         self._known = {model: self._of(model) for model in models}
+        self._routers = {model: self._routers.get(model) or Router(self._routing) for model in models}
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
@@ -63,34 +69,29 @@ class Roster:
         """Replicas of a model that take requests."""
         return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
 
-    def choose(self, model: str, but: Collection[str] = ()) -> Pick:
+    def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick:
         """The replica for the next request.
 
         Args:
             model: its id.
-            but: ids of replicas that have failed this request.
+            ask: what is known of the request, and which replicas it has failed on.
 
         Raises:
             Unavailable: no replica takes requests, or only these.
         """
-        chosen = pick([replica for replica in self.replicas(model) if replica.id not in but], self._sent)
+        router = self._routers.get(model)
+        chosen = router.pick(self.replicas(model), ask) if router else None
         if chosen is None:
             raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S)
         return chosen
 
+    def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
+        """While this lasts, the replica has one more request from here."""
+        router = self._routers.get(chosen.replica.model) or Router(self._routing)
+        return router.sending(chosen, prompt)
+
     def _of(self, model: str) -> _Known:
         return self._known.get(model, _Known())
-
-    @contextmanager
-    def sending(self, replica: ReplicaView) -> Iterator[None]:
-        """While this lasts, the replica has one more request from here."""
-        self._sent[replica.id] = self._sent.get(replica.id, 0) + 1
-        try:
-            yield
-        finally:
-            self._sent[replica.id] -= 1
-            if not self._sent[replica.id]:
-                del self._sent[replica.id]
 
 
 class Watch:

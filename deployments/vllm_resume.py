@@ -51,33 +51,41 @@ def _adding(add: Add) -> Add:
             return
         engine.check_admission(request_id=request.request_id)
         engine.output_processor.add_request(request, prompt, parent, index, queue)
-        _first(queue, replayed(engine.output_processor, request.request_id, delivered))
+        _first(queue, replayed(engine.output_processor, request, delivered))
         if engine.output_processor.has_request(request.request_id):  # else what was delivered is the whole answer
             await engine.engine_core.add_request_async(behind(request, delivered))
 
     return add_request
 
 
-def replayed(processor: OutputProcessor, request_id: str, delivered: Delivered) -> list[RequestOutput]:
+def replayed(processor: OutputProcessor, request: EngineCoreRequest, delivered: Delivered) -> list[RequestOutput]:
     """What the output processor makes of the delivered tokens, one output for each group."""
-    state = processor.request_states[request_id]
+    state = processor.request_states[request.request_id]
     queue, state.queue = state.queue, None  # without one, it hands its outputs back
     outputs: list[RequestOutput] = []
-    for said in _as_core_says(request_id, delivered):
+    for said in _as_core_says(request, delivered):
         outputs += processor.process_outputs([said]).request_outputs
     # The core has not yet begun: what it reports of its prefill is still to come.
     state.queue, state.is_prefilling = queue, True
     return outputs
 
 
-def _as_core_says(request_id: str, delivered: Delivered) -> Iterator[EngineCoreOutput]:
+def _as_core_says(request: EngineCoreRequest, delivered: Delivered) -> Iterator[EngineCoreOutput]:
     begin = 0
     for number, size in enumerate(delivered.groups, 1):
-        ended = delivered.finish if number == len(delivered.groups) else None
-        reason = None if ended is None else FinishReason.LENGTH if ended == "length" else FinishReason.STOP
+        reason = _reason(request, delivered) if number == len(delivered.groups) else None
         stop = None if reason is None else delivered.stop
-        yield EngineCoreOutput(request_id, list(delivered.tokens[begin : begin + size]), finish_reason=reason, stop_reason=stop)
+        tokens = list(delivered.tokens[begin : begin + size])
+        yield EngineCoreOutput(request.request_id, tokens, finish_reason=reason, stop_reason=stop)
         begin += size
+
+
+def _reason(request: EngineCoreRequest, delivered: Delivered) -> FinishReason | None:
+    """Why the answer had ended, as the core said it. Of an answer with tool calls vLLM does not tell the client."""
+    if delivered.finish is None:
+        return None
+    full = delivered.finish == "tool_calls" and len(delivered.tokens) == request.sampling_params.max_tokens
+    return FinishReason.LENGTH if full or delivered.finish == "length" else FinishReason.STOP
 
 
 def _first(queue: RequestOutputCollector, outputs: list[RequestOutput]) -> None:

@@ -1,14 +1,19 @@
-"""Which replica serves a request: filter, score, pick, over frozen views.
+"""Which replica serves a request: filter, score, pick, over frozen values.
 
-Decides from what a replica said of itself and what this gateway has in flight there. Further scorers (prefix overlap, KV pressure,
-session) are further functions into [0, 1] beside `idleness`.
+Decides from what each replica said of itself, and from what this gateway sent it since (`Candidate`). Where the candidates'
+facts come from is `deployments.policy.router`'s; how a prompt becomes blocks is `deployments.policy.prompt`'s. A policy is a function in
+`POLICIES`: another one is another function there, and its name in the config.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
+from configs.schema import RoutingWeights
 from deployments.policy.errors import Unavailable
+from deployments.policy.prompt import NO_PROMPT, Prompt
 
 
 class ReplicaState(StrEnum):
@@ -21,16 +26,40 @@ class ReplicaState(StrEnum):
     """Its process lives and its engine does not."""
 
 
+class Trust(StrEnum):
+    """How far a replica's last report is believed; the roster says so by its age."""
+
+    TRUSTED = "trusted"
+    SUSPECTED = "suspected"
+    """It has missed a report or two: taken where it is clearly the better one."""
+    AVOIDED = "avoided"
+    """Silent for longer: taken only where nobody else is left."""
+
+
 class Reason(StrEnum):
     """Why a replica was picked; also a metric's label."""
 
     ONLY = "only"
+    ROUND_ROBIN = "round_robin"
     LEAST_LOADED = "least_loaded"
+    TWO_CHOICES = "two_choices"
+    PREFIX = "prefix"
+    """It has the most of the prompt."""
+    SESSION = "session"
+    """The session's own, or where every gateway would put a prompt that it has not seen."""
+    ROOM = "room"
+    """What its cache would forget for this prompt is the oldest."""
+    KV = "kv"
+    """It has memory left."""
+    WARM = "warm"
+    """The others have just started."""
+    TRUST = "trust"
+    """The others have not been heard of lately."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """One engine replica as a gateway sees it."""
+    """One engine replica as a gateway sees it. What a replica does not report keeps its default, which favours nobody."""
 
     id: str
     model: str
@@ -39,6 +68,49 @@ class ReplicaView:
     state: ReplicaState
     ongoing: int
     """Requests inside it when it last spoke."""
+    waiting: int = 0
+    """Of these, requests that its scheduler has not begun."""
+    running: int = 0
+    """Of these, requests in its batch."""
+    kv_usage: float = 0.0
+    """Share of its KV cache that running requests hold, 0 to 1; what is only remembered does not count."""
+    kv_tokens: int = 0
+    """Tokens that its KV cache has room for; 0 where it has not said."""
+    prefix_hit_rate: float = 0.0
+    """Share of the prompt tokens, lately, that it had not to compute, 0 to 1."""
+    step_s: float = 0.0
+    """Seconds of one scheduling step, lately."""
+    ready_s: float = float("inf")
+    """Seconds since it became ready."""
+    trust: Trust = Trust.TRUSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What routing needs to know of a request."""
+
+    prompt: Prompt = NO_PROMPT
+    session: str | None = None
+    """A key of the client's (`x-session-id`, `prompt_cache_key`, `user`): requests that share it share a replica if all else is equal."""
+    tried: frozenset[str] = frozenset()
+    """Replicas that this request has failed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A replica that may be picked, and what one request would find there."""
+
+    view: ReplicaView
+    requests: int
+    """Requests that it has by now, as far as is known."""
+    wait_tokens: int
+    """Prompt tokens that it must compute before it gets to this request's."""
+    hit_tokens: int
+    """Of this prompt, tokens that it need not compute."""
+    forget_age: float = 0.0
+    """How long ago what it would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere else (or it has room)."""
+    home: float = 0.0
+    """1 on the replica that every gateway takes for the home of the session or prompt, 0 elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +119,178 @@ class Pick:
 
     replica: ReplicaView
     reason: Reason
+    hit_tokens: int = 0
+    """Tokens of the prompt that it is believed to have."""
 
 
-def pick(replicas: Sequence[ReplicaView], sent: Mapping[str, int]) -> Pick | None:
-    """The least loaded of the replicas that take requests; None where none does.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a policy is asked: where one request should go."""
 
-    Args:
-        replicas: every replica of one model.
-        sent: requests that this gateway has in flight, by replica id. It is newer than what the replica said, and other gateways'
-            requests are in what it said: the larger of the two is the better guess.
+    prompt_tokens: int
+    turn: int
+    """How many requests the gateway has routed before: what turns, and what stands in for dice."""
+    weights: RoutingWeights
+
+
+Policy = Callable[[Sequence[Candidate], Question], Pick]
+"""Picks one of at least two candidates."""
+
+Scorer = Callable[[Candidate, int, int], float]
+"""Says in [0, 1] how good a candidate is. Gets the prompt's tokens and the horizon: the most tokens any candidate would have to compute
+before the answer begins. Tokens divided by the horizon are comparable among scorers."""
+
+
+def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) -> list[ReplicaView]:
+    """The filter: replicas that are ready and have not failed this request; silent ones only where nobody else is left."""
+    ready = [one for one in replicas if one.state is ReplicaState.READY and one.id not in tried]
+    heard = [one for one in ready if one.trust is not Trust.AVOIDED]
+    return heard or ready
+
+
+def prefix(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """What it need not compute."""
+    return min(candidate.hit_tokens, horizon) / horizon
+
+
+def queue(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """What it has not to compute before."""
+    return 1 - min(load_tokens(candidate), horizon) / horizon
+
+
+def kv(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """1 while its memory is easily enough for all that it has and for this prompt, 0 where it would be full."""
+    view = candidate.view
+    if not view.kv_tokens:
+        return 1.0
+    usage = view.kv_usage + (candidate.wait_tokens + prompt_tokens) / view.kv_tokens
+    return min(1.0, max(0.0, (1 - usage) / (1 - KV_EASY)))
+
+
+def session(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """1 at home."""
+    return candidate.home
+
+
+def room(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """Forgetting there costs least."""
+    return candidate.forget_age
+
+
+def warm_up(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """0 at its start, 1 after `WARM_S`: kernels and caches are cold, and everybody would send there at once."""
+    return min(1.0, candidate.view.ready_s / WARM_S)
+
+
+def trust(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """1 where its reports are fresh."""
+    return 1.0 if candidate.view.trust is Trust.TRUSTED else 0.0
+
+
+def load_tokens(candidate: Candidate) -> int:
+    """What a replica has to do, in prompt tokens."""
+    return candidate.wait_tokens + candidate.requests * REQUEST_TOKENS
+
+
+#: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
+KV_EASY = 0.8
+#: A replica is cold for so long.
+WARM_S = 30.0
+#: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
+REQUEST_TOKENS = 64
+
+#: Weights' names, scorers and reasons.
+SCORERS: Mapping[str, tuple[Scorer, Reason]] = MappingProxyType(
+    {
+        "prefix": (prefix, Reason.PREFIX),
+        "queue": (queue, Reason.LEAST_LOADED),
+        "kv": (kv, Reason.KV),
+        "session": (session, Reason.SESSION),
+        "room": (room, Reason.ROOM),
+        "warm_up": (warm_up, Reason.WARM),
+        "trust": (trust, Reason.TRUST),
+    }
+)
+
+
+def herd(candidates: Sequence[Candidate], question: Question) -> Pick:
+    """The sum of all scores by their weights; at equal sums the idler one."""
+    tokens = question.prompt_tokens
+    horizon = 1 + tokens + max(map(load_tokens, candidates))
+    scored = [(scorer, weight, reason) for name, (scorer, reason) in SCORERS.items() if (weight := getattr(question.weights, name))]
+
+    def total(candidate: Candidate) -> tuple[float, int, str]:
+        return sum(weight * scorer(candidate, tokens, horizon) for scorer, weight, _ in scored), -candidate.requests, candidate.view.id
+
+    first, second = heapq.nlargest(2, candidates, key=total)
+
+    def lead(which: tuple[Scorer, float, Reason]) -> float:
+        scorer, weight, _ = which
+        return weight * (scorer(first, tokens, horizon) - scorer(second, tokens, horizon))
+
+    reason = max(scored, key=lead)[2] if scored else Reason.LEAST_LOADED
+    return Pick(first.view, reason, first.hit_tokens)
+
+
+def longest_prefix(candidates: Sequence[Candidate], question: Question) -> Pick:
+    """Whoever has the most of the prompt, however busy; the idlest of these."""
+    best = min(candidates, key=lambda one: (-one.hit_tokens, one.requests, one.view.id))
+    return Pick(best.view, Reason.PREFIX if best.hit_tokens else Reason.LEAST_LOADED, best.hit_tokens)
+
+
+def least_loaded(candidates: Sequence[Candidate], question: Question) -> Pick:
+    """The fewest requests."""
+    best = min(candidates, key=lambda one: (one.requests, one.view.id))
+    return Pick(best.view, Reason.LEAST_LOADED, best.hit_tokens)
+
+
+def power_of_two(candidates: Sequence[Candidate], question: Question) -> Pick:
+    """The better of two at random; its dice are the turn's number, well mixed."""
+    dice = mixed(question.turn)
+    one = dice % len(candidates)
+    other = (one + 1 + (dice >> 32) % (len(candidates) - 1)) % len(candidates)
+    best = least_loaded((candidates[one], candidates[other]), question)
+    return replace(best, reason=Reason.TWO_CHOICES)
+
+
+def round_robin(candidates: Sequence[Candidate], question: Question) -> Pick:
+    """Each in turn."""
+    best = candidates[question.turn % len(candidates)]
+    return Pick(best.view, Reason.ROUND_ROBIN, best.hit_tokens)
+
+
+#: By the config's names.
+POLICIES: Mapping[str, Policy] = MappingProxyType(
+    {
+        "herd": herd,
+        "prefix": longest_prefix,
+        "least_loaded": least_loaded,
+        "power_of_two": power_of_two,
+        "round_robin": round_robin,
+    }
+)
+
+
+def policy_named(name: str) -> Policy:
+    """The policy that the config names.
+
+    Raises:
+        ValueError: there is none of that name.
     """
-    ready = [replica for replica in replicas if replica.state is ReplicaState.READY]
-    if not ready:
-        return None
-    best = max(ready, key=lambda replica: (idleness(replica, sent), replica.id))
-    return Pick(best, Reason.ONLY if len(ready) == 1 else Reason.LEAST_LOADED)
+    if name not in POLICIES:
+        raise ValueError(f"gateway.routing.policy: there is no policy {name!r}; there are {', '.join(POLICIES)}")
+    return POLICIES[name]
 
 
-def idleness(replica: ReplicaView, sent: Mapping[str, int]) -> float:
-    """1 where nothing runs, towards 0 the more does."""
-    return 1 / (1 + max(replica.ongoing, sent.get(replica.id, 0)))
+def mixed(number: int) -> int:
+    """A 64-bit number that looks like chance and is not: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
+    number = (number + 0x9E3779B97F4A7C15) & _64_BITS
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & _64_BITS
+    return number ^ number >> 31
+
+
+_64_BITS = (1 << 64) - 1
 
 
 def unavailable(model: str, ever_ready: bool, retry_after_s: int) -> Unavailable:

@@ -1,0 +1,185 @@
+"""A gateway's memory for routing one model: what it sent to whom, and what each replica should remember of it.
+
+Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.routing`. It has
+no clock: time comes in with the replicas' views, and a view is one report, told apart by identity.
+
+Several gateways share no lock and no state. Three things make them agree well enough:
+
+- where nothing is known of a prompt, its first block that this gateway has never seen names its home, by rendezvous hashing over the
+  replicas' ids, which is the same computation everywhere. Blocks that everybody has seen (a common system prompt) do not enter into it, so
+  it is the conversation that is hashed; a session's key, where a client sends one, is hashed instead;
+- what the others sent comes back with every replica's report: its waiting requests beyond one's own count as prompts of the usual length;
+- each gateway's index holds what it sent itself, and a conversation that it meets again it finds where it had sent it.
+"""
+
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from configs.schema import Routing
+from deployments.policy.prefix import PrefixIndex
+from deployments.policy.prompt import BLOCK_TOKENS, Prompt
+from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, mixed, policy_named, takes
+
+#: How fast the usual length of a prompt follows the requests: about the last hundred count.
+_FOLLOWING = 0.01
+
+
+class _Flight:
+    """What one replica has from this gateway."""
+
+    __slots__ = ("prefill_tokens", "requests", "seed", "since", "unanswered", "view")
+
+    def __init__(self, view: ReplicaView) -> None:
+        self.view = view
+        self.seed = mixed(zlib.crc32(view.id.encode("utf-8", "surrogatepass")))
+        self.requests = 0
+        self.unanswered = 0
+        self.prefill_tokens = 0
+        self.since = 0
+        """Requests sent after the replica's report, and not ended."""
+
+
+class Sending(AbstractContextManager["Sending"]):
+    """One request on its way to a replica, until it ends."""
+
+    __slots__ = ("_answered", "_flight", "_prefill_tokens", "_view")
+
+    def __init__(self, flight: _Flight, prefill_tokens: int) -> None:
+        self._flight = flight
+        self._prefill_tokens = prefill_tokens
+        self._answered = False
+
+    def answered(self) -> None:
+        """Its first token is here: its prompt has been computed. Not calling it is safe, and makes the replica look busier than it is."""
+        if not self._answered:
+            self._answered = True
+            self._flight.unanswered -= 1
+            self._flight.prefill_tokens -= self._prefill_tokens
+
+    def __enter__(self) -> "Sending":
+        self._view = self._flight.view
+        self._flight.requests += 1
+        self._flight.unanswered += 1
+        self._flight.since += 1
+        self._flight.prefill_tokens += self._prefill_tokens
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.answered()
+        self._flight.requests -= 1
+        if self._flight.view is self._view:
+            self._flight.since -= 1
+
+
+class Router:
+    """Routes the requests of one model."""
+
+    def __init__(self, routing: Routing, block_tokens: int = BLOCK_TOKENS) -> None:
+        """Args:
+        routing: what the config says.
+        block_tokens: tokens that a block of `Ask.prompt` stands for.
+
+        Raises:
+            ValueError: the config names no policy that there is.
+        """
+        self._routing = routing
+        self._policy = policy_named(routing.policy)
+        self._block_tokens = block_tokens
+        self._index = PrefixIndex()
+        self._flights: dict[str, _Flight] = {}
+        self._noticed: Sequence[ReplicaView] = ()
+        self._usual_tokens = 0.0
+        self._turn = 0
+
+    def pick(self, replicas: Sequence[ReplicaView], ask: Ask) -> Pick | None:
+        """The replica for a request; None where none takes any. Remembers nothing of it: `sending` does.
+
+        Args:
+            replicas: every replica of the model, with what it said last. Pass the same objects until there is a new report.
+            ask: the request.
+        """
+        self._notice(replicas)
+        able = takes(replicas, ask.tried)
+        if len(able) < 2:
+            return Pick(able[0], Reason.ONLY) if able else None
+        question = Question(ask.prompt.tokens, self._turn, self._routing.weights)
+        return self._policy(self._candidates(able, ask), question)
+
+    def sending(self, pick: Pick, prompt: Prompt) -> Sending:
+        """While this lasts, the replica has one more request from here; from now on it should remember the prompt."""
+        replica = pick.replica
+        flight = self._flight(replica)
+        self._turn += 1
+        computed = max(0, prompt.tokens - pick.hit_tokens)
+        self._usual_tokens += (computed - self._usual_tokens) * max(_FOLLOWING, 1 / self._turn)
+        self._index.remember(replica.id, prompt.blocks, self._capacity(replica))
+        return Sending(flight, computed)
+
+    def requests(self, replica: ReplicaView) -> int:
+        """Requests that a replica has by now: what it reported and what was sent since, or all that is in flight from here."""
+        flight = self._flights.get(replica.id)
+        return max(replica.ongoing + flight.since, flight.requests) if flight else replica.ongoing
+
+    def _notice(self, replicas: Sequence[ReplicaView]) -> None:
+        """New reports: what was sent before them is in them. Who is no longer there took its cache along."""
+        if replicas is self._noticed:
+            return
+        self._noticed = replicas
+        for view in replicas:
+            flight = self._flight(view)
+            if flight.view is not view:
+                flight.view, flight.since = view, 0
+        there = {view.id for view in replicas}
+        for gone in self._index.replicas - there:
+            self._index.forget(gone)
+        for gone in self._flights.keys() - there:
+            del self._flights[gone]
+
+    def _candidates(self, able: Sequence[ReplicaView], ask: Ask) -> list[Candidate]:
+        prompt = ask.prompt
+        matches = self._index.matches(prompt.blocks)
+        home = self._home(able, ask, max(matches.values(), default=0))
+        tokens_of = prompt.tokens / len(prompt.blocks) if prompt.blocks else 0.0
+        ages = [self._age(view, len(prompt.blocks) - matches.get(view.id, 0)) for view in able]
+        oldest = max((age for age in ages if age is not None), default=0) or 1
+        return [
+            Candidate(
+                view,
+                self.requests(view),
+                self._wait_tokens(view),
+                int(matches.get(view.id, 0) * tokens_of),
+                1.0 if age is None else age / oldest,
+                1.0 if view.id == home else 0.0,
+            )
+            for view, age in zip(able, ages, strict=True)
+        ]
+
+    def _wait_tokens(self, view: ReplicaView) -> int:
+        flight = self._flights[view.id]
+        others = max(0, view.waiting - flight.unanswered)
+        return flight.prefill_tokens + int(others * self._usual_tokens)
+
+    def _age(self, view: ReplicaView, new_blocks: int) -> int | None:
+        return self._index.forget_age(view.id, new_blocks, self._capacity(view))
+
+    def _home(self, able: Sequence[ReplicaView], ask: Ask, known: int) -> str | None:
+        """The replica with the highest number made of its id and of the key (rendezvous hashing, Thaler and Ravishankar 1996)."""
+        if ask.session is not None:
+            key = zlib.crc32(ask.session.encode("utf-8", "surrogatepass"))
+        elif known < len(ask.prompt.blocks):
+            key = ask.prompt.blocks[known]
+        else:
+            return None
+        return max(able, key=lambda view: mixed(self._flights[view.id].seed ^ key)).id
+
+    def _capacity(self, view: ReplicaView) -> int:
+        tokens = min(view.kv_tokens or self._routing.index_tokens, self._routing.index_tokens)
+        return tokens // self._block_tokens
+
+    def _flight(self, view: ReplicaView) -> _Flight:
+        flight = self._flights.get(view.id)
+        if flight is None:
+            flight = self._flights[view.id] = _Flight(view)
+        return flight
