@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 HERD = str(Path(sys.executable).parent / "herd")
-UP_S = 420.0
+UP_S = 600.0
 
 SMALL: dict[str, Any] = {
     "enforce_eager": True,
