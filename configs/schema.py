@@ -117,7 +117,8 @@ class Gateway(Strict):
     limits: Limits = Limits()
     remote_images: RemoteImages = RemoteImages()
     routing: Routing = Routing()
-    roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks which engine replicas live.")
+    roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks Ray which engine replicas there are.")
+    load_period_s: float = Field(0.2, gt=0, le=10, description="How often a gateway asks each engine replica how busy it is.")
 
 
 class Parallelism(Strict):

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from pydantic import SecretStr
 
 from deployments.policy.errors import BadRequest
@@ -15,24 +16,33 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Report = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Door:
     """ASGI: lets in who knows the cluster's secret, and counts who is inside. Prometheus needs no secret, and sees only numbers."""
 
-    def __init__(self, app: App, secret: SecretStr) -> None:
+    def __init__(self, app: App, secret: SecretStr, report: Report) -> None:
+        """Args:
+        app: what stands behind the door.
+        secret: the cluster's own.
+        report: the answer to a gateway that asks how the replica is.
+        """
         self.ongoing = 0
         self._app = app
+        self._report = report
         self._expected = b"Bearer " + secret.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's own call."""
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await self._app(scope, receive, send)
-        elif hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
-            await self._counted(scope, receive, send)
+        elif not hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
+            await _answer(send, 401, BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body())
+        elif scope["path"] == "/-/load":
+            await _answer(send, 200, msgspec.json.encode(await self._report()))
         else:
-            await _refuse(send)
+            await self._counted(scope, receive, send)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.ongoing += 1
@@ -42,8 +52,7 @@ class Door:
             self.ongoing -= 1
 
 
-async def _refuse(send: Send) -> None:
-    body = BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body()
+async def _answer(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -19,6 +19,7 @@ from configs.load import environment
 from deployments.autoscaler import ONGOING
 from deployments.connection import Address, EngineGone
 from deployments.door import Door
+from deployments.engine_load import EngineLoad
 from deployments.policy.routing import ReplicaState
 from deployments.server import Server, listen
 from deployments.upstream import Engines
@@ -45,17 +46,18 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         self._model = llm_config.model_id
         self._leaving = False
         self._own = Engines(secret.get_secret_value())
-        self._door = Door(await self.__serve_build_asgi_app__(), secret)
+        self._door = Door(await self.__serve_build_asgi_app__(), secret, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
+        self._load, self._ready_at = EngineLoad(), time.monotonic()
         # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
         gc.collect()
         gc.freeze()
 
     async def describe(self) -> dict[str, Any]:
-        """What a gateway's roster wants to know."""
+        """What a gateway's roster wants to know, by the names of `policy.routing.ReplicaView`."""
         return {
             "id": serve.get_replica_context().replica_id.unique_id,
             "model": self._model,
@@ -63,7 +65,15 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "port": self._address.port,
             "state": (await self._state()).value,
             "ongoing": self._door.ongoing,
+            "kv_tokens": self._kv_tokens(),
+            "ready_s": time.monotonic() - self._ready_at,
+            **self._load.report(),
         }
+
+    def _kv_tokens(self) -> int:
+        """Tokens that the KV cache has room for, as vLLM counts them."""
+        cache = self.engine._engine_client.vllm_config.cache_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
+        return cache.kv_cache_size_tokens or 0
 
     async def _state(self) -> ReplicaState:
         if not await self._lives():

@@ -15,6 +15,7 @@ from configs.load import environment
 from configs.schema import Config
 from deployments.connection import Address
 from deployments.edge import edge
+from deployments.feed import Feed
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
@@ -66,17 +67,18 @@ class Gateway:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
         rules = Rules(catalog(config.models, self._started), config.gateway.limits, self._images)
-        self._roster.keep(rules.catalog.ids)
+        self._roster.keep(rules.catalog.ids, config.gateway.routing)
         if self._pipeline is None:
-            self._start(rules, config.gateway.roster_period_s)
+            self._start(rules, config.gateway.roster_period_s, config.gateway.load_period_s)
         else:
             self._pipeline.rules = rules
         if self._watch is not None:
             self._watch.follow()
 
-    def _start(self, rules: Rules, roster_period_s: float) -> None:
+    def _start(self, rules: Rules, roster_period_s: float, load_period_s: float) -> None:
         self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
+        self._feed = Feed(self._roster, self._engines, load_period_s)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()
         pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)
@@ -93,7 +95,7 @@ class Gateway:
         Raises:
             RuntimeError: it no longer listens, or no longer watches its engines.
         """
-        if self._watch is not None and not (self._server.alive and self._watch.alive):
+        if self._watch is not None and not (self._server.alive and self._watch.alive and self._feed.alive):
             raise RuntimeError("the gateway has stopped listening")
 
     async def describe(self) -> dict[str, Any]:
@@ -106,6 +108,7 @@ class Gateway:
             await self._server.stop()
             await self._metrics_server.stop()
             self._watch.stop()
+            self._feed.stop()
         if self._images is not None:
             await self._images.close()
         self._engines.close()

@@ -13,7 +13,8 @@ from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.names import ENGINE, app_name
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.report import view_of
+from deployments.policy.routing import ReplicaView
 
 
 class Replicas:
@@ -32,10 +33,7 @@ class Replicas:
         Raises:
             OSError: nobody could be asked, or not all answered in time.
         """
-        said = await self.ask(app_name(model), ENGINE, "describe")
-        return tuple(
-            ReplicaView(one["id"], one["model"], one["host"], one["port"], ReplicaState(one["state"]), one["ongoing"]) for one in said
-        )
+        return tuple(map(view_of, await self.ask(app_name(model), ENGINE, "describe")))
 
     async def ask(self, app: str, deployment: str, method: str, within_s: float | None = None) -> list[Any]:
         """The answers of all live replicas; those that broke off are left out, and no replica at all is an empty list.

@@ -12,6 +12,7 @@ import structlog
 
 from configs.schema import Routing
 from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.report import after_silence, still_silent
 from deployments.policy.router import Router, Sending
 from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
@@ -38,23 +39,41 @@ class Roster:
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
 
-    def keep(self, models: Collection[str]) -> None:
-        """The config has changed: forgets models that are no more, and expects new ones."""
+    def keep(self, models: Collection[str], routing: Routing | None = None) -> None:
+        """The config has changed: forgets models that are no more, and expects new ones. Another way of routing begins with no memory."""
+        before = self._routers if routing in (None, self._routing) else {}
+        self._routing = routing = routing or self._routing
         self._known = {model: self._of(model) for model in models}
-        self._routers = {model: self._routers.get(model) or Router(self._routing) for model in models}
+        self._routers = {model: before.get(model) or Router(routing) for model in models}
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
         if model in self._known:
-            ready = any(replica.state is ReplicaState.READY for replica in replicas)
-            self._known[model] = _Known(tuple(replicas), self._known[model].ever_ready or ready)
+            before = {view.id: view for view in self.replicas(model)}
+            self._take(model, tuple(still_silent(before.get(view.id), view) for view in replicas))
 
     def suspect(self, replica: ReplicaView) -> None:
         """A replica broke a connection: out, until it says again that it is ready."""
-        if replica.model in self._known:
-            known = self._known[replica.model]
-            others = tuple(other if other.id != replica.id else replace(other, state=ReplicaState.DEAD) for other in known.replicas)
-            self._known[replica.model] = replace(known, replicas=others)
+        self._replace(replace(replica, state=ReplicaState.DEAD))
+
+    def heard(self, view: ReplicaView) -> None:
+        """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
+        self._replace(view)
+
+    def silent(self, view: ReplicaView, periods: float) -> None:
+        """A replica has not been heard of for so many periods of the feed."""
+        now = after_silence(view, periods)
+        if now is not view:
+            self._replace(now)
+
+    def _replace(self, view: ReplicaView) -> None:
+        replicas = self.replicas(view.model)
+        if any(other.id == view.id for other in replicas):
+            self._take(view.model, tuple(view if other.id == view.id else other for other in replicas))
+
+    def _take(self, model: str, replicas: tuple[ReplicaView, ...]) -> None:
+        ready = any(replica.state is ReplicaState.READY for replica in replicas)
+        self._known[model] = _Known(replicas, self._known[model].ever_ready or ready)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ The engine is asked at its own door, as a gateway does: for an answer, then for 
 """
 
 import json
-import re
 from typing import Any
 
 import httpx
@@ -35,7 +34,6 @@ LLAMA = {
     "additionalProperties": False,
 }
 CALLS = '[weather(city="Lima"), weather(city="Cusco")]'
-MADE_UP = re.compile(rb'"created":[0-9]+|"chatcmpl-tool-[0-9a-f]+"')
 
 
 def said(herd: Herd, model: str, path: str, body: bytes) -> bytes:
@@ -43,6 +41,27 @@ def said(herd: Herd, model: str, path: str, body: bytes) -> bytes:
     answer = httpx.post(f"http://{herd.replica(model)['address']}{path}", content=body, headers=headers, timeout=120)
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+def meaning(stream: bytes) -> dict[str, Any]:
+    """All that a stream says, however its tokens are spread over events: an engine that is ahead of its reader says several at once."""
+    tokens: list[int] = []
+    text, calls, finish, usage = "", {}, None, None
+    for line in stream.split(b"\n"):
+        if not line.startswith(b"data: {"):
+            continue
+        event = json.loads(line[6:])
+        usage = event.get("usage") or usage
+        for choice in event["choices"]:
+            tokens += choice.get("token_ids") or []
+            delta = choice.get("delta", {})
+            text += choice.get("text") or delta.get("content") or ""
+            finish = choice["finish_reason"] or finish
+            for call in delta.get("tool_calls") or ():
+                said = calls.setdefault(call["index"], ["", ""])
+                said[0] += call["function"].get("name") or ""
+                said[1] += call["function"].get("arguments") or ""
+    return {"tokens": tokens, "text": text, "calls": calls, "finish": finish, "usage": usage}
 
 
 @pytest.mark.parametrize(
@@ -71,4 +90,5 @@ def test_an_answer_goes_on_wherever_it_broke_off(herd: Herd, model: str, path: s
         begin = b"".join(events[:cut])
         again = said(herd, model, path, resume.continuing(body, model, resume.delivered(begin)))
         joined = begin + resume.Seam(begin).after(again)
-        assert MADE_UP.sub(b"", joined) == MADE_UP.sub(b"", whole), f"broken off after event {cut} of {len(events)}"
+        assert meaning(joined) == meaning(whole), f"broken off after event {cut} of {len(events)}"
+        assert joined.count(b'"role"') == whole.count(b'"role"') <= 1

@@ -34,6 +34,10 @@ class Behind:
         await send({"type": "http.response.body", "body": b""})
 
 
+async def report() -> dict[str, Any]:
+    return {"state": "ready"}
+
+
 @pytest.fixture
 def behind() -> Behind:
     return Behind()
@@ -41,7 +45,7 @@ def behind() -> Behind:
 
 @pytest.fixture
 def door(behind: Behind) -> Door:
-    return Door(behind, SecretStr("right"))
+    return Door(behind, SecretStr("right"), report)
 
 
 async def knock(door: Door, path: str, authorization: bytes | None = None) -> list[dict[str, Any]]:
@@ -107,4 +111,11 @@ async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: 
     guest.cancel()
     with pytest.raises(asyncio.CancelledError):
         await guest
+    assert door.ongoing == 0
+
+
+async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> None:
+    sent = await knock(door, "/-/load", b"Bearer right")
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, {"state": "ready"})
+    assert behind.paths == []
     assert door.ongoing == 0

@@ -1,0 +1,71 @@
+"""The load feed: every replica of a roster is asked how it is, several times a second, over HTTP and without Ray.
+
+Decides how often. What an answer or a silence means is `policy.report`'s. A replica that does not answer holds up nobody else, and feeds
+go on while Ray's head is away.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from deployments.connection import Address, EngineGone
+from deployments.policy.report import SUSPECTED_AFTER, view_of
+from deployments.policy.routing import ReplicaView
+from deployments.roster import Roster
+from deployments.upstream import Engines
+
+PATH = b"/-/load"
+#: Longest wait for one report; the next is asked for only after it.
+ANSWER_S = 2.0
+
+
+class Feed:
+    """Keeps the views of a roster fresh."""
+
+    def __init__(self, roster: Roster, engines: Engines, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._roster = roster
+        self._engines = engines
+        self._period_s = period_s
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._task = asyncio.get_running_loop().create_task(self._loop())
+
+    def stop(self) -> None:
+        """Asks no more."""
+        for task in (self._task, *self._asking.values()):
+            task.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """It still asks."""
+        return not self._task.done()
+
+    async def _loop(self) -> None:
+        while True:
+            there = {view.id: view for model in self._roster.models for view in self._roster.replicas(model)}
+            self._heard = {name: self._heard.get(name, self._clock()) for name in there}
+            self._asking = {name: task for name, task in self._asking.items() if not task.done()}
+            for name, view in there.items():
+                periods = (self._clock() - self._heard[name]) / self._period_s
+                if periods >= SUSPECTED_AFTER:
+                    self._roster.silent(view, periods)
+                if name not in self._asking:
+                    self._asking[name] = asyncio.get_running_loop().create_task(self._ask(view))
+            await asyncio.sleep(self._period_s)
+
+    async def _ask(self, view: ReplicaView) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._engines.exchange(Address(view.host, view.port), b"GET", PATH, (), b"")
+                try:
+                    report = msgspec.json.decode(await answer.read(), type=dict)
+                finally:
+                    answer.close()
+            said = view_of(report)
+        except (EngineGone, TimeoutError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return  # its silence will tell
+        self._heard[view.id] = self._clock()
+        self._roster.heard(said)

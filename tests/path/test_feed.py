@@ -1,0 +1,92 @@
+"""The load feed over real sockets: what replicas report is what a gateway routes by, and silence has consequences."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from deployments.feed import Feed
+from deployments.policy.routing import ReplicaState, ReplicaView, Trust
+from deployments.roster import Roster
+from deployments.upstream import Engines
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_hangs
+from tests.path.herd import LLAMA, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PERIOD_S = 0.02
+
+
+def view(engine: FakeEngine) -> ReplicaView:
+    return ReplicaView(f"replica-{engine.port}", LLAMA, "127.0.0.1", engine.port, ReplicaState.READY, 0)
+
+
+def reporting(engine: FakeEngine, **more: Any) -> Callable[[Wire], Awaitable[None]]:
+    known = {"id": f"replica-{engine.port}", "model": LLAMA, "host": "127.0.0.1", "port": engine.port, "state": "ready", "ongoing": 1}
+    return answers(200, known | more)
+
+
+@contextlib.asynccontextmanager
+async def fed(*engines: FakeEngine) -> AsyncIterator[Roster]:
+    roster, upstream = Roster([LLAMA]), Engines("secret")
+    roster.update(LLAMA, [view(engine) for engine in engines])
+    feed = Feed(roster, upstream, PERIOD_S)
+    try:
+        yield roster
+        assert feed.alive
+    finally:
+        feed.stop()
+        upstream.close()
+
+
+def seen(roster: Roster, engine: FakeEngine) -> ReplicaView:
+    return next(one for one in roster.replicas(LLAMA) if one.port == engine.port)
+
+
+async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> None:
+    engine.script = reporting(engine, running=5, waiting=2, kv_usage=0.75)
+    async with fed(engine) as roster:
+        await until(lambda: seen(roster, engine).running == 5)
+        assert (seen(roster, engine).waiting, seen(roster, engine).kv_usage) == (2, 0.75)
+        asked = engine.requests[0]
+        assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", "/-/load", "Bearer secret")
+        engine.script = reporting(engine, state="dead")
+        await until(lambda: seen(roster, engine).state is ReplicaState.DEAD)
+    assert {one.connection for one in engine.requests} == {1}
+
+
+async def test_a_silent_replica_is_doubted_then_given_up_and_holds_up_nobody(engine: FakeEngine) -> None:
+    engine.script = then_hangs(head=False)
+    async with fake_engine() as other:
+        other.script = reporting(other, running=1)
+        async with fed(engine, other) as roster:
+            await until(lambda: seen(roster, engine).trust is Trust.AVOIDED)
+            await until(lambda: seen(roster, engine).state is ReplicaState.DEAD)
+            roster.update(LLAMA, [view(engine), view(other)])
+            assert seen(roster, engine).state is ReplicaState.DEAD, "that Ray reaches it is not enough"
+            assert seen(roster, other).trust is Trust.TRUSTED
+            assert len(other.requests) > len(engine.requests)
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b'{"state": "ready"}', b'{"state": "odd"}'])
+async def test_nonsense_is_silence_and_forgiven(engine: FakeEngine, body: bytes) -> None:
+    engine.script = answers(200, body)
+    async with fed(engine) as roster:
+        await until(lambda: seen(roster, engine).trust is not Trust.TRUSTED)
+        engine.script = reporting(engine, running=1)
+        await until(lambda: seen(roster, engine).trust is Trust.TRUSTED)
+
+
+async def test_replicas_that_come_and_go(engine: FakeEngine) -> None:
+    engine.script = reporting(engine)
+    async with fake_engine() as other, fed(engine) as roster:
+        other.script = reporting(other, running=9)
+        await engine.asked()
+        roster.update(LLAMA, [view(other)])
+        await until(lambda: seen(roster, other).running == 9)
+        before = len(engine.requests)
+        await asyncio.sleep(5 * PERIOD_S)
+        assert len(engine.requests) <= before + 1
+        assert roster.replicas(LLAMA) == (seen(roster, other),), "who has gone is not taken in by a late report"
