@@ -187,9 +187,24 @@ class Environment:
     state: Path
     """Folder of a herd's own files (its Ray node's process id, its secret)."""
     cache: Path
-    """Folder of the small models that are built here."""
+    """Folder of what can be built anew."""
     secret: SecretStr | None
     """The secret between gateways and engines, where a site sets its own."""
+
+    @property
+    def models(self) -> Path:
+        """Where the small models are built and kept."""
+        return self.cache / "models"
+
+    def own_secret(self) -> SecretStr:
+        """The secret, for a process that cannot do without.
+
+        Raises:
+            RuntimeError: there is none.
+        """
+        if self.secret is None:
+            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        return self.secret
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:

@@ -6,11 +6,13 @@ client's: `data_received` → parser → `Sink.write`. Parsing is httptools' (in
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import httptools
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
 MOST_WAITING_BYTES = 1 << 20
@@ -20,6 +22,13 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 
 class EngineGone(Exception):
     """The connection to an engine could not be made, or broke before the answer was whole."""
+
+
+class Flow(Protocol):
+    """What is slowed down when who takes it does not keep up."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Sink(Protocol):
@@ -40,7 +49,7 @@ class Address:
 class Answer:
     """One answer, from its head to its last byte."""
 
-    __slots__ = ("_connection", "_end", "_held", "_sink", "_waiting", "_waiting_bytes", "headers", "status")
+    __slots__ = ("_broken", "_connection", "_end", "_held", "_sink", "_waiting", "_waiting_bytes", "headers", "status")
 
     def __init__(self, connection: "Connection", status: int, headers: Mapping[bytes, bytes], end: asyncio.Future[None]) -> None:
         self.status = status
@@ -51,6 +60,7 @@ class Answer:
         self._waiting_bytes = 0
         self._sink: Sink | None = None
         self._held = False
+        self._broken = False
 
     def feed(self, data: bytes) -> None:
         """A piece has arrived."""
@@ -76,7 +86,7 @@ class Answer:
         """Hands every piece to the sink as it arrives, until the end.
 
         Raises:
-            EngineGone: the engine broke off before its end.
+            EngineGone: the engine broke off before its end, or `break_off` was called.
         """
         for piece in self._waiting:
             sink.write(piece)
@@ -84,7 +94,10 @@ class Answer:
         self._sink = sink
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
-        await self._end
+        if not self._broken:
+            await self._end
+        if self._broken:
+            raise EngineGone
 
     def pause(self) -> None:
         """Stops reading from the engine: the client is slower than it."""
@@ -95,6 +108,12 @@ class Answer:
         """Goes on reading."""
         self._held = False
         self._connection.resume()
+
+    def break_off(self) -> None:
+        """Ends it as if the engine had gone: what it says is not fit to go on with."""
+        self._broken = True
+        if not self._end.done():
+            self._end.set_exception(EngineGone())
 
     def close(self) -> None:
         """Ends the exchange. Before the answer's end this closes the connection, which makes the engine stop generating."""

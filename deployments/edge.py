@@ -8,15 +8,15 @@ That is what `_Protocol` is for: it shows an exchange the connection that uvicor
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from deployments.connection import Flow, Headers
 from deployments.policy.errors import BadRequest, BodyTooLarge, HerdError, Timeout, UnknownPath
 from deployments.server import Server
 
-Headers = Sequence[tuple[bytes, bytes]]
 Handler = Callable[["Exchange"], Awaitable[None]]
 
 JSON = (b"content-type", b"application/json")
@@ -24,13 +24,6 @@ JSON = (b"content-type", b"application/json")
 LINGER_S = 2
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
-
-
-class Flow(Protocol):
-    """What is slowed down when the client does not keep up."""
-
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
 
 
 class Exchange:

@@ -22,6 +22,7 @@ from deployments.door import Door
 from deployments.policy.routing import ReplicaState
 from deployments.server import Server, listen
 from deployments.upstream import Engines
+from deployments.vllm_resume import serve_here
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
@@ -38,9 +39,8 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         Raises:
             RuntimeError: the node's environment has no `HERD_SECRET`.
         """
-        secret = environment().secret
-        if secret is None:
-            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        secret = environment().own_secret()
+        serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id
         self._leaving = False

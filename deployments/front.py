@@ -80,7 +80,8 @@ class Front:
             return
         name = endpoint(exchange.method, exchange.path)
         body = await self._body(exchange, name)
-        await self._pipeline.serve(Call(exchange.path, name, identity, body), exchange)
+        session = exchange.headers.get(b"x-session-id", b"").decode("ascii", "replace")
+        await self._pipeline.serve(Call(exchange.path, name, identity, body, session), exchange)
 
     async def _body(self, exchange: Exchange, name: str) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()

@@ -15,6 +15,7 @@ from configs.load import environment
 from configs.schema import Config
 from deployments.connection import Address
 from deployments.edge import edge
+from deployments.forward import Forward
 from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.pipeline import Pipeline, Rules
@@ -42,9 +43,7 @@ class Gateway:
             RuntimeError: the node's environment has no `HERD_SECRET`.
         """
         logs.configure()
-        secret = environment().secret
-        if secret is None:
-            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
+        secret = environment().own_secret()
         self._listen_on = (host, port)
         self._header_s = header_s
         self._started = int(time.time())
@@ -76,7 +75,7 @@ class Gateway:
             self._watch.follow()
 
     def _start(self, rules: Rules, roster_period_s: float) -> None:
-        self._pipeline = Pipeline(rules, self._roster, self._engines, self._meter)
+        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()

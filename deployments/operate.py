@@ -205,7 +205,7 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
         if model.checkpoint.startswith(SMALL):
             say(f"Checkpoint of {model.id}")
             try:
-                paths[model.id] = str(ensure(model.checkpoint.removeprefix(SMALL), environment.cache / "models"))
+                paths[model.id] = str(ensure(model.checkpoint.removeprefix(SMALL), environment.models))
             except SmallModelError as error:
                 raise OperationError(str(error)) from error
     return paths

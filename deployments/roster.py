@@ -72,8 +72,12 @@ class Roster:
     def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick:
         """The replica for the next request.
 
+        Args:
+            model: its id.
+            ask: what is known of the request, and which replicas it has failed on.
+
         Raises:
-            Unavailable: no replica takes requests.
+            Unavailable: no replica takes requests, or only these.
         """
         router = self._routers.get(model)
         chosen = router.pick(self.replicas(model), ask) if router else None

@@ -5,11 +5,8 @@ how its bytes come.
 """
 
 import asyncio
-from collections.abc import Sequence
 
-from deployments.connection import Address, Answer, Connection, EngineGone, Pool
-
-Headers = Sequence[tuple[bytes, bytes]]
+from deployments.connection import Address, Answer, Connection, EngineGone, Headers, Pool
 
 
 class Engines:

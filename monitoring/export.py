@@ -13,7 +13,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from monitoring.metrics import E2E, ITL, PICKS, REPLICAS_READY, REQUESTS, REQUESTS_OPEN, STREAMS_OPEN, TOKENS, TTFT, Metric, Outcome
+from monitoring.metrics import (
+    E2E,
+    ITL,
+    PICKS,
+    REPLICAS_READY,
+    REQUESTS,
+    REQUESTS_OPEN,
+    RETRIES,
+    STREAMS_OPEN,
+    TOKENS,
+    TTFT,
+    Metric,
+    Outcome,
+    Retry,
+)
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
@@ -67,6 +81,7 @@ class Meter:
         self._requests = self._counter(REQUESTS)
         self._tokens = self._counter(TOKENS)
         self._picks = self._counter(PICKS)
+        self._retries = self._counter(RETRIES)
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
         self._replicas_ready = self._gauge(REPLICAS_READY)
@@ -101,6 +116,10 @@ class Meter:
     def picked(self, model: str, reason: str) -> None:
         """A replica was picked."""
         self._picks.labels(model, reason).inc()
+
+    def retried(self, model: str, kind: Retry) -> None:
+        """A request went on to another replica."""
+        self._retries.labels(model, kind.value).inc()
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""

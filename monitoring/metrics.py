@@ -25,6 +25,15 @@ class Outcome(StrEnum):
     """A defect of the gateway's own."""
 
 
+class Retry(StrEnum):
+    """What another replica was asked after one had failed."""
+
+    AGAIN = "again"
+    """The whole answer: the client had none of it."""
+    RESUMED = "resumed"
+    """To go on with a stream behind what the client had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric: seconds and tokens are its only units, and stand in its name."""
@@ -67,6 +76,7 @@ TOKENS = Metric(
 STREAMS_OPEN = Metric("herd_streams_open", "gauge", "Streamed answers under way.", ("model",))
 REQUESTS_OPEN = Metric("herd_requests_open", "gauge", "Requests under way.", ("model",))
 PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by reason.", ("model", "reason"))
+RETRIES = Metric("herd_retries_total", "counter", "Requests that went on to another replica because one failed.", ("model", "kind"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
 
-METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, REPLICAS_READY)
+METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, RETRIES, REPLICAS_READY)

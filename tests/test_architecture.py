@@ -29,7 +29,6 @@ READERS = {
     "cluster/environment.py": "runs before anything is installed, `configs` included",
     "cluster/local_node.py": "hands its own environment on to Ray's processes, unread",
     "deployments/operate.py": "sets what Ray reads when it is imported, and reads nothing",
-    "deployments/small_models/__main__.py": "a command of its own, for machines that build models without a config",
 }
 
 

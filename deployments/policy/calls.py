@@ -37,6 +37,8 @@ class Call:
     endpoint: str
     request_id: str
     body: bytes
+    session: str | None = None
+    """The client's own name for what belongs together, from a header."""
 
 
 def endpoint(method: str, path: str) -> str:
@@ -71,3 +73,11 @@ def decoded(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
     return value
+
+
+def session_of(named: str | None, body: Mapping[str, Any]) -> str | None:
+    """What a request belongs to: as its header names it, else by OpenAI's `prompt_cache_key` or `user`."""
+    for name in (named, body.get("prompt_cache_key"), body.get("user")):
+        if isinstance(name, str) and name:
+            return name
+    return None

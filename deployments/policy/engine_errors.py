@@ -16,6 +16,8 @@ _CONTEXT = re.compile(r"maximum (?:context|model) length|max_model_len|longer th
 #: How vLLM's errors inside a stream begin: in chat and completions, in messages, in responses.
 _ERROR_EVENT = re.compile(rb'^(?:data: \{"error"|event: error|event: response\.failed)', re.MULTILINE)
 
+_FAILURE = re.compile(rb'^data: \{"error"[^\n]*"code": ?([0-9]{3})\b', re.MULTILINE)
+
 
 def translate(status: int, body: object) -> HerdError:
     """The error to raise for an engine's answer that is not a success.
@@ -48,6 +50,12 @@ def ends_in_error(tail: bytes) -> bool:
     Only at the start of a line: a model may well write these words, but a line break inside JSON is written as two letters.
     """
     return _ERROR_EVENT.search(tail) is not None
+
+
+def tells_of_failure(events: bytes) -> bool:
+    """Events of a stream that tell of the engine's own failure (a code of 500 or more), not of the request's fault."""
+    said = _FAILURE.search(events)
+    return said is not None and int(said[1]) >= 500
 
 
 def _error_object(body: object) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@
     ├── UnknownModel          404  model_not_found, with the known ones
     ├── Timeout               408 while the body arrives, 504 while the engine answers
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
+        ├── EngineLost        503  engine_gone: its connection broke
         └── EngineFailed      502  the engine answered with an error of its own
 
 Decides bodies and statuses. Leaves it to the gateway to send them. A class says with `retryable` whether the same request may succeed
@@ -138,6 +139,15 @@ class Unavailable(HerdError):
     type = "server_error"
     code = "engine_unavailable"
     retryable = True
+
+
+class EngineLost(Unavailable):
+    """The engine went away while serving the request."""
+
+    code = "engine_gone"
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(f"The engine of '{model}' went away while serving this request. Try again.", retry_after_s=retry_after_s)
 
 
 class EngineFailed(Unavailable):

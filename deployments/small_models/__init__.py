@@ -13,7 +13,7 @@ from types import MappingProxyType
 from deployments.small_models.cache import Recipe, SmallModelError, root_cause
 from deployments.small_models.cache import obtain as _obtain
 
-__all__ = ["NAMES", "SmallModelError", "default_root", "ensure"]
+__all__ = ["NAMES", "SmallModelError", "ensure"]
 
 #: What both kinds are built with: a distribution, and what follows `pip install` to get it.
 _COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
@@ -55,13 +55,3 @@ def ensure(name: str, root: Path) -> Path:
     except KeyError:
         raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
     return _obtain(recipe, root)
-
-
-def default_root(environ: Mapping[str, str]) -> Path:
-    """Where models are kept: below `HERD_CACHE`, else below the user's cache directory (XDG Base Directory Specification)."""
-    if herd_cache := environ.get("HERD_CACHE"):
-        return Path(herd_cache).expanduser() / "models"
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    xdg_cache = Path(environ.get("XDG_CACHE_HOME", ""))
-    # The specification has a relative XDG_CACHE_HOME ignored.
-    return (xdg_cache if xdg_cache.is_absolute() else home / ".cache") / "llama-herd" / "models"

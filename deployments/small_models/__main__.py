@@ -5,13 +5,13 @@ Progress and errors go to standard error, so that the output can be used as it i
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from deployments.small_models import NAMES, SmallModelError, default_root, ensure
+from configs.load import environment
+from deployments.small_models import NAMES, SmallModelError, ensure
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for name in options.names:
             with redirect_stdout(sys.stderr):  # a library that prints must not be taken for a path
-                directory = ensure(name, options.root or default_root(os.environ))
+                directory = ensure(name, options.root or environment().models)
             sys.stdout.write(f"{directory}\n")
             sys.stdout.flush()
     except SmallModelError as error:

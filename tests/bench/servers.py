@@ -114,7 +114,7 @@ def _command(port: int) -> list[str]:
     from deployments.small_models import ensure
 
     served = model()
-    checkpoint = ensure(served.checkpoint.removeprefix(operate.SMALL), environment().cache / "models")
+    checkpoint = ensure(served.checkpoint.removeprefix(operate.SMALL), environment().models)
     own = ["--model", str(checkpoint), "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     arguments = engine_arguments(served) | AS_RAY_DOES
     return [

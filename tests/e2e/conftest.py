@@ -39,6 +39,7 @@ def config(port: int) -> dict[str, Any]:
                 "kind": "smollm2-135m",
                 "checkpoint": "small:smollm2-135m-instruct",
                 "context_tokens": 2048,
+                "replicas": 2,  # one outlives the other
                 "engine": SMALL,
             },
             {
@@ -76,10 +77,18 @@ class Herd:
         """A page of the gateway's, as JSON."""
         return httpx.get(f"{self.endpoint}{path}", timeout=60).json()
 
-    def replica(self, model: str) -> dict[str, Any] | None:
-        """The one replica of a model that takes requests."""
-        ready = [one for one in self.get("/-/status")["models"][model] if one["state"] == "ready"]
-        return ready[0] if ready else None
+    def replicas(self, model: str) -> list[dict[str, Any]]:
+        """The replicas of a model that take requests."""
+        return [one for one in self.get("/-/status")["models"][model] if one["state"] == "ready"]
+
+    def replica(self, model: str) -> dict[str, Any]:
+        """One of them."""
+        return self.replicas(model)[0]
+
+    @property
+    def secret(self) -> str:
+        """What opens an engine's own door."""
+        return (self.folder / "state" / "e2e" / "secret").read_text(encoding="utf-8").strip()
 
 
 def free_port() -> int:

@@ -31,7 +31,7 @@ def test_status_and_models_for_people_and_for_scripts(herd: Herd) -> None:
     said = json.loads(herd.run("status", "--json").stdout)
     assert said["endpoint"] == f"{herd.endpoint}/v1"
     assert [(model["id"], model["state"], model["replicas"]) for model in said["models"]] == [
-        (SMOLLM, "running", {"running": 1, "target": 1}),
+        (SMOLLM, "running", {"running": 2, "target": 2}),
         (SCOUT, "running", {"running": 1, "target": 1}),
     ]
     assert "1 of 1" in herd.run("status").stdout
@@ -50,8 +50,8 @@ def test_chat_in_the_terminal(herd: Herd) -> None:
 
 
 def test_health_can_be_a_real_generation(herd: Herd) -> None:
-    assert herd.get("/health") == {"status": "ok", "ready": {SMOLLM: 1, SCOUT: 1}}
-    assert herd.get("/health?generate=true")["generated"] == {SMOLLM: 1, SCOUT: 1}
+    assert herd.get("/health") == {"status": "ok", "ready": {SMOLLM: 2, SCOUT: 1}}
+    assert herd.get("/health?generate=true")["generated"] == {SMOLLM: 2, SCOUT: 1}
 
 
 def test_an_engine_answers_to_its_cluster_only(herd: Herd) -> None:
@@ -67,7 +67,7 @@ def test_every_process_has_metrics_under_its_own_names(herd: Herd) -> None:
     httpx.post(f"{herd.endpoint}/v1/completions", json={"model": SMOLLM, "prompt": "x", "max_tokens": 2}, timeout=60).raise_for_status()
     gateway = httpx.get(f"http://{targets(herd, 'gateway')[0]}/metrics").text
     assert metric(gateway, "herd_requests_total") >= 1
-    assert metric(gateway, "herd_replicas_ready") == 2
+    assert metric(gateway, "herd_replicas_ready") == 3
     engines = [httpx.get(f"http://{engine}/metrics").text for engine in targets(herd, "engine")]
     assert all("vllm:num_requests_running" in text for text in engines)
     assert any(metric(text, "vllm:generation_tokens_total") >= 2 for text in engines)
@@ -107,14 +107,13 @@ def test_prometheus_finds_every_process_by_itself(prometheus: str) -> None:
         except httpx.HTTPError:
             return None
         counted = {one["metric"]["job"]: int(one["value"][1]) for one in found}
-        return counted if counted == {"engine": 2, "gateway": 1} else None
+        return counted if counted == {"engine": 3, "gateway": 1} else None
 
-    wait_for("two engines and a gateway in Prometheus", jobs, within_s=60, every_s=0.5)
+    wait_for("three engines and a gateway in Prometheus", jobs, within_s=60, every_s=0.5)
 
 
 def test_when_a_client_hangs_up_the_engine_stops(herd: Herd) -> None:
     replica = herd.replica(SCOUT)
-    assert replica is not None
 
     def running() -> float:
         return metric(httpx.get(f"http://{replica['address']}/metrics").text, "vllm:num_requests_running")
@@ -136,13 +135,16 @@ def changed(herd: Herd, change: Any) -> Path:
     return path
 
 
+def ids(herd: Herd) -> set[str]:
+    return {one["id"] for model in (SMOLLM, SCOUT) for one in herd.replicas(model)}
+
+
 def test_a_change_in_place_leaves_the_rest_running(herd: Herd) -> None:
-    before = {model: herd.replica(model) for model in (SMOLLM, SCOUT)}
+    before = ids(herd)
     up = herd.run("up", str(changed(herd, lambda config: config["models"][0].update(aliases=["smollm2", "words"]))))
     assert up.returncode == 0, up.stderr
     assert herd.get("/v1/models/words")["id"] == SMOLLM
-    after = {model: herd.replica(model) for model in (SMOLLM, SCOUT)}
-    assert [one and one["id"] for one in after.values()] == [one and one["id"] for one in before.values()]
+    assert ids(herd) == before
     assert herd.run("up", str(herd.config)).returncode == 0
     assert httpx.get(f"{herd.endpoint}/v1/models/words").status_code == 404
 

@@ -1,6 +1,9 @@
-"""What happens when an engine dies: it is out of the roster at once, clients are told, and it comes back by itself."""
+"""What happens when an engine dies: its answers go on elsewhere, it is out of the roster at once, and it comes back by itself."""
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -12,51 +15,104 @@ from tests.e2e.conftest import Herd, wait_for
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 #: An engine starts in 15 to 30 s on two idle cores.
-BACK_S = 240.0
+BACK_S = 300.0
+STREAMS, TOKENS = 4, 200
 
 
 def ask(herd: Herd, model: str) -> httpx.Response:
     return httpx.post(f"{herd.endpoint}/v1/completions", json={"model": model, "prompt": "x", "max_tokens": 2}, timeout=60)
 
 
-def process_of(herd: Herd, model: str) -> psutil.Process:
+def process_of(replica: dict[str, Any]) -> psutil.Process:
     """The replica's own process: it holds the socket that the roster names."""
-    replica = herd.replica(model)
-    assert replica is not None
     port = int(replica["address"].rpartition(":")[2])
     listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (port,)]
     return psutil.Process(listening[0].pid)
 
 
-def back(herd: Herd, model: str, gone: str) -> dict[str, Any] | None:
-    replica = herd.replica(model)
-    return replica if replica is not None and replica["id"] != gone and ask(herd, model).status_code == 200 else None
+def core_of(replica: dict[str, Any]) -> psutil.Process:
+    """The engine inside it, which Ray Serve does not look at."""
+    return next(one for one in process_of(replica).children(recursive=True) if "EngineCore" in one.name())
 
 
-def test_a_killed_replica_comes_back(herd: Herd, client: openai.OpenAI) -> None:
-    before = herd.replica(SMOLLM)
-    assert before is not None
-    stream = client.completions.create(model=SMOLLM, prompt="x", max_tokens=1500, stream=True, extra_body={"ignore_eos": True})
+def out(herd: Herd, model: str, replica: dict[str, Any]) -> Callable[[], bool]:
+    return lambda: replica["id"] not in [one["id"] for one in herd.replicas(model)]
+
+
+def whole_again(herd: Herd, model: str, count: int) -> Callable[[], bool]:
+    return lambda: len(herd.replicas(model)) == count and ask(herd, model).status_code == 200
+
+
+def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore) -> tuple[str, int]:
+    """A long greedy answer, told when it is well under way; its text, and its tokens as the usage says."""
+    messages: Any = [{"role": "user", "content": f"Count the llamas: {number}."}]
+    told = False
+    text, tokens = "", 0
+    for chunk in client.chat.completions.create(
+        model=SMOLLM,
+        messages=messages,
+        temperature=0,
+        max_tokens=TOKENS,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
+    ):
+        text += "".join(choice.delta.content or "" for choice in chunk.choices)
+        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+        if not told and len(text) > 40:
+            begun.release()
+            told = True
+    return text, tokens
+
+
+def all_streamed(client: openai.OpenAI, then: Callable[[], None]) -> list[tuple[str, int]]:
+    """Several at once; something happens in the middle of them."""
+    begun = threading.Semaphore(0)
+    with ThreadPoolExecutor(STREAMS) as pool:
+        answers = [pool.submit(streamed, client, number, begun) for number in range(STREAMS)]
+        for _ in range(STREAMS):
+            assert begun.acquire(timeout=60)
+        then()
+        return [answer.result(timeout=240) for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(herd: Herd) -> Iterator[list[tuple[str, int]]]:
+    """What the answers are when nothing happens."""
+    with openai.OpenAI(base_url=f"{herd.endpoint}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield all_streamed(client, lambda: None)
+
+
+@pytest.mark.parametrize("part", [process_of, core_of], ids=["replica", "engine core"])
+def test_streams_outlive_their_engine(
+    herd: Herd, client: openai.OpenAI, undisturbed: list[tuple[str, int]], part: Callable[[dict[str, Any]], psutil.Process]
+) -> None:
+    assert [tokens for _, tokens in undisturbed] == [TOKENS] * STREAMS
+    wait_for("both replicas", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
+    victim = herd.replica(SMOLLM)
+
+    def kill() -> None:
+        part(victim).kill()
+        wait_for("out of the roster", out(herd, SMOLLM, victim), within_s=2, every_s=0.02)
+
+    assert all_streamed(client, kill) == undisturbed
+    assert ask(herd, SMOLLM).status_code == 200, "the other one goes on"
+    wait_for("a new replica that generates", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
+
+
+def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) -> None:
+    replica = herd.replica(SCOUT)
+    stream = client.completions.create(model=SCOUT, prompt="x", max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
-    process_of(herd, SMOLLM).kill()
+    killed = time.monotonic()
+    core_of(replica).kill()
     with pytest.raises(openai.APIError, match="went away"):
         for _ in stream:
             pass
-    wait_for("out of the roster", lambda: herd.replica(SMOLLM) is None, within_s=2, every_s=0.02)
-    refused = ask(herd, SMOLLM)
+    wait_for("out of the roster", out(herd, SCOUT, replica), within_s=2, every_s=0.02)
+    assert time.monotonic() - killed < 2
+    refused = ask(herd, SCOUT)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_gone")
     assert int(refused.headers["retry-after"]) > 0
-    assert ask(herd, SCOUT).status_code == 200, "its neighbour goes on"
-    wait_for("a new replica that generates", lambda: back(herd, SMOLLM, before["id"]), within_s=BACK_S, every_s=1)
-
-
-def test_a_dead_engine_core_is_out_within_two_seconds_and_restarted(herd: Herd) -> None:
-    before = herd.replica(SCOUT)
-    assert before is not None
-    core = next(one for one in process_of(herd, SCOUT).children(recursive=True) if "EngineCore" in one.name())
-    killed = time.monotonic()
-    core.kill()
-    wait_for("out of the roster", lambda: herd.replica(SCOUT) is None, within_s=2, every_s=0.02)
-    assert time.monotonic() - killed < 2
-    assert ask(herd, SCOUT).status_code == 503
-    wait_for("a new replica that generates", lambda: back(herd, SCOUT, before["id"]), within_s=BACK_S, every_s=1)
+    assert ask(herd, SMOLLM).status_code == 200, "its neighbour goes on"
+    wait_for("a new replica that generates", whole_again(herd, SCOUT, 1), within_s=BACK_S, every_s=1)

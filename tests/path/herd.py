@@ -10,6 +10,7 @@ import httpx
 
 from configs.schema import Limits, Model
 from deployments.edge import edge
+from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Images, Pipeline, Rules
 from deployments.policy.catalog import catalog
@@ -112,7 +113,7 @@ async def herd_of(
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the first model."""
     roster, meter, upstream = Roster([model.id for model in MODELS]), Meter(), Engines(SECRET)
-    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), roster, upstream, meter)
+    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter), meter)
     gateways: list[Mapping[str, Any]] = []
     generated: dict[str, int] = {}
 

@@ -52,7 +52,7 @@ async def test_inside_a_stream_that_goes_on(herd: Herd, engine: FakeEngine) -> N
 
 
 async def test_while_it_is_slow(herd: Herd, engine: FakeEngine) -> None:
-    engine.script = streams(b"x" * (1 << 20) for _ in range(1_000))
+    engine.script = streams(b"x" * (1 << 20) + b"\n\n" for _ in range(1_000))
     async with connected(herd.port, limit=4096) as client:
         await client.send(request(asking(stream=True)))
         await client.head()

@@ -151,4 +151,4 @@ async def test_chunked_request(herd: Herd, engine: FakeEngine) -> None:
 async def test_idle_connections_of_an_engine_that_ends_are_not_kept(herd: Herd, engine: FakeEngine) -> None:
     await herd.chat()
     await engine.close()
-    await until(lambda: not herd.pipeline._engines._pool._free)
+    await until(lambda: not herd.pipeline._forwarded._engines._pool._free)

@@ -130,8 +130,9 @@ async def test_official_client_raises_its_own_error_when_a_stream_breaks(herd: H
 async def test_engine_that_ends_its_stream_with_an_error(herd: Herd, engine: FakeEngine) -> None:
     error = b'data: {"error": {"message": "the engine is dead", "code": 500}}\n\n'
     engine.script = then_breaks(*(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (event(), error, DONE)), b"0\r\n\r\n")
-    assert (await herd.chat(stream=True)).content == event() + error + DONE
-    assert herd.ended("engine_failed") == 1
+    assert (await herd.chat(stream=True, n=2)).content == event() + error + DONE, "nobody could go on with two answers"
+    assert last_event((await herd.chat(stream=True)).content)["code"] == "engine_gone", "nobody is there to go on"
+    assert herd.ended("engine_failed") == 2
 
 
 @pytest.mark.parametrize("head", [False, True])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.calls import ENDPOINTS, decoded, endpoint, request_id
+from deployments.policy.calls import ENDPOINTS, decoded, endpoint, request_id, session_of
 from deployments.policy.errors import BadRequest, UnknownPath
 from tests.unit.samples import JSON
 
@@ -94,3 +94,17 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     except BadRequest:
         return
     assert isinstance(value, dict)
+
+
+@pytest.mark.parametrize(
+    ("named", "body", "session"),
+    [
+        ("mine", {"prompt_cache_key": "k", "user": "u"}, "mine"),
+        ("", {"prompt_cache_key": "k", "user": "u"}, "k"),
+        (None, {"user": "u"}, "u"),
+        (None, {"prompt_cache_key": 7, "user": ""}, None),
+        (None, {}, None),
+    ],
+)
+def test_what_a_request_belongs_to(named: str | None, body: dict[str, Any], session: str | None) -> None:
+    assert session_of(named, body) == session

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.engine_errors import ends_in_error, translate
+from deployments.policy.engine_errors import ends_in_error, tells_of_failure, translate
 from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, NotServed, Unavailable
 from tests.unit.samples import JSON
 
@@ -97,3 +97,17 @@ def test_fault_stays_on_its_side_and_the_shape_is_openais(status: int, body: obj
 )
 def test_stream_that_ended_in_an_error(tail: bytes, ends: bool) -> None:
     assert ends_in_error(tail) == ends
+
+
+@pytest.mark.parametrize(
+    ("events", "failed"),
+    [
+        (b'data: {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": null, "code": 500}}\n\n', True),
+        (b'data: {"id":"1"}\n\ndata: {"error":{"message":"x","code":503}}\n\ndata: [DONE]\n\n', True),
+        (b'data: {"error": {"message": "bad", "type": "BadRequestError", "param": null, "code": 400}}\n\n', False),
+        (b'data: {"choices":[{"delta":{"content":"data: {\\"error\\": {\\"code\\": 500}}"}}]}\n\n', False),
+        (b"data: [DONE]\n\n", False),
+    ],
+)
+def test_an_engine_s_own_failure_inside_a_stream(events: bytes, failed: bool) -> None:
+    assert tells_of_failure(events) is failed

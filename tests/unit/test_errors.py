@@ -11,6 +11,7 @@ from deployments.policy.errors import (
     BodyTooLarge,
     ContextExceeded,
     EngineFailed,
+    EngineLost,
     HerdError,
     NotServed,
     Timeout,
@@ -35,6 +36,7 @@ EXAMPLES = [
     (Timeout("m", 408), 408, "timeout_error", "timeout", True),
     (Unavailable("m"), 503, "server_error", "engine_unavailable", True),
     (Unavailable("m", code="engine_gone"), 503, "server_error", "engine_gone", True),
+    (EngineLost("m", 5), 503, "server_error", "engine_gone", True),
     (EngineFailed("m"), 502, "server_error", "engine_failed", True),
 ]
 

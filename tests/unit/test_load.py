@@ -197,6 +197,10 @@ def test_folders_come_from_the_environment(environ: dict[str, str], state: str, 
 def test_secret_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERD_SECRET", "open sesame")
     found = environment()
-    assert found.secret is not None
-    assert found.secret.get_secret_value() == "open sesame"
+    assert found.own_secret().get_secret_value() == "open sesame"
     assert "sesame" not in repr(found)
+
+
+def test_a_process_that_needs_the_secret_says_where_to_set_it() -> None:
+    with pytest.raises(RuntimeError, match="HERD_SECRET is not set"):
+        environment({}).own_secret()

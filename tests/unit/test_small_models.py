@@ -174,19 +174,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None
     assert issubclass(SmallModelError, ValueError)
 
 
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({"HERD_CACHE": "/data/herd", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/a"}, "/data/herd/models"),
-        ({"HERD_CACHE": "", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/a"}, "/xdg/llama-herd/models"),
-        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/a"}, "/home/a/.cache/llama-herd/models"),
-        ({"HOME": "/home/a"}, "/home/a/.cache/llama-herd/models"),
-    ],
-)
-def test_where_models_are_kept(environ: dict[str, str], expected: str) -> None:
-    assert small_models.default_root(environ) == Path(expected)
-
-
 def test_the_command_prints_one_path_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def noisy(name: str, root: Path) -> Path:
         sys.stdout.write("a library's chatter\n")

@@ -1,0 +1,157 @@
+"""One request on its way through the replicas: one is asked, and where it fails another, with what was delivered so far.
+
+Decides when an answer has failed, and whether another replica is asked. Which one is `policy.routing`'s, what it is told `policy.resume`'s,
+what the client sees of it the relay's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from deployments.connection import Address, Answer, EngineGone
+from deployments.policy import engine_errors, resume, usage
+from deployments.policy.calls import Call
+from deployments.policy.catalog import Served
+from deployments.policy.errors import EngineLost, Unavailable
+from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.routing import Ask, Pick, ReplicaView
+from deployments.relay import Relay
+from deployments.roster import RETRY_AFTER_S, Roster
+from deployments.upstream import Engines
+from monitoring.export import Meter
+from monitoring.metrics import Outcome, Retry
+
+#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
+_FORWARDED = (b"content-type", b"cache-control")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, ready for an engine."""
+
+    call: Call
+    body: Mapping[str, Any]
+    """As the client sent it."""
+    raw: bytes
+    """As an engine gets it."""
+    served: Served
+    prompt: Prompt = NO_PROMPT
+    session: str | None = None
+
+
+class Forward:
+    """Carries prepared requests to replicas."""
+
+    def __init__(self, roster: Roster, engines: Engines, meter: Meter) -> None:
+        self._roster = roster
+        self._engines = engines
+        self._meter = meter
+
+    async def answer(self, asked: Asked, relay: Relay, attempts: int) -> Outcome:
+        """Has a request answered.
+
+        Args:
+            asked: the request.
+            relay: where a streamed answer goes; others go straight to its client.
+            attempts: replicas that may be asked, one after the other.
+
+        Raises:
+            HerdError: an engine refused it, or no engine could answer it.
+        """
+        raw = asked.raw
+        if resume.can_resume(asked.call.endpoint, asked.body):
+            relay.keep(with_ids=bool(asked.body.get("return_token_ids")))
+            raw = resume.with_ids(raw)
+        failed: dict[str, Unavailable] = {}
+        while True:
+            chosen = self._choose(asked, failed)
+            replica = chosen.replica
+            try:
+                with self._roster.sending(chosen, asked.prompt) as sending:
+                    relay.on_first = sending.answered
+                    return await self._once(asked, raw, replica, relay)
+            except EngineGone:
+                self._roster.suspect(replica)
+                failed[replica.id] = EngineLost(replica.model, RETRY_AFTER_S)
+            except Unavailable as error:
+                failed[replica.id] = error
+            if relay.kept and resume.is_whole(relay.said):
+                relay.complete()
+                return Outcome.OK
+            if len(failed) >= attempts or asked.body.get("background"):
+                raise failed[replica.id]
+            raw = self._again(asked, raw, relay, failed[replica.id])
+
+    def _choose(self, asked: Asked, failed: Mapping[str, Unavailable]) -> Pick:
+        model = asked.served.id
+        try:
+            chosen = self._roster.choose(model, Ask(asked.prompt, asked.session, frozenset(failed)))
+        except Unavailable:
+            if failed:  # which says more than that nobody else is there
+                raise list(failed.values())[-1] from None
+            raise
+        self._meter.picked(model, chosen.reason.value)
+        return chosen
+
+    def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
+        """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
+        if not relay.started:
+            self._meter.retried(asked.served.id, Retry.AGAIN)
+            return raw
+        if not relay.kept:
+            raise failure
+        try:
+            so_far = resume.delivered(relay.said)
+        except resume.CannotResume:
+            raise failure from None
+        self._meter.retried(asked.served.id, Retry.RESUMED)
+        return resume.continuing(asked.body, asked.served.id, so_far)
+
+    async def _once(self, asked: Asked, raw: bytes, replica: ReplicaView, relay: Relay) -> Outcome:
+        call = asked.call
+        headers = ((b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii")))
+        address = Address(replica.host, replica.port)
+        answer = await self._engines.exchange(address, b"POST", call.path.encode("ascii"), headers, raw)
+        try:
+            return await self._answer(asked, answer, relay)
+        finally:
+            relay.client.follow(None)
+            answer.close()
+
+    async def _answer(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
+        headers = [(name, value) for name in _FORWARDED if (value := answer.headers.get(name)) is not None]
+        headers.append((b"x-request-id", asked.call.request_id.encode("ascii")))
+        if answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            relay.begin(answer.status, headers, answer)
+            return await self._streamed(asked, answer, relay)
+        body = await answer.read()
+        if answer.status >= 400:
+            raise engine_errors.translate(answer.status, _json(body))
+        relay.client.reply(answer.status, headers, body)
+        self._count(asked.served.id, usage.of_body(body))
+        return Outcome.OK
+
+    async def _streamed(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
+        model = asked.served.id
+        relay.client.follow(answer)
+        self._meter.stream_opened(model)
+        try:
+            await answer.pipe(relay)
+            relay.end()
+        finally:
+            self._meter.stream_closed(model)
+        self._count(model, usage.of_stream(relay.tail))
+        return Outcome.ENGINE_FAILED if engine_errors.ends_in_error(relay.tail) else Outcome.OK
+
+    def _count(self, model: str, used: usage.Usage | None) -> None:
+        if used is not None:
+            self._meter.used(model, used.prompt_tokens, used.completion_tokens)
+
+
+def _json(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

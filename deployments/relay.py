@@ -1,0 +1,181 @@
+"""The client's side of a streamed answer: what an engine says goes on at once, in whole events, and is kept in case the engine dies.
+
+Decides what the client sees of a stream, by `policy.resume`. Runs once per piece, so it does nothing but pass it on, keep it and note the
+time; nothing is read before an engine has died.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from deployments.connection import Flow, Headers
+from deployments.policy import engine_errors, resume
+from deployments.policy.errors import HerdError
+
+#: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
+MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
+
+
+class Client(Protocol):
+    """Where an answer goes; `deployments.edge.Exchange` over HTTP."""
+
+    started: bool
+
+    @property
+    def finished(self) -> bool: ...
+    def reply(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def refuse(self, error: HerdError, headers: Headers = ()) -> None: ...
+    def start(self, status: int, headers: Headers, first: bytes) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def follow(self, flow: Flow | None) -> None: ...
+
+
+class Source(Protocol):
+    """An engine's answer, as far as a relay has a say in it."""
+
+    def break_off(self) -> None:
+        """Ends it as if the engine had gone."""
+
+
+def _nothing() -> None: ...
+
+
+class Relay:
+    """Passes the events of one answer on, whichever engines they come from.
+
+    Only whole events go on: an engine that dies inside one leaves a stream that another event can still follow.
+    """
+
+    def __init__(self, client: Client, deadline: asyncio.Timeout, rest_s: float, clock: Callable[[], float]) -> None:
+        self.client = client
+        self.times: list[float] = []
+        self.on_first: Callable[[], None] = _nothing
+        """Called when an engine's prefill is over: at its first piece that is new. May be called again."""
+        self._head: tuple[int, Headers] = (200, ())
+        self._deadline = deadline
+        self._rest_s = rest_s
+        self._clock = clock
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._source: Source | None = None
+        self._seam: resume.Seam | None = None
+        self._shown: Callable[[bytes], bytes] = bytes
+        # What an error at its end, or the usage, stands in. A stream that can be continued is kept whole.
+        self._said: deque[bytes] | list[bytes] = deque(maxlen=2)
+
+    def keep(self, with_ids: bool) -> None:
+        """This stream can be continued, so what is said is kept; token ids are taken out unless the client wants them itself."""
+        self._said = []
+        self._shown = bytes if with_ids else resume.shown
+
+    @property
+    def started(self) -> bool:
+        """The client has seen the begin of the answer."""
+        return bool(self.times)
+
+    @property
+    def said(self) -> bytes:
+        """The events that went on, as the engines said them: all where they are kept, else the last pieces."""
+        return b"".join(self._said)
+
+    @property
+    def tail(self) -> bytes:
+        """The last two pieces: what states the usage stands in one of them."""
+        return b"".join(list(self._said)[-2:])
+
+    @property
+    def kept(self) -> bool:
+        """All that was said is known."""
+        return isinstance(self._said, list)
+
+    def begin(self, status: int, headers: Headers, source: Source) -> None:
+        """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
+        self._head = (status, headers)
+        self._source = source
+        self._held, self._held_bytes = [], 0
+        self._seam = resume.Seam(self.said) if self.started else None
+
+    def write(self, data: bytes) -> None:
+        """A piece of the answer."""
+        if self._held or not data.endswith(b"\n\n"):
+            self._part(data)
+        else:
+            self._whole(data)
+
+    def _part(self, data: bytes) -> None:
+        """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= (MOST_KEPT_BYTES if self.kept else MOST_HELD_BYTES):
+            self._said = deque(maxlen=2)  # not to be continued, for it goes on in parts
+            self._release(self._held_bytes)
+        elif b"\n" in data:  # else it is inside an event; one that tells a long prompt's token ids has megabytes
+            self._release(b"".join(self._held).rfind(b"\n\n") + 2)
+
+    def _release(self, end: int) -> None:
+        if end > 1:
+            held = b"".join(self._held)
+            self._held = [held[end:]] if end < len(held) else []
+            self._held_bytes = len(held) - end
+            self._whole(held[:end])
+
+    def _whole(self, data: bytes) -> None:
+        if self._source is None:
+            return  # it has failed, and what it says of that is not for the client
+        if self.kept and b"error" in data and engine_errors.tells_of_failure(data):
+            self._break_off()
+            return
+        if self._seam is not None:
+            data = self._new(data)
+        if data:
+            self._said.append(data)
+            self._pass(self._shown(data))
+
+    def _break_off(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.break_off()
+
+    def _new(self, data: bytes) -> bytes:
+        assert self._seam is not None  # noqa: S101 (for the type only)
+        try:
+            new = self._seam.after(data)
+        except resume.CannotResume:
+            self._said = deque(maxlen=2)  # another try would end here again
+            self._break_off()
+            return b""
+        if new:
+            self.on_first()
+        return new
+
+    def _pass(self, data: bytes) -> None:
+        if not data:
+            return
+        if self.times:
+            self.client.write(data)
+        else:
+            self._first(data)
+        self.times.append(self._clock())
+
+    def _first(self, data: bytes) -> None:
+        """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
+        self.on_first()
+        self.client.start(*self._head, data)
+        until = self._deadline.when()
+        if until is not None:
+            self._deadline.reschedule(until + self._rest_s)
+
+    def complete(self) -> None:
+        """The client has a whole answer, although the engine broke off behind it."""
+        self.client.finish()
+
+    def end(self) -> None:
+        """The engine has said all; that may be nothing, and it need not have ended in a whole event."""
+        if self._held:
+            self._whole(b"".join(self._held))
+        if self.started:
+            self.client.finish()
+        else:
+            self.client.reply(*self._head, b"")

@@ -1,0 +1,177 @@
+"""An engine fails, another one answers: at once where the client has nothing yet, behind what it has where a stream broke off."""
+
+import json
+from typing import Any
+
+import pytest
+
+from deployments.policy.routing import ReplicaState
+from tests.path.conftest import Start
+from tests.path.fake_engine import DONE, FakeEngine, Script, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.herd import LLAMA, Herd
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def said(number: int, created: int = 1, finish: str | None = None, ids: bool = True) -> bytes:
+    """An event as vLLM writes it, with or without token ids."""
+    choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": finish, "token_ids": [number] if ids else None}
+    body = {"id": "chatcmpl-1", "created": created, "model": LLAMA, "choices": [choice]}
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def answer(count: int = 6, created: int = 1, ids: bool = True) -> list[bytes]:
+    """A whole stream."""
+    events = [said(number, created, "stop" if number == count - 1 else None, ids) for number in range(count)]
+    usage = b'data: {"id":"chatcmpl-1","created":%d,"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d}}\n\n'
+    return [*events, usage % (created, count), DONE]
+
+
+def chunks(pieces: list[bytes]) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def breaking(after: int, *more: bytes) -> Script:
+    return then_breaks(chunks(answer()[:after]), *more)
+
+
+FAILURE = b'data: {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
+WHOLE = b"".join(answer(ids=False))
+
+
+async def two(herd: Herd, engine: FakeEngine, other: FakeEngine, first: Script, second: Script) -> None:
+    """Whichever is asked first fails, the next one does better."""
+    herd.has(engine, other)
+    scripts = [first, second]
+
+    async def script(wire: Any) -> None:
+        await scripts.pop(0)(wire)
+
+    engine.script = other.script = script
+
+
+def asked(engine: FakeEngine, other: FakeEngine, at: int) -> dict[str, Any]:
+    """What the engines were asked, in order of time."""
+    both = engine.requests + other.requests
+    told: list[dict[str, Any]] = sorted((one.json for one in both), key=lambda body: len(body.get("vllm_xargs", {}).get("herd_tokens", [])))
+    return told[at]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        then_breaks(head=False),
+        then_breaks(),
+        answers(500, vllm_error(500, "dead")),
+        answers(503, vllm_error(503, "full")),
+        streams([FAILURE, DONE]),
+    ],
+    ids=["refused", "no first byte", "500", "503", "error as first event"],
+)
+async def test_before_the_first_byte_another_replica_answers(herd: Herd, engine: FakeEngine, failure: Script) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, failure, streams(answer()))
+        got = await herd.chat(stream=True)
+    assert (got.status_code, got.content) == (200, WHOLE)
+    assert len(engine.requests) == len(other.requests) == 1
+    assert herd.count("herd_retries_total", model=LLAMA, kind="again") == 1
+    assert herd.ended("ok") == 1
+
+
+async def test_whole_answer_is_asked_for_again(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, then_breaks(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", head=False), answers(200, {"id": "1"}))
+        assert (await herd.chat()).json() == {"id": "1"}
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+@pytest.mark.parametrize("cut", [b"", b"4\r\ndata\r\n", chunks([FAILURE]), chunks([FAILURE, DONE]) + b"0\r\n\r\n"])
+async def test_stream_goes_on_without_a_seam(herd: Herd, engine: FakeEngine, after: int, cut: bytes) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, breaking(after, cut), streams(answer(created=2)))
+        got = await herd.chat(stream=True)
+        told = asked(engine, other, 1)
+    assert got.content == WHOLE
+    assert told["vllm_xargs"]["herd_tokens"] == list(range(min(after, 6)))
+    assert told["vllm_xargs"].get("herd_finish") == ("stop" if after >= 6 else None)
+    assert told["return_token_ids"] is True
+    assert herd.ended("ok") == 1
+    assert herd.count("herd_tokens_total", model=LLAMA, kind="completion") == 6, "counted once"
+    assert herd.count("herd_retries_total", model=LLAMA, kind="resumed") == 1
+    assert herd.open_now == (0, 0)
+
+
+async def test_what_was_whole_is_not_asked_for_again(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, breaking(8), streams(answer()))
+        assert (await herd.chat(stream=True)).content == WHOLE
+        assert len(engine.requests) + len(other.requests) == 1
+
+
+async def test_client_that_wants_token_ids_gets_them_from_both(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, breaking(3), streams(answer()))
+        assert (await herd.chat(stream=True, return_token_ids=True)).content == b"".join(answer())
+
+
+async def test_three_engines_for_one_stream(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as second, fake_engine() as third:
+        herd.has(engine, second, third)
+        scripts = [breaking(2), then_breaks(chunks(answer(created=2)[:4])), streams(answer(created=3))]
+
+        async def script(wire: Any) -> None:
+            await scripts.pop(0)(wire)
+
+        engine.script = second.script = third.script = script
+        assert (await herd.chat(stream=True)).content == WHOLE
+
+
+async def test_no_more_replicas_than_the_config_says(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(attempts=2)
+    async with fake_engine() as second, fake_engine() as third:
+        herd.has(engine, second, third)
+        engine.script = second.script = third.script = then_breaks(head=False)
+        got = await herd.chat()
+        assert (got.status_code, got.json()["error"]["code"]) == (503, "engine_gone")
+        assert [herd.state(one) for one in (engine, second, third)].count(ReplicaState.DEAD) == 2
+
+
+async def test_an_engine_that_says_something_else_is_not_gone_on_with(herd: Herd, engine: FakeEngine) -> None:
+    other_words = [said(0), said(7), said(8, finish="stop"), DONE]
+    async with fake_engine() as other:
+        await two(herd, engine, other, breaking(3), streams(other_words))
+        got = await herd.chat(stream=True)
+    begin = b"".join(answer(ids=False)[:3])
+    assert got.content.startswith(begin + b'data: {"type":"error"')
+    assert b'"code":"engine_gone"' in got.content
+    assert herd.ended("engine_failed") == 1
+
+
+@pytest.mark.parametrize("more", [{"n": 2}, {"logprobs": True}])
+async def test_what_cannot_be_continued_ends_in_an_error(herd: Herd, engine: FakeEngine, more: dict[str, Any]) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, breaking(3), streams(answer()))
+        got = await herd.chat(stream=True, **more)
+        assert len(engine.requests) + len(other.requests) == 1
+    assert got.content.startswith(b"".join(answer()[:3]))
+    assert b'"code":"engine_gone"' in got.content
+
+
+async def test_refusal_of_a_request_is_final(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, answers(400, vllm_error(400, "no")), streams(answer()))
+        assert (await herd.chat(stream=True)).status_code == 400
+        assert len(engine.requests) + len(other.requests) == 1
+
+
+async def test_work_in_the_background_is_not_begun_twice(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as other:
+        await two(herd, engine, other, then_breaks(head=False), answers(200, {}))
+        got = await herd.http.post("/v1/responses", json={"model": LLAMA, "input": "Hi", "background": True})
+        assert got.status_code == 503
+        assert len(engine.requests) + len(other.requests) == 1
+
+
+async def test_nobody_but_a_gateway_says_what_was_delivered(herd: Herd) -> None:
+    got = await herd.chat(stream=True, vllm_xargs={"herd_tokens": [1]})
+    assert (got.status_code, got.json()["error"]["param"]) == (400, "vllm_xargs")
