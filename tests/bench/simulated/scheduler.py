@@ -1,0 +1,223 @@
+"""How an engine shares its steps among requests: continuous batching as vLLM's scheduler does it, without a clock.
+
+Each step every request that decodes gets one token; what is left of the step's budget goes to prompts, in the order of their arrival and in
+chunks. A prompt begins when all of it fits into the KV cache (`scheduler_reserve_full_isl`), less what it finds there. When a token
+has no room, the request that began last is put back and begins again later.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.bench.simulated.kv_pool import KvPool
+from tests.bench.simulated.speed import StepTime, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What an engine has room for."""
+
+    kv_tokens: int
+    block_tokens: int = 512
+    step_tokens: int = 2048
+    """Longest step (`max_num_batched_tokens`). vLLM's default on an H100 is 8192, which makes every token of the others wait 0.7 s."""
+    sequences: int = 256
+
+
+class Request:
+    """One request inside an engine."""
+
+    __slots__ = ("begun", "blocks", "computed", "found", "generated", "loose", "named", "number", "output_tokens", "prompt_tokens", "since")
+
+    def __init__(self, number: int, blocks: Sequence[int], prompt_tokens: int, output_tokens: int) -> None:
+        self.number = number
+        self.blocks = blocks
+        self.prompt_tokens = max(1, prompt_tokens)
+        self.output_tokens = max(1, output_tokens)
+        self.found = 0
+        """Blocks that it had not to compute when it first began."""
+        self.begun = False
+        self.computed = self.generated = self.named = self.loose = 0
+        self.since = 0
+
+    @property
+    def target(self) -> int:
+        """Tokens to compute before it can go on."""
+        return self.prompt_tokens + self.generated
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step, or several alike, brought."""
+
+    took_s: float
+    first: Sequence[Request]
+    """Requests whose first token it made."""
+    finished: Sequence[Request]
+    decoded: Sequence[Request] = ()
+    """Requests that got a token more; only of a single step."""
+
+
+class Scheduler:
+    """One engine's requests."""
+
+    def __init__(self, size: Size, step_s: StepTime) -> None:
+        self.size = size
+        self.pool = KvPool(size.kv_tokens, size.block_tokens)
+        self.waiting: deque[Request] = deque()
+        self.queried_blocks = self.found_blocks = self.preempted = 0
+        self._step_s = step_s
+        self._prefilling: list[Request] = []
+        self._decoding: dict[Request, None] = {}
+        self._ends: list[tuple[int, int, Request]] = []
+        self._context_tokens = 0
+        self._decoded = 0
+
+    @property
+    def running(self) -> int:
+        """Requests in the batch."""
+        return len(self._prefilling) + len(self._decoding)
+
+    def submit(self, request: Request) -> None:
+        """A request has arrived.
+
+        Raises:
+            ValueError: it can never fit.
+        """
+        if request.prompt_tokens + request.output_tokens > self.size.kv_tokens:
+            raise ValueError(f"{request.prompt_tokens} + {request.output_tokens} tokens do not fit into {self.size.kv_tokens}")
+        self.waiting.append(request)
+
+    def abort(self, request: Request) -> None:
+        """Nobody wants it any more."""
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif request in self._decoding:
+            self._settle(request)
+            self._leave_decoding(request)
+            self._release(request)
+        elif request in self._prefilling:
+            self._prefilling.remove(request)
+            self._release(request)
+
+    def step(self, most_s: float = 0.0) -> Step | None:
+        """One step; where all steps for so many seconds would be alike, all of them. None where there is nothing to do."""
+        self._make_room()
+        chunks = self._chunks(self.size.step_tokens - len(self._decoding))
+        if not chunks and not self._decoding:
+            return None
+        work = Work(
+            sum(tokens for _, tokens in chunks),
+            sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks),
+            len(self._decoding),
+            self._context_tokens,
+        )
+        one_s = self._step_s(work)
+        times = 1 if chunks else self._alike(one_s, most_s)
+        decoded = tuple(self._decoding) if most_s == 0 else ()
+        finished = self._decode(times)
+        first = self._prefill(chunks)
+        finished += [request for request in first if request.output_tokens == 1]
+        return Step(one_s * times, first, finished, decoded)
+
+    def _alike(self, one_s: float, most_s: float) -> int:
+        room = (self.pool.capacity_tokens - self.pool.held_tokens) // len(self._decoding)
+        return max(1, min(int(most_s / one_s) + 1, self._ends[0][0] - self._decoded, room, 64))
+
+    def _make_room(self) -> None:
+        while self._decoding and self.pool.held_tokens + len(self._decoding) > self.pool.capacity_tokens:
+            self.preempted += 1
+            if self._prefilling:
+                last = self._prefilling.pop()
+            else:
+                last = next(reversed(self._decoding))
+                self._settle(last)
+                self._leave_decoding(last)
+            self._release(last)
+            self.waiting.appendleft(last)
+
+    def _chunks(self, budget: int) -> list[tuple[Request, int]]:
+        chunks = []
+        for request in self._prefilling:
+            tokens = min(budget, request.target - request.computed)
+            if tokens > 0:
+                chunks.append((request, tokens))
+                budget -= tokens
+        while budget > 0 and self.waiting and self.running < self.size.sequences and self._begin(self.waiting[0]):
+            request = self.waiting.popleft()
+            self._prefilling.append(request)
+            tokens = min(budget, request.target - request.computed)
+            chunks.append((request, tokens))
+            budget -= tokens
+        return chunks
+
+    def _begin(self, request: Request) -> bool:
+        """Its whole prompt fits, less what is found; the last token is always computed."""
+        found = min(self.pool.found(request.blocks), (request.target - 1) // self.size.block_tokens)
+        rest = request.target - found * self.size.block_tokens
+        if not self.pool.fits(request.blocks[:found], rest):
+            return False
+        self.pool.hold(request.blocks[:found], rest)
+        request.computed = found * self.size.block_tokens
+        request.named, request.loose = found, rest
+        if not request.begun:
+            request.begun, request.found = True, found
+            self.queried_blocks += len(request.blocks)
+            self.found_blocks += found
+        return True
+
+    def _prefill(self, chunks: Sequence[tuple[Request, int]]) -> list[Request]:
+        first = []
+        block_tokens = self.size.block_tokens
+        for request, tokens in chunks:
+            request.computed += tokens
+            while request.named < len(request.blocks) and (request.named + 1) * block_tokens <= request.computed:
+                self.pool.computed(request.blocks[request.named])
+                request.named += 1
+                request.loose -= block_tokens
+            if request.computed == request.target:
+                self._prefilling.remove(request)
+                if not request.generated:
+                    first.append(request)
+                    request.generated = 1
+                if request.generated == request.output_tokens:
+                    self._release(request)
+                else:
+                    self._enter_decoding(request)
+        return first
+
+    def _decode(self, times: int) -> list[Request]:
+        count = len(self._decoding)
+        self._decoded += times
+        self._context_tokens += count * times
+        self.pool.grow(count * times)
+        finished = []
+        while self._ends and self._ends[0][0] <= self._decoded:
+            request = heapq.heappop(self._ends)[2]
+            if request in self._decoding and request.since + request.output_tokens == self._decoded:
+                self._settle(request)
+                self._leave_decoding(request)
+                self._release(request)
+                finished.append(request)
+        return finished
+
+    def _enter_decoding(self, request: Request) -> None:
+        request.since = self._decoded - request.generated
+        self._decoding[request] = None
+        self._context_tokens += request.target
+        heapq.heappush(self._ends, (request.since + request.output_tokens, request.number, request))
+
+    def _settle(self, request: Request) -> None:
+        """Writes down what it has generated, which is otherwise only counted for all together."""
+        new = self._decoded - request.since - request.generated
+        request.generated += new
+        request.loose += new
+
+    def _leave_decoding(self, request: Request) -> None:
+        del self._decoding[request]
+        self._context_tokens -= request.target
+
+    def _release(self, request: Request) -> None:
+        self.pool.release(request.blocks[: request.named], request.loose)
+        request.computed = request.named = request.loose = 0
