@@ -46,7 +46,8 @@ def said(herd: Herd, model: str, path: str, body: bytes) -> bytes:
 def meaning(stream: bytes) -> dict[str, Any]:
     """All that a stream says, however its tokens are spread over events: an engine that is ahead of its reader says several at once."""
     tokens: list[int] = []
-    text, calls, finish, usage = "", {}, None, None
+    calls: dict[int, list[str]] = {}
+    text, finish, usage = "", None, None
     for line in stream.split(b"\n"):
         if not line.startswith(b"data: {"):
             continue
