@@ -143,6 +143,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         "pipeline_parallel_size": model.parallel.pipeline,
         "enable_expert_parallel": model.parallel.expert,
         "disable_log_stats": False,
+        "scheduling_policy": "priority",
     }
     if entry.chat_template is not None:
         arguments["chat_template"] = str(TEMPLATES / f"{entry.chat_template}.jinja")

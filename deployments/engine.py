@@ -65,15 +65,16 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "port": self._address.port,
             "state": (await self._state()).value,
             "ongoing": self._door.ongoing,
-            "kv_tokens": self._kv_tokens(),
+            "slots": self._vllm.scheduler_config.max_num_seqs,
+            "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
             "ready_s": time.monotonic() - self._ready_at,
             **self._load.report(),
         }
 
-    def _kv_tokens(self) -> int:
-        """Tokens that the KV cache has room for, as vLLM counts them."""
-        cache = self.engine._engine_client.vllm_config.cache_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
-        return cache.kv_cache_size_tokens or 0
+    @property
+    def _vllm(self) -> Any:  # noqa: ANN401 (vLLM's config)
+        """What vLLM has made of its arguments."""
+        return self.engine._engine_client.vllm_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
 
     async def _state(self) -> ReplicaState:
         if not await self._lives():

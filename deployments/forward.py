@@ -5,18 +5,19 @@ what the client sees of it the relay's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from configs.schema import Limits
+from deployments.admission import Admission, Place
 from deployments.connection import Address, Answer, EngineGone
 from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Served
-from deployments.policy.errors import EngineLost, Unavailable
-from deployments.policy.prompt import NO_PROMPT, Prompt
-from deployments.policy.routing import Ask, Pick, ReplicaView
+from deployments.policy.errors import EngineLost, Overloaded, Unavailable
+from deployments.policy.routing import Ask, ReplicaView
 from deployments.relay import Relay
 from deployments.roster import RETRY_AFTER_S, Roster
 from deployments.upstream import Engines
@@ -37,8 +38,8 @@ class Asked:
     raw: bytes
     """As an engine gets it."""
     served: Served
-    prompt: Prompt = NO_PROMPT
-    session: str | None = None
+    ask: Ask
+    """What routing knows of it."""
 
 
 class Forward:
@@ -46,16 +47,17 @@ class Forward:
 
     def __init__(self, roster: Roster, engines: Engines, meter: Meter) -> None:
         self._roster = roster
+        self._admission = Admission(roster, meter)
         self._engines = engines
         self._meter = meter
 
-    async def answer(self, asked: Asked, relay: Relay, attempts: int) -> Outcome:
+    async def answer(self, asked: Asked, relay: Relay, limits: Limits) -> Outcome:
         """Has a request answered.
 
         Args:
             asked: the request.
             relay: where a streamed answer goes; others go straight to its client.
-            attempts: replicas that may be asked, one after the other.
+            limits: how many replicas may be asked, one after the other, and how long it may wait for room at them.
 
         Raises:
             HerdError: an engine refused it, or no engine could answer it.
@@ -66,34 +68,32 @@ class Forward:
             raw = resume.with_ids(raw)
         failed: dict[str, Unavailable] = {}
         while True:
-            chosen = self._choose(asked, failed)
-            replica = chosen.replica
-            try:
-                with self._roster.sending(chosen, asked.prompt) as sending:
-                    relay.on_first = sending.answered
+            with self._admission.held(await self._place(asked, relay, failed, limits)) as place:
+                replica, relay.on_first = place.pick.replica, place.sending.answered
+                try:
                     return await self._once(asked, raw, replica, relay)
-            except EngineGone:
-                self._roster.suspect(replica)
-                failed[replica.id] = EngineLost(replica.model, RETRY_AFTER_S)
-            except Unavailable as error:
-                failed[replica.id] = error
+                except EngineGone:
+                    self._roster.suspect(replica)
+                    failed[replica.id] = EngineLost(replica.model, RETRY_AFTER_S)
+                except Unavailable as error:
+                    failed[replica.id] = error
             if relay.kept and resume.is_whole(relay.said):
                 relay.complete()
                 return Outcome.OK
-            if len(failed) >= attempts or asked.body.get("background"):
+            if len(failed) >= limits.attempts or asked.body.get("background"):
                 raise failed[replica.id]
             raw = self._again(asked, raw, relay, failed[replica.id])
 
-    def _choose(self, asked: Asked, failed: Mapping[str, Unavailable]) -> Pick:
-        model = asked.served.id
+    async def _place(self, asked: Asked, relay: Relay, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
+        ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started) if failed else asked.ask
         try:
-            chosen = self._roster.choose(model, Ask(asked.prompt, asked.session, frozenset(failed)))
-        except Unavailable:
+            place = await self._admission.place(asked.served.id, ask, limits)
+        except (Unavailable, Overloaded):
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
-        self._meter.picked(model, chosen.reason.value)
-        return chosen
+        self._meter.picked(asked.served.id, place.pick.reason.value)
+        return place
 
     def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""

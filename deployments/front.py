@@ -80,8 +80,8 @@ class Front:
             return
         name = endpoint(exchange.method, exchange.path)
         body = await self._body(exchange, name)
-        session = exchange.headers.get(b"x-session-id", b"").decode("ascii", "replace")
-        await self._pipeline.serve(Call(exchange.path, name, identity, body, session), exchange)
+        session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
+        await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority), exchange)
 
     async def _body(self, exchange: Exchange, name: str) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()

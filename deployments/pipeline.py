@@ -15,11 +15,12 @@ import msgspec
 from configs.schema import Limits
 from deployments.forward import Asked, Forward
 from deployments.policy import media, resume
-from deployments.policy.calls import Call, decoded, session_of
+from deployments.policy.calls import Call, Priority, decoded, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Served
-from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Timeout, Unavailable
+from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.media import RemoteImage
 from deployments.policy.prompt import prompt_of
+from deployments.policy.routing import Ask
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
@@ -79,11 +80,15 @@ class Pipeline:
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s
         try:
             async with asyncio.timeout(first_byte_s) as deadline:
+                priority = priority_of(call.priority, body)
                 raw = await self._prepared(call, body, served)
-                asked = Asked(call, body, raw, served, prompt_of(body, served.id), session_of(call.session, body))
+                if priority is Priority.BATCH and served.by_priority:
+                    raw = with_field(raw, b'"priority":%d' % priority)
+                ask = Ask(prompt_of(body, served.id), session_of(call.session, body), priority=priority)
+                asked = Asked(call, body, raw, served, ask)
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)
                 try:
-                    return await self._forwarded.answer(asked, relay, limits.attempts)
+                    return await self._forwarded.answer(asked, relay, limits)
                 finally:
                     self._meter.streamed(served.id, arrived, relay.times)
         except TimeoutError as error:
@@ -139,6 +144,8 @@ def _outcome(error: HerdError) -> Outcome:
             return Outcome.ENGINE_FAILED
         case Unavailable():
             return Outcome.UNAVAILABLE
+        case Overloaded():
+            return Outcome.OVERLOADED
         case BadRequest():
             return Outcome.CLIENT_ERROR
         case _:

@@ -13,7 +13,7 @@ import structlog
 from configs.schema import Routing
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.report import after_silence, still_silent
-from deployments.policy.router import Router, Sending
+from deployments.policy.router import NobodyTakes, Router, Sending
 from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
 Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
@@ -31,10 +31,15 @@ class _Known:
     ever_ready: bool = False
 
 
+def _nothing(_model: str) -> None: ...
+
+
 class Roster:
     """The replicas of every model."""
 
     def __init__(self, models: Collection[str], routing: Routing | None = None) -> None:
+        self.on_news: Callable[[str], None] = _nothing
+        """Told of each model whose replicas, or what is known of them, have changed."""
         self._known = dict.fromkeys(models, _Known())
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
@@ -74,6 +79,7 @@ class Roster:
     def _take(self, model: str, replicas: tuple[ReplicaView, ...]) -> None:
         ready = any(replica.state is ReplicaState.READY for replica in replicas)
         self._known[model] = _Known(replicas, self._known[model].ever_ready or ready)
+        self.on_news(model)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,8 +94,8 @@ class Roster:
         """Replicas of a model that take requests."""
         return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
 
-    def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick:
-        """The replica for the next request.
+    def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick | None:
+        """The replica for the next request; None where all have as many as they can run.
 
         Args:
             model: its id.
@@ -98,11 +104,11 @@ class Roster:
         Raises:
             Unavailable: no replica takes requests, or only these.
         """
-        router = self._routers.get(model)
-        chosen = router.pick(self.replicas(model), ask) if router else None
-        if chosen is None:
-            raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S)
-        return chosen
+        router = self._routers.get(model) or Router(self._routing)
+        try:
+            return router.pick(self.replicas(model), ask)
+        except NobodyTakes:
+            raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S) from None
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""

@@ -24,6 +24,8 @@ from monitoring.metrics import (
     STREAMS_OPEN,
     TOKENS,
     TTFT,
+    WAITED,
+    WAITING,
     Metric,
     Outcome,
     Retry,
@@ -82,6 +84,7 @@ class Meter:
         self._tokens = self._counter(TOKENS)
         self._picks = self._counter(PICKS)
         self._retries = self._counter(RETRIES)
+        self._waiting, self._waited = self._gauge(WAITING), self._histogram(WAITED)
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
         self._replicas_ready = self._gauge(REPLICAS_READY)
@@ -120,6 +123,14 @@ class Meter:
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
         self._retries.labels(model, kind.value).inc()
+
+    def waiting(self, model: str, count: int) -> None:
+        """So many requests wait for room."""
+        self._waiting.labels(model).set(count)
+
+    def waited(self, model: str, seconds: float) -> None:
+        """One of them waits no more, after so long."""
+        self._waited.labels(model).observe(seconds)
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""

@@ -17,6 +17,8 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     """The client hung up."""
     TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    """All replicas were full, and it had waited long enough, or would have."""
     UNAVAILABLE = "unavailable"
     """No engine could take it."""
     ENGINE_FAILED = "engine_failed"
@@ -76,7 +78,9 @@ TOKENS = Metric(
 STREAMS_OPEN = Metric("herd_streams_open", "gauge", "Streamed answers under way.", ("model",))
 REQUESTS_OPEN = Metric("herd_requests_open", "gauge", "Requests under way.", ("model",))
 PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by reason.", ("model", "reason"))
+WAITING = Metric("herd_queue_requests", "gauge", "Requests that wait because all replicas of the model are full.", ("model",))
+WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", ("model",), _LATENCY_S)
 RETRIES = Metric("herd_retries_total", "counter", "Requests that went on to another replica because one failed.", ("model", "kind"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
 
-METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, RETRIES, REPLICAS_READY)
+METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, WAITING, WAITED, RETRIES, REPLICAS_READY)

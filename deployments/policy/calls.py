@@ -6,6 +6,7 @@ Decides which paths exist. vLLM's app has many more, some of which stop or chang
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,13 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+class Priority(IntEnum):
+    """A request's class; the smaller one goes first. Also vLLM's number for it, where its scheduler goes by priority."""
+
+    INTERACTIVE = 0
+    BATCH = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request for an engine, whole."""
@@ -39,6 +47,8 @@ class Call:
     body: bytes
     session: str | None = None
     """The client's own name for what belongs together, from a header."""
+    priority: str | None = None
+    """The class that a header names."""
 
 
 def endpoint(method: str, path: str) -> str:
@@ -81,3 +91,23 @@ def session_of(named: str | None, body: Mapping[str, Any]) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
+
+
+def priority_of(named: str | None, body: Mapping[str, Any]) -> Priority:
+    """A request's class: as its header names it, else by OpenAI's `service_tier`, whose "flex" is for who is in no hurry.
+
+    Raises:
+        BadRequest: the header names no class that there is.
+    """
+    if not named:
+        return Priority.BATCH if body.get("service_tier") == "flex" else Priority.INTERACTIVE
+    try:
+        return Priority[named.upper()]
+    except KeyError:
+        allowed = " or ".join(repr(priority.name.lower()) for priority in Priority)
+        raise BadRequest(f"The header x-priority must be {allowed}.", param="x-priority") from None
+
+
+def with_field(raw: bytes, field: bytes) -> bytes:
+    """A JSON object with one more field, as it is but for that. The last of equal names counts, and so this one."""
+    return raw[: raw.rindex(b"}")] + b"," + field + b"}"

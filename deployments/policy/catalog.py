@@ -22,6 +22,8 @@ class Served:
     images_per_prompt: int
     card: Mapping[str, Any]
     """What `/v1/models` says of it."""
+    by_priority: bool = True
+    """Its engines' scheduler heeds a request's priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,5 @@ def _served(model: Model, created: int) -> Served:
         "license": entry.licence.name,
         "attribution": entry.licence.attribution,
     }
-    return Served(model.id, model.aliases, images, MappingProxyType(card))
+    by_priority = model.engine.get("scheduling_policy", "priority") == "priority"
+    return Served(model.id, model.aliases, images, MappingProxyType(card), by_priority)

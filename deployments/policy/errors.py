@@ -9,6 +9,7 @@
     ├── NotServed             404  unsupported_endpoint: embeddings of a model that generates, say
     ├── UnknownModel          404  model_not_found, with the known ones
     ├── Timeout               408 while the body arrives, 504 while the engine answers
+    ├── Overloaded            429  overloaded: with Retry-After
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
         ├── EngineLost        503  engine_gone: its connection broke
         └── EngineFailed      502  the engine answered with an error of its own
@@ -139,6 +140,18 @@ class Unavailable(HerdError):
     type = "server_error"
     code = "engine_unavailable"
     retryable = True
+
+
+class Overloaded(HerdError):
+    """More requests than the model's replicas can take; one that comes later may find room."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "overloaded"
+    retryable = True
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(f"All replicas of '{model}' are busy. Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
 
 
 class EngineLost(Unavailable):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from deployments.policy.calls import with_field
 from deployments.policy.errors import BadRequest
 
 #: Names under `vllm_xargs`, which vLLM hands through to the engine as they are.
@@ -79,8 +80,8 @@ def refuse_forged(body: Mapping[str, Any]) -> None:
 
 
 def with_ids(raw: bytes) -> bytes:
-    """A request's body that also asks for token ids. The last of equal names counts, and so this one."""
-    return raw[: raw.rindex(b"}")] + b',"return_token_ids":true}'
+    """A request's body that also asks for token ids."""
+    return with_field(raw, b'"return_token_ids":true')
 
 
 def shown(events: bytes) -> bytes:

@@ -20,7 +20,7 @@ from types import TracebackType
 from configs.schema import Routing
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, mixed, policy_named, takes
+from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, has_room, mixed, policy_named, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -45,14 +45,19 @@ class _Flight:
 
 
 class Sending(AbstractContextManager["Sending"]):
-    """One request on its way to a replica, until it ends."""
+    """One request on its way to a replica, from now until it ends."""
 
-    __slots__ = ("_answered", "_flight", "_prefill_tokens", "_view")
+    __slots__ = ("_answered", "_ended", "_flight", "_prefill_tokens", "_view")
 
     def __init__(self, flight: _Flight, prefill_tokens: int) -> None:
         self._flight = flight
         self._prefill_tokens = prefill_tokens
-        self._answered = False
+        self._answered = self._ended = False
+        self._view = flight.view
+        flight.requests += 1
+        flight.unanswered += 1
+        flight.since += 1
+        flight.prefill_tokens += prefill_tokens
 
     def answered(self) -> None:
         """Its first token is here: its prompt has been computed. Not calling it is safe, and makes the replica look busier than it is."""
@@ -61,19 +66,22 @@ class Sending(AbstractContextManager["Sending"]):
             self._flight.unanswered -= 1
             self._flight.prefill_tokens -= self._prefill_tokens
 
-    def __enter__(self) -> "Sending":
-        self._view = self._flight.view
-        self._flight.requests += 1
-        self._flight.unanswered += 1
-        self._flight.since += 1
-        self._flight.prefill_tokens += self._prefill_tokens
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def end(self) -> None:
+        """It has ended. Saying so again does nothing."""
+        if self._ended:
+            return
+        self._ended = True
         self.answered()
         self._flight.requests -= 1
         if self._flight.view is self._view:
             self._flight.since -= 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+
+class NobodyTakes(Exception):
+    """There is no replica that takes requests."""
 
 
 class Router:
@@ -97,16 +105,22 @@ class Router:
         self._turn = 0
 
     def pick(self, replicas: Sequence[ReplicaView], ask: Ask) -> Pick | None:
-        """The replica for a request; None where none takes any. Remembers nothing of it: `sending` does.
+        """The replica for a request; None where all are full. Remembers nothing of it: `sending` does.
 
         Args:
             replicas: every replica of the model, with what it said last. Pass the same objects until there is a new report.
             ask: the request.
+
+        Raises:
+            NobodyTakes: no replica takes requests, full or not.
         """
         self._notice(replicas)
-        able = takes(replicas, ask.tried)
+        taking = takes(replicas, ask.tried)
+        if not taking:
+            raise NobodyTakes
+        able = [view for view in taking if has_room(view, self.requests(view), ask.priority)]
         if len(able) < 2:
-            return Pick(able[0], Reason.ONLY) if able else None
+            return Pick(able[0], Reason.ONLY if len(taking) == 1 else Reason.ROOM_LEFT) if able else None
         question = Question(ask.prompt.tokens, self._turn, self._routing.weights)
         return self._policy(self._candidates(able, ask), question)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from configs.schema import RoutingWeights
+from deployments.policy.calls import Priority
 from deployments.policy.errors import Unavailable
 from deployments.policy.prompt import NO_PROMPT, Prompt
 
@@ -40,6 +41,8 @@ class Reason(StrEnum):
     """Why a replica was picked; also a metric's label."""
 
     ONLY = "only"
+    ROOM_LEFT = "room_left"
+    """All others are full."""
     ROUND_ROBIN = "round_robin"
     LEAST_LOADED = "least_loaded"
     TWO_CHOICES = "two_choices"
@@ -72,6 +75,8 @@ class ReplicaView:
     """Of these, requests that its scheduler has not begun."""
     running: int = 0
     """Of these, requests in its batch."""
+    slots: int = 0
+    """Requests that it runs at once (vLLM's `max_num_seqs`); 0 where it has not said."""
     kv_usage: float = 0.0
     """Share of its KV cache that running requests hold, 0 to 1; what is only remembered does not count."""
     kv_tokens: int = 0
@@ -94,6 +99,9 @@ class Ask:
     """A key of the client's (`x-session-id`, `prompt_cache_key`, `user`): requests that share it share a replica if all else is equal."""
     tried: frozenset[str] = frozenset()
     """Replicas that this request has failed on."""
+    priority: Priority = Priority.INTERACTIVE
+    patient: bool = False
+    """Where no replica is there, it would rather wait: its client has a part of the answer already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,18 @@ def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) 
     return heard or ready
 
 
+def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
+    """Whether a replica that has so many requests would begin another one at once.
+
+    A part of its places is not for batch requests, so that who is in a hurry finds one free. One whose memory is full and before which
+    requests wait has no room, however many places it has.
+    """
+    if view.kv_usage > KV_FULL and view.waiting:
+        return False
+    kept_free = max(1, view.slots // BATCH_LEAVES) if priority is Priority.BATCH and view.slots > 1 else 0
+    return not view.slots or requests < view.slots - kept_free
+
+
 def prefix(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
     """What it need not compute."""
     return min(candidate.hit_tokens, horizon) / horizon
@@ -194,6 +214,10 @@ def load_tokens(candidate: Candidate) -> int:
 
 #: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
 KV_EASY = 0.8
+#: Above it, with requests waiting, a KV cache is full.
+KV_FULL = 0.95
+#: One place in so many is kept free of batch requests.
+BATCH_LEAVES = 8
 #: A replica is cold for so long.
 WARM_S = 30.0
 #: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.calls import ENDPOINTS, decoded, endpoint, request_id, session_of
+from deployments.policy.calls import ENDPOINTS, Priority, decoded, endpoint, priority_of, request_id, session_of, with_field
 from deployments.policy.errors import BadRequest, UnknownPath
 from tests.unit.samples import JSON
 
@@ -108,3 +108,27 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 )
 def test_what_a_request_belongs_to(named: str | None, body: dict[str, Any], session: str | None) -> None:
     assert session_of(named, body) == session
+
+
+@pytest.mark.parametrize(
+    ("named", "body", "priority"),
+    [
+        (None, {}, Priority.INTERACTIVE),
+        ("", {"service_tier": "auto"}, Priority.INTERACTIVE),
+        ("", {"service_tier": "flex"}, Priority.BATCH),
+        ("interactive", {"service_tier": "flex"}, Priority.INTERACTIVE),
+        ("Batch", {}, Priority.BATCH),
+    ],
+)
+def test_class_of_a_request(named: str | None, body: dict[str, Any], priority: Priority) -> None:
+    assert priority_of(named, body) is priority
+
+
+def test_unknown_class_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(BadRequest, match="x-priority must be 'interactive' or 'batch'"):
+        priority_of("urgent", {})
+
+
+@given(st.dictionaries(st.text(), JSON, min_size=1))
+def test_one_more_field_changes_no_other(body: dict[str, Any]) -> None:
+    assert json.loads(with_field(json.dumps(body).encode() + b" \n", b'"priority":1')) == body | {"priority": 1}

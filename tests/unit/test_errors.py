@@ -14,6 +14,7 @@ from deployments.policy.errors import (
     EngineLost,
     HerdError,
     NotServed,
+    Overloaded,
     Timeout,
     TooManyImages,
     Unavailable,
@@ -36,6 +37,7 @@ EXAMPLES = [
     (Timeout("m", 408), 408, "timeout_error", "timeout", True),
     (Unavailable("m"), 503, "server_error", "engine_unavailable", True),
     (Unavailable("m", code="engine_gone"), 503, "server_error", "engine_gone", True),
+    (Overloaded("m", 5), 429, "rate_limit_error", "overloaded", True),
     (EngineLost("m", 5), 503, "server_error", "engine_gone", True),
     (EngineFailed("m"), 502, "server_error", "engine_failed", True),
 ]

@@ -8,11 +8,17 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from deployments.policy.errors import Unavailable
-from deployments.policy.routing import Reason, ReplicaState, ReplicaView
+from deployments.policy.routing import Pick, Reason, ReplicaState, ReplicaView
 from deployments.roster import RETRY_AFTER_S, Roster, Watch
 from tests.unit.samples import replica
 
 A, B = replica("a"), replica("b")
+
+
+def chosen(roster: Roster, model: str) -> Pick:
+    pick = roster.choose(model)
+    assert pick is not None, "there is room"
+    return pick
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def logs() -> Iterator[list[EventDict]]:
 
 def refusal(roster: Roster, model: str = "llama") -> str | None:
     with pytest.raises(Unavailable) as refused:
-        roster.choose(model)
+        chosen(roster, model)
     assert refused.value.retry_after_s == RETRY_AFTER_S
     return refused.value.reason
 
@@ -41,7 +47,7 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
     roster.update("llama", [replica("a", ReplicaState.DEAD)])
     assert refusal(roster) == "engine_starting"
     roster.update("llama", [A])
-    assert roster.choose("llama").replica == A
+    assert chosen(roster, "llama").replica == A
     roster.update("llama", [])
     assert refusal(roster) == "engine_gone"
 
@@ -49,7 +55,7 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
 def test_who_says_nothing_is_out(roster: Roster) -> None:
     roster.update("llama", [A])
     assert roster.replicas("llama") == (A,)
-    assert roster.choose("llama").reason is Reason.ONLY
+    assert chosen(roster, "llama").reason is Reason.ONLY
 
 
 def test_only_those_that_are_ready_count(roster: Roster) -> None:
@@ -61,7 +67,7 @@ def test_only_those_that_are_ready_count(roster: Roster) -> None:
 def test_suspect_is_out_until_it_says_again_that_it_is_ready(roster: Roster) -> None:
     roster.suspect(A)
     assert [one.state for one in roster.replicas("llama")] == [ReplicaState.DEAD, ReplicaState.READY]
-    assert roster.choose("llama").replica == B
+    assert chosen(roster, "llama").replica == B
     roster.suspect(B)
     assert refusal(roster) == "engine_gone"
     roster.update("llama", [A, B])
@@ -69,20 +75,20 @@ def test_suspect_is_out_until_it_says_again_that_it_is_ready(roster: Roster) -> 
 
 
 def test_replica_is_busier_while_requests_are_sent_to_it(roster: Roster) -> None:
-    first = roster.choose("llama")
+    first = chosen(roster, "llama")
     with roster.sending(first), roster.sending(first):
-        second = roster.choose("llama")
+        second = chosen(roster, "llama")
         assert second != first
         with roster.sending(second):
-            assert roster.choose("llama").replica == second.replica
-    assert roster.choose("llama").replica == first.replica
+            assert chosen(roster, "llama").replica == second.replica
+    assert chosen(roster, "llama").replica == first.replica
 
 
 def test_request_that_failed_is_no_longer_counted(roster: Roster) -> None:
-    first = roster.choose("llama")
+    first = chosen(roster, "llama")
     with pytest.raises(ConnectionError), roster.sending(first):
         raise ConnectionError
-    assert roster.choose("llama").replica == first.replica
+    assert chosen(roster, "llama").replica == first.replica
 
 
 def test_new_config_forgets_models_and_expects_others(roster: Roster) -> None:
@@ -147,7 +153,7 @@ async def test_last_known_stays_while_nobody_answers(logs: list[EventDict]) -> N
     await herd.ask_again("llama")
     herd.said = {"llama": OSError("the head is away")}
     await herd.ask_again("llama")
-    assert roster.choose("llama").replica == A
+    assert chosen(roster, "llama").replica == A
     assert watch.alive
     watch.stop()
     assert logs[-1] == {"event": "roster_unknown", "model": "llama", "error": "OSError: the head is away", "log_level": "warning"}

@@ -1,0 +1,121 @@
+"""Room at the replicas, and waiting for it: no replica gets more requests than it runs at once.
+
+Decides nothing: the order and the bounds are `policy.line`'s, which replica has room `policy.router`'s. What waits here waits outside the
+engines, where another replica can still take it, where it can be refused with a time to come back, and where who hangs up is gone at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from configs.schema import Limits
+from deployments.policy.errors import Overloaded, Unavailable
+from deployments.policy.line import Line, retry_after_s
+from deployments.policy.router import Sending
+from deployments.policy.routing import Ask, Pick
+from deployments.roster import Roster
+from monitoring.export import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A request's place at a replica, taken until it is left."""
+
+    pick: Pick
+    sending: Sending
+
+
+Waiter = asyncio.Future[Place]
+
+
+class Admission:
+    """Lets requests in to replicas with room."""
+
+    def __init__(self, roster: Roster, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
+        self._roster = roster
+        self._meter = meter
+        self._clock = clock
+        self._lines: dict[str, Line[tuple[Waiter, Ask]]] = {}
+        roster.on_news = self._admit
+
+    async def place(self, model: str, ask: Ask, limits: Limits) -> Place:
+        """A place for a request, as soon as there is one. To be left by `left`.
+
+        Raises:
+            Unavailable: no replica takes requests.
+            Overloaded: too many wait already, or it waited too long.
+        """
+        line = self._lines.get(model)
+        try:
+            chosen = self._roster.choose(model, ask)
+        except Unavailable:
+            if not ask.patient:
+                raise
+            chosen = None
+        if chosen is not None and not (line and line.ahead(ask.priority)):
+            return self._taken(chosen, ask)
+        return await self._wait(model, ask, limits)
+
+    @contextmanager
+    def held(self, place: Place) -> Iterator[Place]:
+        """Leaves the place in the end: it is the next one's."""
+        try:
+            yield place
+        finally:
+            model = place.pick.replica.model
+            place.sending.end()
+            if line := self._lines.get(model):
+                line.ended(self._clock())
+                self._admit(model)
+
+    def _taken(self, chosen: Pick, ask: Ask) -> Place:
+        return Place(chosen, self._roster.sending(chosen, ask.prompt))
+
+    async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
+        line, now = self._lines.setdefault(model, Line()), self._clock()
+        refusal = line.refusal(ask.priority, now, limits.queue_requests, limits.queue_s)
+        if refusal is not None:
+            raise Overloaded(model, refusal.retry_after_s)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        line.join((waiter, ask), ask.priority, now)
+        self._meter.waiting(model, len(line))
+        self._admit(model)  # whoever is ahead may wait for something else
+        try:
+            await asyncio.wait((waiter,), timeout=limits.queue_s)
+            if waiter.done():
+                return waiter.result()
+            raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))
+        except asyncio.CancelledError:
+            if waiter.done() and waiter.exception() is None:
+                waiter.result().sending.end()  # its turn came in the very moment that its client hung up
+            raise
+        finally:
+            self._leave(model, line, waiter, ask)
+            self._meter.waited(model, self._clock() - now)
+
+    def _leave(self, model: str, line: Line[tuple[Waiter, Ask]], waiter: Waiter, ask: Ask) -> None:
+        line.leave((waiter, ask), ask.priority)
+        self._meter.waiting(model, len(line))
+        if not len(line) and self._lines.get(model) is line:
+            del self._lines[model]
+
+    def _admit(self, model: str) -> None:
+        """There may be room now: whose turn it is goes in."""
+        line = self._lines.get(model)
+        if line is None:
+            return
+        for waiting in tuple(line):
+            waiter, ask = waiting
+            try:
+                chosen = self._roster.choose(model, ask)
+            except Unavailable as error:
+                if ask.patient:  # for a replica that it has not failed on; the others need not wait for that
+                    continue
+                waiter.set_exception(error)
+            else:
+                if chosen is None:
+                    return
+                waiter.set_result(self._taken(chosen, ask))
+            line.leave(waiting, ask.priority)

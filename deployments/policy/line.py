@@ -1,0 +1,89 @@
+"""Who waits for a replica with room: in which order, how many, and about how long.
+
+Decides over numbers: it has no clock, times come in as arguments (seconds, of any one clock). Interactive requests go before batch ones,
+else first come, first served. Who would wait longer than the config allows is refused at once: that costs nothing, and tells the client
+when to come back.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Generic, TypeVar
+
+from deployments.policy.calls import Priority
+
+Waiter = TypeVar("Waiter")
+
+#: How many of the last ends tell how fast requests end.
+_ENDS = 64
+#: What clients are told to wait at least and at most, in seconds.
+_SOONEST_S, _LATEST_S = 1, 120
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request is not let in, and when it should come again."""
+
+    retry_after_s: int
+
+
+class Line(Generic[Waiter]):
+    """The line before one model's replicas."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Priority, deque[Waiter]] = {priority: deque() for priority in Priority}
+        self._ends: deque[float] = deque(maxlen=_ENDS)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def ended(self, now_s: float) -> None:
+        """A request that a replica had has ended."""
+        self._ends.append(now_s)
+
+    def ahead(self, priority: Priority) -> int:
+        """How many would be served before a newcomer."""
+        return sum(len(waiting) for other, waiting in self._waiting.items() if other <= priority)
+
+    def expected_s(self, priority: Priority, now_s: float) -> float | None:
+        """How long a newcomer would wait, by how fast requests ended since there is a line; None where that is not known."""
+        ends = len(self._ends) - 1
+        return (self.ahead(priority) + 1) * (now_s - self._ends[0]) / ends if ends > 0 else None
+
+    def refusal(self, priority: Priority, now_s: float, most: int, longest_s: float) -> Refusal | None:
+        """Whether a newcomer is turned away.
+
+        Args:
+            priority: its class.
+            now_s: the time.
+            most: how many may wait; a batch request is refused from half of it on, so that the line has room for who is in a hurry.
+            longest_s: how long one may wait.
+        """
+        expected = self.expected_s(priority, now_s)
+        full = len(self) >= (most if priority is Priority.INTERACTIVE else most / 2)
+        if full or (expected is not None and expected > longest_s):
+            return Refusal(retry_after_s(expected))
+        return None
+
+    def join(self, waiter: Waiter, priority: Priority, now_s: float) -> None:
+        """At the end of its class."""
+        if not len(self):  # how fast requests end tells how fast there is room only while all replicas are full
+            self._ends.clear()
+            self._ends.append(now_s)
+        self._waiting[priority].append(waiter)
+
+    def leave(self, waiter: Waiter, priority: Priority) -> None:
+        """Served, or gone: waits no more."""
+        if waiter in self._waiting[priority]:
+            self._waiting[priority].remove(waiter)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """In the order of their turns."""
+        return chain.from_iterable(self._waiting.values())
+
+
+def retry_after_s(expected_s: float | None) -> int:
+    """When to come again, in whole seconds: when the line as it is now will be gone."""
+    return _SOONEST_S if expected_s is None else min(_LATEST_S, max(_SOONEST_S, math.ceil(expected_s)))

@@ -1,0 +1,173 @@
+"""More requests than replicas can run: they wait, in order and within bounds, and what is refused is refused politely."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.path.begun import WHOLE, answer, breaking
+from tests.path.conftest import Start
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams
+from tests.path.herd import CHAT, LLAMA, Herd, asking, until
+from tests.path.wire import connected, request
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class Gate:
+    """Holds every request until it is let go, and knows in which order they came."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.most = self.inside = 0
+        self._turns = asyncio.Semaphore(0)
+
+    async def __call__(self, wire: Wire) -> None:
+        self.names.append(wire.received.json["messages"][0]["content"])
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await self._turns.acquire()
+        self.inside -= 1
+        await answers(200, {"id": "1"})(wire)
+
+    def let_go(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._turns.release()
+
+
+def slots(herd: Herd, count: int, **more: Any) -> None:
+    """Each replica now says how many requests it runs at once."""
+    herd.roster.update(LLAMA, [replace(view, slots=count, **more) for view in herd.roster.replicas(LLAMA)])
+
+
+def asks(herd: Herd, name: str, **headers: str) -> "asyncio.Task[httpx.Response]":
+    body = asking() | {"messages": [{"role": "user", "content": name}]}
+    return asyncio.create_task(herd.http.post(CHAT, json=body, headers={key.replace("_", "-"): value for key, value in headers.items()}))
+
+
+async def waiting(herd: Herd, count: int) -> None:
+    await until(lambda: herd.count("herd_queue_requests", model=LLAMA) == count)
+
+
+async def test_no_replica_gets_more_than_it_runs_and_all_get_their_turn(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = gate = Gate()
+    slots(herd, 3)
+    asked = [asks(herd, str(number)) for number in range(10)]
+    await waiting(herd, 7)
+    gate.let_go(10)
+    assert {(await one).status_code for one in asked} == {200}
+    assert gate.most == 3
+    await waiting(herd, 0)
+    assert herd.count("herd_queue_seconds_count", model=LLAMA) == 7
+
+
+async def test_two_replicas_take_what_they_can(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    async with fake_engine() as other:
+        herd.has(engine, other)
+        engine.script, other.script = first, second = Gate(), Gate()
+        slots(herd, 2)
+        asked = [asks(herd, str(number)) for number in range(6)]
+        await waiting(herd, 2)
+        assert (first.inside, second.inside) == (2, 2)
+        first.let_go(6)
+        second.let_go(6)
+        assert {(await one).status_code for one in asked} == {200}
+
+
+async def test_who_is_in_a_hurry_goes_before_batches_and_finds_a_place_kept_free(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = gate = Gate()
+    slots(herd, 2)
+    asked = [asks(herd, "batch 1", x_priority="batch")]
+    await until(lambda: gate.inside == 1)
+    asked.append(asks(herd, "batch 2", x_priority="batch"))
+    await waiting(herd, 1)
+    asked.append(asks(herd, "hurry 1"))
+    await until(lambda: gate.inside == 2)
+    asked.append(asks(herd, "hurry 2"))
+    await waiting(herd, 2)
+    gate.let_go(4)
+    await asyncio.gather(*asked)
+    assert gate.names == ["batch 1", "hurry 1", "hurry 2", "batch 2"]
+    assert [one.json.get("priority") for one in engine.requests] == [1, None, None, 1]
+
+
+async def test_a_full_line_is_429_at_once(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30, queue_requests=1)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    asked = [asks(herd, "a"), asks(herd, "b")]
+    await waiting(herd, 1)
+    refused = await herd.chat()
+    assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (429, "overloaded", "1")
+    assert herd.ended("overloaded") == 1
+    gate.let_go(2)
+    await asyncio.gather(*asked)
+
+
+async def test_who_has_waited_long_enough_is_told(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=0.1)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    first = asks(herd, "a")
+    await until(lambda: gate.inside == 1)
+    assert (await herd.chat()).status_code == 429
+    await waiting(herd, 0)
+    gate.let_go()
+    assert (await first).status_code == 200
+
+
+async def test_who_hangs_up_leaves_the_line(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    first = asks(herd, "a")
+    await until(lambda: gate.inside == 1)
+    async with connected(herd.port) as client:
+        await client.send(request(asking()))
+        await waiting(herd, 1)
+        client.hang_up()
+        await waiting(herd, 0)
+    gate.let_go()
+    assert (await first).status_code == 200
+    assert len(engine.requests) == 1
+
+
+async def test_a_replica_with_full_memory_takes_nothing_until_it_says_otherwise(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = answers(200, {})
+    slots(herd, 64, kv_usage=0.99, waiting=3)
+    asked = asks(herd, "a")
+    await waiting(herd, 1)
+    slots(herd, 64, kv_usage=0.5, waiting=0)
+    assert (await asked).status_code == 200
+
+
+async def test_a_broken_stream_waits_for_a_replica_and_others_do_not_wait_for_it(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = breaking(3)
+    async with fake_engine() as other, connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        await client.head()
+        await waiting(herd, 1)
+        assert (await herd.chat()).status_code == 503, "who has nothing yet is told at once"
+        other.script = streams(answer())
+        herd.has(other)
+        assert b"".join(await client.chunks()) == WHOLE
+    assert herd.ended("ok") == 1
+
+
+async def test_when_all_replicas_go_those_who_wait_are_told(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    asked = [asks(herd, "a"), asks(herd, "b")]
+    await waiting(herd, 1)
+    herd.roster.update(LLAMA, [])
+    assert (await asked[1]).status_code == 503
+    gate.let_go()
+    assert (await asked[0]).status_code == 200
