@@ -13,7 +13,7 @@ from collections.abc import Iterator
 PACE_S = 0.02
 LONGEST_S = 20
 _OPEN = b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1795000000,"model":"bench",'
-_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":null,"token_ids":%b}]}\n\n'
 _USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
 _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -28,7 +28,10 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_TOKEN_CHUNK = _chunk(_TOKEN)
+#: As vLLM writes a token to who asks for its id, and to who does not.
+_TOKEN_CHUNKS = {True: _chunk(_TOKEN % b"[94776]"), False: _chunk(_TOKEN % b"null")}
+#: A replica that is never full.
+_REPORT = b'{"id":"fake","model":"llama-4-scout-tiny","host":"127.0.0.1","port":%d,"state":"ready","ongoing":0,"running":0,"waiting":0}'
 
 
 class _Connection(asyncio.Protocol):
@@ -45,24 +48,28 @@ class _Connection(asyncio.Protocol):
         head, ended, body = self._received.partition(b"\r\n\r\n")
         if ended and len(body) == _length(head):
             self._received = b""
-            self._answer(json.loads(body))
+            if head.startswith(b"GET "):
+                report = _REPORT % self._transport.get_extra_info("sockname")[1]
+                self._transport.write(_JSON % (len(report), report))
+            else:
+                self._answer(json.loads(body))
 
     def _answer(self, asked: dict[str, int]) -> None:
         tokens = asked["max_tokens"]
         if asked.get("stream"):
             self._transport.write(_STREAM)
-            self._token(tokens, tokens, self._loop.time())
+            self._token(_TOKEN_CHUNKS[bool(asked.get("return_token_ids"))], tokens, tokens, self._loop.time())
         else:
             body = _ANSWER + _USAGE % (12 + tokens, tokens)
             self._transport.write(_JSON % (len(body), body))
 
-    def _token(self, left: int, tokens: int, due: float) -> None:
+    def _token(self, chunk: bytes, left: int, tokens: int, due: float) -> None:
         """Writes a chunk and waits for the next one's time, which a late one does not move."""
         if self._transport.is_closing():
             return
-        self._transport.write(_TOKEN_CHUNK)
+        self._transport.write(chunk)
         if left > 1:
-            self._loop.call_at(due + PACE_S, self._token, left - 1, tokens, due + PACE_S)
+            self._loop.call_at(due + PACE_S, self._token, chunk, left - 1, tokens, due + PACE_S)
             return
         for last in (_OPEN + b'"choices":[],' + _USAGE % (12 + tokens, tokens) + b"\n\n", b"data: [DONE]\n\n", b""):
             self._transport.write(_chunk(last))
