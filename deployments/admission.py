@@ -6,9 +6,9 @@ engines, where another replica can still take it, where it can be refused with a
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from configs.schema import Limits
 from deployments.policy.errors import Overloaded, Unavailable
@@ -19,12 +19,19 @@ from deployments.roster import Roster
 from monitoring.export import Meter
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(AbstractContextManager["Place"]):
     """A request's place at a replica, taken until it is left."""
 
-    pick: Pick
-    sending: Sending
+    __slots__ = ("_left", "pick", "sending")
+
+    def __init__(self, pick: Pick, sending: Sending, left: Callable[[str], None]) -> None:
+        self.pick = pick
+        self.sending = sending
+        self._left = left
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.sending.end()
+        self._left(self.pick.replica.model)
 
 
 Waiter = asyncio.Future[Place]
@@ -41,7 +48,7 @@ class Admission:
         roster.on_news = self._admit
 
     async def place(self, model: str, ask: Ask, limits: Limits) -> Place:
-        """A place for a request, as soon as there is one. To be left by `left`.
+        """A place for a request, as soon as there is one. To be used in a `with`.
 
         Raises:
             Unavailable: no replica takes requests.
@@ -58,20 +65,14 @@ class Admission:
             return self._taken(chosen, ask)
         return await self._wait(model, ask, limits)
 
-    @contextmanager
-    def held(self, place: Place) -> Iterator[Place]:
-        """Leaves the place in the end: it is the next one's."""
-        try:
-            yield place
-        finally:
-            model = place.pick.replica.model
-            place.sending.end()
-            if line := self._lines.get(model):
-                line.ended(self._clock())
-                self._admit(model)
+    def left(self, model: str) -> None:
+        """A place has been left: it is the next one's."""
+        if line := self._lines.get(model):
+            line.ended(self._clock())
+            self._admit(model)
 
     def _taken(self, chosen: Pick, ask: Ask) -> Place:
-        return Place(chosen, self._roster.sending(chosen, ask.prompt))
+        return Place(chosen, self._roster.sending(chosen, ask.prompt), self.left)
 
     async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
         line, now = self._lines.setdefault(model, Line()), self._clock()
@@ -89,7 +90,7 @@ class Admission:
             raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))
         except asyncio.CancelledError:
             if waiter.done() and waiter.exception() is None:
-                waiter.result().sending.end()  # its turn came in the very moment that its client hung up
+                waiter.result().__exit__(None, None, None)  # its turn came in the very moment that its client hung up
             raise
         finally:
             self._leave(model, line, waiter, ask)

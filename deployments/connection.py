@@ -6,7 +6,7 @@ client's: `data_received` → parser → `Sink.write`. Parsing is httptools' (in
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,6 +92,7 @@ class Answer:
             sink.write(piece)
         self._waiting.clear()
         self._sink = sink
+        self._connection.straight = sink.write
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
         if not self._broken:
@@ -144,6 +145,10 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._headers: dict[bytes, bytes] = {}
         self._keep_alive = False
+        self._between = False
+        """The parser waits for the next chunk."""
+        self.straight: Callable[[bytes], None] | None = None
+        """Who takes the pieces of the answer."""
         self.idle_since = 0.0
 
     def send(self, request: bytes) -> asyncio.Future[Answer]:
@@ -155,7 +160,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._answer = None
-        self._keep_alive = False
+        self._keep_alive = self._between = False
+        self.straight = None
         self._head, self._end = self._loop.create_future(), self._loop.create_future()
         self._end.add_done_callback(_look_at)
         if self._transport is None or self._transport.is_closing():
@@ -201,14 +207,27 @@ class Connection(asyncio.Protocol):
                 ends.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def data_received(self, data: bytes) -> None:
+        if self._between and self.straight is not None:
+            # A streamed token is just one whole chunk: it need not go through the parser, which stands where it stood.
+            try:
+                begin = data.index(b"\r\n", 1, 10) + 2
+                one = len(data) == begin + int(data[: begin - 2], 16) + 2 > begin + 2
+            except ValueError:
+                one = False
+            if one:
+                self.straight(data[begin:-2])
+                return
         if self._parser is None or (self._end is not None and self._end.done()):
             self.shut()  # an engine that speaks unasked
             return
+        self._between = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._fail()
             self.shut()
+        # A begun chunk size ends in no line break; a whole one has been told by `on_chunk_header`.
+        self._between = self._between and data[-1:] == b"\n"
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.drop(self)
@@ -234,6 +253,12 @@ class Connection(asyncio.Protocol):
         self._answer = Answer(self, self._parser.get_status_code(), self._headers, self._end)
         if not self._head.done():
             self._head.set_result(self._answer)
+
+    def on_chunk_header(self) -> None:
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        self._between = True
 
     def on_body(self, body: bytes) -> None:
         if self._answer is not None:

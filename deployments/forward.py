@@ -51,6 +51,10 @@ class Forward:
         self._engines = engines
         self._meter = meter
 
+    def has_choice(self, model: str) -> bool:
+        """Whether there is more than one replica, so that it matters who knows a prompt."""
+        return len(self._roster.replicas(model)) > 1
+
     async def answer(self, asked: Asked, relay: Relay, limits: Limits) -> Outcome:
         """Has a request answered.
 
@@ -64,11 +68,11 @@ class Forward:
         """
         raw = asked.raw
         if resume.can_resume(asked.call.endpoint, asked.body):
-            relay.keep(with_ids=bool(asked.body.get("return_token_ids")))
+            relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
             raw = resume.with_ids(raw)
         failed: dict[str, Unavailable] = {}
         while True:
-            with self._admission.held(await self._place(asked, relay, failed, limits)) as place:
+            with await self._place(asked, relay, failed, limits) as place:
                 replica, relay.on_first = place.pick.replica, place.sending.answered
                 try:
                     return await self._once(asked, raw, replica, relay)

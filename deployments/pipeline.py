@@ -19,7 +19,7 @@ from deployments.policy.calls import Call, Priority, decoded, priority_of, sessi
 from deployments.policy.catalog import Catalog, Served
 from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.media import RemoteImage
-from deployments.policy.prompt import prompt_of
+from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
@@ -84,7 +84,8 @@ class Pipeline:
                 raw = await self._prepared(call, body, served)
                 if priority is Priority.BATCH and served.by_priority:
                     raw = with_field(raw, b'"priority":%d' % priority)
-                ask = Ask(prompt_of(body, served.id), session_of(call.session, body), priority=priority)
+                prompt = prompt_of(body, served.id) if self._forwarded.has_choice(served.id) else NO_PROMPT
+                ask = Ask(prompt, session_of(call.session, body), priority=priority)
                 asked = Asked(call, body, raw, served, ask)
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)
                 try:

@@ -17,6 +17,10 @@ from deployments.policy.errors import HerdError
 MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
 
 
+#: How an event of chat and completions begins; an error's begins otherwise.
+_EVENT = b'data: {"id"'
+
+
 class Client(Protocol):
     """Where an answer goes; `deployments.edge.Exchange` over HTTP."""
 
@@ -59,16 +63,23 @@ class Relay:
         self._clock = clock
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._plain = False
+        """Under way, and nothing to look for in a single event."""
         self._source: Source | None = None
         self._seam: resume.Seam | None = None
-        self._shown: Callable[[bytes], bytes] = bytes
+        self._hides, self._simple = False, True
         # What an error at its end, or the usage, stands in. A stream that can be continued is kept whole.
         self._said: deque[bytes] | list[bytes] = deque(maxlen=2)
 
-    def keep(self, with_ids: bool) -> None:
-        """This stream can be continued, so what is said is kept; token ids are taken out unless the client wants them itself."""
+    def keep(self, with_ids: bool, simple: bool) -> None:
+        """This stream can be continued, so what is said is kept.
+
+        Args:
+            with_ids: the client wants token ids itself; else they are taken out.
+            simple: each event shows something; where tools may be called, some do not, and are left out.
+        """
         self._said = []
-        self._shown = bytes if with_ids else resume.shown
+        self._hides, self._simple = not with_ids, simple or with_ids
 
     @property
     def started(self) -> bool:
@@ -94,15 +105,22 @@ class Relay:
         """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
         self._head = (status, headers)
         self._source = source
+        self._plain = False
         self._held, self._held_bytes = [], 0
         self._seam = resume.Seam(self.said) if self.started else None
 
     def write(self, data: bytes) -> None:
         """A piece of the answer."""
-        if self._held or not data.endswith(b"\n\n"):
+        if self._plain and data.startswith(_EVENT) and data.find(b"\n") == len(data) - 2:  # one event, as nearly every piece is
+            self._said.append(data)
+            self.client.write(resume.one_shown(data) if self._hides else data)
+            self.times.append(self._clock())
+            return
+        if self._held or data[-2:] != b"\n\n":
             self._part(data)
         else:
             self._whole(data)
+        self._plain = bool(self._simple and self.times and self._source and not self._held and not self._seam)
 
     def _part(self, data: bytes) -> None:
         """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
@@ -124,14 +142,14 @@ class Relay:
     def _whole(self, data: bytes) -> None:
         if self._source is None:
             return  # it has failed, and what it says of that is not for the client
-        if self.kept and b"error" in data and engine_errors.tells_of_failure(data):
+        if self.kept and b'"error"' in data and engine_errors.tells_of_failure(data):
             self._break_off()
             return
         if self._seam is not None:
             data = self._new(data)
         if data:
             self._said.append(data)
-            self._pass(self._shown(data))
+            self._pass(resume.shown(data) if self._hides else data)
 
     def _break_off(self) -> None:
         source, self._source = self._source, None

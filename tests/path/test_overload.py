@@ -72,7 +72,7 @@ async def test_two_replicas_take_what_they_can(limited: Start, engine: FakeEngin
         slots(herd, 2)
         asked = [asks(herd, str(number)) for number in range(6)]
         await waiting(herd, 2)
-        assert (first.inside, second.inside) == (2, 2)
+        await until(lambda: (first.inside, second.inside) == (2, 2))
         first.let_go(6)
         second.let_go(6)
         assert {(await one).status_code for one in asked} == {200}

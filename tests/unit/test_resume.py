@@ -147,3 +147,9 @@ def test_ids_of_tool_calls_are_those_that_the_client_has_seen() -> None:
 def test_an_engine_that_says_something_else_is_not_gone_on_with(other: bytes) -> None:
     with pytest.raises(CannotResume):
         Seam(ROLE + event([5])).after(ROLE + other)
+
+
+@given(st.text(), st.lists(st.integers(0, 300_000), min_size=1, max_size=3))
+def test_one_event_is_shown_as_many_are(text: str, ids: list[int]) -> None:
+    for one in (event(ids, text), event(None, text), event(ids, text, finish="stop"), DONE):
+        assert resume.one_shown(one) == resume.shown(one)
