@@ -147,7 +147,8 @@ class Architecture:
         """Distinct experts of one layer that a batch of tokens goes to, expected, if every expert is as likely."""
         if not self.experts:
             return 0.0
-        return self.experts * (1 - (1 - 1 / self.experts) ** (tokens * self.experts_per_token))
+        missed: float = (1 - 1 / self.experts) ** (tokens * self.experts_per_token)
+        return self.experts * (1 - missed)
 
 
 @dataclass(frozen=True, slots=True)

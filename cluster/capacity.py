@@ -3,7 +3,7 @@
 Decides by arithmetic what vLLM finds out by loading. Leaves which shapes are legal to `cluster.legality`, how the KV cache is paged to
 `cluster.kv_cache`, and which shape to take to `cluster.advice`.
 
-    KV budget of a GPU = utilisation · memory − weights − rope cache − overhead
+    KV budget of a GPU = utilisation · memory - weights - rope cache - overhead
 
 One constant is calibrated: `OVERHEAD_GIB`. Everything else is counted.
 """
@@ -24,7 +24,8 @@ KvDtype = Literal["bf16", "fp8", "float32"]
 KV_BYTES: Mapping[KvDtype, float] = {"bf16": 2.0, "fp8": 1.0, "float32": 4.0}
 
 #: What vLLM 0.8.3 had taken beside weights and rope cache when it said "available KV cache memory (9.97 GiB)" for Maverick-FP8 on 8×H100
-#: (vllm#16118): 0.90 · 79.10 − 48.53 − 0.25 − 9.97. Activations of the profiling run, sampler, NCCL, CUDA context. The one calibrated number.
+#: (vllm#16118): 0.90 · 79.10 - 48.53 - 0.25 - 9.97. Activations of the profiling run, sampler, NCCL, CUDA context. The one number that is
+#: calibrated.
 OVERHEAD_GIB = 12.44
 #: The settings of that row, and the rule by which the number is carried to others (assumed, not measured): the sampler's part goes with
 #: sequences and vocabulary, at about 24 bytes each (logits twice, sort, probabilities), the rest with the tokens of a step.

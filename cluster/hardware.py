@@ -58,9 +58,11 @@ class Cluster:
         return per_node if self.nodes == 1 else f"{self.nodes or 'N'}×({per_node})"
 
 
-def _gpu(
-    name: GpuName, memory_gib: float, bandwidth_tb_s: float, tflops: tuple[float, float | None, float | None], link_gb_s: float
-) -> Gpu:
+Tflops = tuple[float, float | None, float | None]
+"""In bf16, fp8 and fp4; none where a GPU has no such arithmetic."""
+
+
+def _gpu(name: GpuName, memory_gib: float, bandwidth_tb_s: float, tflops: Tflops, link_gb_s: float) -> Gpu:
     bf16, fp8, fp4 = tflops
     return Gpu(name, memory_gib, bandwidth_tb_s * TERA, bf16 * TERA, fp8 and fp8 * TERA, fp4 and fp4 * TERA, link_gb_s * 1e9)
 

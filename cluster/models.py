@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from cluster import shapes
+from cluster.architecture import Architecture, Encoder
 from cluster.checkpoints import (
     LINEAR_FP8,
     LINEAR_INT4,
@@ -94,7 +95,7 @@ LLAMA_405B_CHECKPOINTS = _instruct(
 )
 
 
-def _llama_4(title: str, context_tokens: int, architecture: shapes.Architecture, checkpoints: tuple[Checkpoint, ...]) -> Entry:
+def _llama_4(title: str, context_tokens: int, architecture: Architecture, checkpoints: tuple[Checkpoint, ...]) -> Entry:
     return Entry(
         title=title,
         context_tokens=context_tokens,
@@ -110,14 +111,14 @@ def _llama_4(title: str, context_tokens: int, architecture: shapes.Architecture,
     )
 
 
-def _tiny(title: str, architecture: shapes.Architecture, name: str) -> Entry:
+def _tiny(title: str, architecture: Architecture, name: str) -> Entry:
     entry = _llama_4(f"{title}, tiny (random weights)", 131_072, architecture, (Checkpoint(f"small:{name}"),))
     return replace(entry, licence=TINY_LICENCE, knowledge_cutoff=None)
 
 
 def _llama_3(
     title: str,
-    architecture: shapes.Architecture,
+    architecture: Architecture,
     licence: Licence,
     checkpoints: tuple[Checkpoint, ...],
     cutoff: str = "2023-12",
@@ -127,7 +128,7 @@ def _llama_3(
     return Entry(title, context, licence, architecture, checkpoints, languages=languages, knowledge_cutoff=cutoff, advice=LLAMA_3_TOOLS)
 
 
-def _prompt_guard(size: str, architecture: shapes.Encoder, languages: tuple[str, ...]) -> Entry:
+def _prompt_guard(size: str, architecture: Encoder, languages: tuple[str, ...]) -> Entry:
     return Entry(
         f"Llama Prompt Guard 2 {size}",
         512,

@@ -86,7 +86,7 @@ def _within_chunk(architecture: Architecture, context: float) -> float:
 
 
 def _operations(engine: Engine, step: Step) -> float:
-    """Multiplications and additions of one GPU: two for each active parameter and token, and four per head element and token attended to."""
+    """FLOP of one GPU: two for each active parameter and token, and four for each element of a head and token attended to."""
     architecture, parallel = engine.architecture, engine.parallel
     tokens = step.decode_requests + step.prefill_tokens
     attended = step.decode_requests * step.decode_context_tokens + step.prefill_tokens * (
