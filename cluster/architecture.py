@@ -6,6 +6,8 @@ attention, gated MLPs, RMS norms, and Llama 4's experts, chunked layers and visi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 Component = Literal[
@@ -123,11 +125,7 @@ class Architecture:
 
     def parameters(self) -> Mapping[Component, int]:
         """Parameters of each component of the whole model."""
-        total = self.outer_parameters()
-        for layer in range(self.layers):
-            for component, count in self.layer_parameters(layer).items():
-                total[component] = total.get(component, 0) + count
-        return total
+        return _parameters(self)
 
     @property
     def total_parameters(self) -> int:
@@ -149,6 +147,15 @@ class Architecture:
             return 0.0
         missed: float = (1 - 1 / self.experts) ** (tokens * self.experts_per_token)
         return self.experts * (1 - missed)
+
+
+@lru_cache(maxsize=64)
+def _parameters(architecture: Architecture) -> Mapping[Component, int]:
+    total = architecture.outer_parameters()
+    for layer in range(architecture.layers):
+        for component, count in architecture.layer_parameters(layer).items():
+            total[component] = total.get(component, 0) + count
+    return MappingProxyType(total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
-from cluster.architecture import Architecture
-from cluster.checkpoints import BF16_BYTES, Layout
+from cluster.architecture import Architecture, Component
+from cluster.checkpoints import BF16_BYTES, Layout, decoder_bytes
 from cluster.hardware import GIB, Gpu
 from cluster.kv_cache import GPU_BLOCK_TOKENS, KvCache, kv_cache, stages
 from cluster.legality import data_parallel_replicates_shared_experts
@@ -141,17 +141,13 @@ def stage_weight_bytes(engine: Engine) -> tuple[float, ...]:
     shares = _shares(architecture, parallel)
     result = []
     for number, stage in enumerate(split):
-        total = 0.0
-        for layer in stage:
-            for component, parameters in architecture.layer_parameters(layer).items():
-                stored = engine.layout.layer_bytes(component, parameters, layer, architecture.layers)
-                total += stored / shares.get(component, 1)
-        total += _outer_bytes(architecture, parallel, first=number == 0, last=number == len(split) - 1)
-        result.append(total)
+        stored = decoder_bytes(architecture, engine.layout, stage)
+        outer = _outer_bytes(architecture, parallel, first=number == 0, last=number == len(split) - 1)
+        result.append(outer + sum(count / shares.get(component, 1) for component, count in stored.items()))
     return tuple(result)
 
 
-def _shares(architecture: Architecture, parallel: Parallelism) -> dict[str, int]:
+def _shares(architecture: Architecture, parallel: Parallelism) -> dict[Component, int]:
     tensor = parallel.tensor
     return {
         "attention_qo": tensor,

@@ -6,6 +6,7 @@ with the weights. Sources stand beside each layout; those marked as assumed were
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +25,9 @@ _MLPS: tuple[Component, ...] = ("routed_experts", "shared_experts", "dense_mlp")
 _LINEAR: tuple[Component, ...] = (*_MLPS, "attention_qo", "attention_kv")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Which components are stored in how many bytes; bf16 where none is named."""
+    """Which components are stored in how many bytes; bf16 where none is named. The layouts are the constants below."""
 
     name: str
     quantization: Quantization
@@ -43,13 +44,19 @@ class Layout:
 
     def weight_bytes(self, architecture: Architecture) -> float:
         """Bytes of the whole checkpoint."""
-        layers = range(architecture.layers)
-        decoder = sum(
-            self.layer_bytes(component, count, layer, architecture.layers)
-            for layer in layers
-            for component, count in architecture.layer_parameters(layer).items()
-        )
-        return decoder + BF16_BYTES * sum(architecture.outer_parameters().values())
+        decoder = decoder_bytes(architecture, self, range(architecture.layers))
+        return sum(decoder.values()) + BF16_BYTES * sum(architecture.outer_parameters().values())
+
+
+@lru_cache(maxsize=1024)
+def decoder_bytes(architecture: Architecture, layout: Layout, layers: range) -> Mapping[Component, float]:
+    """Bytes of each component of some of the decoder's layers."""
+    total: dict[Component, float] = {}
+    for layer in layers:
+        for component, parameters in architecture.layer_parameters(layer).items():
+            stored = layout.layer_bytes(component, parameters, layer, architecture.layers)
+            total[component] = total.get(component, 0.0) + stored
+    return MappingProxyType(total)
 
 
 def _layout(name: str, quantization: Quantization, components: tuple[Component, ...], width: float, source: str) -> Layout:
@@ -88,7 +95,6 @@ class Checkpoint:
     instruct: bool = True
     context_tokens: int | None = None
     """Where it differs from the model's own."""
-    blackwell_only: bool = False
 
 
 class NotRead(ValueError):

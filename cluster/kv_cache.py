@@ -8,6 +8,7 @@ of all layers of one group. Llama 4 has one group of global layers and three of 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from cluster.architecture import Architecture
@@ -34,13 +35,18 @@ class Group:
     layers: tuple[int, ...]
     chunked: bool
 
+    def count(self, stage: range) -> int:
+        """How many of them a pipeline stage has."""
+        return sum(layer in stage for layer in self.layers)
+
 
 @dataclass(frozen=True, slots=True)
 class KvCache:
     """The paging of one rank of data-parallel attention; all sizes are per GPU."""
 
     groups: tuple[Group, ...]
-    stages: tuple[range, ...]
+    widest: tuple[int, ...]
+    """Layers of the largest group, for each pipeline stage."""
     page_bytes: int
     """One block of one layer."""
     block_tokens: int
@@ -50,8 +56,7 @@ class KvCache:
 
     def block_bytes(self, stage: int) -> int:
         """One block of the pool of a stage's GPUs: its largest group."""
-        here = self.stages[stage]
-        return self.page_bytes * max(sum(layer in here for layer in group.layers) for group in self.groups)
+        return self.page_bytes * self.widest[stage]
 
     @property
     def bytes_per_token(self) -> float:
@@ -101,6 +106,7 @@ class KvCache:
         return max(0, by_steady, by_admission)
 
 
+@lru_cache(maxsize=1024)
 def kv_cache(
     architecture: Architecture,
     parallel: Parallelism,
@@ -121,9 +127,10 @@ def kv_cache(
         block_tokens: tokens in a block.
     """
     heads = max(1, architecture.kv_heads // parallel.tensor)
+    groups = _groups(architecture, hybrid)
     return KvCache(
-        groups=_groups(architecture, hybrid),
-        stages=stages(architecture.layers, parallel.pipeline),
+        groups=groups,
+        widest=tuple(max(group.count(stage) for group in groups) for stage in stages(architecture.layers, parallel.pipeline)),
         page_bytes=int(2 * heads * architecture.head_dim * bytes_per_element * block_tokens),
         block_tokens=block_tokens,
         chunk_tokens=architecture.chunk_tokens or 0,

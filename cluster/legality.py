@@ -75,9 +75,9 @@ def tensor_sizes(architecture: Architecture) -> tuple[int, ...]:
     return tuple(size for size in range(1, MOST_TENSOR_PARALLEL + 1) if tensor_refusal(architecture, size) is None)
 
 
-def stored_refusals(layout: Layout, blackwell_only: bool, kv_fp8: bool, gpu: Gpu) -> Iterator[Refusal]:
+def stored_refusals(layout: Layout, kv_fp8: bool, gpu: Gpu) -> Iterator[Refusal]:
     """What a kind of GPU cannot compute with."""
-    if (blackwell_only or layout.quantization == "nvfp4") and gpu.fp4_flops is None:
+    if layout.quantization == "nvfp4" and gpu.fp4_flops is None:
         yield "quantization", f"NVFP4 needs a Blackwell GPU (compute capability 10.0); {gpu.name} is none"
     if kv_fp8 and gpu.fp8_flops is None:
         yield "kv_dtype", f"an fp8 KV cache needs a GPU with FP8 arithmetic; {gpu.name} has none"

@@ -64,7 +64,7 @@ SCOUT_CHECKPOINTS = (
     Checkpoint(f"RedHatAI/{SCOUT}-Instruct-FP8-dynamic", MLP_FP8),
     Checkpoint(f"nvidia/{SCOUT}-Instruct-FP8", LINEAR_FP8),
     Checkpoint(f"RedHatAI/{SCOUT}-Instruct-quantized.w4a16", MLP_INT4),
-    Checkpoint(f"nvidia/{SCOUT}-Instruct-NVFP4", LINEAR_NVFP4, blackwell_only=True),
+    Checkpoint(f"nvidia/{SCOUT}-Instruct-NVFP4", LINEAR_NVFP4),
 )
 MAVERICK_CHECKPOINTS = (
     Checkpoint(f"meta-llama/{MAVERICK}-Instruct"),
@@ -72,7 +72,7 @@ MAVERICK_CHECKPOINTS = (
     Checkpoint(f"meta-llama/{MAVERICK}-Instruct-FP8", META_FP8),
     Checkpoint(f"nvidia/{MAVERICK}-Instruct-FP8", LINEAR_FP8),
     Checkpoint(f"RedHatAI/{MAVERICK}-Instruct-quantized.w4a16", MLP_INT4),
-    Checkpoint(f"nvidia/{MAVERICK}-Instruct-NVFP4", LINEAR_NVFP4, blackwell_only=True),
+    Checkpoint(f"nvidia/{MAVERICK}-Instruct-NVFP4", LINEAR_NVFP4),
 )
 
 
@@ -85,13 +85,13 @@ LLAMA_3_3_CHECKPOINTS = (
     Checkpoint("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", LINEAR_FP8),
     Checkpoint("nvidia/Llama-3.3-70B-Instruct-FP8", LINEAR_FP8),
     Checkpoint("RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16", LINEAR_INT4),
-    Checkpoint("nvidia/Llama-3.3-70B-Instruct-NVFP4", LINEAR_NVFP4, blackwell_only=True),
+    Checkpoint("nvidia/Llama-3.3-70B-Instruct-NVFP4", LINEAR_NVFP4),
 )
 LLAMA_405B_CHECKPOINTS = _instruct(
     "Llama-3.1-405B",
     Checkpoint("meta-llama/Llama-3.1-405B-Instruct-FP8", META_405B_FP8),
     Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP8", LINEAR_FP8),
-    Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP4", LINEAR_NVFP4, blackwell_only=True),
+    Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP4", LINEAR_NVFP4),
 )
 
 

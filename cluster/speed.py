@@ -12,7 +12,7 @@ from math import ceil
 
 from cluster.architecture import Architecture
 from cluster.capacity import KV_BYTES, Engine
-from cluster.checkpoints import BF16_BYTES
+from cluster.checkpoints import BF16_BYTES, decoder_bytes
 
 #: Time per decoder layer that no batch gets below: kernel launches, all-reduces, routing. From Maverick FP8 on 8×MI300X at one request:
 #: 7.66 ms between tokens (vllm#46553, without the hybrid KV manager) over 48 layers, less 0.69 ms of roofline.
@@ -54,15 +54,11 @@ def _arithmetic(engine: Engine) -> float:
 
 def _bytes_read(engine: Engine, step: Step) -> float:
     """Bytes that one GPU of each stage reads, summed over the stages, which work one after the other."""
-    architecture, parallel, layout = engine.architecture, engine.parallel, engine.layout
+    architecture, parallel = engine.architecture, engine.parallel
     tokens = step.decode_requests + step.prefill_tokens
     touched = architecture.experts_touched(tokens) / architecture.experts if architecture.experts else 0.0
-    shares = {"routed_experts": touched / parallel.data}
-    weights = sum(
-        layout.layer_bytes(component, parameters, layer, architecture.layers) * shares.get(component, 1.0)
-        for layer in range(architecture.layers)
-        for component, parameters in architecture.layer_parameters(layer).items()
-    )
+    stored = decoder_bytes(architecture, engine.layout, range(architecture.layers))
+    weights = sum(count * (touched / parallel.data if component == "routed_experts" else 1) for component, count in stored.items())
     head = BF16_BYTES * architecture.vocab * architecture.hidden
     return (weights + head) / parallel.tensor + _kv_read(engine, step)
 
