@@ -84,6 +84,6 @@ def herd_table(title: str, found: Assessment) -> Table:
 def _verdict(one: Verdict) -> list[str]:
     replicas, parallel = str(one.model.scale.min_replicas), shape(one.model.parallel)
     if one.capacity is None:
-        return [one.model.id, replicas, parallel, "–", "–", "–", "runs where no GPU is known: legality only"]
+        return [one.model.id, replicas, parallel, "–", "–", "–", "no GPU known"]
     sizes = [f"{one.capacity.weights_bytes / GIB:.1f}", f"{one.capacity.pool_tokens:,}", f"{one.capacity.max_context_tokens:,}"]
     return [one.model.id, replicas, parallel, *sizes, "[red]does not fit[/red]" if one.problems else "[green]fits[/green]"]

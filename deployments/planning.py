@@ -201,9 +201,8 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: 
             ]
         )
     else:
-        nodes_taken = f"{found.nodes} node{'s' if found.nodes > 1 else ''}"
-        taken = f"{found.gpus} GPUs on {nodes_taken}" if found.gpus else "no GPUs that are known"
-        out.print(herd_table(f"{config.name}: takes {taken}{f', of {known}' if known else ''}", found))
+        taken = f"GPUs taken: {found.gpus}, nodes: {found.nodes}" if found.gpus else "takes no GPUs that are known"
+        out.print(herd_table(f"{config.name} on {known}; {taken}" if known else f"{config.name}; {taken}", found))
     wrong = (*found.refusals, *found.shortages)
     if wrong:
         tell("\n".join(wrong))
