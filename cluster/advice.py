@@ -150,7 +150,7 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
     if illegal:
         rungs = rungs[:1]
     for settings in rungs:
-        engine = _fitted(Engine(subject.architecture, checkpoint.layout, cluster.node.gpu, parallel, settings), wish)
+        engine = _fitted(Engine(checkpoint.shaped(subject.architecture), checkpoint.layout, cluster.node.gpu, parallel, settings), wish)
         found = capacity(engine)
         length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
         concurrency = concurrent_requests(engine, found.pool_blocks, length)

@@ -4,6 +4,7 @@ Decides what `herd plan CONFIG.yaml` tells and `herd up` believes, and which sha
 `cluster.capacity`, the choice of a shape to `cluster.advice`, and legality to `cluster.models`, which every config has passed already.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,13 +91,14 @@ def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored]
     """
     verdicts = tuple(_verdict(model, cluster, (stored or {}).get(model.id)) for model in config.models)
     per_node = cluster.node.gpus if cluster else GPUS_PER_NODE
-    sizes: dict[str, list[int]] = {}
+    pieces: dict[str, Counter[int]] = {}
     for one in verdicts:
         if one.engine:
-            pieces = blocks(one.model.parallel, per_node) * one.model.scale.min_replicas
-            sizes.setdefault(one.engine.gpu.name, []).extend(pieces)
-    gpus = sum(map(sum, sizes.values()))
-    nodes = sum(nodes_for(pieces, per_node) for pieces in sizes.values())
+            of_its_gpu = pieces.setdefault(one.engine.gpu.name, Counter())
+            for size, count in blocks(one.model.parallel, per_node).items():
+                of_its_gpu[size] += count * one.model.scale.min_replicas
+    gpus = sum(size * count for sizes in pieces.values() for size, count in sizes.items())
+    nodes = sum(nodes_for(sizes, per_node) for sizes in pieces.values())
     return Assessment(verdicts, gpus, nodes, tuple(_too_many(cluster, gpus, nodes)))
 
 
@@ -105,16 +107,39 @@ def _too_many(cluster: Cluster | None, gpus: int, nodes: int) -> Iterator[str]:
         yield f"the herd takes {gpus} GPUs on {nodes} nodes of {cluster.node.gpus}; there are {cluster.nodes}"
 
 
-def nodes_for(sizes: list[int], per_node: int) -> int:
-    """Nodes that blocks of GPUs take, none of them split: the largest first, each on the first node with room."""
-    free: list[int] = []
-    for size in sorted(sizes, reverse=True):
-        place = next((node for node, left in enumerate(free) if left >= size), None)
-        if place is None:
-            free.append(per_node - size)
-        else:
-            free[place] -= size
-    return len(free)
+def nodes_for(pieces: Mapping[int, int], per_node: int) -> int:
+    """Nodes that so many pieces of so many GPUs take, none of them split: the largest first, each where it fills a node best.
+
+    Args:
+        pieces: how many there are of each size; none is larger than a node.
+        per_node: GPUs of a node.
+    """
+    nodes, free = 0, Counter[int]()
+    for size, count in sorted(pieces.items(), reverse=True):
+        left = count
+        for room in sorted(free):
+            left -= _fill(free, room, size, left)
+        each = per_node // size
+        opened = -(-left // each)
+        free[per_node] += opened
+        nodes += opened
+        _fill(free, per_node, size, left)
+    return nodes
+
+
+def _fill(free: Counter[int], room: int, size: int, count: int) -> int:
+    """Puts pieces on the nodes that have just so much room; how many found a place."""
+    each = room // size
+    if not each:
+        return 0
+    full = min(free[room], count // each)
+    free[room] -= full
+    free[room - each * size] += full
+    rest = min(count - full * each, each if free[room] else 0)
+    if rest:
+        free[room] -= 1
+        free[room - rest * size] += 1
+    return full * each + rest
 
 
 def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None) -> Verdict:
@@ -142,11 +167,17 @@ def _gpu(model: Model, cluster: Cluster | None) -> Gpu | None:
 def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None) -> Engine | None:
     """A model entry as an engine to be planned; none where its kind has no architecture."""
     entry = CATALOGUE[model.kind]
-    architecture = stored.architecture if stored else entry.decoder
-    if architecture is None:
+    if stored:
+        return Engine(stored.architecture, stored.layout, gpu, model.parallel, settings_of(model))
+    if entry.decoder is None:
         return None
-    layout = stored.layout if stored else entry.layout(model.quantization, model.checkpoint)
-    return Engine(architecture, layout, gpu, model.parallel, settings_of(model))
+    checkpoint = _checkpoint(model)
+    return Engine(checkpoint.shaped(entry.decoder), checkpoint.layout, gpu, model.parallel, settings_of(model))
+
+
+def _checkpoint(model: Model) -> Checkpoint:
+    entry = CATALOGUE[model.kind]
+    return entry.known(model.checkpoint) or Checkpoint(model.checkpoint, entry.layout(model.quantization))
 
 
 def settings_of(model: Model) -> Settings:
@@ -200,9 +231,7 @@ def _chosen(model: Model, cluster: Cluster | None) -> Model:
         raise NoShape(f"{model.id}: parallel: auto needs a GPU to choose for; name it in hardware or as the accelerator")
     here = cluster or Cluster(Node(gpu, GPUS_PER_NODE))
     settings = settings_of(model)
-    subject = Subject(
-        model.id, entry.decoder, (Checkpoint(model.checkpoint, entry.layout(model.quantization, model.checkpoint)),), entry.context_tokens
-    )
+    subject = Subject(model.id, entry.decoder, (_checkpoint(model),), entry.context_tokens)
     wish = Wish(
         context_tokens=model.context_tokens,
         kv_dtype=settings.kv_dtype,

@@ -5,7 +5,7 @@ with the weights. Sources stand beside each layout; those marked as assumed were
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -95,6 +95,10 @@ class Checkpoint:
     instruct: bool = True
     context_tokens: int | None = None
     """Where it differs from the model's own."""
+
+    def shaped(self, architecture: Architecture) -> Architecture:
+        """The model's architecture with this checkpoint's own positions."""
+        return replace(architecture, max_positions=self.context_tokens) if self.context_tokens else architecture
 
 
 class NotRead(ValueError):

@@ -83,7 +83,11 @@ class Entry:
         """The checkpoint that is meant when only a quantisation is said: the first Instruct one."""
         return next((one for one in self.checkpoints if one.layout.quantization == quantization and one.instruct), None)
 
-    def layout(self, quantization: Quantization, repository: str | None = None) -> Layout:
-        """How a checkpoint stores its weights: by its repository, else as the usual checkpoint of that quantisation does."""
-        known = next((one for one in self.checkpoints if one.repository == repository), None) or self.checkpoint(quantization)
+    def layout(self, quantization: Quantization) -> Layout:
+        """How a checkpoint that nobody knows stores its weights: as the usual one of that quantisation does."""
+        known = self.checkpoint(quantization)
         return known.layout if known else UNKNOWN_CHECKPOINT[quantization]
+
+    def known(self, repository: str | None) -> Checkpoint | None:
+        """The checkpoint of a repository, where it is one of the model's."""
+        return next((one for one in self.checkpoints if one.repository == repository), None)

@@ -78,8 +78,9 @@ class KvCache:
         return self.block_bytes(stage) * self.blocks(tokens)
 
     def pool_blocks(self, bytes_per_stage: tuple[float, ...]) -> int:
-        """Blocks that the bytes of each stage make; the stage with the fewest decides for all."""
-        return max(0, min(int(left // self.block_bytes(stage)) for stage, left in enumerate(bytes_per_stage)))
+        """Blocks that the bytes of each stage make; the stage with the fewest decides for all. A stage without layers holds none."""
+        sizes = ((left, self.block_bytes(stage)) for stage, left in enumerate(bytes_per_stage))
+        return max(0, min(int(left // size) for left, size in sizes if size))
 
     def pool_tokens(self, pool_blocks: int, context_tokens: int) -> int:
         """What vLLM calls "GPU KV cache size": how many requests of the whole context fit, in tokens (`get_kv_cache_capacity`)."""

@@ -207,7 +207,7 @@ def problems(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def _checkpoint_problems(model: Model, entry: Entry) -> Iterator[tuple[str, str]]:
-    known = next((one for one in entry.checkpoints if one.repository == model.checkpoint), None)
+    known = entry.known(model.checkpoint)
     most = (known and known.context_tokens) or entry.context_tokens
     if model.context_tokens > most:
         yield "context_tokens", f"{model.context_tokens} is more than {entry.title} can take ({most})"

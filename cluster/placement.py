@@ -40,11 +40,11 @@ def placement(parallel: Parallelism, accelerator: Accelerator, gpus_per_node: in
     return Placement(({"CPU": 1.0, "GPU": 1.0},) * workers, strategy, parallel.data)
 
 
-def blocks(parallel: Parallelism, gpus_per_node: int) -> tuple[int, ...]:
-    """The GPUs of one replica in pieces that must each be on one node: the whole, or a rank, or its pipeline stages."""
+def blocks(parallel: Parallelism, gpus_per_node: int) -> dict[int, int]:
+    """The GPUs of one replica in pieces that must each be on one node, and how many of each: its ranks, or their pipeline stages."""
     workers = parallel.gpus // parallel.data
     if workers <= gpus_per_node:
-        return (workers,) * parallel.data
+        return {workers: parallel.data}
     if parallel.tensor <= gpus_per_node:
-        return (parallel.tensor,) * (parallel.pipeline * parallel.data)
-    return (1,) * parallel.gpus
+        return {parallel.tensor: parallel.pipeline * parallel.data}
+    return {1: parallel.gpus}

@@ -82,7 +82,14 @@ def test_bytes_of_a_checkpoint(shape: Architecture, layout: Layout, gib: float) 
 @pytest.mark.parametrize("shape", [entry.decoder for entry in CATALOGUE.values() if entry.decoder], ids=lambda shape: str(shape.hidden))
 @pytest.mark.parametrize(
     ("coarser", "finer"),
-    [(BF16, META_FP8), (META_FP8, MLP_FP8), (MLP_FP8, LINEAR_FP8), (LINEAR_FP8, LINEAR_NVFP4), (LINEAR_NVFP4, LINEAR_INT4), (MLP_FP8, MLP_INT4)],
+    [
+        (BF16, META_FP8),
+        (META_FP8, MLP_FP8),
+        (MLP_FP8, LINEAR_FP8),
+        (LINEAR_FP8, LINEAR_NVFP4),
+        (LINEAR_NVFP4, LINEAR_INT4),
+        (MLP_FP8, MLP_INT4),
+    ],
 )
 def test_finer_quantisation_never_needs_more(shape: Architecture, coarser: Layout, finer: Layout) -> None:
     assert finer.weight_bytes(shape) <= coarser.weight_bytes(shape)

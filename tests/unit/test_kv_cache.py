@@ -39,7 +39,13 @@ def test_nearly_equal_kinds_of_layers_make_two_groups() -> None:
     shape = Architecture(5, 64, 4, 4, 16, 64, 64, 64, chunk_tokens=16, global_layers=(1, 3))
     found = kv_cache(shape, Parallelism(), 2, hybrid=True, in_flight_tokens=0)
     assert [(group.layers, group.chunked) for group in found.groups] == [((1, 3), False), ((0, 4), True), ((2,), True)]
-    even = kv_cache(Architecture(4, 64, 4, 4, 16, 64, 64, 64, chunk_tokens=16, global_layers=every(4, 2)), Parallelism(), 2, hybrid=True, in_flight_tokens=0)
+    even = kv_cache(
+        Architecture(4, 64, 4, 4, 16, 64, 64, 64, chunk_tokens=16, global_layers=every(4, 2)),
+        Parallelism(),
+        2,
+        hybrid=True,
+        in_flight_tokens=0,
+    )
     assert [len(group.layers) for group in even.groups] == [2, 2]
 
 
@@ -88,3 +94,9 @@ def test_stage_with_least_memory_decides() -> None:
     cache = scout(pipeline=2)
     assert cache.pool_blocks((10 * GIB, 5 * GIB)) == 5 * GIB // cache.block_bytes(1)
     assert cache.pool_blocks((10 * GIB, -GIB)) == 0
+
+
+def test_stages_without_layers_hold_nothing() -> None:
+    """An illegal shape, which is refused elsewhere; here it must only not fail."""
+    cache = kv_cache(shapes.SCOUT_TINY, Parallelism(pipeline=8), 2, hybrid=False, in_flight_tokens=0)
+    assert cache.pool_blocks((GIB,) * 8) == GIB // cache.page_bytes

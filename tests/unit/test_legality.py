@@ -31,7 +31,11 @@ def test_legal_tensor_parallel_sizes(shape: Architecture, sizes: tuple[int, ...]
         (shapes.SCOUT, Parallelism(tensor=16), {"tensor": "16 does not divide the 40 attention heads; allowed: 1, 2, 4, 8"}),
         (shapes.SCOUT, Parallelism(tensor=5), {"tensor": "5 neither divides the 8 KV heads nor is divided by them; allowed: 1, 2, 4, 8"}),
         (shapes.LLAMA_8B, Parallelism(pipeline=33), {"pipeline": "33 stages are more than the model has layers (32)"}),
-        (shapes.LLAMA_8B, Parallelism(data=2, expert=True), {"data": "data-parallel attention only helps", "expert": "the model has no experts"}),
+        (
+            shapes.LLAMA_8B,
+            Parallelism(data=2, expert=True),
+            {"data": "data-parallel attention only helps", "expert": "the model has no experts"},
+        ),
         (shapes.SCOUT, Parallelism(tensor=8, data=4, expert=True), {"expert": "16 experts cannot be spread evenly over 32 GPUs"}),
         (shapes.MAVERICK, Parallelism(tensor=8, data=2, expert=True), {}),
         (shapes.MAVERICK, Parallelism(tensor=8, pipeline=2), {}),
