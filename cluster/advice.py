@@ -270,7 +270,7 @@ def _alternatives(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[st
 def _more_nodes(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
     for nodes in (2, 4, 8):
         if nodes > (cluster.nodes or 1) and (plan := _first(subject, replace(cluster, nodes=nodes), wish)):
-            yield f"{nodes} nodes with {shape(plan.engine.parallel, pipeline_first=True)}"
+            yield f"{nodes} nodes with {shape(plan.engine.parallel, brief=True)}"
             return
 
 
@@ -290,10 +290,10 @@ def _first(subject: Subject, cluster: Cluster, wish: Wish) -> Plan | None:
     return best if best and best.fits else None
 
 
-def shape(parallel: Parallelism, *, pipeline_first: bool = False) -> str:
+def shape(parallel: Parallelism, *, brief: bool = False) -> str:
     """A shape for people: TP 8, PP 2 × TP 8, DP 2 × TP 8 with whole experts."""
     sizes = {"DP": parallel.data, "PP": parallel.pipeline, "TP": parallel.tensor}
     said = [f"{name} {size}" for name, size in sizes.items() if size > 1 or name == "TP"]
-    if pipeline_first and parallel.pipeline > 1 and parallel.data == 1:
+    if brief and parallel.pipeline > 1 and parallel.data == 1:
         said = [f"PP {parallel.pipeline}"]
-    return " × ".join(said) + (" with whole experts" if parallel.expert and not pipeline_first else "")
+    return " × ".join(said) + (" with whole experts" if parallel.expert and not brief else "")

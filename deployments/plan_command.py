@@ -4,6 +4,8 @@ Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the comm
 `deployments.planning`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -86,11 +88,18 @@ def plan(  # noqa: PLR0913 (an option each)
         gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs,
     )
-    try:
+    with _telling():
+        named = cluster(gpu, gpus, nodes, node)
         if Path(model).suffix in (".yaml", ".yml"):
-            plan_herd(Path(model), cluster(gpu, gpus, nodes, node) if gpu or gpus or node else None, nodes, as_json)
+            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
         else:
-            plan_model(model, cluster(gpu, gpus, nodes, node), wish, Form(as_json, explain, emit, price))
+            plan_model(model, named, wish, Form(as_json, explain, emit, price))
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
     except CannotPlan as error:
         tell(str(error))
         raise typer.Exit(1) from None

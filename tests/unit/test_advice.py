@@ -175,6 +175,11 @@ def test_refusal_offers_fewer_requests_where_that_is_all() -> None:
     assert found.endswith(" requests at once")
 
 
+def test_refusal_without_a_way_out_is_the_reason_alone() -> None:
+    found = refused("llama-4-maverick", machines("RTX4090", 1), tensor=16, concurrency=8, pipeline=1, data=1)
+    assert found.endswith("there are 1")
+
+
 def test_illegal_plan_has_no_numbers() -> None:
     (found,) = asked("llama-4-scout", machines(nodes=2), tensor=16, quantization="bf16", kv_dtype="bf16")
     assert (found.legal, found.fits, found.capacity.pool_tokens, found.capacity.max_context_tokens, found.concurrency) == (
