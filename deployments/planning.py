@@ -213,7 +213,7 @@ def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessmen
     """A herd with every shape chosen, and how it fits.
 
     Raises:
-        CannotPlan: a shape cannot be chosen, or a checkpoint's files say what the planner does not know.
+        CannotPlan: a shape cannot be chosen.
         ConfigError: a checkpoint's `config.json` cannot be read.
     """
     try:
@@ -225,8 +225,12 @@ def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessmen
 
 
 def _local(checkpoint: str) -> Stored | None:
+    """What a folder on this machine says; where the planner cannot read it, it is taken for what its kind is."""
     folder = Path(checkpoint)
-    return stored_in(folder) if folder.is_absolute() and folder.is_dir() else None
+    try:
+        return stored_in(folder) if folder.is_absolute() else None
+    except CannotPlan:
+        return None
 
 
 def _print_json(value: object) -> None:

@@ -62,7 +62,7 @@ def _cases() -> list[tuple[Architecture, Parallelism, KvDtype, bool, int, int]]:
         for hybrid in (True, False)
         for context, kv_gib in ((8192, 1), (131_072, 10), (1_048_576, 40))
         if shape.heads % parallel.tensor == 0
-    ]  # type: ignore[return-value]
+    ]
 
 
 def test_pool_and_refusal_are_those_of_vllms_own_functions() -> None:

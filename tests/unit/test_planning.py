@@ -157,6 +157,17 @@ def test_herd_without_gpus_is_legal_or_not() -> None:
     assert "no GPU known" in found.stdout
 
 
+@pytest.mark.parametrize(
+    ("stored", "weights"), [({}, 14.957), ({"quantization_config": {"quant_method": "awq"}}, 14.957), ({"num_hidden_layers": 16}, 8.457)]
+)
+def test_folder_of_a_herds_model_is_believed_where_it_can_be_read(tmp_path: Path, stored: dict[str, Any], weights: float) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | stored))
+    path = tmp_path / "herd.yaml"
+    asked = {"id": "a", "kind": "llama-3.1-8b", "checkpoint": str(tmp_path), "accelerator": "H100", "context_tokens": 8192}
+    path.write_text(yaml.safe_dump({"models": [asked]}))
+    assert as_json(str(path))[0]["weights_gib_per_gpu"] == pytest.approx(weights, abs=0.001)
+
+
 def test_config_without_a_shape_that_fits_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "herd.yaml"
     asked = MAVERICK | {"parallel": "auto", "context_tokens": 8192}
