@@ -120,13 +120,13 @@ def _shapes(architecture: Architecture, cluster: Cluster, wish: Wish) -> Iterato
     tensors = (wish.tensor,) if wish.tensor else tuple(size for size in tensor_sizes(architecture) if size <= cluster.node.gpus)
     pipelines = (wish.pipeline,) if wish.pipeline else tuple(size for size in (1, 2, 4, 8) if size <= nodes)
     datas = (wish.data,) if wish.data else _data_sizes(architecture, most)
-    pinned = wish.tensor and wish.pipeline and wish.data
+    pinned = (wish.tensor or 1) * (wish.pipeline or 1) * (wish.data or 1)
     for tensor in tensors:
         for pipeline in pipelines:
             for data in datas:
                 expert = _whole_experts(architecture, tensor, data) if wish.expert is None else wish.expert
                 parallel = Parallelism(tensor=tensor, pipeline=pipeline, data=data, expert=expert)
-                if pinned or parallel.gpus <= most or parallel.gpus == (wish.tensor or 1) * (wish.pipeline or 1) * (wish.data or 1):
+                if parallel.gpus <= max(most, pinned):
                     yield parallel
 
 
@@ -153,7 +153,7 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
         engine = _fitted(Engine(checkpoint.shaped(subject.architecture), checkpoint.layout, cluster.node.gpu, parallel, settings), wish)
         found = capacity(engine)
         length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
-        concurrency = concurrent_requests(engine, found.pool_blocks, length)
+        concurrency = min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * parallel.data)
         problems = illegal or (*found.problems, *_too_few(wish, concurrency, length))
         if not problems:
             break
@@ -189,21 +189,21 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
     """From vLLM's defaults to what leaves most for the KV cache, as far as the wish's concurrency allows."""
     most = checkpoint.context_tokens or subject.context_tokens
     context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
+    least = -(-(wish.concurrency or 1) // parallel.data)
     usual = Settings(
         context_tokens=context,
         kv_dtype=kv_dtype,
         hybrid_kv=wish.hybrid_kv,
         gpu_memory_utilization=wish.gpu_memory_utilization,
-        max_num_seqs=wish.max_num_seqs,
+        max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
     )
     yield usual
-    least = -(-(wish.concurrency or 1) // parallel.data)
     fewer = () if wish.max_num_seqs else tuple(count for count in FEWER_SEQS if count >= least)
     for count in fewer:
         yield replace(usual, max_num_seqs=count)
     positions = max(FEWER_POSITIONS, context)
     if positions < subject.architecture.max_positions:
-        yield replace(usual, max_num_seqs=fewer[-1] if fewer else wish.max_num_seqs, max_positions=positions)
+        yield replace(usual, max_num_seqs=fewer[-1] if fewer else usual.max_num_seqs, max_positions=positions)
 
 
 def _fitted(engine: Engine, wish: Wish) -> Engine:

@@ -51,7 +51,7 @@ def test_plans_are_legal_fit_the_machines_and_come_before_what_does_not_fit(
         assert plan.fits == (plan.speed is not None) == plan.capacity.fits
 
 
-@given(st.sampled_from(KINDS), st.integers(8192, 1 << 20), st.integers(1, 256))
+@given(st.sampled_from(KINDS), st.integers(8192, 1 << 20), st.integers(1, 2000))
 def test_what_fits_a_wish_meets_it(kind: Kind, context: int, concurrency: int) -> None:
     context = min(context, CATALOGUE[kind].context_tokens)
     for plan in asked(kind, context_tokens=context, concurrency=concurrency):
@@ -108,6 +108,11 @@ def test_engine_without_a_wished_context_gets_one_that_fits() -> None:
     (found,) = asked("llama-3.1-8b", machines("RTX4090", 1), quantization="bf16", kv_dtype="bf16")
     assert found.engine.settings.context_tokens == 32_768
     assert found.capacity.max_context_tokens == 33_328
+
+
+def test_pinned_sequences_limit_what_runs_at_once() -> None:
+    (found,) = asked("llama-3.1-8b", machines(gpus=1), quantization="bf16", kv_dtype="bf16", max_num_seqs=4, concurrency=8)
+    assert found.problems == ("8 requests of 8,192 tokens at once; 4 fit",)
 
 
 def test_gpus_without_fp8_are_planned_without_it() -> None:
