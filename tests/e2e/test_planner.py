@@ -44,6 +44,24 @@ def test_legal_tensor_parallel_sizes_are_those_that_vllms_models_assert() -> Non
             assert next(allowed) == (not refused), (architecture, size)
 
 
+def test_no_legal_shape_is_refused_by_vllms_own_check() -> None:
+    asked = [
+        (architecture, Parallelism(tensor=tensor, pipeline=pipeline, expert=expert))
+        for architecture in (entry.decoder for entry in CATALOGUE.values() if entry.decoder)
+        for tensor in (1, 2, 3, 4, 5, 8, 16)
+        for pipeline in (1, 2, 4)
+        for expert in (False, True)
+    ]
+    cases = [
+        {"heads": one.heads, "experts": one.experts, **parallel.model_dump(include={"tensor", "pipeline", "expert"})}
+        for one, parallel in asked
+    ]
+    accepted = ask_vllm("verified", cases)
+    assert set(accepted) == {True, False}
+    for answer, (architecture, parallel) in zip(accepted, asked, strict=True):
+        assert answer or list(refusals(architecture, parallel)), (architecture, parallel)
+
+
 def _for_vllm(one: Architecture) -> dict[str, Any]:
     widths = [one.intermediate] if len(one.moe_layers) < one.layers else []
     widths += [one.expert_intermediate] if one.moe_layers else []

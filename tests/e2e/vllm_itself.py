@@ -62,6 +62,30 @@ def assertions(shapes: list[dict[str, Any]], sizes: list[int]) -> list[bool]:
     return list(answers())
 
 
+def verified(cases: list[dict[str, Any]]) -> list[bool]:
+    """Whether vLLM's check of a model's config against its parallel config passes."""
+    from vllm.config import ModelConfig
+
+    def verify(case: dict[str, Any]) -> None:
+        model = SimpleNamespace(
+            model_arch_config=SimpleNamespace(total_num_attention_heads=case["heads"]),
+            is_moe=case["experts"] > 0,
+            registry=SimpleNamespace(is_pp_supported_model=lambda *_: True),
+            architectures=[],
+            multimodal_config=None,
+        )
+        model._verify_with_expert_parallelism = partial(ModelConfig._verify_with_expert_parallelism, model)
+        parallel = SimpleNamespace(
+            tensor_parallel_size=case["tensor"],
+            pipeline_parallel_size=case["pipeline"],
+            enable_expert_parallel=case["expert"],
+            decode_context_parallel_size=1,
+        )
+        ModelConfig.verify_with_parallel_config(model, parallel)
+
+    return [_allowed(partial(verify, case)) for case in cases]
+
+
 def pool(cases: list[dict[str, Any]]) -> list[list[int] | None]:
     """Blocks and tokens that vLLM's own functions make of layers and bytes; none where they refuse."""
     return [_pool(case) for case in cases]

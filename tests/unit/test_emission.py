@@ -88,7 +88,7 @@ def test_record_has_the_keys_for_scripts() -> None:
 def test_explanation_tells_every_quantity_with_a_source() -> None:
     best = plans(subject("llama-4-maverick"), machines(), Wish(quantization="fp8", tensor=8))[0]
     lines = {line.what: line for line in explain(best, Wish().load)}
-    assert (lines["weights"].value, lines["rope cache"].value, lines["overhead"].value) == ("388.0 GiB", "0.2 GiB", "12.4 GiB")
+    assert (lines["weights"].value, lines["rope cache"].value, lines["overhead"].value) == ("388.01 GiB", "0.25 GiB", "12.44 GiB")
     assert lines["KV per token"].value == "6.0 KiB"
     assert "replica" in lines
     assert all(line.how and line.source for line in lines.values())

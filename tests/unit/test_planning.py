@@ -68,7 +68,7 @@ def test_refusal_is_one_sentence_and_an_exit_code() -> None:
 def test_arithmetic_is_explained_with_sources() -> None:
     found = run("llama-4-maverick", "--quantization", "fp8", "--tensor", "8", "--explain")
     assert found.exit_code == 0
-    assert all(word in found.stdout for word in ("388.0 GiB", "12.44 GiB", "vllm#16118", "kv_cache_utils.py"))
+    assert all(word in found.stdout for word in ("388.01 GiB", "12.44 GiB", "vllm#16118", "kv_cache_utils.py"))
     assert run("llama-4-maverick", "--quantization", "bf16", "--explain").exit_code == 1
 
 
