@@ -41,7 +41,7 @@ def _one_of(allowed: tuple[str, ...]) -> typer.models.OptionInfo:
     return option
 
 
-Size = Annotated[int | None, typer.Option(min=1, max=64)]
+Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pins this parallel size; else every legal one is tried.")]
 
 
 def plan(  # noqa: PLR0913 (an option each)

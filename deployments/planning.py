@@ -112,7 +112,8 @@ def target(name: str) -> Target:
 def _of_entry(entry: Entry, checkpoints: tuple[Checkpoint, ...]) -> Subject:
     title = entry.title.partition(" (")[0]
     if entry.decoder is None:
-        raise CannotPlan(f"{title} {entry.not_deployable}. To plan for a guess, give a folder with a config.json of it")
+        guess = ". To plan for a guess, give a folder with a config.json of it" if entry.architecture is None else ""
+        raise CannotPlan(f"{title} {entry.not_deployable}{guess}")
     return Subject(title, entry.decoder, checkpoints, entry.context_tokens)
 
 

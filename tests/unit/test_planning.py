@@ -83,8 +83,12 @@ def test_emitted_config_is_one_that_herd_up_takes() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["llama-4-behemoth"], 1, "Llama 4 Behemoth has not been released: there is no checkpoint to deploy"),
-        (["prompt-guard-2-22m"], 1, "is a DeBERTa classifier, which vLLM does not serve"),
+        (
+            ["llama-4-behemoth"],
+            1,
+            "has not been released: there is no checkpoint to deploy. To plan for a guess, give a folder with a config.json",
+        ),
+        (["prompt-guard-2-22m"], 1, "it has no engine; name a Llama Guard as a model instead"),
         (["lama-4-scout"], 1, "is no model of the catalogue, no repository of one and no folder; did you mean llama-4-scout?"),
         (["zzz"], 1, "There are: llama-4-scout"),
         (["llama-4-scout", "--gpu", "v100"], 1, "there is no GPU 'v100'; there are: H100, H200"),
