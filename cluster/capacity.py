@@ -32,7 +32,7 @@ OVERHEAD_GIB = 12.44
 OVERHEAD_SEQS, OVERHEAD_VOCABULARY, OVERHEAD_BATCHED_TOKENS = 1024, 202_048, 8192
 SAMPLER_BYTES = 24
 
-#: vLLM's default since 0.11 (`config/cache.py`).
+#: vLLM 0.29's default (`config/cache.py`); it was 0.90 in 0.8.
 GPU_MEMORY_UTILIZATION = 0.92
 #: The lengths for which concurrency is told.
 LENGTHS: Mapping[str, int] = {"4K": 4096, "32K": 32_768, "128K": 131_072, "1M": 1_048_576}
