@@ -63,7 +63,7 @@ OWNED_BY_THE_HERD = {
     "allowed_local_media_path": "a request must not read the node's files; send images as data: URLs",
     "allowed_media_domains": "use gateway.remote_images.allowed_hosts",
     "api_key": "engines are guarded by the cluster's own secret",
-    "data_parallel_size": "run more replicas instead",
+    "data_parallel_size": "use parallel.data",
     "device_ids": "Ray places engines on GPUs",
     "distributed_executor_backend": "the herd chooses it",
     "enable_expert_parallel": "use parallel.expert",

@@ -5,6 +5,7 @@ to the `check` that a caller passes in (the catalogue lives in a layer that impo
 """
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -106,6 +107,30 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(source, [Problem("", "must be a mapping with at least the key `models`")])
     return raw
+
+
+def checkpoint_config(folder: Path) -> dict[str, Any] | None:
+    """The decoded `config.json` of a checkpoint on this machine; none where there is no such file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        decoded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), [Problem("", f"cannot be read as JSON: {error}")]) from error
+    if not isinstance(decoded, dict):
+        raise ConfigError(str(path), [Problem("", "is no JSON object")])
+    return decoded
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """A config as its YAML file says it; `parse` reads it back."""
+    text: str = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None, allow_unicode=True, width=140)
+    return text
 
 
 def _place(mark: yaml.Mark | None) -> str:

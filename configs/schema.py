@@ -22,13 +22,33 @@ Kind = Literal[
     "llama-3.1-70b",
     "llama-3.1-405b",
     "llama-3.3-70b",
+    "llama-guard-3-8b",
     "llama-guard-4-12b",
+    "prompt-guard-2-86m",
+    "prompt-guard-2-22m",
     "smollm2-135m",
     "llama-4-scout-tiny",
     "llama-4-maverick-tiny",
 ]
 Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
+GpuName = Literal["H100", "H200", "B200", "A100", "A100-40", "L40S", "RTX4090", "MI300X"]
+NodeName = Literal[
+    "dgx-h100",
+    "hgx-h100",
+    "p5.48xlarge",
+    "a3-highgpu-8g",
+    "dgx-h200",
+    "hgx-h200",
+    "p5en.48xlarge",
+    "a3-ultragpu-8g",
+    "dgx-b200",
+    "p6-b200.48xlarge",
+    "dgx-a100",
+    "p4d.24xlarge",
+    "g6e.48xlarge",
+    "mi300x-8",
+]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -128,14 +148,33 @@ class Gateway(Strict):
 class Parallelism(Strict):
     """How one engine is spread over GPUs."""
 
+    auto: bool = Field(False, description="The planner chooses; `parallel: auto` says the same.")
     tensor: int = Field(1, ge=1, le=64, description="Tensor parallel size.")
     pipeline: int = Field(1, ge=1, le=64, description="Pipeline parallel size.")
+    data: int = Field(1, ge=1, le=64, description="Data-parallel attention: ranks that share the experts, each with its own KV cache.")
     expert: bool = Field(False, description="Whole experts per GPU (expert parallel) instead of a slice of each.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_a_word(cls, value: Any) -> Any:  # noqa: ANN401 (whatever the YAML says)
+        return {"auto": True} if value == "auto" else value
+
+    @model_validator(mode="after")
+    def _chosen_by_one(self) -> Self:
+        if self.auto and self != Parallelism.model_construct(auto=True):
+            raise ValueError("say either auto or the sizes, not both")
+        return self
 
     @property
     def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.tensor * self.pipeline
+        """GPUs of one replica.
+
+        Raises:
+            ValueError: the planner has not chosen yet.
+        """
+        if self.auto:
+            raise ValueError("parallel: auto has no size before the planner has chosen one")
+        return self.tensor * self.pipeline * self.data
 
 
 class Scaling(Strict):
@@ -227,11 +266,40 @@ class Model(Strict):
         return Scaling(min_replicas=count, max_replicas=count)
 
 
+class CustomGpu(Strict):
+    """A GPU that the planner does not know."""
+
+    name: str = Field(min_length=1)
+    memory_gib: float = Field(gt=0, le=10_000, description="As torch sees it.")
+    bandwidth_gb_s: float = Field(gt=0, le=1_000_000, description="Of its memory.")
+    bf16_tflops: float = Field(gt=0, le=1_000_000, description="Dense.")
+    fp8_tflops: float | None = Field(None, gt=0, le=1_000_000, description="Leave out where it has no FP8 arithmetic.")
+    fp4_tflops: float | None = Field(None, gt=0, le=1_000_000, description="Leave out where it has no FP4 arithmetic.")
+    link_gb_s: float = Field(64, gt=0, le=1_000_000, description="To another GPU of its node, both directions together.")
+
+
+class Hardware(Strict):
+    """What the cluster is made of, for the planner: one kind of node."""
+
+    node: NodeName | None = Field(None, description="A node that the planner knows. Or give `gpu`, or `custom_gpu`.")
+    gpu: GpuName | None = None
+    custom_gpu: CustomGpu | None = None
+    gpus_per_node: int = Field(8, ge=1, le=64, description="For `gpu` and `custom_gpu`.")
+    nodes: int | None = Field(None, ge=1, le=4096, description="How many there are. Default: as many as the herd takes.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(one is not None for one in (self.node, self.gpu, self.custom_gpu)) != 1:
+            raise ValueError("give one of node, gpu and custom_gpu")
+        return self
+
+
 class Config(Strict):
     """One herd."""
 
     name: Name = Field("herd", description="Tells herds on the same machine apart.")
     ray: Ray = Ray()
+    hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
     gateway: Gateway = Gateway()
     models: tuple[Model, ...]
 

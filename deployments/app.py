@@ -13,8 +13,9 @@ from typing import Any
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
-from cluster.placement import placement
+from cluster.placement import GPUS_PER_NODE, placement
 from configs.schema import Accelerator, Config, Model, Scaling
 from deployments.names import ENGINE, GATEWAY, app_name
 
@@ -34,21 +35,22 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
         nodes: nodes of the cluster; each gets the gateway.
         checkpoints: where the models are whose checkpoint is built here, by model id.
     """
-    models = [model_application(model, checkpoints.get(model.id, model.checkpoint)) for model in config.models]
+    per_node = cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
+    models = [model_application(model, checkpoints.get(model.id, model.checkpoint), per_node) for model in config.models]
     applications = [*models, gateway_application(config, nodes)]
     # Without this, Serve writes a line whenever a gateway asks a replica how it is.
     quiet = {"enable_access_log": False}
     return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})
 
 
-def model_application(model: Model, checkpoint: str) -> dict[str, Any]:
+def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict[str, Any]:
     """A model's application. What scales stands apart from what makes an engine, so that a new range restarts nothing."""
     made_of = model.model_dump(mode="json", exclude={"replicas", "scaling", "aliases", "id"}) | {"id": model.id, "checkpoint": checkpoint}
     return {
         "name": app_name(model.id),
         "route_prefix": None,
         "import_path": "deployments.app:engine",
-        "args": {"model": made_of, "release": version("llama-herd")},
+        "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd")},
         "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale)}],
     }
 
@@ -107,18 +109,18 @@ def engine(args: dict[str, Any]) -> serve.Application:
     from deployments.engine import EngineServer
 
     model = Model.model_validate(args["model"])
-    config = LLMConfig(**engine_config(model, _resolved(model.accelerator)))
+    config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
     return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options={"name": ENGINE})
 
 
-def engine_config(model: Model, accelerator: Accelerator) -> dict[str, Any]:
+def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
     """A model entry as the fields of `ray.serve.llm.LLMConfig`; `accelerator` is no longer `auto`."""
     named = accelerator not in ("cpu", "gpu")
     return {
         "model_loading_config": {"model_id": model.id, "model_source": model.checkpoint},
         "accelerator_type": accelerator if named else None,
         "accelerator_config": {"kind": "cpu" if accelerator == "cpu" else "gpu"},
-        "placement_group_config": placement(model.parallel, accelerator).as_ray(),
+        "placement_group_config": placement(model.parallel, accelerator, gpus_per_node).as_ray(),
         "engine_kwargs": engine_arguments(model),
         # vLLM's metrics under its own names, from the replica's own /metrics, instead of Ray's re-export of them.
         "log_engine_metrics": False,

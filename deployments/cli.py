@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import httpx
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +21,7 @@ from configs.load import ConfigError, environment, read
 from configs.schema import Config
 from deployments import operate
 from deployments.operate import Herd, OperationError
+from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app = typer.Typer(
     help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
+app.command()(plan)
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
@@ -54,6 +55,7 @@ def main() -> None:
 def up(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
     within_s: Annotated[float, typer.Option(help="Longest wait for every model to answer, in seconds.", min=1)] = 900,
+    force: Annotated[bool, typer.Option("--force", help="Although the planner says that memory or GPUs do not suffice.")] = False,
 ) -> None:
     """Bring a herd up, or change a running one in place; returns when every model has answered.
 
@@ -62,6 +64,7 @@ def up(
     started = time.monotonic()
     herd = operate.herd(environment(), _read(config))
     with _steps() as say, _telling():
+        herd = operate.planned(herd, force)
         operate.up(herd, environment(), say, within_s)
     first = herd.config.models[0]
     out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
@@ -209,6 +212,8 @@ def _steps() -> Iterator[Callable[[str], None]]:
 
 
 def _get(url: str) -> dict[str, Any]:
+    import httpx  # here, because `herd plan` answers before it would be imported
+
     try:
         answer: dict[str, Any] = httpx.get(url, timeout=10).raise_for_status().json()
     except (httpx.HTTPError, json.JSONDecodeError) as error:

@@ -5,6 +5,7 @@ Decides the order of steps and when a herd is up: when a real generation has com
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
+from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
-from configs.load import Environment
+from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
 from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.planning import CannotPlan, checked
 from deployments.policy.state import ModelState, Standing, standing
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
@@ -82,6 +84,28 @@ def known(environment: Environment, name: str | None) -> Herd:
     if path is None:
         raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
     return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
+
+
+def planned(herd: Herd, force: bool) -> Herd:
+    """The herd with every shape chosen, after the planner has looked at it; `force` overrules its arithmetic, never legality.
+
+    Raises:
+        OperationError: it cannot work, or the planner says that it does not fit.
+    """
+    try:
+        config, found = checked(herd.config, known_cluster(herd.config))
+    except (CannotPlan, ConfigError) as error:
+        raise OperationError(str(error)) from error
+    spread = next((model for model in config.models if model.parallel.data > 1), None)
+    if spread:
+        raise OperationError(
+            f"{spread.id}: parallel.data {spread.parallel.data} can be planned and not yet deployed; use tensor and pipeline, or replicas."
+        )
+    if found.refusals:
+        raise OperationError("\n".join(found.refusals))
+    if found.shortages and not force:
+        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit; --force tries it all the same."]))
+    return dataclasses.replace(herd, config=config)
 
 
 def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
@@ -292,6 +316,8 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
 
 def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:
     """A gateway's roster; empty while no gateway answers."""
+    import httpx
+
     try:
         answer = httpx.get(f"{herd.endpoint}/-/status", timeout=5)
         models: dict[str, list[dict[str, Any]]] = answer.raise_for_status().json()["models"]
@@ -302,6 +328,8 @@ def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:
 
 def _generates(herd: Herd, model: Model) -> bool:
     """A real generation, asked for as a client does."""
+    import httpx
+
     body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
     try:
         answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60)

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
@@ -41,6 +41,7 @@ def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
 @given(raw(Config))
 def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, Any]) -> None:
     wanted = Config.model_validate(value)
+    assume(not any(asked.parallel.auto for asked in wanted.models))  # the planner has chosen before anything is declared
     herd = dump(wanted)
     for asked in wanted.models:
         found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
@@ -129,6 +130,17 @@ def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, b
     assert found["model_loading_config"] == {"model_id": "llama", "model_source": "meta-llama/Llama-3.1-8B-Instruct"}
     assert found["deployment_config"]["graceful_shutdown_timeout_s"] == 9
     assert ("VLLM_CPU_OMP_THREADS_BIND" in found["runtime_env"]["env_vars"]) == bound
+
+
+def test_engine_is_placed_on_nodes_of_the_size_that_the_config_says() -> None:
+    wide = model(parallel={"tensor": 8}, accelerator="H100")
+    sizes = [
+        application(dump(config(wide, **herd)), "model.llama")["args"]["gpus_per_node"]
+        for herd in ({}, {"hardware": {"gpu": "H100", "gpus_per_node": 4}})
+    ]
+    assert sizes == [8, 4]
+    strategies = [app.engine_config(wide, "H100", size)["placement_group_config"]["strategy"] for size in sizes]
+    assert strategies == ["STRICT_PACK", "PACK"]
 
 
 def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 
-from cluster.models import CATALOGUE, LLAMA_4_TENSOR_PARALLEL, Entry, images_per_prompt, problems
+from cluster.entries import Entry
+from cluster.models import CATALOGUE, images_per_prompt, problems
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
-from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model
+from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model, Quantization
 from tests.unit.samples import model, raw, scout
 
+SCOUT = "Llama 4 Scout (17B active, 16 experts)"
 ENTRIES = pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
 
 
@@ -25,11 +27,30 @@ def test_entry_agrees_with_itself(entry: Entry) -> None:
     assert entry.licence.attribution is None or entry.licence.attribution.startswith("Built with ")
 
 
+@ENTRIES
+def test_entry_has_what_it_takes_to_plan_and_to_serve(entry: Entry) -> None:
+    assert (entry.decoder is None) == (entry.not_deployable is not None)
+    assert all(advice.reason for advice in entry.advice)
+    assert entry.licence.attribution is None or entry.licence.duties
+    repositories = [one.repository for one in entry.checkpoints]
+    assert len(set(repositories)) == len(repositories)
+    if entry.decoder:
+        assert entry.context_tokens <= entry.decoder.max_positions
+        assert entry.checkpoint("bf16") is not None
+        assert (entry.decoder.vision is not None) == ("image" in entry.modalities)
+
+
+@pytest.mark.parametrize("kind", ["llama-4-scout", "llama-4-maverick"])
+def test_llama_4_comes_in_every_quantisation(kind: Kind) -> None:
+    assert all(CATALOGUE[kind].checkpoint(word) for word in get_args(Quantization))
+    assert any(not one.instruct for one in CATALOGUE[kind].checkpoints)
+
+
 def test_everything_of_meta_shows_what_its_licence_wants() -> None:
     assert {kind for kind, entry in CATALOGUE.items() if entry.licence.attribution is None} == {"smollm2-135m"}
 
 
-@pytest.mark.parametrize("kind", [kind for kind, entry in CATALOGUE.items() if entry.released])
+@pytest.mark.parametrize("kind", [kind for kind, entry in CATALOGUE.items() if entry.not_deployable is None])
 def test_whole_context_on_one_gpu_is_no_problem_of_the_kind(kind: Kind) -> None:
     assert not list(problems(model(kind=kind, context_tokens=CATALOGUE[kind].context_tokens)))
 
@@ -41,11 +62,28 @@ def test_whole_context_on_one_gpu_is_no_problem_of_the_kind(kind: Kind) -> None:
         (model(context_tokens=131_073), {"context_tokens": "131073 is more than Llama 3.1 8B can take (131072)"}),
         (model(images_per_prompt=1), {"images_per_prompt": "Llama 3.1 8B reads text only"}),
         (model(images_per_prompt=0), {}),
-        (model(parallel={"tensor": 3}), {}),
-        (model(parallel={"expert": True}), {"parallel.expert": "Llama 3.1 8B has no experts"}),
+        (
+            model(parallel={"tensor": 3}),
+            {"parallel.tensor": "Llama 3.1 8B: 3 does not divide the 32 attention heads"},
+        ),
+        (model(parallel="auto"), {}),
+        (model(kind="prompt-guard-2-86m", context_tokens=512), {"kind": "Llama Prompt Guard 2 86M is a DeBERTa classifier"}),
+        (scout(checkpoint="meta-llama/Llama-4-Scout-17B-16E", context_tokens=300_000), {"context_tokens": "300000 is more than"}),
+        (
+            scout(checkpoint="RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16"),
+            {"quantization": "RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16 stores int4, not bf16; write quantization: int4"},
+        ),
+        (model(parallel={"data": 2}), {"parallel.data": "Llama 3.1 8B: data-parallel attention only helps models with experts"}),
+        (model(parallel={"expert": True}), {"parallel.expert": "Llama 3.1 8B: the model has no experts"}),
         (scout(parallel={"tensor": 8, "expert": True}), {}),
-        (scout(parallel={"tensor": 3}), {"parallel.tensor": "3 does not divide the attention heads of Llama 4 Scout"}),
-        (scout(parallel={"tensor": 16}), {"parallel.tensor": "16 does not divide"}),
+        (
+            scout(parallel={"tensor": 3}),
+            {"parallel.tensor": f"{SCOUT}: 3 does not divide the 40 attention heads"},
+        ),
+        (
+            scout(parallel={"tensor": 16}),
+            {"parallel.tensor": f"{SCOUT}: 16 does not divide the 40 attention heads; allowed: 1, 2, 4, 8"},
+        ),
         (
             model(context_tokens=200_000, images_per_prompt=2, parallel={"expert": True}),
             {"context_tokens": "200000", "images_per_prompt": "Llama", "parallel.expert": "Llama"},
@@ -56,11 +94,6 @@ def test_problems(asked: Model, found: dict[str, str]) -> None:
     told = dict(problems(asked))
     assert told.keys() == found.keys()
     assert all(told[path].startswith(found[path]) for path in found)
-
-
-def test_tensor_parallel_problem_names_the_legal_sizes() -> None:
-    ((_, message),) = problems(scout(parallel={"tensor": 5}))
-    assert message.endswith(f"allowed: {', '.join(map(str, LLAMA_4_TENSOR_PARALLEL))}")
 
 
 @pytest.mark.parametrize(

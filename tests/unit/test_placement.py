@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.placement import GPUS_PER_NODE, Placement, placement
+from cluster.placement import GPUS_PER_NODE, Placement, blocks, placement
 from configs.schema import Accelerator, Parallelism
 
 GPUS = {"CPU": 1.0, "GPU": 1.0}
@@ -21,6 +21,8 @@ ACCELERATORS = st.sampled_from(get_args(Accelerator))
         (Parallelism(), "gpu", Placement((GPUS,), "STRICT_PACK")),
         (Parallelism(tensor=8), "H100", Placement((GPUS,) * 8, "STRICT_PACK")),
         (Parallelism(tensor=8, pipeline=2), "H100", Placement((GPUS,) * 16, "PACK")),
+        (Parallelism(tensor=8, data=2, expert=True), "H100", Placement((GPUS,) * 8, "STRICT_PACK", ranks=2)),
+        (Parallelism(data=2), "cpu", Placement(({"CPU": 1.0},), "PACK", ranks=2)),
     ],
 )
 def test_bundles(parallel: Parallelism, accelerator: Accelerator, expected: Placement) -> None:
@@ -34,6 +36,26 @@ def test_worker_has_a_bundle_and_a_node_is_never_split_by_chance(tensor: int, pi
     on_gpus = accelerator != "cpu"
     assert all(("GPU" in bundle) == on_gpus for bundle in placed.bundles)
     assert (placed.strategy == "STRICT_PACK") == (on_gpus and tensor * pipeline <= GPUS_PER_NODE)
+
+
+def test_node_of_four_holds_four() -> None:
+    assert placement(Parallelism(tensor=8), "gpu", gpus_per_node=4).strategy == "PACK"
+    assert placement(Parallelism(tensor=4), "gpu", gpus_per_node=4).strategy == "STRICT_PACK"
+
+
+@pytest.mark.parametrize(
+    ("parallel", "per_node", "pieces"),
+    [
+        (Parallelism(tensor=2), 8, {2: 1}),
+        (Parallelism(tensor=4, pipeline=2), 8, {8: 1}),
+        (Parallelism(tensor=8, pipeline=2), 8, {8: 2}),
+        (Parallelism(tensor=8, data=2), 8, {8: 2}),
+        (Parallelism(tensor=1, data=4), 8, {1: 4}),
+        (Parallelism(tensor=8), 4, {1: 8}),
+    ],
+)
+def test_pieces_of_a_replica_that_stay_together(parallel: Parallelism, per_node: int, pieces: dict[int, int]) -> None:
+    assert blocks(parallel, per_node) == pieces
 
 
 def test_form_for_ray_is_a_copy() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from configs.schema import Config, Gateway, Limits, Model, Parallelism, RemoteImages, Scaling
+from configs.schema import Config, Gateway, Hardware, Limits, Model, Parallelism, RemoteImages, Scaling
 from tests.unit.samples import MODEL, model, raw
 
 
@@ -40,6 +40,22 @@ def test_replicas_are_a_number_or_a_range(fields: dict[str, Any], scale: tuple[i
 
 def test_gpus_of_a_replica() -> None:
     assert Parallelism(tensor=8, pipeline=2).gpus == 16
+    assert Parallelism(tensor=8, data=2).gpus == 16
+
+
+def test_auto_is_a_word_and_has_no_size() -> None:
+    chosen_later = model(parallel="auto").parallel
+    assert chosen_later == Parallelism(auto=True)
+    with pytest.raises(ValueError, match="no size before the planner has chosen one"):
+        _ = chosen_later.gpus
+    with pytest.raises(ValidationError, match="say either auto or the sizes, not both"):
+        model(parallel={"auto": True, "tensor": 2})
+
+
+@pytest.mark.parametrize("said", [{}, {"gpu": "H100", "node": "dgx-h100"}])
+def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="give one of node, gpu and custom_gpu"):
+        Hardware.model_validate(said)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""What vLLM itself says, for `test_planner.py` to ask: a process each, as the import takes ten seconds and an engine leaves threads.
+
+`python -m tests.e2e.vllm_itself NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+
+class Passed(Exception):
+    """The sizes were accepted: what comes next are the weights."""
+
+
+def _stop(*_args: Any, **_named: Any) -> None:
+    raise Passed
+
+
+def _allowed(build: Callable[[], object]) -> bool:
+    try:
+        build()
+    except Passed:
+        return True
+    except (AssertionError, ValueError):
+        return False
+    return True
+
+
+def assertions(shapes: list[dict[str, Any]], sizes: list[int]) -> list[bool]:
+    """Whether vLLM's models accept each tensor parallel size for each shape: they are built up to their first layer of weights."""
+    from vllm.distributed.utils import divide
+    from vllm.model_executor.layers.vocab_parallel_embedding import pad_vocab_size
+    from vllm.model_executor.models import llama, llama4, mllama4
+
+    for module in (llama, llama4, mllama4):
+        module.QKVParallelLinear = _stop
+    mllama4.MMEncoderAttention = _stop
+    mllama4.is_vit_use_data_parallel = lambda: False
+
+    def text(shape: dict[str, Any]) -> None:
+        config = SimpleNamespace(head_dim=shape["head_dim"], no_rope_layers=[1], use_qk_norm=False, attn_temperature_tuning=True)
+        attention = llama4.Llama4Attention if shape["vision"] else llama.LlamaAttention
+        attention(config, shape["hidden"], shape["heads"], shape["kv_heads"], prefix="model.layers.0.self_attn")
+
+    def vision(shape: dict[str, Any]) -> None:
+        hidden, heads = shape["vision"]
+        mllama4.Llama4VisionAttention(SimpleNamespace(hidden_size=hidden, num_attention_heads=heads, attention_dropout=0), None, "")
+
+    def answers() -> Iterator[bool]:
+        for shape in shapes:
+            widths = (*shape["widths"], pad_vocab_size(shape["vocab"]))
+            for size in sizes:
+                for module in (llama, llama4, mllama4):
+                    module.get_tensor_model_parallel_world_size = partial(int, size)
+                split = all(_allowed(partial(divide, width, size)) for width in widths)
+                seen = not shape["vision"] or _allowed(partial(vision, shape))
+                yield split and seen and _allowed(partial(text, shape))
+
+    return list(answers())
+
+
+def verified(cases: list[dict[str, Any]]) -> list[bool]:
+    """Whether vLLM's check of a model's config against its parallel config passes."""
+    from vllm.config import ModelConfig
+
+    def verify(case: dict[str, Any]) -> None:
+        model = SimpleNamespace(
+            model_arch_config=SimpleNamespace(total_num_attention_heads=case["heads"]),
+            is_moe=case["experts"] > 0,
+            registry=SimpleNamespace(is_pp_supported_model=lambda *_: True),
+            architectures=[],
+            multimodal_config=None,
+        )
+        model._verify_with_expert_parallelism = partial(ModelConfig._verify_with_expert_parallelism, model)
+        parallel = SimpleNamespace(
+            tensor_parallel_size=case["tensor"],
+            pipeline_parallel_size=case["pipeline"],
+            enable_expert_parallel=case["expert"],
+            decode_context_parallel_size=1,
+        )
+        ModelConfig.verify_with_parallel_config(model, parallel)
+
+    return [_allowed(partial(verify, case)) for case in cases]
+
+
+def pool(cases: list[dict[str, Any]]) -> list[list[int] | None]:
+    """Blocks and tokens that vLLM's own functions make of layers and bytes; none where they refuse."""
+    return [_pool(case) for case in cases]
+
+
+def _pool(case: dict[str, Any]) -> list[int] | None:
+    import torch
+    from vllm.distributed.utils import get_pp_indices
+    from vllm.v1.core import kv_cache_utils
+    from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, FullAttentionSpec
+
+    common = {
+        "block_size": case["block_tokens"],
+        "num_kv_heads": case["heads"],
+        "head_size": case["head_dim"],
+        "dtype": {1.0: torch.uint8, 2.0: torch.bfloat16}[case["bytes"]],
+    }
+
+    def spec(layer: int) -> Any:
+        if layer in case["chunked"]:
+            return ChunkedLocalAttentionSpec(attention_chunk_size=case["chunk_tokens"], **common)
+        return FullAttentionSpec(**common)
+
+    stages = [range(*get_pp_indices(case["layers"], rank, case["pipeline"])) for rank in range(case["pipeline"])]
+    config = _config(case)
+    try:
+        found = kv_cache_utils.get_kv_cache_configs(
+            config, [{f"layers.{layer}": spec(layer) for layer in stage} for stage in stages], [case["kv_bytes"]] * len(stages)
+        )
+    except ValueError as error:
+        if "KV cache" not in str(error):
+            raise
+        return None
+    return [found[0].num_blocks, kv_cache_utils.get_kv_cache_capacity(config, found[0])[0]]
+
+
+def _config(case: dict[str, Any]) -> SimpleNamespace:
+    from vllm.v1.kv_cache_layout import KVCacheLayout
+
+    return SimpleNamespace(
+        scheduler_config=SimpleNamespace(disable_hybrid_kv_cache_manager=not case["hybrid"]),
+        cache_config=SimpleNamespace(
+            num_gpu_blocks_override=None,
+            prefix_cache_retention_interval=None,
+            get_resolved_kv_cache_layout=lambda: next(iter(KVCacheLayout)),
+        ),
+        model_config=SimpleNamespace(max_model_len=case["context_tokens"], original_max_model_len=case["context_tokens"]),
+        parallel_config=SimpleNamespace(decode_context_parallel_size=1),
+        speculative_config=None,
+        kv_transfer_config=None,
+        max_in_flight_tokens=case["in_flight_tokens"],
+    )
+
+
+def engine(path: str, arguments: dict[str, Any]) -> dict[str, int]:
+    """What a running engine reports about its KV cache."""
+    from vllm import LLM
+
+    cache = LLM(path, enforce_eager=True, **arguments).llm_engine.vllm_config.cache_config
+    return {"blocks": cache.num_gpu_blocks, "tokens": cache.kv_cache_size_tokens, "block_tokens": cache.block_size}
+
+
+if __name__ == "__main__":
+    answered = globals()[sys.argv[1]](*map(json.loads, sys.argv[2:]))
+    print(f"\n{json.dumps(answered)}")
