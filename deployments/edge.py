@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from deployments.connection import Flow, Headers
+from deployments.answer import Flow, Headers
 from deployments.policy.errors import BadRequest, BodyTooLarge, HerdError, Timeout, UnknownPath
 from deployments.server import Server
 

@@ -16,8 +16,8 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from configs.load import environment
+from deployments.answer import Address, EngineGone
 from deployments.autoscaler import ONGOING
-from deployments.connection import Address, EngineGone
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
 from deployments.policy.routing import ReplicaState

@@ -53,6 +53,5 @@ class EngineLoad:
         values = dict.fromkeys(NAMES, 0.0)
         for metric in self._metrics.collect():
             for sample in metric.samples:
-                if sample.name in values:
-                    values[sample.name] += sample.value
+                values[sample.name] += sample.value
         return _Reading(self._clock(), values)

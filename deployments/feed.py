@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from deployments.connection import Address, EngineGone
+from deployments.answer import Address, EngineGone
 from deployments.policy.report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster

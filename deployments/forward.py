@@ -12,7 +12,7 @@ import msgspec
 
 from configs.schema import Limits
 from deployments.admission import Admission, Place
-from deployments.connection import Address, Answer, EngineGone
+from deployments.answer import Address, Answer, EngineGone
 from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Served

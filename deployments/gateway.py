@@ -13,7 +13,7 @@ import ray
 
 from configs.load import environment
 from configs.schema import Config
-from deployments.connection import Address
+from deployments.answer import Address
 from deployments.edge import edge
 from deployments.feed import Feed
 from deployments.forward import Forward

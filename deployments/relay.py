@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from deployments.connection import Flow, Headers
+from deployments.answer import Flow, Headers
 from deployments.policy import engine_errors, resume
 from deployments.policy.errors import HerdError
 

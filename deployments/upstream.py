@@ -6,7 +6,8 @@ how its bytes come.
 
 import asyncio
 
-from deployments.connection import Address, Answer, Connection, EngineGone, Headers, Pool
+from deployments.answer import Address, Answer, EngineGone, Headers
+from deployments.connection import Connection, Pool
 
 
 class Engines:

@@ -18,6 +18,7 @@ MOST_LINES = 400
 MANY_LINES = 300
 #: Files that may be over 300 lines, and why each is still one file.
 LONG = {
+    "configs/schema.py": "the only schema, so that an operator finds every field in one place",
     "deployments/operate.py": "the steps of every command, over one herd's state",
 }
 MOST_LINES_OF_A_FUNCTION = 50

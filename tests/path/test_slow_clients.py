@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from deployments.connection import Address, Answer
+from deployments.answer import Address, Answer
 from deployments.upstream import Engines
 from tests.path.fake_engine import WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
 from tests.path.herd import Herd, asking, until

@@ -192,6 +192,7 @@ def test_fields_at_a_place() -> None:
 def test_folders_come_from_the_environment(environ: dict[str, str], state: str, cache: str) -> None:
     found = environment(environ)
     assert (found.state, found.cache, found.secret) == (Path(state), Path(cache), None)
+    assert found.models == Path(cache) / "models"
 
 
 def test_secret_hides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,135 @@
+"""One answer of an engine, from its head to its last byte, and what its pieces are handed to.
+
+Decides how much of it waits in memory for a reader. How its bytes come is `deployments.connection`'s.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+#: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
+MOST_WAITING_BYTES = 1 << 20
+
+
+class EngineGone(Exception):
+    """The connection to an engine could not be made, or broke before the answer was whole."""
+
+
+class Flow(Protocol):
+    """What is slowed down when who takes it does not keep up."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where the pieces of a streamed answer go."""
+
+    def write(self, data: bytes) -> None:
+        """Takes a piece; must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine replica listens."""
+
+    host: str
+    port: int
+
+
+class Reading(Protocol):
+    """The connection that an answer comes over."""
+
+    straight: Callable[[bytes], None] | None
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def release(self) -> None: ...
+
+
+class Answer:
+    """One answer, from its head to its last byte."""
+
+    __slots__ = ("_broken", "_connection", "_end", "_held", "_sink", "_waiting", "_waiting_bytes", "headers", "status")
+
+    def __init__(self, connection: Reading, status: int, headers: Mapping[bytes, bytes], end: asyncio.Future[None]) -> None:
+        self.status = status
+        self.headers = headers
+        self._connection = connection
+        self._end = end
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._sink: Sink | None = None
+        self._held = False
+        self._broken = False
+
+    def feed(self, data: bytes) -> None:
+        """A piece has arrived."""
+        if self._sink is not None:
+            self._sink.write(data)
+            return
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > MOST_WAITING_BYTES:
+            self._connection.pause()
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            EngineGone: the engine broke off before its end.
+        """
+        pieces: list[bytes] = []
+        await self.pipe(_Pieces(pieces))
+        return b"".join(pieces)
+
+    async def pipe(self, sink: Sink) -> None:
+        """Hands every piece to the sink as it arrives, until the end.
+
+        Raises:
+            EngineGone: the engine broke off before its end, or `break_off` was called.
+        """
+        for piece in self._waiting:
+            sink.write(piece)
+        self._waiting.clear()
+        self._sink = sink
+        self._connection.straight = sink.write
+        if not self._held:  # by a client for whom these pieces were too much already
+            self._connection.resume()
+        if not self._broken:
+            await self._end
+        if self._broken:
+            raise EngineGone
+
+    def pause(self) -> None:
+        """Stops reading from the engine: the client is slower than it."""
+        self._held = True
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """Goes on reading."""
+        self._held = False
+        self._connection.resume()
+
+    def break_off(self) -> None:
+        """Ends it as if the engine had gone: what it says is not fit to go on with."""
+        self._broken = True
+        if not self._end.done():
+            self._end.set_exception(EngineGone())
+
+    def close(self) -> None:
+        """Ends the exchange. Before the answer's end this closes the connection, which makes the engine stop generating."""
+        self._connection.release()
+
+
+class _Pieces:
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def write(self, data: bytes) -> None:
+        self._pieces.append(data)
