@@ -8,7 +8,8 @@ Several gateways share no lock and no state. Three things make them agree well e
 - where nothing is known of a prompt, its first block that this gateway has never seen names its home, by rendezvous hashing over the
   replicas' ids, which is the same computation everywhere. Blocks that everybody has seen (a common system prompt) do not enter into it, so
   it is the conversation that is hashed; a session's key, where a client sends one, is hashed instead;
-- what the others sent comes back with every replica's report: its waiting requests beyond one's own count as prompts of the usual length;
+- what the others sent comes back with every replica's report: the prompt tokens that it has still to compute, or where it cannot say,
+  its waiting requests beyond one's own as prompts of the usual length;
 - each gateway's index holds what it sent itself, and a conversation that it meets again it finds where it had sent it.
 """
 
@@ -32,7 +33,7 @@ _OPTIMISM = 1.1
 class _Flight:
     """What one replica has from this gateway."""
 
-    __slots__ = ("prefill_tokens", "requests", "seed", "since", "unanswered", "view")
+    __slots__ = ("prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
 
     def __init__(self, view: ReplicaView) -> None:
         self.view = view
@@ -42,6 +43,13 @@ class _Flight:
         self.prefill_tokens = 0
         self.since = 0
         """Requests sent after the replica's report, and not ended."""
+        self.since_tokens = 0
+        """Prompt tokens of requests sent after the replica's report, and not answered."""
+
+    def reported(self, view: ReplicaView) -> None:
+        """What was sent before a new report is in it."""
+        if self.view is not view:
+            self.view, self.since, self.since_tokens = view, 0, 0
 
 
 class Sending(AbstractContextManager["Sending"]):
@@ -60,6 +68,8 @@ class Sending(AbstractContextManager["Sending"]):
             self._answered = True
             self._flight.unanswered -= 1
             self._flight.prefill_tokens -= self._prefill_tokens
+            if self._flight.view is self._view:
+                self._flight.since_tokens -= self._prefill_tokens
 
     def __enter__(self) -> "Sending":
         self._view = self._flight.view
@@ -67,6 +77,7 @@ class Sending(AbstractContextManager["Sending"]):
         self._flight.unanswered += 1
         self._flight.since += 1
         self._flight.prefill_tokens += self._prefill_tokens
+        self._flight.since_tokens += self._prefill_tokens
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -131,9 +142,7 @@ class Router:
             return
         self._noticed = replicas
         for view in replicas:
-            flight = self._flight(view)
-            if flight.view is not view:
-                flight.view, flight.since = view, 0
+            self._flight(view).reported(view)
         there = {view.id for view in replicas}
         for gone in self._index.replicas - there:
             self._index.forget(gone)
@@ -161,6 +170,8 @@ class Router:
 
     def _wait_tokens(self, view: ReplicaView) -> int:
         flight = self._flights[view.id]
+        if view.prefill_tokens is not None:
+            return max(view.prefill_tokens + flight.since_tokens, flight.prefill_tokens)
         others = max(0, view.waiting - flight.unanswered)
         return flight.prefill_tokens + int(others * self._usual_tokens)
 

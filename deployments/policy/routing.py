@@ -72,6 +72,8 @@ class ReplicaView:
     """Of these, requests that its scheduler has not begun."""
     running: int = 0
     """Of these, requests in its batch."""
+    prefill_tokens: int | None = None
+    """Prompt tokens that it has still to compute, whoever sent them; None where it cannot say."""
     kv_usage: float = 0.0
     """Share of its KV cache that running requests hold, 0 to 1; what is only remembered does not count."""
     kv_tokens: int = 0

@@ -161,7 +161,13 @@ class _Exchange(asyncio.Protocol):
         elif path == "/-/load":
             self._reply(200, msgspec.json.encode(self._engine.report()))
         elif path == "/v1/models":
-            card = {"id": MODEL, "object": "model", "created": 0, "owned_by": "simulated", "max_model_len": self._engine.scheduler.size.kv_tokens}
+            card = {
+                "id": MODEL,
+                "object": "model",
+                "created": 0,
+                "owned_by": "simulated",
+                "max_model_len": self._engine.scheduler.size.kv_tokens,
+            }
             self._reply(200, msgspec.json.encode({"object": "list", "data": [card]}))
         else:
             self._reply(404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
