@@ -21,7 +21,7 @@ from types import TracebackType
 from configs.schema import Routing
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, mixed, policy_named, takes
+from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, mixed, policy_named, takes, weighed
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -33,10 +33,12 @@ _OPTIMISM = 1.1
 class _Flight:
     """What one replica has from this gateway."""
 
-    __slots__ = ("prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
+    __slots__ = ("held_tokens", "prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
 
     def __init__(self, view: ReplicaView) -> None:
         self.view = view
+        self.held_tokens = 0
+        """What it is believed to remember, at most."""
         self.seed = mixed(zlib.crc32(view.id.encode("utf-8", "surrogatepass")))
         self.requests = 0
         self.unanswered = 0
@@ -100,6 +102,7 @@ class Router:
         """
         self._routing = routing
         self._policy = policy_named(routing.policy)
+        self._scores = weighed(routing.weights)
         self._block_tokens = block_tokens
         self._index = PrefixIndex()
         self._flights: dict[str, _Flight] = {}
@@ -118,7 +121,7 @@ class Router:
         able = takes(replicas, ask.tried)
         if len(able) < 2:
             return Pick(able[0], Reason.ONLY) if able else None
-        question = Question(ask.prompt.tokens, self._turn, self._routing.weights)
+        question = Question(ask.prompt.tokens, self._turn, self._scores)
         return self._policy(self._candidates(able, ask), question)
 
     def sending(self, pick: Pick, prompt: Prompt) -> Sending:
@@ -128,7 +131,7 @@ class Router:
         self._turn += 1
         computed = max(0, prompt.tokens - pick.hit_tokens)
         self._usual_tokens += (computed - self._usual_tokens) * max(_FOLLOWING, 1 / self._turn)
-        self._index.remember(replica.id, prompt.blocks, self._capacity(replica))
+        self._index.remember(replica.id, prompt.blocks, self._capacity(flight))
         return Sending(flight, computed)
 
     def requests(self, replica: ReplicaView) -> int:
@@ -142,7 +145,9 @@ class Router:
             return
         self._noticed = replicas
         for view in replicas:
-            self._flight(view).reported(view)
+            flight = self._flight(view)
+            flight.reported(view)
+            flight.held_tokens = self._held_tokens(view)
         there = {view.id for view in replicas}
         for gone in self._index.replicas - there:
             self._index.forget(gone)
@@ -176,7 +181,7 @@ class Router:
         return flight.prefill_tokens + int(others * self._usual_tokens)
 
     def _age(self, view: ReplicaView, new_blocks: int) -> int | None:
-        return self._index.forget_age(view.id, new_blocks, self._capacity(view))
+        return self._index.forget_age(view.id, new_blocks, self._capacity(self._flights[view.id]))
 
     def _home(self, able: Sequence[ReplicaView], ask: Ask, known: int) -> str | None:
         """The replica with the highest number made of its id and of the key (rendezvous hashing, Thaler and Ravishankar 1996)."""
@@ -188,14 +193,17 @@ class Router:
             return None
         return max(able, key=lambda view: mixed(self._flights[view.id].seed ^ key)).id
 
-    def _capacity(self, view: ReplicaView) -> int:
-        """Blocks that it is believed to have room for. What still waits there has not pushed anything out yet."""
+    def _capacity(self, flight: _Flight) -> int:
+        """Blocks that a replica is believed to have room for. What still waits there has not pushed anything out yet."""
+        return (flight.held_tokens + flight.prefill_tokens) // self._block_tokens
+
+    def _held_tokens(self, view: ReplicaView) -> int:
         limit = self._routing.index_tokens
-        held = min((view.kv_tokens or limit) * _OPTIMISM, limit)
-        return int(held + self._flight(view).prefill_tokens) // self._block_tokens
+        return int(min((view.kv_tokens or limit) * _OPTIMISM, limit))
 
     def _flight(self, view: ReplicaView) -> _Flight:
         flight = self._flights.get(view.id)
         if flight is None:
             flight = self._flights[view.id] = _Flight(view)
+            flight.held_tokens = self._held_tokens(view)
         return flight

@@ -5,11 +5,11 @@ facts come from is `deployments.policy.router`'s; how a prompt becomes blocks is
 `POLICIES`: another one is another function there, and its name in the config.
 """
 
-import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from configs.schema import RoutingWeights
 from deployments.policy.errors import Unavailable
@@ -98,9 +98,8 @@ class Ask:
     """Replicas that this request has failed on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A replica that may be picked, and what one request would find there."""
+class Candidate(NamedTuple):
+    """A replica that may be picked, and what one request would find there. A tuple, because one is made per replica and request."""
 
     view: ReplicaView
     requests: int
@@ -132,11 +131,15 @@ class Question:
     prompt_tokens: int
     turn: int
     """How many requests the gateway has routed before: what turns, and what stands in for dice."""
-    weights: RoutingWeights
+    scores: "Scores"
+    """What `herd` adds up."""
 
 
 Policy = Callable[[Sequence[Candidate], Question], Pick]
 """Picks one of at least two candidates."""
+
+Scores = Sequence[tuple["Scorer", float, Reason]]
+"""Scorers, their weights, and the reasons that they stand for."""
 
 Scorer = Callable[[Candidate, int, int], float]
 """Says in [0, 1] how good a candidate is. Gets the prompt's tokens and the horizon: the most tokens any candidate would have to compute
@@ -215,22 +218,26 @@ SCORERS: Mapping[str, tuple[Scorer, Reason]] = MappingProxyType(
 )
 
 
+def weighed(weights: RoutingWeights) -> Scores:
+    """All scorers that have a weight."""
+    table = [(scorer, getattr(weights, name), reason) for name, (scorer, reason) in SCORERS.items()]
+    return tuple(one for one in table if one[1])
+
+
 def herd(candidates: Sequence[Candidate], question: Question) -> Pick:
     """The sum of all scores by their weights; at equal sums the idler one."""
-    tokens = question.prompt_tokens
-    horizon = 1 + tokens + max(map(load_tokens, candidates))
-    scored = [(scorer, weight, reason) for name, (scorer, reason) in SCORERS.items() if (weight := getattr(question.weights, name))]
-
-    def total(candidate: Candidate) -> tuple[float, int, str]:
-        return sum(weight * scorer(candidate, tokens, horizon) for scorer, weight, _ in scored), -candidate.requests, candidate.view.id
-
-    first, second = heapq.nlargest(2, candidates, key=total)
-
-    def lead(which: tuple[Scorer, float, Reason]) -> float:
-        scorer, weight, _ = which
-        return weight * (scorer(first, tokens, horizon) - scorer(second, tokens, horizon))
-
-    reason = max(scored, key=lead)[2] if scored else Reason.LEAST_LOADED
+    tokens, scores = question.prompt_tokens, question.scores
+    horizon = 1 + tokens + max([load_tokens(candidate) for candidate in candidates])
+    totals = []
+    for candidate in candidates:
+        total = 0.0
+        for scorer, weight, _ in scores:
+            total += weight * scorer(candidate, tokens, horizon)
+        totals.append((total, -candidate.requests, candidate.view.id, candidate))
+    totals.sort(reverse=True)
+    first, second = totals[0][3], totals[1][3]
+    leads = [weight * (scorer(first, tokens, horizon) - scorer(second, tokens, horizon)) for scorer, weight, _ in scores]
+    reason = scores[leads.index(max(leads))][2] if leads else Reason.LEAST_LOADED
     return Pick(first.view, reason, first.hit_tokens)
 
 

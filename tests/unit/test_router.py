@@ -64,6 +64,7 @@ def test_index_holds_no_more_than_the_cache_or_the_config_allows() -> None:
     small = replace(A, kv_tokens=1280)
     router = Router(Routing(index_tokens=2560))
     for view, most in ((small, 11), (replace(A, kv_tokens=0), 20), (A, 20)):
+        router.pick((view,), Ask())
         for start in range(0, 1000, 7):
             with router.sending(Pick(view, Reason.ONLY), prompt(*range(start, start + 7))) as sending:
                 sending.answered()

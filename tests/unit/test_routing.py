@@ -31,7 +31,7 @@ VIEWS = st.builds(
 CANDIDATES = st.builds(Candidate, VIEWS, st.integers(0, 1000), TOKENS, TOKENS, st.floats(0, 1), st.sampled_from([0.0, 1.0]))
 MANY = st.lists(CANDIDATES, min_size=2, max_size=6, unique_by=lambda one: one.view.id)
 ALL_WEIGHTS = st.builds(RoutingWeights, **dict.fromkeys(RoutingWeights.model_fields, st.floats(0, 10)))
-QUESTIONS = st.builds(Question, TOKENS, st.integers(0, 2**70), ALL_WEIGHTS)
+QUESTIONS = st.builds(Question, TOKENS, st.integers(0, 2**70), ALL_WEIGHTS.map(routing.weighed))
 
 
 def candidate(
@@ -42,7 +42,7 @@ def candidate(
 
 
 def asked(tokens: int = 1000, turn: int = 0, weights: RoutingWeights = WEIGHTS) -> Question:
-    return Question(tokens, turn, weights)
+    return Question(tokens, turn, routing.weighed(weights))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_herd_without_weights_takes_the_fewest_requests() -> None:
 def test_prefix_takes_the_longest_however_busy_and_else_the_idlest() -> None:
     busy, idle = candidate("a", requests=99, hit=512), candidate("b")
     assert routing.longest_prefix([busy, idle], asked()) == Pick(busy.view, Reason.PREFIX, 512)
-    assert routing.longest_prefix([replace(busy, hit_tokens=0), idle], asked()) == Pick(idle.view, Reason.LEAST_LOADED)
+    assert routing.longest_prefix([busy._replace(hit_tokens=0), idle], asked()) == Pick(idle.view, Reason.LEAST_LOADED)
 
 
 def test_least_loaded_counts_requests() -> None:
