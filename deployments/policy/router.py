@@ -1,6 +1,6 @@
 """A gateway's memory for routing one model: what it sent to whom, and what each replica should remember of it.
 
-Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.routing`. It has
+Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.policies`. It has
 no clock: time comes in with the replicas' views, and a view is one report, told apart by identity.
 
 Several gateways share no lock and no state. Three things make them agree well enough:
@@ -19,9 +19,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Routing
+from deployments.policy.policies import Question, mixed, policy_named, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, mixed, policy_named, takes, weighed
+from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
