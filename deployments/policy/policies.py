@@ -53,6 +53,11 @@ def kv(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
     return min(1.0, max(0.0, (1 - usage) / (1 - KV_EASY)))
 
 
+def balance(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
+    """1 up to somewhat more than its share of the requests, 0 far beyond: what bounds the crowd at a prefix that everybody has."""
+    return min(1.0, max(0.0, (CROWDED - candidate.crowding) / (CROWDED - FAIR)))
+
+
 def session(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
     """1 at home."""
     return candidate.home
@@ -80,6 +85,9 @@ def load_tokens(candidate: Candidate) -> int:
 
 #: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
 KV_EASY = 0.8
+#: Up to so much of its share a replica is not crowded, and from so much on it is: bounded loads, as consistent hashing has them (Mirrokni,
+#: Thorup and Zadimoghaddam 2018). Tuned on two prompts of 20,000 tokens that most requests share: without it they stay on two replicas.
+FAIR, CROWDED = 1.5, 2.1
 #: A replica is cold for so long.
 WARM_S = 30.0
 #: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
@@ -91,6 +99,7 @@ SCORERS: Mapping[str, tuple[Scorer, Reason]] = MappingProxyType(
         "prefix": (prefix, Reason.PREFIX),
         "queue": (queue, Reason.LEAST_LOADED),
         "kv": (kv, Reason.KV),
+        "balance": (balance, Reason.BALANCE),
         "session": (session, Reason.SESSION),
         "room": (room, Reason.ROOM),
         "warm_up": (warm_up, Reason.WARM),

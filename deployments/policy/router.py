@@ -162,16 +162,19 @@ class Router:
         tokens_of = prompt.tokens / len(prompt.blocks) if prompt.blocks else 0.0
         ages = [self._age(view, len(prompt.blocks) - matches.get(view.id, 0)) for view in able]
         oldest = max((age for age in ages if age is not None), default=0) or 1
+        requests = [self.requests(view) for view in able]
+        share = 1 + sum(requests) / len(requests)
         return [
             Candidate(
                 view,
-                self.requests(view),
+                count,
                 self._wait_tokens(view),
                 int(matches.get(view.id, 0) * tokens_of),
+                count / share,
                 1.0 if age is None else age / oldest,
                 1.0 if view.id == home else 0.0,
             )
-            for view, age in zip(able, ages, strict=True)
+            for view, count, age in zip(able, requests, ages, strict=True)
         ]
 
     def _wait_tokens(self, view: ReplicaView) -> int:

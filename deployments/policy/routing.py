@@ -50,6 +50,8 @@ class Reason(StrEnum):
     """It has memory left."""
     WARM = "warm"
     """The others have just started."""
+    BALANCE = "balance"
+    """The others have far more than their share of the requests."""
     TRUST = "trust"
     """The others have not been heard of lately."""
 
@@ -105,6 +107,8 @@ class Candidate(NamedTuple):
     """Prompt tokens that it must compute before it gets to this request's."""
     hit_tokens: int
     """Of this prompt, tokens that it need not compute."""
+    crowding: float = 0.0
+    """Its requests beside the average of all candidates', which is 1."""
     forget_age: float = 0.0
     """How long ago what it would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere else (or it has room)."""
     home: float = 0.0

@@ -1,6 +1,7 @@
 """`python -m tests.bench.trace`: a trace replayed over eight simulated replicas, our policies beside the peers'.
 
-First in virtual time: every policy of ours and Ray's router, at several loads and two sizes of the KV cache. Then, where a `vllm-router` is
+First in virtual time: every policy of ours and Ray's router, at several loads and two sizes of the KV cache, and on requests most of which
+share one of two long beginnings, which a trace of conversations has not. Then, where a `vllm-router` is
 named, in real time over HTTP: that router, and our gateway, at the load where round robin's goodput has fallen to half. The results go to
 `tests/bench/results/trace.json` and to the screen.
 
@@ -35,6 +36,9 @@ KV_TOKENS = (400_000, 1_300_000)
 FIRST_S, PER_TOKEN_S = 6.0, 0.175
 #: Times the trace's own rate; the load where round robin's goodput is half is found, and put between them.
 LOADS = (1.0, 1.4, 1.8)
+#: Requests that share their beginnings, a second.
+SHARED_PER_S = (8.0, 16.0, 24.0)
+SHARED_REQUESTS = 2_500
 
 FOUR_TOLD = "herd, 4 gateways, queues reported"
 CHOOSERS: dict[str, Callable[[], cluster.Chooser]] = {
@@ -112,6 +116,17 @@ def virtual(trace: Sequence[Traced], kv_tokens: int, say: Callable[[str], None])
     }
 
 
+def shared(say: Callable[[str], None]) -> dict[str, Any]:
+    """All choosers on requests that share long beginnings."""
+    size = Size(KV_TOKENS[0], traces.BLOCK_TOKENS)
+    rates: dict[str, Any] = {}
+    for rate in SHARED_PER_S:
+        say(f"shared beginnings, {rate:g} requests/s")
+        trace = traces.shared(SHARED_REQUESTS, rate)
+        rates[f"{rate:g}"] = {name: figures(_virtual(trace, make(), size, 1.0)) for name, make in CHOOSERS.items() if name != FOUR_TOLD}
+    return {"kv_tokens": size.kv_tokens, "requests": SHARED_REQUESTS, "per_s": rates}
+
+
 def _virtual(
     trace: Sequence[Traced], chooser: cluster.Chooser, size: Size, load: float, reports: cluster.Reports = cluster.PLAIN
 ) -> list[cluster.Served]:
@@ -150,6 +165,17 @@ def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     return shown
 
 
+def show(results: dict[str, Any], console: Console) -> None:
+    """What was replayed in virtual time, as tables."""
+    for part in results["virtual"]:
+        for load, rows in part["loads"].items():
+            half = ", where round robin's goodput is half" if float(load) == part["half_load"] else ""
+            lru = part["shared_lru_hit_rate"]
+            console.print(table(f"{part['kv_tokens']} KV tokens (one shared LRU: {lru:.3f}), load {load}{half}", rows))
+    for rate, rows in results["shared"]["per_s"].items():
+        console.print(table(f"shared beginnings, {rate} requests/s", rows))
+
+
 def main() -> None:
     """Replays, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,12 +197,9 @@ def main() -> None:
         "replicas": REPLICAS,
         "limits": {"ttft_s": FIRST_S, "per_token_s": PER_TOKEN_S},
         "virtual": [virtual(trace, kv_tokens, say) for kv_tokens in KV_TOKENS],
+        "shared": shared(say),
     }
-    for part in results["virtual"]:
-        for load, rows in part["loads"].items():
-            half = ", where round robin's goodput is half" if float(load) == part["half_load"] else ""
-            lru = part["shared_lru_hit_rate"]
-            console.print(table(f"{part['kv_tokens']} KV tokens (one shared LRU: {lru:.3f}), load {load}{half}", rows))
+    show(results, console)
     if asked.vllm_router:
         half = results["virtual"][0]["half_load"]
         results["real_time"] = in_real_time(trace[: asked.live_requests], half, asked.scale, asked.vllm_router, say)

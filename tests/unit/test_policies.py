@@ -28,17 +28,31 @@ VIEWS = st.builds(
     ready_s=st.floats(0, allow_nan=False),
     trust=st.sampled_from(Trust),
 )
-CANDIDATES = st.builds(Candidate, VIEWS, st.integers(0, 1000), TOKENS, TOKENS, st.floats(0, 1), st.sampled_from([0.0, 1.0]))
+CANDIDATES = st.builds(
+    Candidate, VIEWS, st.integers(0, 1000), TOKENS, TOKENS, st.floats(0, 100), st.floats(0, 1), st.sampled_from([0.0, 1.0])
+)
 MANY = st.lists(CANDIDATES, min_size=2, max_size=6, unique_by=lambda one: one.view.id)
 ALL_WEIGHTS = st.builds(RoutingWeights, **dict.fromkeys(RoutingWeights.model_fields, st.floats(0, 10)))
 QUESTIONS = st.builds(Question, TOKENS, st.integers(0, 2**70), ALL_WEIGHTS.map(policies.weighed))
 
 
 def candidate(
-    name: str, requests: int = 0, wait: int = 0, hit: int = 0, forget_age: float = 0.0, home: float = 0.0, **view: object
+    name: str,
+    requests: int = 0,
+    wait: int = 0,
+    hit: int = 0,
+    crowding: float = 1.0,
+    forget_age: float = 0.0,
+    home: float = 0.0,
+    **view: object,
 ) -> Candidate:
     """A candidate with these facts."""
-    return Candidate(replace(replica(name), **view), requests, wait, hit, forget_age, home)  # type: ignore[arg-type]
+    return Candidate(replace(replica(name), **view), requests, wait, hit, crowding, forget_age, home)  # type: ignore[arg-type]
+
+
+def crowded_to(crowding: float) -> str:
+    """Whom herd picks when the whole prompt is at one that has so much of its share."""
+    return policies.herd([candidate("a", hit=900, crowding=crowding), candidate("b", crowding=0.5)], asked()).replica.id
 
 
 def asked(tokens: int = 1000, turn: int = 0, weights: RoutingWeights = WEIGHTS) -> Question:
@@ -77,6 +91,7 @@ def test_order_of_candidates_does_not_matter_to_herd(many: list[Candidate], ques
         (candidate("a", forget_age=1.0), candidate("b"), Reason.ROOM),
         (candidate("a"), candidate("b", kv_usage=1.0, kv_tokens=10**6), Reason.KV),
         (candidate("a"), candidate("b", ready_s=1.0), Reason.WARM),
+        (candidate("a"), candidate("b", crowding=2.0), Reason.BALANCE),
         (candidate("a"), candidate("b", trust=Trust.SUSPECTED), Reason.TRUST),
     ],
 )
@@ -87,6 +102,11 @@ def test_herd_weighs_everything_and_says_what_decided(one: Candidate, other: Can
 def test_herd_leaves_a_cache_when_waiting_for_it_costs_far_more() -> None:
     assert policies.herd([candidate("a", wait=5_000, hit=800), candidate("b")], asked()).replica.id == "a"
     assert policies.herd([candidate("a", wait=50_000, hit=800), candidate("b")], asked()).replica.id == "b"
+
+
+def test_herd_leaves_a_cache_that_everybody_crowds_to() -> None:
+    assert crowded_to(1.5) == "a"
+    assert crowded_to(2.2) == "b"
 
 
 def test_herd_without_weights_takes_the_fewest_requests() -> None:

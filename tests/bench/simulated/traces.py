@@ -79,3 +79,17 @@ def _conversation(dice: random.Random, numbers: Iterator[int], at_s: float, unti
         blocks = blocks[: prompt_tokens // BLOCK_TOKENS]
         prompt_tokens = min(126_000, prompt_tokens + output_tokens + int(dice.lognormvariate(6.5, 1.6)))
         at_s += 30 + dice.lognormvariate(4.7, 1.3)
+
+
+def shared(requests: int, per_s: float, seed: int = 1) -> list[Traced]:
+    """Four of five requests begin with one of two prompts of 20,480 tokens (an assistant's instructions, a handbook), and ask 2,048 more."""
+    dice = random.Random(seed)
+    numbers = iter(range(1_000, 1 << 62))
+    found: list[Traced] = []
+    at_s = 0.0
+    for _ in range(requests):
+        at_s += dice.expovariate(per_s)
+        common = tuple(range(first := dice.choice((0, 100)), first + 40)) if dice.random() < 0.8 else ()
+        blocks = common + tuple(next(numbers) for _ in range(4 if common else 8))
+        found.append(Traced(at_s, len(blocks) * BLOCK_TOKENS, 1 + int(dice.expovariate(1 / 150)), blocks))
+    return found
