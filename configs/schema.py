@@ -28,11 +28,11 @@ Kind = Literal[
     "llama-4-maverick-tiny",
 ]
 Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
+RoutingPolicy = Literal["herd", "prefix", "least_loaded", "power_of_two", "round_robin"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
@@ -102,7 +102,7 @@ class RoutingWeights(Strict):
 class Routing(Strict):
     """Which engine replica serves a request."""
 
-    policy: PolicyName = Field("herd", description="`herd`, `prefix`, `least_loaded`, `power_of_two` or `round_robin`.")
+    policy: RoutingPolicy = "herd"
     weights: RoutingWeights = RoutingWeights()
     index_tokens: int = Field(
         4_000_000,

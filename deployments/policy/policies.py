@@ -1,7 +1,7 @@
 """How to choose among the replicas that may serve a request: scorers, and the policies that the config names.
 
 A scorer says in [0, 1] how good a candidate is; `herd` adds them up by their weights. A policy is a function in `POLICIES`: another one is
-another function there, and its name in the config.
+another function there, and its name in the schema.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -168,17 +168,6 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "round_robin": round_robin,
     }
 )
-
-
-def policy_named(name: str) -> Policy:
-    """The policy that the config names.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    if name not in POLICIES:
-        raise ValueError(f"gateway.routing.policy: there is no policy {name!r}; there are {', '.join(POLICIES)}")
-    return POLICIES[name]
 
 
 def mixed(number: int) -> int:

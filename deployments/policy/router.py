@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Routing
-from deployments.policy.policies import Question, mixed, policy_named, weighed
+from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
 from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, takes
@@ -97,12 +97,9 @@ class Router:
         """Args:
         routing: what the config says.
         block_tokens: tokens that a block of `Ask.prompt` stands for.
-
-        Raises:
-            ValueError: the config names no policy that there is.
         """
         self._routing = routing
-        self._policy = policy_named(routing.policy)
+        self._policy = POLICIES[routing.policy]
         self._scores = weighed(routing.weights)
         self._block_tokens = block_tokens
         self._index = PrefixIndex()

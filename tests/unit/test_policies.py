@@ -1,12 +1,13 @@
 """`deployments.policy.policies`: scores between 0 and 1, and who wins by them."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import RoutingWeights
+from configs.schema import RoutingPolicy, RoutingWeights
 from deployments.policy import policies
 from deployments.policy.policies import Question
 from deployments.policy.routing import Candidate, Pick, Reason, ReplicaState, ReplicaView, Trust
@@ -142,7 +143,5 @@ def test_power_of_two_spreads_and_never_takes_the_busiest() -> None:
     assert {pick.reason for pick in picks} == {Reason.TWO_CHOICES}
 
 
-def test_unknown_policy_is_told_the_known_ones() -> None:
-    assert policies.policy_named("herd") is policies.herd
-    with pytest.raises(ValueError, match=r"gateway\.routing\.policy: there is no policy 'best'; there are herd, prefix"):
-        policies.policy_named("best")
+def test_config_names_every_policy() -> None:
+    assert set(get_args(RoutingPolicy)) == policies.POLICIES.keys()

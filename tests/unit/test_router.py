@@ -40,11 +40,6 @@ def test_none_where_nobody_takes_requests_and_the_only_one_without_a_choice() ->
     assert router.pick((A, replica("b", ReplicaState.LEAVING)), Ask()) == Pick(A, Reason.ONLY)
 
 
-def test_unknown_policy_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="there is no policy 'best'"):
-        Router(Routing(policy="best"))
-
-
 def test_prompt_goes_where_its_beginning_went() -> None:
     router = Router(Routing())
     first = sent(router, (A, B, C), LONG)

@@ -119,7 +119,9 @@ def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
     trace = traces.generated(600, 900.0)
     found = {}
     for name, gateways in (("herd", 1), ("herd", 3), ("round_robin", 1)):
-        served = replay(trace, Ours(Routing(policy=name), gateways), 4, Size(400_000), scout_on_h100, Reports(prefill=True))
+        served = replay(
+            trace, Ours(Routing.model_validate({"policy": name}), gateways), 4, Size(400_000), scout_on_h100, Reports(prefill=True)
+        )
         assert [one.asked for one in served] == trace
         assert all(0 < one.first_s <= one.end_s < 1e4 for one in served)
         found[name, gateways] = sum(one.found_blocks for one in served)

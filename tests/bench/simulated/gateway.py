@@ -63,7 +63,7 @@ async def _none(model: str) -> int:
 
 async def _serve(ports: Sequence[int], policy: str, period_s: float) -> None:
     model = Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20)
-    roster, engines, meter = Roster([MODEL], Routing(policy=policy)), Engines("simulated"), Meter()
+    roster, engines, meter = Roster([MODEL], Routing.model_validate({"policy": policy})), Engines("simulated"), Meter()
     limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S)
     pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter), meter)
     front = Front(roster, pipeline, meter, _nobody, _none)

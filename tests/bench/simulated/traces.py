@@ -82,7 +82,7 @@ def _conversation(dice: random.Random, numbers: Iterator[int], at_s: float, unti
 
 
 def shared(requests: int, per_s: float, seed: int = 1) -> list[Traced]:
-    """Four of five requests begin with one of two prompts of 20,480 tokens (an assistant's instructions, a handbook), and ask 2,048 more."""
+    """Four of five requests begin with one of two prompts of 20,480 tokens (instructions, a handbook), and ask 2,048 more."""
     dice = random.Random(seed)
     numbers = iter(range(1_000, 1 << 62))
     found: list[Traced] = []
