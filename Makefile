@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test lint bench fmt
+.PHONY: help env up down check test lint bench bench-trace fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: lint ## Everything: what `check` does and the end-to-end tests, with real 
 
 bench: env ## What the gateway costs, against none at all
 	@$(VENV)/bin/python -m tests.bench.overhead
+
+bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
+	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
 fmt: env ## Format the code, and mend what ruff can mend
 	@$(VENV)/bin/ruff format .

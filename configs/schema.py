@@ -31,6 +31,7 @@ Kind = Literal[
     "llama-4-maverick-tiny",
 ]
 Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
+RoutingPolicy = Literal["herd", "prefix", "least_loaded", "power_of_two", "round_robin"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
 GpuName = Literal["H100", "H200", "B200", "A100", "A100-40", "L40S", "RTX4090", "MI300X"]
 NodeName = Literal[
@@ -52,7 +53,6 @@ NodeName = Literal[
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
@@ -107,12 +107,14 @@ class RoutingWeights(Strict):
 
     `prefix` and `queue` are measured in the same prompt tokens. At equal weights the replica wins that begins its answer first. The
     default stays with what a replica remembers until waiting elsewhere is shorter by ten times the tokens: who moves a prompt takes
-    room from others' in a second cache. On the replay of a trace this costs no time to the first token, and finds a fifth more.
+    room from others' in a second cache. On the replay of a trace this costs no time to the first token, and finds a fifth more. `balance`
+    bounds the crowd at a prefix that everybody shares.
     """
 
     prefix: float = Field(10.0, ge=0, le=1000, description="It has the beginning of the prompt in its cache.")
     queue: float = Field(1.0, ge=0, le=1000, description="It has little to compute before.")
     kv: float = Field(0.1, ge=0, le=1000, description="Its KV cache has room for the prompt.")
+    balance: float = Field(10.0, ge=0, le=1000, description="It has not much more than its share of the requests.")
     session: float = Field(0.05, ge=0, le=1000, description="It is the home of the session, or of a prompt that is new.")
     room: float = Field(0.3, ge=0, le=1000, description="What its prefix cache would forget has long not been used.")
     warm_up: float = Field(0.1, ge=0, le=1000, description="It has not just started.")
@@ -122,7 +124,7 @@ class RoutingWeights(Strict):
 class Routing(Strict):
     """Which engine replica serves a request."""
 
-    policy: PolicyName = Field("herd", description="`herd`, `prefix`, `least_loaded`, `power_of_two` or `round_robin`.")
+    policy: RoutingPolicy = "herd"
     weights: RoutingWeights = RoutingWeights()
     index_tokens: int = Field(
         4_000_000,

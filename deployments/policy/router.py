@@ -1,6 +1,6 @@
 """A gateway's memory for routing one model: what it sent to whom, and what each replica should remember of it.
 
-Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.routing`. It has
+Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.policies`. It has
 no clock: time comes in with the replicas' views, and a view is one report, told apart by identity.
 
 Several gateways share no lock and no state. Three things make them agree well enough:
@@ -8,7 +8,8 @@ Several gateways share no lock and no state. Three things make them agree well e
 - where nothing is known of a prompt, its first block that this gateway has never seen names its home, by rendezvous hashing over the
   replicas' ids, which is the same computation everywhere. Blocks that everybody has seen (a common system prompt) do not enter into it, so
   it is the conversation that is hashed; a session's key, where a client sends one, is hashed instead;
-- what the others sent comes back with every replica's report: its waiting requests beyond one's own count as prompts of the usual length;
+- what the others sent comes back with every replica's report: the prompt tokens that it has still to compute, or where it cannot say,
+  its waiting requests beyond one's own as prompts of the usual length;
 - each gateway's index holds what it sent itself, and a conversation that it meets again it finds where it had sent it.
 """
 
@@ -18,9 +19,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Routing
+from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Question, Reason, ReplicaView, has_room, mixed, policy_named, takes
+from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, has_room, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -32,16 +34,25 @@ _OPTIMISM = 1.1
 class _Flight:
     """What one replica has from this gateway."""
 
-    __slots__ = ("prefill_tokens", "requests", "seed", "since", "unanswered", "view")
+    __slots__ = ("held_tokens", "prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
 
     def __init__(self, view: ReplicaView) -> None:
         self.view = view
+        self.held_tokens = 0
+        """What it is believed to remember, at most."""
         self.seed = mixed(zlib.crc32(view.id.encode("utf-8", "surrogatepass")))
         self.requests = 0
         self.unanswered = 0
         self.prefill_tokens = 0
         self.since = 0
         """Requests sent after the replica's report, and not ended."""
+        self.since_tokens = 0
+        """Prompt tokens of requests sent after the replica's report, and not answered."""
+
+    def reported(self, view: ReplicaView) -> None:
+        """What was sent before a new report is in it."""
+        if self.view is not view:
+            self.view, self.since, self.since_tokens = view, 0, 0
 
 
 class Sending(AbstractContextManager["Sending"]):
@@ -58,6 +69,7 @@ class Sending(AbstractContextManager["Sending"]):
         flight.unanswered += 1
         flight.since += 1
         flight.prefill_tokens += prefill_tokens
+        flight.since_tokens += prefill_tokens
 
     def answered(self) -> None:
         """Its first token is here: its prompt has been computed. Not calling it is safe, and makes the replica look busier than it is."""
@@ -65,6 +77,8 @@ class Sending(AbstractContextManager["Sending"]):
             self._answered = True
             self._flight.unanswered -= 1
             self._flight.prefill_tokens -= self._prefill_tokens
+            if self._flight.view is self._view:
+                self._flight.since_tokens -= self._prefill_tokens
 
     def end(self) -> None:
         """It has ended. Saying so again does nothing."""
@@ -91,12 +105,10 @@ class Router:
         """Args:
         routing: what the config says.
         block_tokens: tokens that a block of `Ask.prompt` stands for.
-
-        Raises:
-            ValueError: the config names no policy that there is.
         """
         self._routing = routing
-        self._policy = policy_named(routing.policy)
+        self._policy = POLICIES[routing.policy]
+        self._scores = weighed(routing.weights)
         self._block_tokens = block_tokens
         self._index = PrefixIndex()
         self._flights: dict[str, _Flight] = {}
@@ -121,7 +133,7 @@ class Router:
         able = [view for view in taking if has_room(view, self.requests(view), ask.priority)]
         if len(able) < 2:
             return Pick(able[0], Reason.ONLY if len(taking) == 1 else Reason.ROOM_LEFT) if able else None
-        question = Question(ask.prompt.tokens, self._turn, self._routing.weights)
+        question = Question(ask.prompt.tokens, self._turn, self._scores)
         return self._policy(self._candidates(able, ask), question)
 
     def sending(self, pick: Pick, prompt: Prompt) -> Sending:
@@ -131,7 +143,7 @@ class Router:
         self._turn += 1
         computed = max(0, prompt.tokens - pick.hit_tokens)
         self._usual_tokens += (computed - self._usual_tokens) * max(_FOLLOWING, 1 / self._turn)
-        self._index.remember(replica.id, prompt.blocks, self._capacity(replica))
+        self._index.remember(replica.id, prompt.blocks, self._capacity(flight))
         return Sending(flight, computed)
 
     def requests(self, replica: ReplicaView) -> int:
@@ -146,8 +158,8 @@ class Router:
         self._noticed = replicas
         for view in replicas:
             flight = self._flight(view)
-            if flight.view is not view:
-                flight.view, flight.since = view, 0
+            flight.reported(view)
+            flight.held_tokens = self._held_tokens(view)
         there = {view.id for view in replicas}
         for gone in self._index.replicas - there:
             self._index.forget(gone)
@@ -161,25 +173,30 @@ class Router:
         tokens_of = prompt.tokens / len(prompt.blocks) if prompt.blocks else 0.0
         ages = [self._age(view, len(prompt.blocks) - matches.get(view.id, 0)) for view in able]
         oldest = max((age for age in ages if age is not None), default=0) or 1
+        requests = [self.requests(view) for view in able]
+        share = 1 + sum(requests) / len(requests)
         return [
             Candidate(
                 view,
-                self.requests(view),
+                count,
                 self._wait_tokens(view),
                 int(matches.get(view.id, 0) * tokens_of),
+                count / share,
                 1.0 if age is None else age / oldest,
                 1.0 if view.id == home else 0.0,
             )
-            for view, age in zip(able, ages, strict=True)
+            for view, count, age in zip(able, requests, ages, strict=True)
         ]
 
     def _wait_tokens(self, view: ReplicaView) -> int:
         flight = self._flights[view.id]
+        if view.prefill_tokens is not None:
+            return max(view.prefill_tokens + flight.since_tokens, flight.prefill_tokens)
         others = max(0, view.waiting - flight.unanswered)
         return flight.prefill_tokens + int(others * self._usual_tokens)
 
     def _age(self, view: ReplicaView, new_blocks: int) -> int | None:
-        return self._index.forget_age(view.id, new_blocks, self._capacity(view))
+        return self._index.forget_age(view.id, new_blocks, self._capacity(self._flights[view.id]))
 
     def _home(self, able: Sequence[ReplicaView], ask: Ask, known: int) -> str | None:
         """The replica with the highest number made of its id and of the key (rendezvous hashing, Thaler and Ravishankar 1996)."""
@@ -191,14 +208,17 @@ class Router:
             return None
         return max(able, key=lambda view: mixed(self._flights[view.id].seed ^ key)).id
 
-    def _capacity(self, view: ReplicaView) -> int:
-        """Blocks that it is believed to have room for. What still waits there has not pushed anything out yet."""
+    def _capacity(self, flight: _Flight) -> int:
+        """Blocks that a replica is believed to have room for. What still waits there has not pushed anything out yet."""
+        return (flight.held_tokens + flight.prefill_tokens) // self._block_tokens
+
+    def _held_tokens(self, view: ReplicaView) -> int:
         limit = self._routing.index_tokens
-        held = min((view.kv_tokens or limit) * _OPTIMISM, limit)
-        return int(held + self._flight(view).prefill_tokens) // self._block_tokens
+        return int(min((view.kv_tokens or limit) * _OPTIMISM, limit))
 
     def _flight(self, view: ReplicaView) -> _Flight:
         flight = self._flights.get(view.id)
         if flight is None:
             flight = self._flights[view.id] = _Flight(view)
+            flight.held_tokens = self._held_tokens(view)
         return flight

@@ -1,17 +1,14 @@
-"""Which replica serves a request: filter, score, pick, over frozen values.
+"""Which replica serves a request: what is known, who may serve, and what comes out, as frozen values.
 
-Decides from what each replica said of itself, and from what this gateway sent it since (`Candidate`). Where the candidates'
-facts come from is `deployments.policy.router`'s; how a prompt becomes blocks is `deployments.policy.prompt`'s. A policy is a function in
-`POLICIES`: another one is another function there, and its name in the config.
+Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.policies`', where their facts come from
+`deployments.policy.router`'s, and how a prompt becomes blocks `deployments.policy.prompt`'s.
 """
 
-import heapq
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
+from typing import NamedTuple
 
-from configs.schema import RoutingWeights
 from deployments.policy.calls import Priority
 from deployments.policy.errors import Unavailable
 from deployments.policy.prompt import NO_PROMPT, Prompt
@@ -56,6 +53,8 @@ class Reason(StrEnum):
     """It has memory left."""
     WARM = "warm"
     """The others have just started."""
+    BALANCE = "balance"
+    """The others have far more than their share of the requests."""
     TRUST = "trust"
     """The others have not been heard of lately."""
 
@@ -77,6 +76,8 @@ class ReplicaView:
     """Of these, requests in its batch."""
     slots: int = 0
     """Requests that it runs at once (vLLM's `max_num_seqs`); 0 where it has not said."""
+    prefill_tokens: int | None = None
+    """Prompt tokens that it has still to compute, whoever sent them; None where it cannot say."""
     kv_usage: float = 0.0
     """Share of its KV cache that running requests hold, 0 to 1; what is only remembered does not count."""
     kv_tokens: int = 0
@@ -104,9 +105,8 @@ class Ask:
     """Where no replica is there, it would rather wait: its client has a part of the answer already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A replica that may be picked, and what one request would find there."""
+class Candidate(NamedTuple):
+    """A replica that may be picked, and what one request would find there. A tuple, because one is made per replica and request."""
 
     view: ReplicaView
     requests: int
@@ -115,6 +115,8 @@ class Candidate:
     """Prompt tokens that it must compute before it gets to this request's."""
     hit_tokens: int
     """Of this prompt, tokens that it need not compute."""
+    crowding: float = 0.0
+    """Its requests beside the average of all candidates', which is 1."""
     forget_age: float = 0.0
     """How long ago what it would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere else (or it has room)."""
     home: float = 0.0
@@ -131,29 +133,17 @@ class Pick:
     """Tokens of the prompt that it is believed to have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a policy is asked: where one request should go."""
-
-    prompt_tokens: int
-    turn: int
-    """How many requests the gateway has routed before: what turns, and what stands in for dice."""
-    weights: RoutingWeights
-
-
-Policy = Callable[[Sequence[Candidate], Question], Pick]
-"""Picks one of at least two candidates."""
-
-Scorer = Callable[[Candidate, int, int], float]
-"""Says in [0, 1] how good a candidate is. Gets the prompt's tokens and the horizon: the most tokens any candidate would have to compute
-before the answer begins. Tokens divided by the horizon are comparable among scorers."""
-
-
 def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) -> list[ReplicaView]:
     """The filter: replicas that are ready and have not failed this request; silent ones only where nobody else is left."""
     ready = [one for one in replicas if one.state is ReplicaState.READY and one.id not in tried]
     heard = [one for one in ready if one.trust is not Trust.AVOIDED]
     return heard or ready
+
+
+#: Above it, with requests waiting, a KV cache is full.
+KV_FULL = 0.95
+#: One place in so many is kept free of batch requests.
+BATCH_LEAVES = 8
 
 
 def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
@@ -166,155 +156,6 @@ def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
         return False
     kept_free = max(1, view.slots // BATCH_LEAVES) if priority is Priority.BATCH and view.slots > 1 else 0
     return not view.slots or requests < view.slots - kept_free
-
-
-def prefix(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """What it need not compute."""
-    return min(candidate.hit_tokens, horizon) / horizon
-
-
-def queue(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """What it has not to compute before."""
-    return 1 - min(load_tokens(candidate), horizon) / horizon
-
-
-def kv(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 while its memory is easily enough for all that it has and for this prompt, 0 where it would be full."""
-    view = candidate.view
-    if not view.kv_tokens:
-        return 1.0
-    usage = view.kv_usage + (candidate.wait_tokens + prompt_tokens) / view.kv_tokens
-    return min(1.0, max(0.0, (1 - usage) / (1 - KV_EASY)))
-
-
-def session(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 at home."""
-    return candidate.home
-
-
-def room(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """Forgetting there costs least."""
-    return candidate.forget_age
-
-
-def warm_up(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """0 at its start, 1 after `WARM_S`: kernels and caches are cold, and everybody would send there at once."""
-    return min(1.0, candidate.view.ready_s / WARM_S)
-
-
-def trust(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 where its reports are fresh."""
-    return 1.0 if candidate.view.trust is Trust.TRUSTED else 0.0
-
-
-def load_tokens(candidate: Candidate) -> int:
-    """What a replica has to do, in prompt tokens."""
-    return candidate.wait_tokens + candidate.requests * REQUEST_TOKENS
-
-
-#: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
-KV_EASY = 0.8
-#: Above it, with requests waiting, a KV cache is full.
-KV_FULL = 0.95
-#: One place in so many is kept free of batch requests.
-BATCH_LEAVES = 8
-#: A replica is cold for so long.
-WARM_S = 30.0
-#: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
-REQUEST_TOKENS = 64
-
-#: Weights' names, scorers and reasons.
-SCORERS: Mapping[str, tuple[Scorer, Reason]] = MappingProxyType(
-    {
-        "prefix": (prefix, Reason.PREFIX),
-        "queue": (queue, Reason.LEAST_LOADED),
-        "kv": (kv, Reason.KV),
-        "session": (session, Reason.SESSION),
-        "room": (room, Reason.ROOM),
-        "warm_up": (warm_up, Reason.WARM),
-        "trust": (trust, Reason.TRUST),
-    }
-)
-
-
-def herd(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The sum of all scores by their weights; at equal sums the idler one."""
-    tokens = question.prompt_tokens
-    horizon = 1 + tokens + max(map(load_tokens, candidates))
-    scored = [(scorer, weight, reason) for name, (scorer, reason) in SCORERS.items() if (weight := getattr(question.weights, name))]
-
-    def total(candidate: Candidate) -> tuple[float, int, str]:
-        return sum(weight * scorer(candidate, tokens, horizon) for scorer, weight, _ in scored), -candidate.requests, candidate.view.id
-
-    first, second = heapq.nlargest(2, candidates, key=total)
-
-    def lead(which: tuple[Scorer, float, Reason]) -> float:
-        scorer, weight, _ = which
-        return weight * (scorer(first, tokens, horizon) - scorer(second, tokens, horizon))
-
-    reason = max(scored, key=lead)[2] if scored else Reason.LEAST_LOADED
-    return Pick(first.view, reason, first.hit_tokens)
-
-
-def longest_prefix(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """Whoever has the most of the prompt, however busy; the idlest of these."""
-    best = min(candidates, key=lambda one: (-one.hit_tokens, one.requests, one.view.id))
-    return Pick(best.view, Reason.PREFIX if best.hit_tokens else Reason.LEAST_LOADED, best.hit_tokens)
-
-
-def least_loaded(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The fewest requests."""
-    best = min(candidates, key=lambda one: (one.requests, one.view.id))
-    return Pick(best.view, Reason.LEAST_LOADED, best.hit_tokens)
-
-
-def power_of_two(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The better of two at random; its dice are the turn's number, well mixed."""
-    dice = mixed(question.turn)
-    one = dice % len(candidates)
-    other = (one + 1 + (dice >> 32) % (len(candidates) - 1)) % len(candidates)
-    best = least_loaded((candidates[one], candidates[other]), question)
-    return replace(best, reason=Reason.TWO_CHOICES)
-
-
-def round_robin(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """Each in turn."""
-    best = candidates[question.turn % len(candidates)]
-    return Pick(best.view, Reason.ROUND_ROBIN, best.hit_tokens)
-
-
-#: By the config's names.
-POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {
-        "herd": herd,
-        "prefix": longest_prefix,
-        "least_loaded": least_loaded,
-        "power_of_two": power_of_two,
-        "round_robin": round_robin,
-    }
-)
-
-
-def policy_named(name: str) -> Policy:
-    """The policy that the config names.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    if name not in POLICIES:
-        raise ValueError(f"gateway.routing.policy: there is no policy {name!r}; there are {', '.join(POLICIES)}")
-    return POLICIES[name]
-
-
-def mixed(number: int) -> int:
-    """A 64-bit number that looks like chance and is not: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
-    number = (number + 0x9E3779B97F4A7C15) & _64_BITS
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & _64_BITS
-    return number ^ number >> 31
-
-
-_64_BITS = (1 << 64) - 1
 
 
 def unavailable(model: str, ever_ready: bool, retry_after_s: int) -> Unavailable:

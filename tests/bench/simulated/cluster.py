@@ -20,6 +20,18 @@ MODEL = "simulated"
 _LONG_S = 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What engines say, and how often."""
+
+    period_s: float = 0.2
+    prefill: bool = False
+    """They say how many prompt tokens they have to compute. vLLM itself does not."""
+
+
+PLAIN = Reports()
+
+
 class Chooser(Protocol):
     """What a trace is replayed over."""
 
@@ -54,8 +66,9 @@ class Served:
 class Replica:
     """One simulated engine and where it is in time."""
 
-    def __init__(self, name: str, size: Size, step_s: StepTime) -> None:
+    def __init__(self, name: str, size: Size, step_s: StepTime, tells_prefill: bool) -> None:
         self.name = name
+        self._tells_prefill = tells_prefill
         self.scheduler = Scheduler(size, step_s)
         self._now_s = 0.0
 
@@ -89,14 +102,17 @@ class Replica:
             waiting + running,
             waiting=waiting,
             running=running,
+            prefill_tokens=own.prefill_tokens if self._tells_prefill else None,
             kv_usage=own.pool.usage,
             kv_tokens=own.size.kv_tokens,
         )
 
 
-def replay(trace: Sequence[Traced], chooser: Chooser, replicas: int, size: Size, step_s: StepTime, period_s: float = 0.5) -> list[Served]:
+def replay(
+    trace: Sequence[Traced], chooser: Chooser, replicas: int, size: Size, step_s: StepTime, reports: Reports = PLAIN
+) -> list[Served]:
     """Sends every request of a trace at its time; how each went, in the same order."""
-    engines = [Replica(f"replica-{number}", size, step_s) for number in range(replicas)]
+    engines = [Replica(f"replica-{number}", size, step_s, reports.prefill) for number in range(replicas)]
     views = tuple(engine.view() for engine in engines)
     served: list[Served] = []
     told: list[tuple[float, int, bool]] = []
@@ -119,7 +135,7 @@ def replay(trace: Sequence[Traced], chooser: Chooser, replicas: int, size: Size,
         while report_at_s <= asked.at_s:
             until(report_at_s)
             views = tuple(engine.view() for engine in engines)
-            report_at_s += period_s
+            report_at_s += reports.period_s
         until(asked.at_s)
         chosen = chooser.choose(number, asked, views)
         served.append(Served(asked.at_s, asked, chosen))

@@ -3,8 +3,8 @@
 It is Ray's own decision and Ray's own prefix tree that run: `_prefix_match_best_replicas` and `PrefixTree`, from the installed Ray. Ray
 Serve around them is stood in for: the tree is called directly instead of as an actor, queue lengths are those of the requests in flight
 (what Ray's cache of them would hold with one router), and the fallback, two replicas at random, is Ray's description of its own. Of the
-replicas that the decision names the shortest queue is taken, as Ray does. A prompt is given as one character per block of 512 tokens: the tree
-compares shares of lengths, so the scale does not matter to it.
+replicas that the decision names the shortest queue is taken, as Ray does. A prompt is given as one character per block of 512 tokens: the
+tree compares shares of lengths, so the scale does not matter to it.
 """
 
 import random

@@ -79,6 +79,11 @@ class Scheduler:
         """Requests in the batch."""
         return len(self._prefilling) + len(self._decoding)
 
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens to compute, if nothing of those that wait is found."""
+        return sum(one.target - one.computed for one in self._prefilling) + sum(one.target for one in self.waiting)
+
     def submit(self, request: Request) -> None:
         """A request has arrived.
 

@@ -1,0 +1,93 @@
+"""Our gateway as production builds it, but for Ray: its real edge, pipeline and router in a process of its own, over engines by port.
+
+The engines' reports are asked for over HTTP. Prints its port, and ends when its standard input does.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import uvloop
+
+from configs.schema import Limits, Model, Routing
+from deployments.answer import Address, EngineGone
+from deployments.edge import edge
+from deployments.forward import Forward
+from deployments.front import Front
+from deployments.pipeline import Pipeline, Rules
+from deployments.policy.catalog import catalog
+from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.roster import Roster
+from deployments.server import listen
+from deployments.upstream import Engines
+from monitoring.export import Meter
+from tests.bench.simulated.cluster import MODEL
+
+_LONG_S = 3600.0
+
+
+class _NoImages:
+    async def fetch(self, url: str) -> str:
+        raise AssertionError(f"nobody asks for images: {url}")
+
+
+async def _report(engines: Engines, port: int) -> ReplicaView | None:
+    try:
+        answer = await engines.exchange(Address("127.0.0.1", port), b"GET", b"/-/load", (), b"")
+        try:
+            said = msgspec.json.decode(await answer.read())
+        finally:
+            answer.close()
+    except EngineGone:
+        return None
+    return ReplicaView(**said | {"state": ReplicaState(said["state"])})
+
+
+async def _watch(roster: Roster, engines: Engines, ports: Sequence[int], period_s: float) -> None:
+    while True:
+        views = await asyncio.gather(*(_report(engines, port) for port in ports))
+        roster.update(MODEL, [view for view in views if view is not None])
+        await asyncio.sleep(period_s)
+
+
+async def _nobody() -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
+async def _none(model: str) -> int:
+    return 0
+
+
+async def _serve(ports: Sequence[int], policy: str, period_s: float) -> None:
+    model = Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20)
+    roster, engines, meter = Roster([MODEL], Routing.model_validate({"policy": policy})), Engines("simulated"), Meter()
+    limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S)
+    pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter), meter)
+    front = Front(roster, pipeline, meter, _nobody, _none)
+    socket = listen("127.0.0.1", 0)
+    server = edge(front.serve, socket, limits.header_s, 1.0)
+    watching = asyncio.create_task(_watch(roster, engines, ports, period_s))
+    while not roster.ready(MODEL):  # noqa: ASYNC110 (a roster sets no event)
+        await asyncio.sleep(0.01)
+    print(socket.getsockname()[1], flush=True)
+    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await asyncio.wait([ended, watching], return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    await server.stop()
+
+
+def main() -> None:
+    """Serves until the standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ports", required=True, help="the engines' ports, with commas between")
+    parser.add_argument("--policy", default="herd")
+    parser.add_argument("--period-s", type=float, default=0.2, help="between two reports of an engine")
+    asked = parser.parse_args()
+    uvloop.run(_serve([int(port) for port in asked.ports.split(",")], asked.policy, asked.period_s))
+
+
+if __name__ == "__main__":
+    main()

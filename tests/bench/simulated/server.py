@@ -1,0 +1,287 @@
+"""Simulated engines behind HTTP, each on a port of its own: what vLLM's server says, at the time at which a GPU would say it.
+
+Serves `/v1/chat/completions` and `/v1/completions`, streamed and not, `/v1/models`, `/health`, `/metrics` with vLLM's names, and `/-/load`
+with a replica's report to the gateways. Time can run faster than real: then a stream comes in two pieces, the first token and all others.
+Prints its ports, and ends when its standard input does.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+import msgspec
+
+from deployments.policy.prompt import BYTES_PER_TOKEN, in_blocks
+from tests.bench.simulated.cluster import MODEL
+from tests.bench.simulated.scheduler import Request, Scheduler, Size
+from tests.bench.simulated.speed import scout_on_h100
+
+#: Longest time for which steps that are alike are taken as one, where time runs faster than real.
+_GRAIN_S = 0.004
+_JSON = b"application/json"
+_DEFAULT_TOKENS = 16
+
+
+class Engine:
+    """One replica: a scheduler, and the clock that it lacks."""
+
+    def __init__(self, name: str, size: Size, scale: float) -> None:
+        self.name = name
+        self.port = 0
+        self.scheduler = Scheduler(size, scout_on_h100)
+        self._scale = scale
+        self._tell: dict[Request, Callable[[int, bool], None]] = {}
+        self._work = asyncio.Event()
+        self._count = 0
+        self._started = time.monotonic()
+
+    def submit(self, prompt: bytes, output_tokens: int, tell: Callable[[int, bool], None]) -> Request:
+        """Takes a request; `tell` gets its new tokens, and whether these are the last.
+
+        Raises:
+            ValueError: it can never fit.
+        """
+        size = self.scheduler.size
+        blocks = in_blocks(prompt, size.block_tokens * BYTES_PER_TOKEN)
+        self._count += 1
+        request = Request(self._count, blocks.blocks, blocks.tokens, output_tokens)
+        self.scheduler.submit(request)
+        self._tell[request] = tell
+        self._work.set()
+        return request
+
+    def abort(self, request: Request) -> None:
+        """Its client has gone."""
+        if self._tell.pop(request, None) is not None:
+            self.scheduler.abort(request)
+
+    async def run(self) -> None:
+        """Steps for ever."""
+        grain_s = _GRAIN_S * self._scale if self._scale > 1 else 0.0
+        due = time.monotonic()
+        while True:
+            step = self.scheduler.step(grain_s)
+            if step is None:
+                self._work.clear()
+                await self._work.wait()
+                due = time.monotonic()
+                continue
+            due += step.took_s / self._scale
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            for request in step.first:
+                self._say(request, 1, request.output_tokens == 1)
+            ended = set(step.finished)
+            for request in step.decoded:
+                self._say(request, 1, request in ended)
+            for request in step.finished:
+                self._say(request, 0, True)
+
+    def report(self) -> dict[str, Any]:
+        """What it says of itself to gateways."""
+        own = self.scheduler
+        return {
+            "id": self.name,
+            "model": MODEL,
+            "host": "127.0.0.1",
+            "port": self.port,
+            "state": "ready",
+            "ongoing": len(own.waiting) + own.running,
+            "waiting": len(own.waiting),
+            "running": own.running,
+            "kv_usage": own.pool.usage,
+            "kv_tokens": own.size.kv_tokens,
+            "ready_s": (time.monotonic() - self._started) * self._scale,
+        }
+
+    def metrics(self) -> bytes:
+        """The gauges and counters that routers read, by vLLM's names."""
+        own = self.scheduler
+        block = own.size.block_tokens
+        figures = {
+            "vllm:num_requests_running": own.running,
+            "vllm:num_requests_waiting": len(own.waiting),
+            "vllm:kv_cache_usage_perc": own.pool.usage,
+            "vllm:prefix_cache_queries_total": own.queried_blocks * block,
+            "vllm:prefix_cache_hits_total": own.found_blocks * block,
+            "vllm:num_preemptions_total": own.preempted,
+        }
+        lines = (f'{name}{{engine="0",model_name="{MODEL}"}} {value:g}\n' for name, value in figures.items())
+        return "".join(lines).encode()
+
+    def _say(self, request: Request, tokens: int, last: bool) -> None:
+        tell = self._tell.get(request)
+        if tell is not None:
+            if last:
+                del self._tell[request]
+            tell(tokens, last)
+
+
+class _Exchange(asyncio.Protocol):
+    """One connection: one request at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._request: Request | None = None
+        self._new()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._request is not None:
+            self._engine.abort(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.abort()
+
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        path, body, method = self._path.decode(), b"".join(self._body), self._parser.get_method()
+        self._new()
+        if method == b"POST" and path in ("/v1/chat/completions", "/v1/completions"):
+            self._complete(msgspec.json.decode(body), chat="chat" in path)
+        elif path == "/metrics":
+            self._reply(200, self._engine.metrics(), b"text/plain; version=0.0.4")
+        elif path == "/health":
+            self._reply(200, b"")
+        elif path == "/-/load":
+            self._reply(200, msgspec.json.encode(self._engine.report()))
+        elif path == "/v1/models":
+            card = {
+                "id": MODEL,
+                "object": "model",
+                "created": 0,
+                "owned_by": "simulated",
+                "max_model_len": self._engine.scheduler.size.kv_tokens,
+            }
+            self._reply(200, msgspec.json.encode({"object": "list", "data": [card]}))
+        else:
+            self._reply(404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
+
+    def _new(self) -> None:
+        self._path = b""
+        self._body: list[bytes] = []
+        self._parser = httptools.HttpRequestParser(self)
+
+    def _complete(self, asked: dict[str, Any], chat: bool) -> None:
+        prompt = _rendered(asked)
+        wanted = asked.get("max_completion_tokens") or asked.get("max_tokens") or _DEFAULT_TOKENS
+        answer = _Answer(self, asked, chat, len(prompt) // BYTES_PER_TOKEN)
+        try:
+            self._request = self._engine.submit(prompt, wanted, answer.tell)
+        except ValueError as error:
+            self._reply(400, msgspec.json.encode({"error": {"message": str(error), "type": "BadRequestError", "code": 400}}))
+
+    def _reply(self, status: int, body: bytes, kind: bytes = _JSON) -> None:
+        self.write(b"HTTP/1.1 %d OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (status, kind, len(body), body))
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def reply_with(self, answer: dict[str, Any]) -> None:
+        self._reply(200, msgspec.json.encode(answer))
+
+
+class _Answer:
+    """What one request is told, as it is told it."""
+
+    def __init__(self, exchange: _Exchange, asked: dict[str, Any], chat: bool, prompt_tokens: int) -> None:
+        self._exchange = exchange
+        self._stream = bool(asked.get("stream"))
+        self._usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+        self._wanted = asked.get("max_completion_tokens") or asked.get("max_tokens") or _DEFAULT_TOKENS
+        self._chat = chat
+        self._prompt_tokens = prompt_tokens
+        self._said = 0
+
+    def tell(self, tokens: int, last: bool) -> None:
+        """So many tokens more, or all the rest."""
+        tokens = self._wanted - self._said if last else tokens
+        begins = not self._said
+        self._said += tokens
+        if not self._stream:
+            if last:
+                self._exchange.reply_with(self._told(" llama" * self._said, "length", stream=False) | {"usage": self._used()})
+            return
+        if begins:
+            self._exchange.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
+        if tokens:
+            self._event(self._told(" llama" * tokens, "length" if last else None, stream=True))
+        if last:
+            if self._usage:
+                self._event(self._told("", None, stream=True) | {"choices": [], "usage": self._used()})
+            self._exchange.write(_chunk(b"data: [DONE]\n\n") + _chunk(b""))
+
+    def _event(self, event: dict[str, Any]) -> None:
+        self._exchange.write(_chunk(b"data: " + msgspec.json.encode(event) + b"\n\n"))
+
+    def _told(self, text: str, reason: str | None, stream: bool) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
+        if self._chat:
+            choice["delta" if stream else "message"] = {"role": "assistant", "content": text}
+        else:
+            choice["text"] = text
+        kind = ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion"
+        return {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": MODEL, "choices": [choice]}
+
+    def _used(self) -> dict[str, int]:
+        return {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said, "total_tokens": self._prompt_tokens + self._said}
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _rendered(asked: dict[str, Any]) -> bytes:
+    """The prompt as a template would write it; only text."""
+    if "prompt" in asked:
+        return str(asked["prompt"]).encode()
+    return "".join(f"<|{message.get('role')}|>{message.get('content')}" for message in asked.get("messages", ())).encode()
+
+
+async def _serve(replicas: int, size: Size, scale: float) -> None:
+    loop = asyncio.get_running_loop()
+    engines = [Engine(f"replica-{number}", size, scale) for number in range(replicas)]
+    running = []
+    for engine in engines:
+        server = await loop.create_server(lambda engine=engine: _Exchange(engine), "127.0.0.1", 0, backlog=1024)  # type: ignore[misc]
+        engine.port = server.sockets[0].getsockname()[1]
+        running.append(asyncio.create_task(engine.run()))
+    print(json.dumps([engine.port for engine in engines]), flush=True)
+    ended = loop.run_in_executor(None, sys.stdin.read)
+    await asyncio.wait([ended, *running], return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        if task.done():
+            task.result()  # what broke it, for everybody to see
+        task.cancel()
+
+
+def main() -> None:
+    """Serves until the standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replicas", type=int, default=8)
+    parser.add_argument("--kv-tokens", type=int, default=400_000)
+    parser.add_argument("--block-tokens", type=int, default=512)
+    parser.add_argument("--step-tokens", type=int, default=2048)
+    parser.add_argument("--scale", type=float, default=1.0, help="how many times faster than real")
+    asked = parser.parse_args()
+    asyncio.run(_serve(asked.replicas, Size(asked.kv_tokens, asked.block_tokens, asked.step_tokens), asked.scale))
+
+
+if __name__ == "__main__":
+    main()

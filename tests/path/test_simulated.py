@@ -1,0 +1,23 @@
+"""The simulated engines behind HTTP, and our gateway in front of them: what the trace benchmark runs in real time."""
+
+from tests.bench.simulated import live
+from tests.bench.simulated.scheduler import Size
+from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
+
+SCALE = 20.0
+
+
+def conversation(number: int, turns: int) -> list[Traced]:
+    """Each turn begins like the last."""
+    blocks = tuple(number * 100 + place for place in range(4 + 2 * turns))
+    return [Traced(turn * 10.0, (4 + 2 * turn) * BLOCK_TOKENS, 20, blocks[: 4 + 2 * turn]) for turn in range(turns)]
+
+
+def test_a_trace_over_http_finds_the_caches_of_its_conversations() -> None:
+    trace = sorted((asked for number in range(3) for asked in conversation(number, 4)), key=lambda asked: asked.at_s)
+    with live.engines(live.Cluster(3, Size(100_000), SCALE)) as ports, live.our_gateway(ports, "herd", SCALE) as url:
+        served, hit_rate = live.replay(trace, url, ports, SCALE)
+    assert [one.asked for one in served] == trace
+    assert all(0 < one.first_s <= one.end_s for one in served)
+    expected = sum(4 + 2 * turn for turn in range(3)) / sum(4 + 2 * turn for turn in range(4))
+    assert hit_rate > 0.9 * expected
