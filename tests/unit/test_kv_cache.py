@@ -1,4 +1,4 @@
-"""`cluster.kv_cache`: vLLM's groups, blocks and pool. `tests/e2e/test_planner.py` holds it against running engines."""
+"""`cluster.kv_cache`: vLLM's groups, blocks and pool. `tests/alone/test_planner.py` holds it against running engines."""
 
 import pytest
 from hypothesis import given

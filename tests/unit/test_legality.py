@@ -1,4 +1,4 @@
-"""`cluster.legality`: the shapes that vLLM would build, and the reason for the others. `tests/e2e/test_planner.py` asks vLLM itself."""
+"""`cluster.legality`: the shapes that vLLM would build, and the reason for the others. `tests/alone/test_planner.py` asks vLLM itself."""
 
 import pytest
 

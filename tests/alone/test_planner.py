@@ -28,7 +28,7 @@ BATCHED_TOKENS = 2048
 
 def ask_vllm(what: str, *arguments: Any) -> Any:
     """An answer of `vllm_itself`."""
-    command = [sys.executable, "-m", "tests.e2e.vllm_itself", what, *map(json.dumps, arguments)]
+    command = [sys.executable, "-m", "tests.alone.vllm_itself", what, *map(json.dumps, arguments)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_S, check=False, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])

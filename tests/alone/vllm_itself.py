@@ -1,6 +1,6 @@
 """What vLLM itself says, for `test_planner.py` to ask: a process each, as the import takes ten seconds and an engine leaves threads.
 
-`python -m tests.e2e.vllm_itself NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
+`python -m tests.alone.vllm_itself NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
 """
 
 import json
