@@ -1,7 +1,6 @@
 """What happens when an engine dies: its answers go on elsewhere, it is out of the roster at once, and it comes back by itself."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,8 +69,9 @@ def all_streamed(client: openai.OpenAI, then: Callable[[], None]) -> list[tuple[
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor(STREAMS) as pool:
         answers = [pool.submit(streamed, client, number, begun) for number in range(STREAMS)]
-        for _ in range(STREAMS):
-            assert begun.acquire(timeout=60)
+        for number in range(STREAMS):
+            if not begun.acquire(timeout=60):
+                pytest.fail(f"{number} of {STREAMS} begun: {[answer.exception() if answer.done() else answer for answer in answers]}")
         then()
         return [answer.result(timeout=240) for answer in answers]
 
@@ -104,13 +104,11 @@ def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) ->
     replica = herd.replica(SCOUT)
     stream = client.completions.create(model=SCOUT, prompt="x", max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
-    killed = time.monotonic()
     core_of(replica).kill()
-    with pytest.raises(openai.APIError, match="went away"):
+    wait_for("out of the roster", out(herd, SCOUT, replica), within_s=2, every_s=0.02)
+    with pytest.raises(openai.APIError, match="went away"):  # when it has waited for another replica as long as the config says
         for _ in stream:
             pass
-    wait_for("out of the roster", out(herd, SCOUT, replica), within_s=2, every_s=0.02)
-    assert time.monotonic() - killed < 2
     refused = ask(herd, SCOUT)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_gone")
     assert int(refused.headers["retry-after"]) > 0

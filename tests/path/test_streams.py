@@ -7,6 +7,7 @@ import random
 import pytest
 
 from deployments.policy.routing import Reason
+from tests.path.begun import said
 from tests.path.fake_engine import DONE, FakeEngine, Wire, event, fake_engine, steered, streams
 from tests.path.herd import LLAMA, Herd, asking, until
 from tests.path.wire import connected, request
@@ -86,3 +87,23 @@ async def test_two_hundred_streams_at_once(herd: Herd, engine: FakeEngine) -> No
     assert herd.open_now == (0, 0)
     picks = [herd.count("herd_picks_total", model=LLAMA, reason=reason.value) for reason in Reason]
     assert sum(picks) == 200
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 250, 251, 252, 253, 254, 255, 256, 300])
+async def test_however_the_network_cuts_the_engines_chunks(herd: Herd, engine: FakeEngine, size: int) -> None:
+    """The way of a whole chunk and the way of a cut one must meet."""
+    pieces = [said(number) for number in range(5)] + [said(5), said(6) * 2, said(7, finish="stop"), DONE]
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+    async def script(wire: Wire) -> None:
+        await wire.open_stream()
+        for begin in range(0, len(sent), size):
+            await wire.raw(sent[begin : begin + size])
+            await asyncio.sleep(0)
+
+    engine.script = script
+    shown = b"".join(pieces).replace(b'"token_ids":[', b'"token_ids":null[')
+    for ids in range(8):
+        shown = shown.replace(b"null[%d]" % ids, b"null")
+    for _ in range(2):
+        assert (await herd.chat(stream=True)).content == shown

@@ -263,7 +263,8 @@ def test_mend_costs_an_interpreter_next_to_nothing(venv: Venv) -> None:
 
 def test_stopped_in_the_middle_leaves_no_child(venv: Venv) -> None:
     program = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
+import signal, sys; sys.path.insert(0, {str(ROOT)!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may have it ignored
 from pathlib import Path
 from cluster import environment
 environment.run(["sleep", "61"], Path({str(venv.log)!r}))
