@@ -70,7 +70,7 @@ def all_streamed(client: openai.OpenAI, then: Callable[[], None]) -> list[tuple[
     with ThreadPoolExecutor(STREAMS) as pool:
         answers = [pool.submit(streamed, client, number, begun) for number in range(STREAMS)]
         for number in range(STREAMS):
-            if not begun.acquire(timeout=60):
+            if not begun.acquire(timeout=120):
                 pytest.fail(f"{number} of {STREAMS} begun: {[answer.exception() if answer.done() else answer for answer in answers]}")
         then()
         return [answer.result(timeout=240) for answer in answers]
