@@ -29,9 +29,13 @@ class Place(AbstractContextManager["Place"]):
         self.sending = sending
         self._left = left
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def leave(self) -> None:
+        """It is the next one's."""
         self.sending.end()
         self._left(self.pick.replica.model)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
 
 
 Waiter = asyncio.Future[Place]
@@ -90,7 +94,7 @@ class Admission:
             raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))
         except asyncio.CancelledError:
             if waiter.done() and waiter.exception() is None:
-                waiter.result().__exit__(None, None, None)  # its turn came in the very moment that its client hung up
+                waiter.result().leave()  # its turn came in the very moment that its client hung up
             raise
         finally:
             self._leave(model, line, waiter, ask)

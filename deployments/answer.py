@@ -44,6 +44,7 @@ class Reading(Protocol):
     """The connection that an answer comes over."""
 
     straight: Callable[[bytes], None] | None
+    """Who takes the pieces of the answer as they arrive; none before `Answer.pipe`."""
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -53,7 +54,7 @@ class Reading(Protocol):
 class Answer:
     """One answer, from its head to its last byte."""
 
-    __slots__ = ("_broken", "_connection", "_end", "_held", "_sink", "_waiting", "_waiting_bytes", "headers", "status")
+    __slots__ = ("_broken", "_connection", "_end", "_held", "_waiting", "_waiting_bytes", "headers", "status")
 
     def __init__(self, connection: Reading, status: int, headers: Mapping[bytes, bytes], end: asyncio.Future[None]) -> None:
         self.status = status
@@ -62,15 +63,11 @@ class Answer:
         self._end = end
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._sink: Sink | None = None
         self._held = False
         self._broken = False
 
     def feed(self, data: bytes) -> None:
-        """A piece has arrived."""
-        if self._sink is not None:
-            self._sink.write(data)
-            return
+        """A piece has arrived before anybody takes it."""
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > MOST_WAITING_BYTES:
@@ -95,8 +92,8 @@ class Answer:
         for piece in self._waiting:
             sink.write(piece)
         self._waiting.clear()
-        self._sink = sink
-        self._connection.straight = sink.write
+        if not self._end.done():  # else what still comes is unasked
+            self._connection.straight = sink.write
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
         if not self._broken:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from deployments import operate
 from deployments.operate import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
+from deployments.terminal import WRONG_CONFIG, err, out, tell
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,10 +33,8 @@ app = typer.Typer(
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
 app.command()(plan)
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
-WRONG_CONFIG, INTERRUPTED = 3, 130
+INTERRUPTED = 130
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
 
 Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]
@@ -184,8 +182,7 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except OperationError as error:
-        err.print("[red]✗[/red] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
+        tell(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         _interrupted()

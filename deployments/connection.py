@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
         self._between = False
         """The parser waits for the next chunk."""
         self.straight: Callable[[bytes], None] | None = None
-        """Who takes the pieces of the answer."""
+        """Who takes the pieces of the answer; nobody before it is asked for, and after its end."""
         self.idle_since = 0.0
 
     def send(self, request: bytes) -> asyncio.Future[Answer]:
@@ -146,10 +146,13 @@ class Connection(asyncio.Protocol):
         self._between = True
 
     def on_body(self, body: bytes) -> None:
-        if self._answer is not None:
+        if self.straight is not None:
+            self.straight(body)
+        elif self._answer is not None:
             self._answer.feed(body)
 
     def on_message_complete(self) -> None:
+        self.straight = None  # what comes now is unasked
         if self._parser is not None and self._end is not None and not self._end.done():
             self._keep_alive = self._parser.should_keep_alive()
             self._end.set_result(None)

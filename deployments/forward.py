@@ -81,7 +81,7 @@ class Forward:
                     failed[replica.id] = EngineLost(replica.model, RETRY_AFTER_S)
                 except Unavailable as error:
                     failed[replica.id] = error
-            if relay.kept and resume.is_whole(relay.said):
+            if relay.kept and resume.is_whole(relay.tail):
                 relay.complete()
                 return Outcome.OK
             if len(failed) >= limits.attempts or asked.body.get("background"):
@@ -146,8 +146,9 @@ class Forward:
             relay.end()
         finally:
             self._meter.stream_closed(model)
-        self._count(model, usage.of_stream(relay.tail))
-        return Outcome.ENGINE_FAILED if engine_errors.ends_in_error(relay.tail) else Outcome.OK
+        tail = relay.tail
+        self._count(model, usage.of_stream(tail))
+        return Outcome.ENGINE_FAILED if engine_errors.ends_in_error(tail) else Outcome.OK
 
     def _count(self, model: str, used: usage.Usage | None) -> None:
         if used is not None:

@@ -16,9 +16,9 @@ from cluster.capacity import GPU_MEMORY_UTILIZATION, KvDtype
 from cluster.speed import Load
 from configs.load import ConfigError
 from configs.schema import Quantization
-from deployments.planning import CannotPlan, Form, cluster, plan_herd, plan_model, tell, tokens
+from deployments.planning import CannotPlan, Form, cluster, plan_herd, plan_model, tokens
+from deployments.terminal import WRONG_CONFIG, tell
 
-WRONG_CONFIG = 3
 KV_DTYPES = ("bf16", "fp8")
 
 

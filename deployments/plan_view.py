@@ -27,19 +27,7 @@ def best_of_each_kind(plans: Iterable[Plan]) -> list[Plan]:
 def plans_table(title: str, plans: Iterable[Plan], gpu_hour_price: float | None) -> Table:
     """The plans, one a row."""
     table = Table(title=title, title_justify="left")
-    for heading in (
-        "GPUs",
-        "shape",
-        "weights",
-        "KV",
-        "GiB/GPU",
-        "pool, tokens",
-        "longest",
-        " · ".join(LENGTHS),
-        "tok/s",
-        "per user",
-        "TTFT",
-    ):
+    for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("shape", "weights", "KV") else "right", overflow="fold")
     if gpu_hour_price is not None:
         table.add_column("per 1M", justify="right")

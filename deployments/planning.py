@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from cluster.advice import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
 from cluster.assessment import Assessment, NoShape, Stored, assess, chosen, known_cluster
@@ -22,15 +21,13 @@ from cluster.entries import Entry
 from cluster.explanation import explain
 from cluster.hardware import GPUS, NODES, Cluster, Node
 from cluster.models import CATALOGUE, problems
+from cluster.placement import GPUS_PER_NODE
 from configs.load import as_yaml, checkpoint_config, read
 from configs.schema import Config, Kind
 from deployments.plan_view import best_of_each_kind, herd_table, lines_table, plans_table
-
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+from deployments.terminal import out, tell
 
 NO_FIT = 1
-#: What a node joins by its link; more GPUs are more nodes.
-MOST_GPUS_PER_NODE = 8
 
 
 class CannotPlan(ValueError):
@@ -83,9 +80,9 @@ def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | No
     wanted = (gpu or "h100").lower()
     if wanted not in names:
         raise CannotPlan(f"there is no GPU {gpu!r}; there are: {', '.join(GPUS)}. Others are described in a config's hardware")
-    if gpus and gpus > MOST_GPUS_PER_NODE:
-        raise CannotPlan(f"a node has at most {MOST_GPUS_PER_NODE} GPUs: say --gpus {MOST_GPUS_PER_NODE} --nodes {-(-gpus // 8)}")
-    return Cluster(Node(names[wanted], gpus or MOST_GPUS_PER_NODE), nodes or 1)
+    if gpus and gpus > GPUS_PER_NODE:
+        raise CannotPlan(f"a node has at most {GPUS_PER_NODE} GPUs: say --gpus {GPUS_PER_NODE} --nodes {-(-gpus // GPUS_PER_NODE)}")
+    return Cluster(Node(names[wanted], gpus or GPUS_PER_NODE), nodes or 1)
 
 
 def target(name: str) -> Target:
@@ -236,9 +233,3 @@ def _local(checkpoint: str) -> Stored | None:
 
 def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
-
-
-def tell(sentence: str) -> None:
-    """Says on standard error what cannot be."""
-    err.print("[red]✗[/red] ", end="")
-    err.print(sentence, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ time; nothing is read before an engine has died.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
 from deployments.answer import Flow, Headers
@@ -94,7 +95,7 @@ class Relay:
     @property
     def tail(self) -> bytes:
         """The last two pieces: what states the usage stands in one of them."""
-        return b"".join(list(self._said)[-2:])
+        return b"".join(reversed(tuple(islice(reversed(self._said), 2))))
 
     @property
     def kept(self) -> bool:

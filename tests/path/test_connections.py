@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.path.fake_engine import DONE, FakeEngine, answers, event, says, streams, then_breaks, then_closes
+from tests.path.fake_engine import DONE, FakeEngine, Wire, answers, event, says, streams, then_breaks, then_closes
 from tests.path.herd import CHAT, Herd, asking, until
 from tests.path.wire import connected, request
 
@@ -152,3 +152,23 @@ async def test_idle_connections_of_an_engine_that_ends_are_not_kept(herd: Herd, 
     await herd.chat()
     await engine.close()
     await until(lambda: not herd.pipeline._forwarded._engines._pool._free)
+
+
+async def test_a_chunk_that_nobody_asked_for_reaches_nobody(herd: Herd, engine: FakeEngine) -> None:
+    """As whole as a streamed token is, but behind the end of its answer."""
+    said = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await streams([event("1"), event("2")])(wire)
+        await asyncio.sleep(0.05)
+        await wire.chunk(event("unasked"))
+        said.set()
+
+    engine.queue = [script]
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        assert (await client.answer())[2] == event("1") + event("2")
+        await said.wait()
+        await client.send(request(asking()))
+        assert (await client.answer())[0] == 200
+    assert [one.connection for one in engine.requests] == [1, 2]

@@ -29,4 +29,4 @@ class Ours:
         self._open[number].answered()
 
     def ended(self, number: int) -> None:
-        self._open.pop(number).__exit__(None, None, None)
+        self._open.pop(number).end()

@@ -19,7 +19,8 @@ from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.report import view_of
+from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster
 from deployments.server import listen
 from deployments.upstream import Engines
@@ -43,7 +44,7 @@ async def _report(engines: Engines, port: int) -> ReplicaView | None:
             answer.close()
     except EngineGone:
         return None
-    return ReplicaView(**said | {"state": ReplicaState(said["state"])})
+    return view_of(said)
 
 
 async def _watch(roster: Roster, engines: Engines, ports: Sequence[int], period_s: float) -> None:
