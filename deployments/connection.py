@@ -16,6 +16,15 @@ from deployments.answer import Address, Answer, EngineGone
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 
 
+def _head(size: int) -> bytes:
+    return b"%x\r\n" % size
+
+
+#: How a chunk begins, by its length with all that frames it; for bodies as long as a streamed token's usually is.
+_HEADS = {len(_head(size)) + size + 2: _head(size) for size in range(1, 2048)}
+_NO_HEAD = b"?"
+
+
 class Connection(asyncio.Protocol):
     """One connection to one engine; carries one exchange at a time."""
 
@@ -94,13 +103,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._between and self.straight is not None:
             # A streamed token is just one whole chunk: it need not go through the parser, which stands where it stood.
-            try:
-                begin = data.index(b"\r\n", 1, 10) + 2
-                one = len(data) == begin + int(data[: begin - 2], 16) + 2 > begin + 2
-            except ValueError:
-                one = False
-            if one:
-                self.straight(data[begin:-2])
+            head = _HEADS.get(len(data), _NO_HEAD)
+            if data.startswith(head):
+                self.straight(data[len(head) : -2])
                 return
         if self._parser is None or (self._end is not None and self._end.done()):
             self.shut()  # an engine that speaks unasked
