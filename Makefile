@@ -7,10 +7,10 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test lint bench bench-trace fmt
+.PHONY: help env up down check test lint bench bench-cpu bench-kills bench-overload bench-trace fmt
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## The environment in .venv, for GPUs where an NVIDIA driver answers, else for CPU; HERD_ACCELERATOR=cpu|gpu overrules
 	@$(PYTHON) cluster/environment.py --extra dev --venv $(VENV)
@@ -38,6 +38,15 @@ test: lint ## Everything: what `check` does and the end-to-end tests, with real 
 
 bench: env ## What the gateway costs, against none at all
 	@$(VENV)/bin/python -m tests.bench.overhead
+
+bench-cpu: env ## The gateway's CPU time beside other proxies': VLLM_ROUTER=path of that program
+	@$(VENV)/bin/python -m tests.bench.cpu $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
+
+bench-kills: env ## Engines are killed while they answer, simulated and real ones; half an hour
+	@$(VENV)/bin/python -m tests.bench.kills
+
+bench-overload: env ## Three times what can be served, and a flood of batch requests: VLLM_ROUTER=path of that program
+	@$(VENV)/bin/python -m tests.bench.overload $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
 bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))

@@ -54,6 +54,8 @@ ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 
+#: The name that leaves the choice of a model to the herd.
+AUTO = "auto"
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
 
@@ -143,6 +145,9 @@ class Gateway(Strict):
     limits: Limits = Limits()
     remote_images: RemoteImages = RemoteImages()
     routing: Routing = Routing()
+    auto: tuple[ModelId, ...] = Field(
+        (), description="What `model: auto` may mean: the first of these that takes the request's images and length. Default: no `auto`."
+    )
     roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks Ray which engine replicas there are.")
     load_period_s: float = Field(0.2, gt=0, le=10, description="How often a gateway asks each engine replica how busy it is.")
 
@@ -242,6 +247,9 @@ class Model(Strict):
     replicas: int | None = Field(None, ge=1, le=1024, description="A fixed number of replicas. Or give `scaling`. Default: 1.")
     scaling: Scaling | None = Field(None, description="A range of replicas. Or give `replicas`.")
     sampling: Sampling = Sampling()
+    fallbacks: tuple[ModelId, ...] = Field(
+        (), description="Models that answer in its place, the first that can, while it is full or has no replica. The answer says so."
+    )
     stop_s: float = Field(600, ge=0, le=86400, description="How long a replica that must go may finish what it has.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's engine, by vLLM's own names.")
 
@@ -314,10 +322,25 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        seen: dict[str, str] = {}
+        seen = {AUTO: "gateway.auto"} if self.gateway.auto else {}
         for index, model in enumerate(self.models):
             for name in (model.id, *model.aliases):
                 if name in seen:
                     raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} has already")
                 seen[name] = f"models[{index}]"
+        return self
+
+    @model_validator(mode="after")
+    def _named_models_exist(self) -> Self:
+        ids = [model.id for model in self.models]
+        named = {"gateway.auto": self.gateway.auto} | {
+            f"models[{index}].fallbacks": model.fallbacks for index, model in enumerate(self.models)
+        }
+        for path, names in named.items():
+            for name in names:
+                if name not in ids:
+                    raise ValueError(f"{path} names {name!r}, which is no model's id; there are: {', '.join(ids)}")
+        for index, model in enumerate(self.models):
+            if model.id in model.fallbacks:
+                raise ValueError(f"models[{index}].fallbacks names the model itself")
         return self

@@ -15,7 +15,7 @@ from deployments.admission import Admission, Place
 from deployments.answer import Address, Answer, EngineGone
 from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import Call
-from deployments.policy.catalog import Served
+from deployments.policy.catalog import Chosen
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.routing import Ask, ReplicaView
 from deployments.relay import Relay
@@ -37,7 +37,7 @@ class Asked:
     """As the client sent it."""
     raw: bytes
     """As an engine gets it."""
-    served: Served
+    chosen: Chosen
     ask: Ask
     """What routing knows of it."""
 
@@ -91,18 +91,18 @@ class Forward:
     async def _place(self, asked: Asked, relay: Relay, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
         ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started) if failed else asked.ask
         try:
-            place = await self._admission.place(asked.served.id, ask, limits)
+            place = await self._admission.place(asked.chosen.model.id, ask, limits)
         except (Unavailable, Overloaded):
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
-        self._meter.picked(asked.served.id, place.pick.reason.value)
+        self._meter.picked(asked.chosen.model.id, place.pick.reason.value)
         return place
 
     def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
         if not relay.started:
-            self._meter.retried(asked.served.id, Retry.AGAIN)
+            self._meter.retried(asked.chosen.model.id, Retry.AGAIN)
             return raw
         if not relay.kept:
             raise failure
@@ -110,8 +110,8 @@ class Forward:
             so_far = resume.delivered(relay.said)
         except resume.CannotResume:
             raise failure from None
-        self._meter.retried(asked.served.id, Retry.RESUMED)
-        return resume.continuing(asked.body, asked.served.id, so_far)
+        self._meter.retried(asked.chosen.model.id, Retry.RESUMED)
+        return resume.continuing(asked.body, asked.chosen.model.id, so_far)
 
     async def _once(self, asked: Asked, raw: bytes, replica: ReplicaView, relay: Relay) -> Outcome:
         call = asked.call
@@ -127,6 +127,8 @@ class Forward:
     async def _answer(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
         headers = [(name, value) for name in _FORWARDED if (value := answer.headers.get(name)) is not None]
         headers.append((b"x-request-id", asked.call.request_id.encode("ascii")))
+        if asked.chosen.instead_of is not None:
+            headers.append((b"x-fallback-from", asked.chosen.instead_of.encode("ascii")))
         if answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             relay.begin(answer.status, headers, answer)
             return await self._streamed(asked, answer, relay)
@@ -134,11 +136,11 @@ class Forward:
         if answer.status >= 400:
             raise engine_errors.translate(answer.status, _json(body))
         relay.client.reply(answer.status, headers, body)
-        self._count(asked.served.id, usage.of_body(body))
+        self._count(asked.chosen.model.id, usage.of_body(body))
         return Outcome.OK
 
     async def _streamed(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
-        model = asked.served.id
+        model = asked.chosen.model.id
         relay.client.follow(answer)
         self._meter.stream_opened(model)
         try:

@@ -81,7 +81,8 @@ class Front:
         name = endpoint(exchange.method, exchange.path)
         body = await self._body(exchange, name)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
-        await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority), exchange)
+        fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
+        await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
 
     async def _body(self, exchange: Exchange, name: str) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()
@@ -104,14 +105,15 @@ class Front:
         return self._pipeline.rules.catalog
 
     async def _models(self, exchange: Exchange) -> None:
-        _reply(exchange, {"object": "list", "data": [dict(model.card) for model in self._catalog.models]})
+        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.cards.values()]})
 
     async def _model(self, exchange: Exchange) -> None:
         name = exchange.path.removeprefix("/v1/models/")
         served = self._catalog.by_name.get(name)
-        if served is None:
-            raise UnknownModel(name, self._catalog.ids)
-        _reply(exchange, dict(served.card))
+        card = served.card if served is not None else self._catalog.cards.get(name)
+        if card is None:
+            raise UnknownModel(name, self._catalog.cards)
+        _reply(exchange, dict(card))
 
     async def _health(self, exchange: Exchange) -> None:
         """Whether every model has a replica that takes requests; with `?generate=true`, whether every replica generates."""

@@ -66,8 +66,8 @@ class Gateway:
         if self._images is None:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
-        rules = Rules(catalog(config.models, self._started), config.gateway.limits, self._images)
-        self._roster.keep(rules.catalog.ids, config.gateway.routing)
+        rules = Rules(catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images)
+        self._roster.keep([model.id for model in config.models], config.gateway.routing)
         if self._pipeline is None:
             self._start(rules, config.gateway.roster_period_s, config.gateway.load_period_s)
         else:

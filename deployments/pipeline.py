@@ -5,6 +5,7 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ import msgspec
 from configs.schema import Limits
 from deployments.forward import Asked, Forward
 from deployments.policy import media, resume
-from deployments.policy.calls import Call, Priority, decoded, priority_of, session_of, with_field
-from deployments.policy.catalog import Catalog, Served
+from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
+from deployments.policy.catalog import Catalog, Chosen, Served
 from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.media import RemoteImage
 from deployments.policy.prompt import NO_PROMPT, prompt_of
@@ -58,13 +59,9 @@ class Pipeline:
         try:
             body = decoded(call.body)
             resume.refuse_forged(body)
-            served = rules.catalog.choose(body.get("model"))
-            model = served.id
-            self._meter.opened(model)
-            try:
-                outcome = await self._forward(call, body, served, client, arrived)
-            finally:
-                self._meter.closed(model)
+            named = rules.catalog.choose(body)
+            model = named.id
+            outcome = await self._by_any(call, body, named, client, arrived)
         except HerdError as error:
             outcome = _outcome(error)
             tell(client, error, call.request_id)
@@ -74,8 +71,29 @@ class Pipeline:
         finally:
             self._meter.ended(model, call.endpoint, outcome, self._clock() - arrived)
 
-    async def _forward(self, call: Call, body: dict[str, Any], served: Served, client: Client, arrived: float) -> Outcome:
-        limits = self.rules.limits
+    async def _by_any(self, call: Call, body: dict[str, Any], named: Served, client: Client, arrived: float) -> Outcome:
+        """The model that was named answers, or one of its fallbacks while it cannot."""
+        try:
+            return await self._by(call, body, Chosen(named), client, arrived)
+        except (Unavailable, Overloaded) as error:
+            refusal = error
+        if call.fallback and call.endpoint in GENERATING and not client.started and not body.get("background"):
+            for chosen in self.rules.catalog.in_place_of(named, body):
+                with contextlib.suppress(Unavailable, Overloaded):
+                    outcome = await self._by(call, body, chosen, client, arrived)
+                    self._meter.fell_back(named.id, chosen.model.id)
+                    return outcome
+        raise refusal
+
+    async def _by(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:
+        self._meter.opened(chosen.model.id)
+        try:
+            return await self._forward(call, body, chosen, client, arrived)
+        finally:
+            self._meter.closed(chosen.model.id)
+
+    async def _forward(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:
+        limits, served = self.rules.limits, chosen.model
         # Without a stream the first byte comes with the last.
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s
         try:
@@ -86,7 +104,7 @@ class Pipeline:
                     raw = with_field(raw, b'"priority":%d' % priority)
                 prompt = prompt_of(body, served.id) if self._forwarded.has_choice(served.id) else NO_PROMPT
                 ask = Ask(prompt, session_of(call.session, body), priority=priority)
-                asked = Asked(call, body, raw, served, ask)
+                asked = Asked(call, body, raw, chosen, ask)
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)
                 try:
                     return await self._forwarded.answer(asked, relay, limits)

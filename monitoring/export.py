@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from monitoring.metrics import (
     E2E,
+    FALLBACKS,
     ITL,
     PICKS,
     REPLICAS_READY,
@@ -84,6 +85,7 @@ class Meter:
         self._tokens = self._counter(TOKENS)
         self._picks = self._counter(PICKS)
         self._retries = self._counter(RETRIES)
+        self._fallbacks = self._counter(FALLBACKS)
         self._waiting, self._waited = self._gauge(WAITING), self._histogram(WAITED)
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
@@ -123,6 +125,10 @@ class Meter:
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
         self._retries.labels(model, kind.value).inc()
+
+    def fell_back(self, model: str, answered_by: str) -> None:
+        """Another model answered than the request named."""
+        self._fallbacks.labels(model, answered_by).inc()
 
     def waiting(self, model: str, count: int) -> None:
         """So many requests wait for room."""

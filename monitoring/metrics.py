@@ -81,6 +81,7 @@ PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by
 WAITING = Metric("herd_queue_requests", "gauge", "Requests that wait because all replicas of the model are full.", ("model",))
 WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", ("model",), _LATENCY_S)
 RETRIES = Metric("herd_retries_total", "counter", "Requests that went on to another replica because one failed.", ("model", "kind"))
+FALLBACKS = Metric("herd_fallbacks_total", "counter", "Requests that another model answered than they named.", ("model", "answered_by"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
 
-METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, WAITING, WAITED, RETRIES, REPLICAS_READY)
+METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, WAITING, WAITED, RETRIES, FALLBACKS, REPLICAS_READY)

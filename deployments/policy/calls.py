@@ -27,6 +27,8 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: Who generates: only there can another model stand in.
+GENERATING = frozenset({"chat", "completions", "responses", "messages"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -49,6 +51,8 @@ class Call:
     """The client's own name for what belongs together, from a header."""
     priority: str | None = None
     """The class that a header names."""
+    fallback: bool = True
+    """Another model may answer, where the config declares one."""
 
 
 def endpoint(method: str, path: str) -> str:

@@ -1,6 +1,7 @@
-"""Which model a request means, and what the world is told about each.
+"""Which model a request means, which may answer in its place, and what the world is told about each.
 
-Decides by the names in the config. Choosing by modality, length or rights (`auto`) is a later function over the same `Served`.
+Decides by the names in the config, and for `auto` and fallbacks by what a request needs: images, and room for its prompt and answer. Who
+may ask for which model (a tenant's rights) will narrow the same choices.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,8 +10,28 @@ from types import MappingProxyType
 from typing import Any
 
 from cluster.models import CATALOGUE, images_per_prompt
-from configs.schema import Model
-from deployments.policy.errors import BadRequest, UnknownModel
+from configs.schema import AUTO, Model
+from deployments.policy import media
+from deployments.policy.errors import BadRequest, TooManyImages, UnknownModel
+from deployments.policy.prompt import prompt_of
+
+#: How the APIs call the longest answer that a request wants.
+_ANSWER_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request takes of a model."""
+
+    images: int
+    tokens: int
+    """Prompt and answer together, about: the gateway has no tokenizer."""
+
+
+def needs_of(body: dict[str, Any]) -> Needs:
+    """What a decoded request takes of a model."""
+    wanted = [value for name in _ANSWER_TOKENS if isinstance(value := body.get(name), int)]
+    return Needs(media.count(body), prompt_of(body, "").tokens + max(wanted, default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +43,23 @@ class Served:
     images_per_prompt: int
     card: Mapping[str, Any]
     """What `/v1/models` says of it."""
+    context_tokens: int = 0
+    fallbacks: tuple[str, ...] = ()
     by_priority: bool = True
     """Its engines' scheduler heeds a request's priority."""
+
+    def fits(self, needs: Needs) -> bool:
+        """It takes so many images, and has room for so many tokens."""
+        return needs.images <= self.images_per_prompt and needs.tokens <= self.context_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The model that shall answer a request."""
+
+    model: Served
+    instead_of: str | None = None
+    """The one that should have, where this is its fallback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +68,70 @@ class Catalog:
 
     models: tuple[Served, ...]
     by_name: Mapping[str, Served]
+    auto: tuple[Served, ...]
+    """What `auto` may mean, the preferred ones first."""
+    cards: Mapping[str, Mapping[str, Any]]
+    """What `/v1/models` says of each name that is listed there."""
 
-    def choose(self, name: object) -> Served:
-        """The model that a request's `model` names.
+    def choose(self, body: dict[str, Any]) -> Served:
+        """The model that a request's `model` names, or that suits it where the name is `auto`.
 
         Raises:
             BadRequest: there is no name, or it is not a string.
             UnknownModel: no model is called so.
+            TooManyImages: none of those that `auto` may mean takes so many.
         """
+        name = body.get("model")
         if not isinstance(name, str) or not name:
-            raise BadRequest(f"'model' must name one of: {', '.join(self.ids)}.", param="model")
+            raise BadRequest(f"'model' must name one of: {', '.join(self.cards)}.", param="model")
         served = self.by_name.get(name)
-        if served is None:
-            raise UnknownModel(name, self.ids)
-        return served
+        if served is not None:
+            return served
+        if name == AUTO and self.auto:
+            return self._suited(needs_of(body))
+        raise UnknownModel(name, self.cards)
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The models' own names, in the config's order."""
-        return tuple(model.id for model in self.models)
+    def _suited(self, needs: Needs) -> Served:
+        """The first that fits. Where a prompt seems too long for all, the longest context: its engine counts, and says by how much."""
+        seeing = [served for served in self.auto if needs.images <= served.images_per_prompt]
+        if not seeing:
+            most = max(self.auto, key=lambda served: served.images_per_prompt)
+            raise TooManyImages(most.id, needs.images, most.images_per_prompt)
+        return next((served for served in seeing if served.fits(needs)), max(seeing, key=lambda served: served.context_tokens))
+
+    def in_place_of(self, served: Served, body: dict[str, Any]) -> tuple[Chosen, ...]:
+        """Its fallbacks that this request fits, in their order."""
+        if not served.fallbacks:
+            return ()
+        needs = needs_of(body)
+        return tuple(Chosen(other, served.id) for name in served.fallbacks if (other := self.by_name[name]).fits(needs))
 
 
-def catalog(models: Iterable[Model], created: int) -> Catalog:
-    """The catalog of a config's models; `created` is the time to show, in seconds since 1970."""
+def catalog(models: Iterable[Model], created: int, auto: Iterable[str] = ()) -> Catalog:
+    """The catalog of a config's models.
+
+    Args:
+        models: the config's.
+        created: the time to show, in seconds since 1970.
+        auto: ids of those that `auto` may mean, in order.
+    """
     served = tuple(_served(model, created) for model in models)
-    return Catalog(served, MappingProxyType({name: model for model in served for name in (model.id, *model.aliases)}))
+    by_name = {name: model for model in served for name in (model.id, *model.aliases)}
+    choices = tuple(by_name[name] for name in auto)
+    cards = {model.id: model.card for model in served} | ({AUTO: _auto_card(choices, created)} if choices else {})
+    return Catalog(served, MappingProxyType(by_name), choices, MappingProxyType(cards))
+
+
+def _auto_card(choices: tuple[Served, ...], created: int) -> Mapping[str, Any]:
+    return {
+        "id": AUTO,
+        "object": "model",
+        "created": created,
+        "owned_by": "llama-herd",
+        "max_model_len": max(model.context_tokens for model in choices),
+        "max_images_per_prompt": max(model.images_per_prompt for model in choices),
+        "chooses_from": [model.id for model in choices],
+    }
 
 
 def _served(model: Model, created: int) -> Served:
@@ -77,4 +152,4 @@ def _served(model: Model, created: int) -> Served:
         "attribution": entry.licence.attribution,
     }
     by_priority = model.engine.get("scheduling_policy", "priority") == "priority"
-    return Served(model.id, model.aliases, images, MappingProxyType(card), by_priority)
+    return Served(model.id, model.aliases, images, MappingProxyType(card), model.context_tokens, model.fallbacks, by_priority)

@@ -67,10 +67,19 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> tuple[RemoteImage, 
     parts = _parts([body.get(key) for key in _CONTAINERS])
     for part in parts:
         _refuse(part)
-    images = [part for part in parts if _kind(part) in _IMAGE_PARTS or "image_url" in part]
+    images = [part for part in parts if _is_image(part)]
     if len(images) > limit:
         raise TooManyImages(model, len(images), limit)
     return tuple(image for part in images for image in _remote(part))
+
+
+def count(body: dict[str, Any]) -> int:
+    """The images of a request, in whatever form."""
+    return sum(map(_is_image, _parts([body.get(key) for key in _CONTAINERS])))
+
+
+def _is_image(part: dict[str, Any]) -> bool:
+    return _kind(part) in _IMAGE_PARTS or "image_url" in part
 
 
 def _parts(containers: list[Any]) -> list[dict[str, Any]]:

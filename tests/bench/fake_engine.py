@@ -6,12 +6,12 @@ Prints its port, and ends when its standard input does, so that it outlives nobo
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 
+from tests.bench.process import serving
+
 PACE_S = 0.02
-LONGEST_S = 20
 _OPEN = b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1795000000,"model":"bench",'
 _TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":null,"token_ids":%b}]}\n\n'
 _USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
@@ -92,17 +92,8 @@ async def _serve() -> None:
 @contextlib.contextmanager
 def fake_engine() -> Iterator[int]:
     """A fake engine while this lasts; its port."""
-    command = [sys.executable, "-m", "tests.bench.fake_engine"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(LONGEST_S)
-            process.kill()
+    with serving("tests.bench.fake_engine") as one:
+        yield int(one.line)
 
 
 if __name__ == "__main__":

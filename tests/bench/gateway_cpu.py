@@ -1,20 +1,21 @@
-"""What the gateway's process takes of a CPU for a streamed chunk and for a request, beyond what it takes when nobody asks.
+"""What a proxy's process takes of a CPU for a streamed chunk and for a request, beyond what it takes when nobody asks.
 
-The engine is faked and the clients are another process, so all of it is the gateway's. CPU time repeats on a busy machine, where
+The engine is faked and the clients are another process, so all of it is the proxy's. CPU time repeats on a busy machine, where
 throughput does not.
 """
 
+import contextlib
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from statistics import median
 
 import psutil
 
 from deployments.operate import Say
-from tests.bench import load, servers
-from tests.bench.fake_engine import fake_engine
+from tests.bench import load
+from tests.bench.fake_engine import PACE_S
 from tests.bench.load import Load, Outcome
 
 STREAMS = 64
@@ -55,27 +56,59 @@ class Measured:
         return median(self.per_request)
 
 
-def measure(folder: Path, sizes: Sizes, say: Say) -> Measured:
-    """Starts a gateway, measures, stops it.
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What stands between the load and the engine."""
+
+    url: str
+    model: str
+    process: psutil.Process
+
+    def load(self, requests: int, at_once: int, tokens: int, stream: bool) -> Load:
+        """So much of it."""
+        return Load(self.url, self.model, requests, at_once, tokens, stream=stream, warm_up=0)
+
+
+def measure(proxies: Mapping[str, Proxy], sizes: Sizes, say: Say) -> dict[str, Measured]:
+    """Measures every proxy in turn, as often as the sizes say.
 
     Raises:
-        CannotMeasure: it did not come up, or did not answer.
-        OperationError: Ray did not start.
+        CannotMeasure: one did not answer.
     """
-    with fake_engine() as port, servers.gateway(folder, port, say) as (url, process):
-        streams = Load(url, servers.MODEL, sizes.streams, STREAMS, CHUNKS, warm_up=0)
-        requests = Load(url, servers.MODEL, sizes.requests, AT_ONCE, 1, stream=False, warm_up=0)
-        say("Warming up")
-        for first in (streams, requests):
-            load.run(first)
-        say("The gateway, idle")
-        idle = _idle(process, sizes.idle_s)
-        chunks, whole = [], []
-        for number in range(sizes.repetitions):
-            say(f"The gateway's CPU time, {number + 1} of {sizes.repetitions}")
-            chunks.append(_net_us(process, idle, streams, lambda outcome: outcome.chunks))
-            whole.append(_net_us(process, idle, requests, lambda outcome: outcome.requests))
-    return Measured(idle * 1e6, chunks, whole)
+    streams = {name: one.load(sizes.streams, STREAMS, CHUNKS, stream=True) for name, one in proxies.items()}
+    requests = {name: one.load(sizes.requests, AT_ONCE, 1, stream=False) for name, one in proxies.items()}
+    idle = {}
+    for name, one in proxies.items():
+        say(f"Warming up: {name}")
+        load.run(streams[name])
+        load.run(requests[name])
+        say(f"Idle: {name}")
+        idle[name] = _idle(one.process, sizes.idle_s)
+    measured = {name: Measured(idle[name] * 1e6, [], []) for name in proxies}
+    for number in range(sizes.repetitions):
+        for name, one in proxies.items():
+            say(f"CPU time, {number + 1} of {sizes.repetitions}: {name}")
+            measured[name].per_chunk.append(_net_us(one.process, idle[name], streams[name], lambda outcome: outcome.chunks))
+            measured[name].per_request.append(_net_us(one.process, idle[name], requests[name], lambda outcome: outcome.requests))
+    return measured
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Whatever starts while this lasts runs on one core, and so does the load: what a virtual machine's host takes for waking another core
+    is in no figure then. It is as much as all the rest, and changes with the hour."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def settings(sizes: Sizes) -> dict[str, float]:
+    """What was asked, for the file."""
+    shape = {"streams_at_once": STREAMS, "chunks": CHUNKS, "pace_s": PACE_S, "requests_at_once": AT_ONCE, "cores": 1}
+    return asdict(sizes) | shape
 
 
 def _idle(process: psutil.Process, for_s: float) -> float:

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -65,7 +65,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.overhead", description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, the figures mean little")
-    parser.add_argument("--only", choices=PARTS, help="one of the two parts; nothing is written")
+    parser.add_argument("--only", choices=PARTS, help="one of the two parts; in the file, the other stays as it was")
     return parser.parse_args()
 
 
@@ -100,16 +100,16 @@ def _engine(run: Run, quick: bool, folder: Path, say: Say) -> None:
 
 def _cpu(run: Run, quick: bool, folder: Path, say: Say) -> None:
     sizes = gateway_cpu.QUICK if quick else gateway_cpu.FULL
-    measured = gateway_cpu.measure(folder, sizes, say)
+    with gateway_cpu.one_core(), fake_engine.fake_engine() as port, servers.gateway(folder, port, say) as gateway:
+        measured = gateway_cpu.measure({"the gateway": gateway}, sizes, say)["the gateway"]
     run.figures += report.of_gateway(measured)
-    shape = {"streams_at_once": gateway_cpu.STREAMS, "chunks": gateway_cpu.CHUNKS, "pace_s": fake_engine.PACE_S}
-    run.settings["cpu"] = {**asdict(sizes), **shape, "requests_at_once": gateway_cpu.AT_ONCE}
+    run.settings["cpu"] = gateway_cpu.settings(sizes)
     run.servers["idle_gateway_us_per_s"] = round(measured.idle_us_per_s)
 
 
 def _show(run: Run, asked: argparse.Namespace, busy: float) -> None:
     out.print(report.table(run.figures, report.committed(report.machine())))
-    if not asked.quick and asked.only is None:
+    if not asked.quick:
         out.print(f"Written to {report.write(run.figures, run.settings, run.servers, busy)}")
 
 

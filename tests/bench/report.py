@@ -114,7 +114,8 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what shapes the figures."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -125,16 +126,20 @@ def _versions() -> dict[str, str]:
 
 
 def write(figures: Iterable[Figure], settings: Mapping[str, Any], servers: Mapping[str, Any], load_before: float) -> Path:
-    """For machines, and for the repository."""
-    figures = list(figures)
+    """For machines, and for the repository. A part that was not measured stays as it was, if it was on such a machine."""
+    figures, here, now = list(figures), machine(), datetime.now(UTC).isoformat(timespec="seconds")
+    before = committed(here)
+    measured = {part: {"date": now, "load_before": round(load_before, 2)} for part in settings}
     content = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_before": round(load_before, 2),
-        "versions": _versions(),
-        "settings": settings,
+        **before,
+        "date": now,
+        "measured": before.get("measured", {}) | measured,
+        "machine": here,
+        "versions": versions(),
+        "settings": before.get("settings", {}) | dict(settings),
         **{one.name: _rounded(one.value, one) for one in figures},
-        "spread": {one.name: [_rounded(value, one) for value in one.spread] for one in figures if one.spread is not None},
+        "spread": before.get("spread", {})
+        | {one.name: [_rounded(value, one) for value in one.spread] for one in figures if one.spread is not None},
         **servers,
     }
     RESULTS.parent.mkdir(exist_ok=True)

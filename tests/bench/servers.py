@@ -24,6 +24,7 @@ from deployments import operate
 from deployments.names import ENGINE, app_name
 from deployments.operate import Herd, Say
 from deployments.policy.routing import ReplicaState
+from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
 
 MODEL = "llama-4-scout-tiny"
@@ -49,9 +50,9 @@ def engine_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def herd(folder: Path, say: Say) -> Iterator[str]:
-    """A herd of one model on a Ray node of its own; its endpoint."""
-    mine, own = _herd(folder)
+def herd(folder: Path, say: Say, models: tuple[Model, ...] = ()) -> Iterator[str]:
+    """A herd on a Ray node of its own, of one model where none are given; its endpoint."""
+    mine, own = _herd(folder, models)
     os.environ.update(THREADS)
     try:
         operate.up(mine, own, say, UP_S)
@@ -81,15 +82,15 @@ def bare(folder: Path, say: Say) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[tuple[str, psutil.Process]]:
-    """A herd's gateway, and in place of engines one replica that names another process's port; its endpoint and process."""
+def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[Proxy]:
+    """A herd's gateway, and in place of engines one replica that names another process's port."""
     mine, _ = _herd(folder)
     try:
         with operate.connected(mine, say, start=True):
             say("Deploying the gateway")
             _declare(mine.config, engine_port)
             _wait(lambda: bool(_replicas(mine)), "The gateway")
-            yield mine.endpoint, _listener(mine.config.gateway.port)
+            yield Proxy(mine.endpoint, MODEL, listener(mine.config.gateway.port))
     finally:
         mine.node.stop()
 
@@ -102,10 +103,10 @@ def free_port() -> int:
         return port
 
 
-def _herd(folder: Path) -> tuple[Herd, Environment]:
+def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environment]:
     """In a folder of its own, so that it meets no other herd, nor another measurement."""
     own = Environment(folder, environment().cache, secret=None)
-    config = Config(name="bench", gateway=Gateway(port=free_port()), models=(model(),))
+    config = Config(name="bench", gateway=Gateway(port=free_port()), models=models or (model(),))
     return operate.herd(own, config), own
 
 
@@ -134,7 +135,7 @@ def _flag(name: str, value: object) -> list[str]:
     return [flag, value if isinstance(value, str) else json.dumps(value)]
 
 
-def _listener(port: int) -> psutil.Process:
+def listener(port: int) -> psutil.Process:
     """Who listens on a port. Found without Ray: a process that has made a handle goes on asking for it when it has disconnected."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:

@@ -73,6 +73,14 @@ class Herd:
         """Its YAML file."""
         return self.folder / "herd.yaml"
 
+    def changed(self, change: Callable[[dict[str, Any]], None]) -> Path:
+        """Its config with a change, in a file of its own."""
+        config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        change(config)
+        path = self.folder / f"changed-{time.monotonic_ns()}.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return path
+
     def get(self, path: str) -> Any:
         """A page of the gateway's, as JSON."""
         return httpx.get(f"{self.endpoint}{path}", timeout=60).json()

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,22 +125,13 @@ def test_when_a_client_hangs_up_the_engine_stops(herd: Herd) -> None:
     wait_for("the engine has stopped it", lambda: not running(), within_s=10)
 
 
-def changed(herd: Herd, change: Any) -> Path:
-    """The herd's config with a change, in a file of its own."""
-    config = yaml.safe_load(herd.config.read_text(encoding="utf-8"))
-    change(config)
-    path = herd.folder / f"changed-{time.monotonic_ns()}.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
-
-
 def ids(herd: Herd) -> set[str]:
     return {one["id"] for model in (SMOLLM, SCOUT) for one in herd.replicas(model)}
 
 
 def test_a_change_in_place_leaves_the_rest_running(herd: Herd) -> None:
     before = ids(herd)
-    up = herd.run("up", str(changed(herd, lambda config: config["models"][0].update(aliases=["smollm2", "words"]))))
+    up = herd.run("up", str(herd.changed(lambda config: config["models"][0].update(aliases=["smollm2", "words"]))))
     assert up.returncode == 0, up.stderr
     assert herd.get("/v1/models/words")["id"] == SMOLLM
     assert ids(herd) == before
@@ -154,7 +144,7 @@ def test_a_wrong_config_is_refused_with_every_problem(herd: Herd) -> None:
         config["models"][0]["scaling"] = {"min_replicas": 3, "max_replicas": 1}
         config["models"][1] |= {"parallel": {"tensor": 16}, "context_token": 5}
 
-    refused = herd.run("up", str(changed(herd, spoil)))
+    refused = herd.run("up", str(herd.changed(spoil)))
     assert refused.returncode == 3
     assert "models[0].scaling: min_replicas (3) must not be above max_replicas (1)" in refused.stderr
     assert "models[1].context_token: unknown field; did you mean 'context_tokens'?" in refused.stderr
@@ -162,7 +152,7 @@ def test_a_wrong_config_is_refused_with_every_problem(herd: Herd) -> None:
 
 
 def test_a_port_in_use_is_told_before_anything_starts(herd: Herd) -> None:
-    refused = herd.run("up", str(changed(herd, lambda config: config.update(name="second"))))
+    refused = herd.run("up", str(herd.changed(lambda config: config.update(name="second"))))
     assert refused.returncode == 1
     assert "Port" in refused.stderr
     assert "gateway.port" in refused.stderr

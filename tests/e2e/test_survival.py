@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Herd, wait_for
+from tests.victims import core_of, process_of
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 #: An engine starts in 15 to 30 s on two idle cores.
@@ -22,18 +23,6 @@ def ask(herd: Herd, model: str) -> httpx.Response:
     return httpx.post(f"{herd.endpoint}/v1/completions", json={"model": model, "prompt": "x", "max_tokens": 2}, timeout=60)
 
 
-def process_of(replica: dict[str, Any]) -> psutil.Process:
-    """The replica's own process: it holds the socket that the roster names."""
-    port = int(replica["address"].rpartition(":")[2])
-    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (port,)]
-    return psutil.Process(listening[0].pid)
-
-
-def core_of(replica: dict[str, Any]) -> psutil.Process:
-    """The engine inside it, which Ray Serve does not look at."""
-    return next(one for one in process_of(replica).children(recursive=True) if "EngineCore" in one.name())
-
-
 def out(herd: Herd, model: str, replica: dict[str, Any]) -> Callable[[], bool]:
     return lambda: replica["id"] not in [one["id"] for one in herd.replicas(model)]
 
@@ -42,7 +31,14 @@ def whole_again(herd: Herd, model: str, count: int) -> Callable[[], bool]:
     return lambda: len(herd.replicas(model)) == count and ask(herd, model).status_code == 200
 
 
-def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore) -> tuple[str, int]:
+def resumed(herd: Herd) -> float:
+    """Streams that went on with another replica, so far."""
+    targets = [one["targets"][0] for one in herd.get("/-/targets") if one["labels"]["job"] == "gateway"]
+    lines = (line for target in targets for line in httpx.get(f"http://{target}/metrics").text.splitlines())
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("herd_retries_total{") and 'kind="resumed"' in line)
+
+
+def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore, most: int = TOKENS) -> tuple[str, int]:
     """A long greedy answer, told when it is well under way; its text, and its tokens as the usage says."""
     messages: Any = [{"role": "user", "content": f"Count the llamas: {number}."}]
     told = False
@@ -51,7 +47,7 @@ def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore) -> 
         model=SMOLLM,
         messages=messages,
         temperature=0,
-        max_tokens=TOKENS,
+        max_tokens=most,
         stream=True,
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
@@ -64,11 +60,11 @@ def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore) -> 
     return text, tokens
 
 
-def all_streamed(client: openai.OpenAI, then: Callable[[], None]) -> list[tuple[str, int]]:
+def all_streamed(client: openai.OpenAI, then: Callable[[], None], most: int = TOKENS) -> list[tuple[str, int]]:
     """Several at once; something happens in the middle of them."""
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor(STREAMS) as pool:
-        answers = [pool.submit(streamed, client, number, begun) for number in range(STREAMS)]
+        answers = [pool.submit(streamed, client, number, begun, most) for number in range(STREAMS)]
         for number in range(STREAMS):
             if not begun.acquire(timeout=120):
                 pytest.fail(f"{number} of {STREAMS} begun: {[answer.exception() if answer.done() else answer for answer in answers]}")
@@ -98,6 +94,24 @@ def test_streams_outlive_their_engine(
     assert all_streamed(client, kill) == undisturbed
     assert ask(herd, SMOLLM).status_code == 200, "the other one goes on"
     wait_for("a new replica that generates", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
+
+
+def test_streams_outlive_a_replica_that_must_go(herd: Herd, client: openai.OpenAI) -> None:
+    """It may finish what it has for a second only, and its answers take many: they go on with the one that stays."""
+    long = 600
+    expected, before = all_streamed(client, lambda: None, long), resumed(herd)
+
+    def shrink() -> None:
+        up = herd.run("up", str(herd.changed(lambda config: config["models"][0].update(replicas=1, stop_s=1))))
+        assert up.returncode == 0, up.stderr
+        wait_for("one replica", lambda: len(herd.replicas(SMOLLM)) == 1, within_s=60)
+
+    try:
+        assert all_streamed(client, shrink, long) == expected
+        assert resumed(herd) > before, "nothing had to go on elsewhere: the answers were too short for this test"
+    finally:
+        assert herd.run("up", str(herd.config)).returncode == 0
+    wait_for("both replicas", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
 
 
 def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) -> None:

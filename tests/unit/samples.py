@@ -45,10 +45,25 @@ _ENGINE = st.dictionaries(st.sampled_from(sorted(ENGINE_ARGUMENTS - OWNED_BY_THE
 def raw(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """What a YAML file may say at a place of the schema: required fields always, the others or not."""
     fields = {name: (_values(field.annotation, tuple(field.metadata)), field.is_required()) for name, field in schema.model_fields.items()}
-    return st.fixed_dictionaries(
-        {name: values for name, (values, required) in fields.items() if required},
-        optional={name: values for name, (values, required) in fields.items() if not required},
-    ).filter(lambda value: _is_valid(schema, value))
+    return (
+        st.fixed_dictionaries(
+            {name: values for name, (values, required) in fields.items() if required},
+            optional={name: values for name, (values, required) in fields.items() if not required},
+        )
+        .map(_with_known_names if schema is Config else lambda value: value)
+        .filter(lambda value: _is_valid(schema, value))
+    )
+
+
+def _with_known_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Where models are named again, they are some that there are."""
+    ids = [model["id"] for model in config["models"]]
+    if "auto" in config.get("gateway", {}):
+        config["gateway"]["auto"] = ids[: len(config["gateway"]["auto"])]
+    for model in config["models"]:
+        if "fallbacks" in model:
+            model["fallbacks"] = [other for other in ids if other != model["id"]][: len(model["fallbacks"])]
+    return config
 
 
 def _is_valid(schema: type[BaseModel], value: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import monitoring.metrics
 from monitoring.metrics import METRICS, Metric
 
 #: Names of models, endpoints, outcomes, reasons and kinds of tokens: never anything a client can make up.
-SHORT_LISTS = {"model", "endpoint", "outcome", "reason", "kind"}
+SHORT_LISTS = {"model", "answered_by", "endpoint", "outcome", "reason", "kind"}
 ENDINGS = {"counter": "_total", "histogram": "_seconds", "gauge": ""}
 EACH = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 

@@ -103,6 +103,21 @@ def test_config_refuses(models: list[dict[str, Any]], sentence: str) -> None:
         Config.model_validate({"models": models})
 
 
+@pytest.mark.parametrize(
+    ("auto", "first", "sentence"),
+    [
+        (["x"], {}, "gateway.auto names 'x', which is no model's id; there are: llama, b"),
+        (["l"], {"aliases": ["l"]}, "gateway.auto names 'l', which is no model's id"),
+        ([], {"fallbacks": ["x"]}, r"models\[0\].fallbacks names 'x', which is no model's id"),
+        ([], {"fallbacks": ["b", "llama"]}, r"models\[0\].fallbacks names the model itself"),
+        (["b"], {"aliases": ["auto"]}, r"models\[0\] uses the name 'auto', which gateway.auto has already"),
+    ],
+)
+def test_models_that_are_named_again_must_be_there(auto: list[str], first: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Config.model_validate({"gateway": {"auto": auto}, "models": [{**MODEL, **first}, {**MODEL, "id": "b"}]})
+
+
 def test_ranges_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"min_replicas \(3\) must not be above max_replicas \(2\)"):
         Scaling(min_replicas=3, max_replicas=2)

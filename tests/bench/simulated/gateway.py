@@ -62,10 +62,10 @@ async def _none(model: str) -> int:
     return 0
 
 
-async def _serve(ports: Sequence[int], policy: str, period_s: float) -> None:
+async def _serve(ports: Sequence[int], policy: str, period_s: float, queue_s: float) -> None:
     model = Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20)
     roster, engines, meter = Roster([MODEL], Routing.model_validate({"policy": policy})), Engines("simulated"), Meter()
-    limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S)
+    limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S, queue_s=queue_s)
     pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter), meter)
     front = Front(roster, pipeline, meter, _nobody, _none)
     socket = listen("127.0.0.1", 0)
@@ -86,8 +86,9 @@ def main() -> None:
     parser.add_argument("--ports", required=True, help="the engines' ports, with commas between")
     parser.add_argument("--policy", default="herd")
     parser.add_argument("--period-s", type=float, default=0.2, help="between two reports of an engine")
+    parser.add_argument("--queue-s", type=float, default=30, help="longest wait for room at an engine")
     asked = parser.parse_args()
-    uvloop.run(_serve([int(port) for port in asked.ports.split(",")], asked.policy, asked.period_s))
+    uvloop.run(_serve([int(port) for port in asked.ports.split(",")], asked.policy, asked.period_s, asked.queue_s))
 
 
 if __name__ == "__main__":

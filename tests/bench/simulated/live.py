@@ -9,7 +9,6 @@ import hashlib
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from typing import Any
 import aiohttp
 
 from deployments.policy.prompt import BYTES_PER_TOKEN
+from tests.bench.load import CannotMeasure
+from tests.bench.process import serving
 from tests.bench.simulated.cluster import MODEL, Served
 from tests.bench.simulated.scheduler import Size
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
@@ -27,8 +28,8 @@ _START_S = 30.0
 _HEX = 128
 
 
-class CannotReplay(Exception):
-    """A process did not come up, or a request failed."""
+class CannotReplay(CannotMeasure):
+    """A router did not come up, or a request failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +42,22 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str]) -> Iterator[str]:
-    """A process that prints a line when it serves and ends with its input; the line."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise CannotReplay(f"{' '.join(command)} did not start")
-            yield line.strip()
-        finally:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-
-
-@contextlib.contextmanager
 def engines(cluster: Cluster) -> Iterator[list[int]]:
     """Simulated engines; their ports."""
     size = cluster.size
-    command = [sys.executable, "-m", "tests.bench.simulated.server", "--replicas", str(cluster.replicas), "--scale", str(cluster.scale)]
-    command += ["--kv-tokens", str(size.kv_tokens), "--block-tokens", str(size.block_tokens), "--step-tokens", str(size.step_tokens)]
-    with _process(command) as line:
-        yield json.loads(line)
+    arguments = ["--replicas", str(cluster.replicas), "--scale", str(cluster.scale), "--kv-tokens", str(size.kv_tokens)]
+    arguments += ["--block-tokens", str(size.block_tokens), "--step-tokens", str(size.step_tokens), "--sequences", str(size.sequences)]
+    with serving("tests.bench.simulated.server", *arguments) as one:
+        yield json.loads(one.line)
 
 
 @contextlib.contextmanager
 def our_gateway(ports: Sequence[int], policy: str, scale: float) -> Iterator[str]:
     """Our gateway; its address. It asks for reports as often as in production, in the engines' time, but at most 10 times a second."""
     period_s = max(0.1, 0.2 / scale)
-    listed = ",".join(map(str, ports))
-    with _process(
-        [sys.executable, "-m", "tests.bench.simulated.gateway", "--ports", listed, "--policy", policy, "--period-s", str(period_s)]
-    ) as line:
-        yield f"http://127.0.0.1:{line}"
+    arguments = ("--ports", ",".join(map(str, ports)), "--policy", policy, "--period-s", str(period_s))
+    with serving("tests.bench.simulated.gateway", *arguments) as one:
+        yield f"http://127.0.0.1:{one.line}"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Simulated engines behind HTTP, each on a port of its own: what vLLM's server says, at the time at which a GPU would say it.
 
+An answer's tokens follow from its prompt alone, as a greedy engine's do, and a request that carries delivered tokens goes on behind them.
 Serves `/v1/chat/completions` and `/v1/completions`, streamed and not, `/v1/models`, `/health`, `/metrics` with vLLM's names, and `/-/load`
 with a replica's report to the gateways. Time can run faster than real: then a stream comes in two pieces, the first token and all others.
 Prints its ports, and ends when its standard input does.
@@ -10,13 +11,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httptools
 import msgspec
 
 from deployments.policy.prompt import BYTES_PER_TOKEN, in_blocks
+from deployments.policy.resume import GROUPS, TOKENS
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
 from tests.bench.simulated.speed import scout_on_h100
@@ -25,13 +28,13 @@ from tests.bench.simulated.speed import scout_on_h100
 _GRAIN_S = 0.004
 _JSON = b"application/json"
 _DEFAULT_TOKENS = 16
+_VOCABULARY = 50_000
 
 
 class Engine:
     """One replica: a scheduler, and the clock that it lacks."""
 
-    def __init__(self, name: str, size: Size, scale: float) -> None:
-        self.name = name
+    def __init__(self, size: Size, scale: float) -> None:
         self.port = 0
         self.scheduler = Scheduler(size, scout_on_h100)
         self._scale = scale
@@ -85,7 +88,7 @@ class Engine:
         """What it says of itself to gateways."""
         own = self.scheduler
         return {
-            "id": self.name,
+            "id": f"replica-{self.port}",
             "model": MODEL,
             "host": "127.0.0.1",
             "port": self.port,
@@ -95,6 +98,7 @@ class Engine:
             "running": own.running,
             "kv_usage": own.pool.usage,
             "kv_tokens": own.size.kv_tokens,
+            "slots": own.size.sequences,
             "ready_s": (time.monotonic() - self._started) * self._scale,
         }
 
@@ -178,11 +182,12 @@ class _Exchange(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
 
     def _complete(self, asked: dict[str, Any], chat: bool) -> None:
-        prompt = _rendered(asked)
-        wanted = asked.get("max_completion_tokens") or asked.get("max_tokens") or _DEFAULT_TOKENS
-        answer = _Answer(self, asked, chat, len(prompt) // BYTES_PER_TOKEN)
+        prompt = rendered(asked)
+        answer = _Answer(self, asked, chat, prompt)
         try:
-            self._request = self._engine.submit(prompt, wanted, answer.tell)
+            left = answer.resume(asked.get("vllm_xargs") or {})
+            if left:
+                self._request = self._engine.submit(prompt + b" " * BYTES_PER_TOKEN * answer.said, left, answer.tell)
         except ValueError as error:
             self._reply(400, msgspec.json.encode({"error": {"message": str(error), "type": "BadRequestError", "code": 400}}))
 
@@ -200,66 +205,98 @@ class _Exchange(asyncio.Protocol):
 class _Answer:
     """What one request is told, as it is told it."""
 
-    def __init__(self, exchange: _Exchange, asked: dict[str, Any], chat: bool, prompt_tokens: int) -> None:
+    def __init__(self, exchange: _Exchange, asked: dict[str, Any], chat: bool, prompt: bytes) -> None:
+        self.said = 0
         self._exchange = exchange
-        self._stream = bool(asked.get("stream"))
+        self._stream, self._ids = bool(asked.get("stream")), bool(asked.get("return_token_ids"))
         self._usage = bool((asked.get("stream_options") or {}).get("include_usage"))
         self._wanted = asked.get("max_completion_tokens") or asked.get("max_tokens") or _DEFAULT_TOKENS
         self._chat = chat
-        self._prompt_tokens = prompt_tokens
-        self._said = 0
+        self._prompt_tokens = len(prompt) // BYTES_PER_TOKEN
+        self._key = zlib.crc32(prompt)
+        self._open = False
+
+    def resume(self, given: dict[str, Any]) -> int:
+        """Says again what another engine had said; how many tokens are left.
+
+        Raises:
+            ValueError: this engine would have said something else.
+        """
+        delivered = given.get(TOKENS, [])
+        if delivered != tokens_of(self._key, 0, len(delivered)):
+            raise ValueError("these are not the tokens of this prompt")
+        for count in given.get(GROUPS, ()):
+            self._say(count, self.said + count == self._wanted)
+        return self._wanted - self.said
 
     def tell(self, tokens: int, last: bool) -> None:
         """So many tokens more, or all the rest."""
-        tokens = self._wanted - self._said if last else tokens
-        begins = not self._said
-        self._said += tokens
-        if not self._stream:
-            if last:
-                self._exchange.reply_with(self._told(" llama" * self._said, "length", stream=False) | {"usage": self._used()})
-            return
-        if begins:
+        self._say(self._wanted - self.said if last else tokens, last)
+
+    def _say(self, count: int, last: bool) -> None:
+        tokens = tokens_of(self._key, self.said, count)
+        self.said += count
+        if self._stream:
+            self._stream_on(tokens, last)
+        elif last:
+            whole = self._told(tokens_of(self._key, 0, self.said), "length", stream=False)
+            self._exchange.reply_with(whole | {"usage": self._used()})
+
+    def _stream_on(self, tokens: list[int], last: bool) -> None:
+        if not self._open:
+            self._open = True
             self._exchange.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
         if tokens:
-            self._event(self._told(" llama" * tokens, "length" if last else None, stream=True))
+            self._event(self._told(tokens, "length" if last else None, stream=True))
         if last:
             if self._usage:
-                self._event(self._told("", None, stream=True) | {"choices": [], "usage": self._used()})
+                self._event(self._told([], None, stream=True) | {"choices": [], "usage": self._used()})
             self._exchange.write(_chunk(b"data: [DONE]\n\n") + _chunk(b""))
 
     def _event(self, event: dict[str, Any]) -> None:
         self._exchange.write(_chunk(b"data: " + msgspec.json.encode(event) + b"\n\n"))
 
-    def _told(self, text: str, reason: str | None, stream: bool) -> dict[str, Any]:
+    def _told(self, tokens: list[int], reason: str | None, stream: bool) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
         if self._chat:
-            choice["delta" if stream else "message"] = {"role": "assistant", "content": text}
+            choice["delta" if stream else "message"] = {"role": "assistant", "content": text_of(tokens)}
         else:
-            choice["text"] = text
+            choice["text"] = text_of(tokens)
+        choice["token_ids"] = tokens if self._ids else None
         kind = ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion"
         return {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": MODEL, "choices": [choice]}
 
     def _used(self) -> dict[str, int]:
-        return {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said, "total_tokens": self._prompt_tokens + self._said}
+        return {"prompt_tokens": self._prompt_tokens, "completion_tokens": self.said, "total_tokens": self._prompt_tokens + self.said}
+
+
+def tokens_of(key: int, begin: int, count: int) -> list[int]:
+    """The tokens that follow a prompt of this key (its CRC-32), from one place on: any numbers, but always the same."""
+    return [zlib.crc32(b"%d" % place, key) % _VOCABULARY for place in range(begin, begin + count)]
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    """What a client reads of them."""
+    return "".join(f" {token}" for token in tokens)
 
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _rendered(asked: dict[str, Any]) -> bytes:
+def rendered(asked: dict[str, Any]) -> bytes:
     """The prompt as a template would write it; only text."""
     if "prompt" in asked:
         return str(asked["prompt"]).encode()
     return "".join(f"<|{message.get('role')}|>{message.get('content')}" for message in asked.get("messages", ())).encode()
 
 
-async def _serve(replicas: int, size: Size, scale: float) -> None:
+async def _serve(replicas: int, size: Size, scale: float, port: int) -> None:
     loop = asyncio.get_running_loop()
-    engines = [Engine(f"replica-{number}", size, scale) for number in range(replicas)]
+    engines = [Engine(size, scale) for _ in range(replicas)]
     running = []
     for engine in engines:
-        server = await loop.create_server(lambda engine=engine: _Exchange(engine), "127.0.0.1", 0, backlog=1024)  # type: ignore[misc]
+        server = await loop.create_server(lambda engine=engine: _Exchange(engine), "127.0.0.1", port, backlog=1024)  # type: ignore[misc]
         engine.port = server.sockets[0].getsockname()[1]
         running.append(asyncio.create_task(engine.run()))
     print(json.dumps([engine.port for engine in engines]), flush=True)
@@ -279,8 +316,11 @@ def main() -> None:
     parser.add_argument("--block-tokens", type=int, default=512)
     parser.add_argument("--step-tokens", type=int, default=2048)
     parser.add_argument("--scale", type=float, default=1.0, help="how many times faster than real")
+    parser.add_argument("--sequences", type=int, default=256, help="requests that one engine runs at once")
+    parser.add_argument("--port", type=int, default=0, help="of a single replica; 0: any that is free")
     asked = parser.parse_args()
-    asyncio.run(_serve(asked.replicas, Size(asked.kv_tokens, asked.block_tokens, asked.step_tokens), asked.scale))
+    size = Size(asked.kv_tokens, asked.block_tokens, asked.step_tokens, asked.sequences)
+    asyncio.run(_serve(asked.replicas, size, asked.scale, asked.port))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""The README's table of figures, made from `results/*.json`: `python -m tests.bench.readme` writes it.
+
+Decides which figures a reader needs. A result that is not there has no row; a test holds the README to what is.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- figures: python -m tests.bench.readme -->\n", "<!-- /figures -->"
+
+Row = tuple[str, str, str]
+
+
+def _overhead(said: dict[str, Any]) -> Iterator[Row]:
+    yield "Tokens/s at 32 streams, as a part of the bare engine's", f"{said['ratio_32']:g}", "bare vLLM server: 1"
+    yield "Time to first token added, one stream", f"{said['ttft_added_ms_1']:g} ms", ""
+
+
+def _cpu(said: dict[str, Any]) -> Iterator[Row]:
+    for key, what in (("us_per_chunk", "streamed chunk"), ("us_per_request", "request")):
+        others = (f"{name}: {one[key]}" for name, one in said["proxies"].items() if name != "herd")
+        yield f"CPU time of the gateway per {what}", f"{said['proxies']['herd'][key]} µs", ", ".join(others)
+
+
+def _trace(said: dict[str, Any]) -> Iterator[Row]:
+    for part in said["virtual"]:
+        rows = part["loads"][f"{part['half_load']:g}"]
+        where = f"{part['kv_tokens'] // 1000}K KV tokens per replica"
+        others = ", ".join(
+            f"{name}: {row['goodput']:.2f}" for name, row in rows.items() if name.startswith(("Ray", "the same", "round_robin"))
+        )
+        yield f"Goodput where round robin has half, trace of conversations, {where}", f"{rows['herd']['goodput']:.2f}", others
+    if "real_time" in said:
+        rows = said["real_time"]["routers"]
+        others = ", ".join(f"{name}: {row['goodput']:.2f}" for name, row in rows.items() if name != "herd")
+        yield "The same over HTTP, ten times faster than real", f"{rows['herd']['goodput']:.2f}", others
+
+
+def _kills(said: dict[str, Any]) -> Iterator[Row]:
+    for name in ("simulated", "real"):
+        if name in said:
+            one = said[name]
+            what = f"{one['kills']} kills of {name} engines, {one['under_way']} requests under way on them"
+            yield what, f"{one['failed']} failed, {one['wrong']} wrong", f"of {one['requests']} requests"
+
+
+def _overload(said: dict[str, Any]) -> Iterator[Row]:
+    alone, beside = said["herd"]["interactive_alone"], said["herd"]["interactive_beside_batch"]
+    yield (
+        "Time to first token (p50) beside a flood of batch requests",
+        f"{beside['ttft_p50_ms']:g} ms",
+        f"without it: {alone['ttft_p50_ms']:g} ms",
+    )
+    for name in ("herd", "vllm-router"):
+        if name in said:
+            full, flood = said[name]["full"], said[name]["flood"]
+            kept = f"{flood['answered_per_s'] / full['answered_per_s']:.2f} of the throughput, TTFT p99 {flood['ttft_p99_ms'] / 1e3:.1f} s"
+            yield "Three times the load that fits", *((kept, "") if name == "herd" else ("", f"{name}: {kept}"))
+
+
+_PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+    "overhead": _overhead,
+    "cpu": _cpu,
+    "trace": _trace,
+    "kills": _kills,
+    "overload": _overload,
+}
+
+
+def table(results: Path = RESULTS) -> str:
+    """The table, in Markdown."""
+    found = ((rows, results / f"{name}.json") for name, rows in _PARTS.items())
+    rows = [row for make, path in found if path.exists() for row in make(json.loads(path.read_text(encoding="utf-8")))]
+    lines = ("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(["| | Llama Herd | beside it |", "|---|---|---|", *lines]) + "\n"
+
+
+def written(readme: str) -> str:
+    """A README with the table as it is now.
+
+    Raises:
+        ValueError: it has no place for one.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the README has no {BEGIN.strip()} … {END}")
+    return before + begin + table() + end + after
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
