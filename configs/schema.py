@@ -84,7 +84,7 @@ class Limits(Strict):
     body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
     first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
     total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
-    attempts: int = Field(3, ge=1, le=10, description="Replicas that one request is sent to, one after the other, while they fail.")
+    attempts: int = Field(3, ge=1, le=10, description="Replicas that may fail at one place of an answer, one after the other.")
     queue_requests: int = Field(256, ge=0, le=100_000, description="Requests that may wait for a model whose replicas are all full.")
     queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
     header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")

@@ -72,15 +72,19 @@ class Forward:
             raw = resume.with_ids(raw)
         failed: dict[str, Unavailable] = {}
         while True:
+            seen = len(relay.times)
             with await self._place(asked, relay, failed, limits) as place:
                 replica, relay.on_first = place.pick.replica, place.sending.answered
                 try:
                     return await self._once(asked, raw, replica, relay)
                 except EngineGone:
                     self._roster.suspect(replica)
-                    failed[replica.id] = EngineLost(replica.model, RETRY_AFTER_S)
+                    failure: Unavailable = EngineLost(replica.model, RETRY_AFTER_S)
                 except Unavailable as error:
-                    failed[replica.id] = error
+                    failure = error
+            if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
+                failed.clear()
+            failed[replica.id] = failure
             if relay.kept and resume.is_whole(relay.tail):
                 relay.complete()
                 return Outcome.OK

@@ -103,7 +103,7 @@ async def simulated(kills: int, seed: int, say: Say) -> Tally:
             crowd = [asyncio.create_task(_client(http, url, random.Random(f"{seed}/{one}"), over, tally)) for one in range(CLIENTS)]
             for number in range(kills):
                 say(f"simulated: kill {number + 1} of {kills}; {tally.requests} answers, {tally.failed} failed, {tally.wrong} wrong")
-                await asyncio.sleep(rng.uniform(0.2, 0.6))
+                await asyncio.sleep(rng.uniform(0.5, 1.5))
                 victim = rng.choice(engines)
                 tally.under_way += await _running(http, victim.port)
                 await asyncio.to_thread(victim.kill)
@@ -118,11 +118,12 @@ async def simulated(kills: int, seed: int, say: Say) -> Tally:
 
 async def _client(http: aiohttp.ClientSession, url: str, rng: random.Random, over: asyncio.Event, tally: Tally) -> None:
     while not over.is_set():
-        chat, tokens = rng.random() < 0.7, rng.randint(16, 160)
+        chat, stream = rng.random() < 0.7, rng.random() < 0.8
+        tokens = rng.randint(16, 160 if stream else 48)  # a whole answer begins anew each time
         words = f"{rng.getrandbits(64):x} " * rng.randint(1, 200)
         prompt = {"messages": [{"role": "user", "content": words}]} if chat else {"prompt": words}
         body: dict[str, Any] = {"model": MODEL, "max_tokens": tokens, "temperature": 0, **prompt}
-        if rng.random() < 0.8:
+        if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         expected = Answer(text_of(tokens_of(zlib.crc32(rendered(body)), 0, tokens)), tokens)
         tally.count(await _caught(answered(http, url + (CHAT if chat else COMPLETIONS), body)), expected)

@@ -88,16 +88,33 @@ async def test_client_that_wants_token_ids_gets_them_from_both(herd: Herd, engin
         assert (await herd.chat(stream=True, return_token_ids=True)).content == b"".join(answer())
 
 
-async def test_three_engines_for_one_stream(herd: Herd, engine: FakeEngine) -> None:
+async def three(herd: Herd, engine: FakeEngine, *scripts: Script) -> bytes:
+    """A stream's answer, by three engines in turn."""
+    left = list(scripts)
+
+    async def script(wire: Any) -> None:
+        await left.pop(0)(wire)
+
     async with fake_engine() as second, fake_engine() as third:
         herd.has(engine, second, third)
-        scripts = [breaking(2), then_breaks(chunks(answer(created=2)[:4])), streams(answer(created=3))]
-
-        async def script(wire: Any) -> None:
-            await scripts.pop(0)(wire)
-
         engine.script = second.script = third.script = script
-        assert (await herd.chat(stream=True)).content == WHOLE
+        return (await herd.chat(stream=True)).content
+
+
+async def test_three_engines_for_one_stream(limited: Start, engine: FakeEngine) -> None:
+    """Each gets further, so that it is not the request that they die of."""
+    herd = await limited(attempts=2)
+    further = then_breaks(chunks(answer(created=2)[:4]))
+    assert await three(herd, engine, breaking(2), further, streams(answer(created=3))) == WHOLE
+
+
+async def test_request_that_ends_every_engine_at_the_same_place_ends_no_more_than_the_config_says(
+    limited: Start, engine: FakeEngine
+) -> None:
+    herd = await limited(attempts=2)
+    no_further = then_breaks(chunks(answer(created=2)[:2]))
+    content = await three(herd, engine, breaking(2), no_further, streams(answer(created=3)))
+    assert content.startswith(b"".join(answer(ids=False)[:2]) + b'data: {"type":"error"')
 
 
 async def test_no_more_replicas_than_the_config_says(limited: Start, engine: FakeEngine) -> None:
