@@ -34,7 +34,7 @@ _OPTIMISM = 1.1
 class _Flight:
     """What one replica has from this gateway."""
 
-    __slots__ = ("held_tokens", "prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
+    __slots__ = ("ended", "held_tokens", "prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
 
     def __init__(self, view: ReplicaView) -> None:
         self.view = view
@@ -44,6 +44,8 @@ class _Flight:
         self.requests = 0
         self.unanswered = 0
         self.prefill_tokens = 0
+        self.ended = 0
+        """Requests sent before the replica's report, so that they are in it, and ended after it."""
         self.since = 0
         """Requests sent after the replica's report, and not ended."""
         self.since_tokens = 0
@@ -52,7 +54,7 @@ class _Flight:
     def reported(self, view: ReplicaView) -> None:
         """What was sent before a new report is in it."""
         if self.view is not view:
-            self.view, self.since, self.since_tokens = view, 0, 0
+            self.view, self.ended, self.since, self.since_tokens = view, 0, 0, 0
 
 
 class Sending(AbstractContextManager["Sending"]):
@@ -89,6 +91,8 @@ class Sending(AbstractContextManager["Sending"]):
         self._flight.requests -= 1
         if self._flight.view is self._view:
             self._flight.since -= 1
+        else:
+            self._flight.ended += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end()
@@ -147,9 +151,9 @@ class Router:
         return Sending(flight, computed)
 
     def requests(self, replica: ReplicaView) -> int:
-        """Requests that a replica has by now: what it reported and what was sent since, or all that is in flight from here."""
+        """Requests that a replica has by now: what it reported, without what ended and with what was sent since; at least all from here."""
         flight = self._flights.get(replica.id)
-        return max(replica.ongoing + flight.since, flight.requests) if flight else replica.ongoing
+        return max(replica.ongoing - flight.ended + flight.since, flight.requests) if flight else replica.ongoing
 
     def _notice(self, replicas: Sequence[ReplicaView]) -> None:
         """New reports: what was sent before them is in them. Who is no longer there took its cache along."""

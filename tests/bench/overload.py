@@ -30,9 +30,9 @@ from tests.bench.simulated.scheduler import Size
 
 RESULTS = Path(__file__).parent / "results" / "overload.json"
 CHAT = "/v1/chat/completions"
-REPLICAS, SEQUENCES = 2, 8
+REPLICAS, SEQUENCES = 2, 16
 PROMPT_BYTES, TOKENS = 1600, 32
-INTERACTIVE, BATCH, FLOOD_FACTOR = 4, 48, 3.0
+INTERACTIVE, BATCH, FLOOD_FACTOR = 4, 64, 3.0
 PHASE_S, QUEUE_S = 15.0, 5.0
 WIDE = Size(400_000, sequences=SEQUENCES)
 

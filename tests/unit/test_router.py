@@ -96,6 +96,21 @@ def test_what_was_sent_since_the_report_counts() -> None:
     assert router.requests(C) == 0
 
 
+def test_request_that_ended_since_the_report_makes_room_before_the_next_one() -> None:
+    router = Router(LEAST_LOADED)
+    idle = replace(A, slots=2)
+    first, second = (router.sending(Pick(idle, Reason.ONLY), NO_PROMPT) for _ in range(2))
+    full = replace(idle, ongoing=3)  # one is another gateway's
+    assert router.pick((full,), Ask()) is None
+    first.end()
+    second.end()
+    assert router.requests(full) == 1
+    assert router.pick((full,), Ask()) is not None
+    gone = replace(idle, ongoing=1)
+    assert router.pick((gone,), Ask()) is not None
+    assert router.requests(gone) == 1, "the next report has it"
+
+
 def test_request_that_ended_is_no_longer_counted_whatever_happened() -> None:
     router = Router(LEAST_LOADED)
     with pytest.raises(ConnectionError), router.sending(Pick(A, Reason.ONLY), LONG):
