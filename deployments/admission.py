@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Limits
+from deployments.policy.calls import Priority
 from deployments.policy.errors import Overloaded, Unavailable
 from deployments.policy.line import Line, retry_after_s
 from deployments.policy.router import Sending
@@ -22,17 +23,20 @@ from monitoring.export import Meter
 class Place(AbstractContextManager["Place"]):
     """A request's place at a replica, taken until it is left."""
 
-    __slots__ = ("_left", "pick", "sending")
+    __slots__ = ("_left", "gave_way", "give_way", "pick", "sending")
 
-    def __init__(self, pick: Pick, sending: Sending, left: Callable[[str], None]) -> None:
+    def __init__(self, pick: Pick, sending: Sending, left: "Callable[[Place], None]") -> None:
         self.pick = pick
         self.sending = sending
+        self.give_way: Callable[[], bool] | None = None
+        """Set by who can go on later: ends the exchange, if that is still so."""
+        self.gave_way = False
         self._left = left
 
     def leave(self) -> None:
         """It is the next one's."""
         self.sending.end()
-        self._left(self.pick.replica.model)
+        self._left(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.leave()
@@ -49,6 +53,8 @@ class Admission:
         self._meter = meter
         self._clock = clock
         self._lines: dict[str, Line[tuple[Waiter, Ask]]] = {}
+        self._batch: dict[str, dict[Place, None]] = {}
+        """Places of requests that are in no hurry."""
         roster.on_news = self._admit
 
     async def place(self, model: str, ask: Ask, limits: Limits) -> Place:
@@ -69,26 +75,40 @@ class Admission:
             return self._taken(chosen, ask)
         return await self._wait(model, ask, limits)
 
-    def left(self, model: str) -> None:
-        """A place has been left: it is the next one's."""
+    def _left(self, place: Place) -> None:
+        model = place.pick.replica.model
+        self._batch.get(model, {}).pop(place, None)
         if line := self._lines.get(model):
             line.ended(self._clock())
             self._admit(model)
 
     def _taken(self, chosen: Pick, ask: Ask) -> Place:
-        return Place(chosen, self._roster.sending(chosen, ask.prompt), self.left)
+        place = Place(chosen, self._roster.sending(chosen, ask.prompt), self._left)
+        if ask.priority is Priority.BATCH:
+            self._batch.setdefault(chosen.replica.model, {})[place] = None
+        return place
+
+    def _make_way(self, model: str) -> None:
+        """A batch request leaves its place: of those that can go on later, the one that began last, which has least to compute again."""
+        for place in reversed(self._batch.get(model, {})):
+            if not place.gave_way and place.give_way is not None and place.give_way():
+                place.gave_way = True
+                return
 
     async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
         line, now = self._lines.setdefault(model, Line()), self._clock()
         refusal = line.refusal(ask.priority, now, limits.queue_requests, limits.queue_s)
-        if refusal is not None:
+        if refusal is not None and not ask.made_way:
             raise Overloaded(model, refusal.retry_after_s)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         line.join((waiter, ask), ask.priority, now)
         self._meter.waiting(model, len(line))
         self._admit(model)  # whoever is ahead may wait for something else
+        if not waiter.done() and ask.priority is Priority.INTERACTIVE:
+            self._make_way(model)
         try:
-            await asyncio.wait((waiter,), timeout=limits.queue_s)
+            # Who made way has an answer that has begun: it waits as long as the answer may take.
+            await asyncio.wait((waiter,), timeout=None if ask.made_way else limits.queue_s)
             if waiter.done():
                 return waiter.result()
             raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))

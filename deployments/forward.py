@@ -4,7 +4,7 @@ Decides when an answer has failed, and whether another replica is asked. Which o
 what the client sees of it the relay's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Chosen
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
-from deployments.policy.routing import Ask, ReplicaView
+from deployments.policy.routing import Ask
 from deployments.relay import Relay
 from deployments.roster import RETRY_AFTER_S, Roster
 from deployments.upstream import Engines
@@ -71,29 +71,41 @@ class Forward:
             relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
             raw = resume.with_ids(raw)
         failed: dict[str, Unavailable] = {}
+        ask = asked.ask
         while True:
             seen = len(relay.times)
-            with await self._place(asked, relay, failed, limits) as place:
-                replica, relay.on_first = place.pick.replica, place.sending.answered
-                try:
-                    return await self._once(asked, raw, replica, relay)
-                except EngineGone:
-                    self._roster.suspect(replica)
-                    failure: Unavailable = EngineLost(replica.model, RETRY_AFTER_S)
-                except Unavailable as error:
-                    failure = error
+            with await self._place(asked, ask, failed, limits) as place:
+                ended = await self._tried(asked, raw, place, relay)
+            if isinstance(ended, Outcome):
+                return ended
             if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
-            failed[replica.id] = failure
-            if relay.kept and resume.is_whole(relay.tail):
-                relay.complete()
-                return Outcome.OK
+            if not place.gave_way:
+                failed[place.pick.replica.id] = ended
             if len(failed) >= limits.attempts or asked.body.get("background"):
-                raise failed[replica.id]
-            raw = self._again(asked, raw, relay, failed[replica.id])
+                raise ended
+            raw = self._again(asked, raw, relay, ended)
+            kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
+            self._meter.retried(asked.chosen.model.id, kind)
+            ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started or place.gave_way, made_way=place.gave_way)
 
-    async def _place(self, asked: Asked, relay: Relay, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
-        ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started) if failed else asked.ask
+    async def _tried(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome | Unavailable:
+        """How it ended with one replica. A client that has a whole answer misses nothing, whatever the engine did behind it."""
+        replica, relay.on_first = place.pick.replica, place.sending.answered
+        failure: Unavailable = EngineLost(replica.model, RETRY_AFTER_S)
+        try:
+            return await self._once(asked, raw, place, relay)
+        except EngineGone:
+            if not place.gave_way:
+                self._roster.suspect(replica)
+        except Unavailable as error:
+            failure = error
+        if relay.kept and resume.is_whole(relay.tail):
+            relay.complete()
+            return Outcome.OK
+        return failure
+
+    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
         try:
             place = await self._admission.place(asked.chosen.model.id, ask, limits)
         except (Unavailable, Overloaded):
@@ -106,25 +118,23 @@ class Forward:
     def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
         if not relay.started:
-            self._meter.retried(asked.chosen.model.id, Retry.AGAIN)
             return raw
-        if not relay.kept:
-            raise failure
         try:
-            so_far = resume.delivered(relay.said)
+            so_far = relay.delivered()
         except resume.CannotResume:
             raise failure from None
-        self._meter.retried(asked.chosen.model.id, Retry.RESUMED)
         return resume.continuing(asked.body, asked.chosen.model.id, so_far)
 
-    async def _once(self, asked: Asked, raw: bytes, replica: ReplicaView, relay: Relay) -> Outcome:
-        call = asked.call
+    async def _once(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome:
+        call, replica = asked.call, place.pick.replica
         headers = ((b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii")))
         address = Address(replica.host, replica.port)
         answer = await self._engines.exchange(address, b"POST", call.path.encode("ascii"), headers, raw)
+        place.give_way = _way_out(relay, answer)
         try:
             return await self._answer(asked, answer, relay)
         finally:
+            place.give_way = None
             relay.client.follow(None)
             answer.close()
 
@@ -159,6 +169,20 @@ class Forward:
     def _count(self, model: str, used: usage.Usage | None) -> None:
         if used is not None:
             self._meter.used(model, used.prompt_tokens, used.completion_tokens)
+
+
+def _way_out(relay: Relay, answer: Answer) -> Callable[[], bool]:
+    """Ends an exchange whose answer can be gone on with later, and only such a one."""
+
+    def give_way() -> bool:
+        try:
+            relay.delivered()
+        except resume.CannotResume:
+            return False
+        answer.break_off()
+        return True
+
+    return give_way
 
 
 def _json(body: bytes) -> object:

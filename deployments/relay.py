@@ -92,6 +92,16 @@ class Relay:
         """The events that went on, as the engines said them: all where they are kept, else the last pieces."""
         return b"".join(self._said)
 
+    def delivered(self) -> resume.Delivered:
+        """What another engine must be told to go on.
+
+        Raises:
+            CannotResume: no other engine could.
+        """
+        if not self.kept:
+            raise resume.CannotResume
+        return resume.delivered(self.said)
+
     @property
     def tail(self) -> bytes:
         """The last two pieces: what states the usage stands in one of them."""

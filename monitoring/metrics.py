@@ -34,6 +34,8 @@ class Retry(StrEnum):
     """The whole answer: the client had none of it."""
     RESUMED = "resumed"
     """To go on with a stream behind what the client had."""
+    MADE_WAY = "made_way"
+    """None had failed: a batch request left its place to one in a hurry, and went on later."""
 
 
 @dataclass(frozen=True, slots=True)

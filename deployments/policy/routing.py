@@ -103,6 +103,8 @@ class Ask:
     priority: Priority = Priority.INTERACTIVE
     patient: bool = False
     """Where no replica is there, it would rather wait: its client has a part of the answer already."""
+    made_way: bool = False
+    """It left its place to a request in a hurry, and waits for another one however long the line is."""
 
 
 class Candidate(NamedTuple):

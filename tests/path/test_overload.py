@@ -9,7 +9,7 @@ import pytest
 
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams
+from tests.path.fake_engine import DONE, FakeEngine, Wire, answers, fake_engine, streams, then_hangs
 from tests.path.herd import CHAT, LLAMA, Herd, asking, until
 from tests.path.wire import connected, request
 
@@ -171,3 +171,48 @@ async def test_when_all_replicas_go_those_who_wait_are_told(limited: Start, engi
     assert (await asked[1]).status_code == 503
     gate.let_go()
     assert (await asked[0]).status_code == 200
+
+
+async def test_batch_stream_makes_way_at_once_and_goes_on_later(herd: Herd, engine: FakeEngine) -> None:
+    slots(herd, 1)
+    engine.queue = [then_hangs(*answer()[:3]), answers(200, {"id": "hurry"}), streams(answer())]
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True), headers=("x-priority: batch",)))
+        status, _ = await client.head()
+        begun = [await client.chunk() for _ in range(3)]
+        assert (await herd.chat()).json() == {"id": "hurry"}
+        assert (status, b"".join([*begun, *await client.chunks()])) == (200, WHOLE)
+    assert engine.requests[2].json["vllm_xargs"]["herd_tokens"] == [0, 1, 2]
+    assert herd.count("herd_retries_total", model=LLAMA, kind="made_way") == 1
+    assert herd.state(engine).value == "ready", "it did not fail"
+    assert herd.ended("ok") == 2
+
+
+async def test_batch_stream_that_made_way_waits_longer_than_others(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=0.1, queue_requests=0)
+    slots(herd, 1)
+    hurry = Gate()
+    engine.queue = [then_hangs(*answer()[:3]), hurry, streams(answer())]
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True), headers=("x-priority: batch",)))
+        await client.head()
+        await client.chunk()
+        herd.pipeline.rules = replace(herd.pipeline.rules, limits=herd.pipeline.rules.limits.model_copy(update={"queue_requests": 1}))
+        asked = asks(herd, "hurry")
+        await until(lambda: hurry.inside == 1)
+        await asyncio.sleep(0.3)
+        hurry.let_go()
+        assert (await asked).status_code == 200
+        assert b"".join(await client.chunks()).endswith(DONE)
+
+
+async def test_what_could_not_go_on_later_keeps_its_place(herd: Herd, engine: FakeEngine) -> None:
+    slots(herd, 1)
+    engine.script = gate = Gate()
+    batch = asks(herd, "batch", x_priority="batch")
+    await until(lambda: gate.inside == 1)
+    hurry = asks(herd, "hurry")
+    await waiting(herd, 1)
+    gate.let_go(2)
+    assert [(await one).status_code for one in (batch, hurry)] == [200, 200]
+    assert gate.names == ["batch", "hurry"]
