@@ -23,6 +23,8 @@ from deployments.names import ENGINE, GATEWAY, app_name
 MOST_ONGOING = 100_000
 #: vLLM reads it on the engine's node, where this package is installed as here.
 TEMPLATES = Path(__file__).parent / "chat_templates"
+#: Fields of a model that its engines do not know of.
+NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "aliases", "fallbacks")
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0
 
@@ -44,14 +46,14 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
 
 
 def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict[str, Any]:
-    """A model's application. What scales stands apart from what makes an engine, so that a new range restarts nothing."""
-    made_of = model.model_dump(mode="json", exclude={"replicas", "scaling", "aliases", "id"}) | {"id": model.id, "checkpoint": checkpoint}
+    """A model's application. What does not make an engine stands apart, so that a change of it (a new range, say) restarts nothing."""
+    made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
         "name": app_name(model.id),
         "route_prefix": None,
         "import_path": "deployments.app:engine",
         "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd")},
-        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale)}],
+        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale), "graceful_shutdown_timeout_s": model.stop_s}],
     }
 
 
@@ -129,7 +131,6 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
             "max_ongoing_requests": MOST_ONGOING,
             "health_check_period_s": HEALTH_PERIOD_S,
             "health_check_timeout_s": HEALTH_TIMEOUT_S,
-            "graceful_shutdown_timeout_s": model.stop_s,
             "autoscaling_config": autoscaling(model.scale),
         },
     }

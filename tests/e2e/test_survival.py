@@ -102,7 +102,7 @@ def test_streams_outlive_a_replica_that_must_go(herd: Herd, client: openai.OpenA
     expected, before = all_streamed(client, lambda: None, long), resumed(herd)
 
     def shrink() -> None:
-        up = herd.run("up", str(herd.changed(lambda config: config["models"][0].update(replicas=1, stop_s=1))))
+        up = herd.run("up", str(herd.changed(lambda config: config["models"][0].update(replicas=1))))
         assert up.returncode == 0, up.stderr
         wait_for("one replica", lambda: len(herd.replicas(SMOLLM)) == 1, within_s=60)
 

@@ -45,7 +45,7 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
     herd = dump(wanted)
     for asked in wanted.models:
         found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
-        assert found == asked.model_copy(update={"aliases": (), "replicas": None, "scaling": None})
+        assert found == asked.model_copy(update={name: Model.model_fields[name].default for name in app.NOT_THE_ENGINES})
     assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted
 
 
@@ -55,6 +55,7 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
         ({"replicas": 3}, False),
         ({"scaling": {"max_replicas": 9}}, False),
         ({"aliases": ["other"]}, False),
+        ({"stop_s": 5}, False),
         ({"checkpoint": "other"}, True),
         ({"context_tokens": 4096}, True),
         ({"engine": {"max_num_seqs": 4}}, True),
@@ -77,6 +78,10 @@ def test_gateways_restart_only_for_where_they_listen(change: dict[str, Any], res
 def test_checkpoint_that_was_built_here_is_served_from_there() -> None:
     made = application(dump(config(model()), llama="/cache/llama"), "model.llama")["args"]["model"]
     assert made["checkpoint"] == "/cache/llama"
+
+
+def test_time_to_stop_is_told_to_ray_serve() -> None:
+    assert application(dump(config(model(stop_s=9))), "model.llama")["deployments"][0]["graceful_shutdown_timeout_s"] == 9
 
 
 def test_range_of_replicas_is_told_to_ray_serve() -> None:
@@ -124,11 +129,10 @@ def test_engine_arguments_are_vllms_and_the_config_has_the_last_word(value: dict
     ],
 )
 def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, bundle: dict[str, float], bound: bool) -> None:
-    found = app.engine_config(model(parallel={"tensor": 2}, stop_s=9), accelerator)
+    found = app.engine_config(model(parallel={"tensor": 2}), accelerator)
     assert (found["accelerator_type"], found["accelerator_config"]["kind"]) == (named, kind)
     assert found["placement_group_config"]["bundles"] == [bundle] * 2
     assert found["model_loading_config"] == {"model_id": "llama", "model_source": "meta-llama/Llama-3.1-8B-Instruct"}
-    assert found["deployment_config"]["graceful_shutdown_timeout_s"] == 9
     assert ("VLLM_CPU_OMP_THREADS_BIND" in found["runtime_env"]["env_vars"]) == bound
 
 
