@@ -123,14 +123,24 @@ def catalog(models: Iterable[Model], created: int, auto: Iterable[str] = ()) -> 
 
 
 def _auto_card(choices: tuple[Served, ...], created: int) -> Mapping[str, Any]:
+    """With all that the card of a model has, so that who reads cards need not know of it."""
+    cards = [model.card for model in choices]
+    ids = [model.id for model in choices]
     return {
         "id": AUTO,
         "object": "model",
         "created": created,
         "owned_by": "llama-herd",
         "max_model_len": max(model.context_tokens for model in choices),
+        "aliases": [],
+        "kind": AUTO,
+        "title": f"The first that takes the request: {', '.join(ids)}",
+        "modalities": list(dict.fromkeys(one for card in cards for one in card["modalities"])),
         "max_images_per_prompt": max(model.images_per_prompt for model in choices),
-        "chooses_from": [model.id for model in choices],
+        "languages": [one for one in cards[0]["languages"] if all(one in card["languages"] for card in cards)],
+        "license": "; ".join(dict.fromkeys(card["license"] for card in cards)),
+        "attribution": next((card["attribution"] for card in cards if card["attribution"]), None),
+        "chooses_from": ids,
     }
 
 

@@ -31,7 +31,7 @@ def config(port: int) -> dict[str, Any]:
     """The herd under test."""
     return {
         "name": "e2e",
-        "gateway": {"port": port},
+        "gateway": {"port": port, "auto": ["smollm2-135m-instruct", "llama-4-scout-tiny"]},
         "models": [
             {
                 "id": "smollm2-135m-instruct",

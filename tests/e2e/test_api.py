@@ -147,6 +147,15 @@ def test_five_images_and_no_more(client: openai.OpenAI) -> None:
     assert refused.value.code == "too_many_images"
 
 
+def test_auto_is_the_model_that_takes_the_request(client: openai.OpenAI) -> None:
+    def asked(content: Any) -> str:
+        return client.chat.completions.create(model="auto", messages=user(content), max_tokens=1).model
+
+    assert asked("Hi") == SMOLLM
+    assert asked([{"type": "text", "text": "What is this?"}, picture()]) == SCOUT
+    assert asked("Hi " * 3000) == SCOUT  # longer than the first one's context
+
+
 def test_an_image_changes_what_is_said(client: openai.OpenAI) -> None:
     def ask(colour: str) -> Any:
         parts = [picture(colour), {"type": "text", "text": "Which colour?"}]
@@ -171,7 +180,7 @@ def test_responses_messages_and_tokens(herd: Herd) -> None:
 
 def test_models_say_what_a_client_must_know(client: openai.OpenAI) -> None:
     cards = {model.id: model.model_dump() for model in client.models.list()}
-    assert list(cards) == [SMOLLM, SCOUT]
+    assert list(cards) == [SMOLLM, SCOUT, "auto"]
     scout = cards[SCOUT]
     assert (scout["max_model_len"], scout["max_images_per_prompt"], scout["modalities"]) == (8192, 5, ["text", "image"])
     assert scout["attribution"] == "Built with Llama"

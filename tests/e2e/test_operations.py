@@ -45,7 +45,7 @@ def test_chat_in_the_terminal(herd: Herd) -> None:
     assert "llama" in chat.stdout.partition("you")[2].lower()
     refused = herd.run("chat", "gpt-9")
     assert refused.returncode == 1
-    assert "Served: llama-4-scout-tiny, scout, smollm2" in refused.stderr
+    assert "Served: auto, llama-4-scout-tiny, scout, smollm2" in refused.stderr
 
 
 def test_health_can_be_a_real_generation(herd: Herd) -> None:

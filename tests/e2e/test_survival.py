@@ -31,6 +31,10 @@ def whole_again(herd: Herd, model: str, count: int) -> Callable[[], bool]:
     return lambda: len(herd.replicas(model)) == count and ask(herd, model).status_code == 200
 
 
+def ids(herd: Herd) -> set[str]:
+    return {one["id"] for one in herd.replicas(SMOLLM)}
+
+
 def resumed(herd: Herd) -> float:
     """Streams that went on with another replica, so far."""
     targets = [one["targets"][0] for one in herd.get("/-/targets") if one["labels"]["job"] == "gateway"]
@@ -38,7 +42,7 @@ def resumed(herd: Herd) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("herd_retries_total{") and 'kind="resumed"' in line)
 
 
-def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore, most: int = TOKENS) -> tuple[str, int]:
+def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore) -> tuple[str, int]:
     """A long greedy answer, told when it is well under way; its text, and its tokens as the usage says."""
     messages: Any = [{"role": "user", "content": f"Count the llamas: {number}."}]
     told = False
@@ -47,7 +51,7 @@ def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore, mos
         model=SMOLLM,
         messages=messages,
         temperature=0,
-        max_tokens=most,
+        max_tokens=TOKENS,
         stream=True,
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
@@ -60,11 +64,11 @@ def streamed(client: openai.OpenAI, number: int, begun: threading.Semaphore, mos
     return text, tokens
 
 
-def all_streamed(client: openai.OpenAI, then: Callable[[], None], most: int = TOKENS) -> list[tuple[str, int]]:
+def all_streamed(client: openai.OpenAI, then: Callable[[], None]) -> list[tuple[str, int]]:
     """Several at once; something happens in the middle of them."""
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor(STREAMS) as pool:
-        answers = [pool.submit(streamed, client, number, begun, most) for number in range(STREAMS)]
+        answers = [pool.submit(streamed, client, number, begun) for number in range(STREAMS)]
         for number in range(STREAMS):
             if not begun.acquire(timeout=120):
                 pytest.fail(f"{number} of {STREAMS} begun: {[answer.exception() if answer.done() else answer for answer in answers]}")
@@ -96,24 +100,6 @@ def test_streams_outlive_their_engine(
     wait_for("a new replica that generates", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
 
 
-def test_streams_outlive_a_replica_that_must_go(herd: Herd, client: openai.OpenAI) -> None:
-    """It may finish what it has for a second only, and its answers take many: they go on with the one that stays."""
-    long = 600
-    expected, before = all_streamed(client, lambda: None, long), resumed(herd)
-
-    def shrink() -> None:
-        up = herd.run("up", str(herd.changed(lambda config: config["models"][0].update(replicas=1))))
-        assert up.returncode == 0, up.stderr
-        wait_for("one replica", lambda: len(herd.replicas(SMOLLM)) == 1, within_s=60)
-
-    try:
-        assert all_streamed(client, shrink, long) == expected
-        assert resumed(herd) > before, "nothing had to go on elsewhere: the answers were too short for this test"
-    finally:
-        assert herd.run("up", str(herd.config)).returncode == 0
-    wait_for("both replicas", whole_again(herd, SMOLLM, 2), within_s=BACK_S, every_s=1)
-
-
 def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) -> None:
     replica = herd.replica(SCOUT)
     stream = client.completions.create(model=SCOUT, prompt="x", max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
@@ -128,3 +114,28 @@ def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) ->
     assert int(refused.headers["retry-after"]) > 0
     assert ask(herd, SMOLLM).status_code == 200, "its neighbour goes on"
     wait_for("a new replica that generates", whole_again(herd, SCOUT, 1), within_s=BACK_S, every_s=1)
+
+
+def test_a_changed_engine_under_load_fails_nothing(herd: Herd, client: openai.OpenAI, undisturbed: list[tuple[str, int]]) -> None:
+    """The last test of the herd: every replica of the model is replaced, and may finish what it has for a second only."""
+    before, resumed_before, over = ids(herd), resumed(herd), threading.Event()
+
+    def ask_on(number: int) -> list[tuple[str, int]]:
+        answers = []
+        while not over.is_set():
+            answers.append(streamed(client, number, threading.Semaphore(0)))
+        return answers
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        asked = [pool.submit(ask_on, number) for number in range(STREAMS)]
+        try:
+            up = herd.run("up", str(herd.changed(lambda config: config["models"][0]["engine"].update(max_num_seqs=31))))
+            wait_for("new replicas only", lambda: len(ids(herd)) == 2 and not ids(herd) & before, within_s=BACK_S, every_s=1)
+        finally:
+            over.set()
+        answers = [one.result(timeout=240) for one in asked]
+    assert up.returncode == 0, up.stderr
+    for number, said in enumerate(answers):
+        assert said
+        assert all(one == undisturbed[number] for one in said)
+    assert resumed(herd) > resumed_before, "some had to go on elsewhere"

@@ -92,6 +92,9 @@ def test_auto_says_how_many_images_the_most_able_model_takes() -> None:
 def test_auto_is_listed_where_it_is_served_and_unknown_elsewhere() -> None:
     assert list(ANY.cards) == ["short", "long", "last", "auto"]
     assert ANY.cards["auto"]["chooses_from"] == ["short", "last", "long"]
+    assert ANY.cards["auto"].keys() == ANY.cards["short"].keys() | {"chooses_from"}
+    assert ANY.cards["auto"]["modalities"] == ["text", "image"]
+    assert ANY.cards["auto"]["attribution"] == "Built with Llama"
     assert (ANY.cards["auto"]["max_model_len"], ANY.cards["auto"]["max_images_per_prompt"]) == (100_000, 5)
     with pytest.raises(UnknownModel, match=r"'auto' does not exist\. Known models: scout, b\.$"):
         HERD.choose(auto())
