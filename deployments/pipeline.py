@@ -101,7 +101,7 @@ class Pipeline:
                 priority = priority_of(call.priority, body)
                 raw = await self._prepared(call, body, served)
                 if priority is Priority.BATCH and served.by_priority:
-                    raw = with_field(raw, b'"priority":%d' % priority)
+                    raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
                 prompt = prompt_of(body, served.id) if self._forwarded.has_choice(served.id) else NO_PROMPT
                 ask = Ask(prompt, session_of(call.session, body), priority=priority)
                 asked = Asked(call, body, raw, chosen, ask)

@@ -183,6 +183,7 @@ async def test_batch_stream_makes_way_at_once_and_goes_on_later(herd: Herd, engi
         assert (await herd.chat()).json() == {"id": "hurry"}
         assert (status, b"".join([*begun, *await client.chunks()])) == (200, WHOLE)
     assert engine.requests[2].json["vllm_xargs"]["herd_tokens"] == [0, 1, 2]
+    assert [one.json.get("priority") for one in engine.requests] == [1, None, 1]
     assert herd.count("herd_retries_total", model=LLAMA, kind="made_way") == 1
     assert herd.state(engine).value == "ready", "it did not fail"
     assert herd.ended("ok") == 2
