@@ -77,12 +77,14 @@ class Pipeline:
             return await self._by(call, body, Chosen(named), client, arrived)
         except (Unavailable, Overloaded) as error:
             refusal = error
-        if call.fallback and call.endpoint in GENERATING and not client.started and not body.get("background"):
-            for chosen in self.rules.catalog.in_place_of(named, body):
-                with contextlib.suppress(Unavailable, Overloaded):
-                    outcome = await self._by(call, body, chosen, client, arrived)
-                    self._meter.fell_back(named.id, chosen.model.id)
-                    return outcome
+        others = call.fallback and call.endpoint in GENERATING and not body.get("background")
+        for chosen in self.rules.catalog.in_place_of(named, body) if others else ():
+            if client.started:
+                break
+            with contextlib.suppress(Unavailable, Overloaded):
+                outcome = await self._by(call, body, chosen, client, arrived)
+                self._meter.fell_back(named.id, chosen.model.id)
+                return outcome
         raise refusal
 
     async def _by(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:

@@ -95,6 +95,15 @@ async def test_stream_that_has_begun_is_not_another_models_to_end(herd: Herd, en
     assert not scout.requests
 
 
+async def test_fallbacks_stream_that_has_begun_is_not_a_further_models_to_end(herd: Herd, scout: FakeEngine) -> None:
+    declares(herd, SCOUT, SCOUT)
+    herd.has()
+    scout.script = then_breaks(chunks([event("a")]))
+    answer = await herd.chat(stream=True, n=2)
+    assert answer.content.startswith(event("a") + b'data: {"type":"error","error":')
+    assert len(scout.requests) == 1
+
+
 async def test_tokens_of_one_model_are_not_another_ones(herd: Herd, scout: FakeEngine) -> None:
     declares(herd, SCOUT)
     herd.has()
