@@ -1,5 +1,8 @@
-"""The simulated engines behind HTTP, and our gateway in front of them: what the trace benchmark runs in real time."""
+"""The simulated engines behind HTTP, and our gateway in front of them: what the benchmarks of traces and of kills run in real time."""
 
+import asyncio
+
+from tests.bench import kills
 from tests.bench.simulated import live
 from tests.bench.simulated.scheduler import Size
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
@@ -21,3 +24,10 @@ def test_a_trace_over_http_finds_the_caches_of_its_conversations() -> None:
     assert all(0 < one.first_s <= one.end_s for one in served)
     expected = sum(4 + 2 * turn for turn in range(3)) / sum(4 + 2 * turn for turn in range(4))
     assert hit_rate > 0.9 * expected
+
+
+def test_engines_that_die_cost_no_answer_and_change_none() -> None:
+    tally = asyncio.run(kills.simulated(3, seed=7, say=lambda _: None))
+    assert (tally.kills, tally.failed, tally.wrong, tally.complaints) == (3, 0, 0, [])
+    assert tally.requests > kills.CLIENTS
+    assert tally.under_way > 0
