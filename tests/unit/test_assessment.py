@@ -124,6 +124,11 @@ def test_base_checkpoint_has_the_base_models_positions() -> None:
     assert verdict.engine.max_positions == 262_144
 
 
+def test_model_on_the_cpu_is_not_planned_for_the_clusters_gpus() -> None:
+    (verdict,) = assess(config(model(accelerator="cpu")), DGX).verdicts
+    assert (verdict.engine, verdict.capacity) == (None, None)
+
+
 def test_kind_without_an_engine_is_not_planned() -> None:
     guard = model(kind="prompt-guard-2-86m", accelerator="H100", context_tokens=512)
     (verdict,) = assess(config(guard), DGX).verdicts
