@@ -161,13 +161,13 @@ def _small() -> Model:
     return Model(id=name, kind="smollm2-135m", checkpoint=f"small:{name}", context_tokens=2048, replicas=2, engine=engine)
 
 
-async def real(url: str, model: str, kills: int, say: Say) -> Tally:
+async def real(url: str, model: str, kills: int, tally: Tally, say: Say) -> None:
     """Kills real engines, in turn the replica's process and the engine core inside it.
 
     Raises:
         CannotMeasure: a killed engine did not come back.
     """
-    tally, began = Tally(), time.monotonic()
+    began = time.monotonic()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         await _ready(http, url, model, 2)
         expected = [await answered(http, url + CHAT, _asked(model, number)) for number in range(REAL_STREAMS)]
@@ -177,8 +177,7 @@ async def real(url: str, model: str, kills: int, say: Say) -> Tally:
             for answer, wanted in zip(await _disturbed(http, url, model, victim, number, tally), expected, strict=True):
                 tally.count(answer, wanted)
             await _ready(http, url, model, 2)
-    tally.took_s = time.monotonic() - began
-    return tally
+            tally.took_s = time.monotonic() - began
 
 
 async def _disturbed(
@@ -231,7 +230,9 @@ def main() -> None:
     if asked.real:
         model = _small()
         with tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder, servers.herd(Path(folder), console.log, (model,)) as url:
-            tallies["real"] = asyncio.run(real(url, model.id, asked.real, console.log))
+            tallies["real"] = Tally()
+            with contextlib.suppress(KeyboardInterrupt):  # who has no more time keeps what there is
+                asyncio.run(real(url, model.id, asked.real, tallies["real"], console.log))
     shown = Table("", "kills", "requests under way", "requests", "failed", "wrong")
     for name, tally in tallies.items():
         shown.add_row(name, *map(str, (tally.kills, tally.under_way, tally.requests, tally.failed, tally.wrong)))
