@@ -46,7 +46,7 @@ def aws(name: str, inventory: Inventory, site: Aws) -> dict[str, Any]:
             "type": "aws",
             "region": site.region,
             "availability_zone": site.zone,
-            "use_internal_ips": inventory.internal_ips,
+            "use_internal_ips": True,
             "cache_stopped_nodes": False,
         },
         "max_workers": site.workers,
@@ -76,7 +76,7 @@ def gcp(name: str, inventory: Inventory, site: Gcp) -> dict[str, Any]:
             "project_id": site.project,
             "region": site.zone.rpartition("-")[0],
             "availability_zone": site.zone,
-            "use_internal_ips": inventory.internal_ips,
+            "use_internal_ips": True,
         },
         "max_workers": site.workers,
         **_types(
@@ -122,7 +122,7 @@ def _aws_machine(site: Aws, machine: str) -> dict[str, Any]:
 
 
 def _aws_head(site: Aws) -> dict[str, Any]:
-    return _aws_machine(site, site.head_machine) | {"SubnetId": site.subnet, "SecurityGroupIds": [site.security_group]}
+    return _aws_machine(site, site.head_machine) | {"SubnetIds": [site.subnet], "SecurityGroupIds": [site.security_group]}
 
 
 def _aws_worker(site: Aws) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class OnPrem(Strict):
 
 
 class Aws(Strict):
-    """Machines with GPUs on AWS, joined by EFA, and a head without GPU."""
+    """Machines with GPUs on AWS, joined by EFA, and a head without GPU. None has a public address: `ray up` runs in their network."""
 
     region: Id
     zone: Id = Field(description="An availability zone: EFA does not leave it.")
@@ -57,7 +57,7 @@ class Aws(Strict):
 
 
 class Gcp(Strict):
-    """Machines with GPUs on Google Cloud, and a head without GPU."""
+    """Machines with GPUs on Google Cloud, and a head without GPU. None has a public address: `ray up` runs in their network."""
 
     project: Id
     zone: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,2}-[a-z]$")]
@@ -104,8 +104,9 @@ class Inventory(Strict):
     )
     ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "ubuntu"
     ssh_key: File | None = Field(None, description="A private key's path. Default: ssh's own, or one that Ray makes in the cloud.")
-    internal_ips: bool = Field(True, description="In a cloud: the head is reached by its private address.")
-    redis: HostPort | None = Field(None, description="A Redis outside of the cluster, so that a head that is lost comes back.")
+    redis: HostPort | None = Field(
+        None, description="A Redis outside of the cluster: a lost head comes back. Its password: HERD_REDIS_PASSWORD."
+    )
     balancer_port: int = Field(80, ge=1, le=65_535, description="Where HAProxy listens, on a machine of its own.")
     onprem: OnPrem | None = None
     aws: Aws | None = None

@@ -24,6 +24,7 @@ from deployments.terminal import WRONG_CONFIG, tell
 
 commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
 Part = TypeVar("Part")
+BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -77,12 +78,15 @@ def emitted(path: Path, provider: Provider) -> str:
         return part
 
     inventory = need("cluster", config.cluster)
+    reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
     if provider is Provider.KUBERAY:
         need("cluster.image", inventory.image, ": an image with this package in it")
-        return as_lines(_ray_service(config, inventory, need("cluster.kuberay", inventory.kuberay)))
+        site = need("cluster.kuberay", inventory.kuberay)
+        need("gateway.host", reachable, BEYOND)
+        return as_lines(_ray_service(config, inventory, site))
     if provider is Provider.HAPROXY:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
-        need("gateway.host", None if config.gateway.host in LOOPBACK else config.gateway.host, " to be no loopback address")
+        need("gateway.host", reachable, BEYOND)
         return load_balancer(config.name, inventory, hosts, config.gateway)
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
         Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem)),
