@@ -95,10 +95,14 @@ def _types(head: dict[str, Any], worker: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(inventory: Inventory, worker_options: Sequence[str]) -> dict[str, Any]:
-    container = {"image": inventory.image, "container_name": "herd", "pull_before_run": True}
-    mounts = [f"--volume={folder}:{folder}" for folder in inventory.mounts]
-    container |= {"run_options": [*UNLOCKED, *mounts], "worker_run_options": list(worker_options)}
     key = {} if inventory.ssh_key is None else {"ssh_private_key": inventory.ssh_key}
+    container = {
+        "image": inventory.image,
+        "container_name": "herd",
+        "pull_before_run": True,
+        "run_options": [*UNLOCKED, *(f"--volume={folder}:{folder}" for folder in inventory.mounts)],
+        "worker_run_options": list(worker_options),
+    }
     return {
         "auth": {"ssh_user": inventory.ssh_user, **key},
         **({} if inventory.image is None else {"docker": container}),

@@ -302,3 +302,17 @@ def test_machines_are_those_that_the_planner_reckons_with(config: str) -> None:
     site = herd.cluster.aws or herd.cluster.gcp
     if site is not None:
         assert (site.machine, site.workers) == (herd.hardware.node, herd.hardware.nodes)
+
+
+def test_commands_of_the_readme_are_those_that_run(tmp_path: Path, shell: Any) -> None:
+    """Every `herd cluster emit` of the README, and its line for a shell that connects to the cluster."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    commands = [line.partition("#")[0].split() for line in lines if line.startswith("herd cluster emit ")]
+    assert commands
+    for _, _, _, config, *options in commands:
+        options[-1] = str(tmp_path / options[-1])
+        assert emit(str(ROOT / config), *options).exit_code == 0
+    (token,) = [line for line in lines if line.startswith("export RAY_AUTH_MODE")]
+    said = shell(f"{token}; ray", HERD_SECRET="own").stdout.splitlines()
+    assert said == shell(f"{ray_start.secrets(inventory())}; ray", HERD_SECRET="own").stdout.splitlines()
+    assert f"RAY_AUTH_TOKEN={hashlib.sha256(b'own').hexdigest()}" in said
