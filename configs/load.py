@@ -133,6 +133,25 @@ def as_yaml(config: Mapping[str, Any]) -> str:
     return text
 
 
+class _Lines(yaml.SafeDumper):
+    """A line for each thing, nothing folded, no anchors, and text of several lines as such."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Lines.add_representer(str, _Lines.represent_str)
+
+
+def as_lines(mapping: Mapping[str, Any]) -> str:
+    """A mapping as YAML for others' tools, a line for each thing."""
+    text: str = yaml.dump(dict(mapping), Dumper=_Lines, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10_000)
+    return text
+
+
 def _place(mark: yaml.Mark | None) -> str:
     return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
+from configs.inventory import Inventory
+from configs.strict import Strict
 
 Kind = Literal[
     "llama-4-scout",
@@ -58,12 +60,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 AUTO = "auto"
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
-
-
-class Strict(BaseModel):
-    """Frozen, and closed: a field that nobody knows is an error, never ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Ray(Strict):
@@ -310,6 +306,7 @@ class Config(Strict):
     name: Name = Field("herd", description="Tells herds on the same machine apart.")
     ray: Ray = Ray()
     hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
+    cluster: Inventory | None = Field(None, description="The machines, for `herd cluster emit`. Serving needs it not.")
     gateway: Gateway = Gateway()
     models: tuple[Model, ...]
 

@@ -84,7 +84,13 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
             "per_node": wanted.replicas_per_node,
             "release": version("llama-herd"),
         },
-        "deployments": [{"name": GATEWAY, "num_replicas": nodes * wanted.replicas_per_node, "user_config": config.model_dump(mode="json")}],
+        "deployments": [
+            {
+                "name": GATEWAY,
+                "num_replicas": nodes * wanted.replicas_per_node,
+                "user_config": config.model_dump(mode="json", exclude={"cluster"}),
+            }
+        ],
     }
 
 

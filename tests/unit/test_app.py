@@ -46,7 +46,9 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
     for asked in wanted.models:
         found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
         assert found == asked.model_copy(update={name: Model.model_fields[name].default for name in app.NOT_THE_ENGINES})
-    assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted
+    assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted.model_copy(
+        update={"cluster": None}  # the machines are nothing that a gateway serves by
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""HAProxy in front of the gateways of one's own hosts.
+
+Decides how long it waits (as long as the gateways do) and when a gateway is out: when it does not answer `/health`. A gateway that
+answers 503 there is alive and lacks an engine for some model, as all the others do: it stays in, or the other models would go too.
+"""
+
+from configs.inventory import Inventory, OnPrem
+from configs.schema import Gateway
+
+LINES = """\
+# In front of the gateways of the herd `{name}`. Made by `herd cluster emit`. TLS is yours to add: `bind :443 ssl crt FILE`.
+global
+    log stdout format raw local0 notice
+    maxconn 20000
+
+defaults
+    mode http
+    log global
+    option redispatch
+    retries 2
+    timeout connect 2s
+    # For the head of a request only; its body has the gateways' own limit.
+    timeout http-request {header_s}s
+    timeout queue 30s
+    # An answer may be silent for as long as a gateway waits for its engine.
+    timeout client {total_s}s
+    timeout server {total_s}s
+
+frontend herd
+    bind :{bind}
+    default_backend gateways
+
+backend gateways
+    balance leastconn
+    option forwardfor
+    option httpchk
+    http-check send meth GET uri /health
+    # 503 means that some model has no engine, on every gateway alike: the gateway itself is well.
+    http-check expect status 200,503
+    default-server check inter 2s fall 2 rise 1
+"""
+
+
+def load_balancer(name: str, inventory: Inventory, hosts: OnPrem, gateway: Gateway) -> str:
+    """The configuration file. Every host has gateways, the head too."""
+    servers = (f"    server node-{index} {address}:{gateway.port}\n" for index, address in enumerate((hosts.head, *hosts.workers)))
+    limits = gateway.limits
+    # HAProxy knows no fractions, and must not give up before a gateway tells why.
+    said = LINES.format(name=name, bind=inventory.balancer_port, header_s=int(limits.header_s) + 1, total_s=int(limits.total_s) + 10)
+    return said + "".join(servers)

@@ -1,0 +1,105 @@
+"""`herd cluster emit`: the words of the command line.
+
+Decides what a provider needs from the config, and tells what is missing with its field. What is made of it is in `cluster`.
+"""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cluster import ray_clusters
+from cluster.hardware import cluster_of
+from cluster.load_balancer import load_balancer
+from cluster.models import problems
+from cluster.placement import GPUS_PER_NODE
+from cluster.ray_service import ray_service
+from configs.inventory import Inventory, KubeRay
+from configs.load import ConfigError, Problem, as_lines, read
+from configs.schema import Config
+from deployments.terminal import WRONG_CONFIG, tell
+
+commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
+Part = TypeVar("Part")
+BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Provider(StrEnum):
+    """Whom a cluster file is for."""
+
+    ONPREM = "onprem"
+    AWS = "aws"
+    GCP = "gcp"
+    KUBERAY = "kuberay"
+    HAPROXY = "haproxy"
+
+
+@commands.callback()
+def _commands() -> None:
+    """The machines: files that bring a Ray cluster up."""
+
+
+@commands.command()
+def emit(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file, with a `cluster` section.")],
+    provider: Annotated[Provider, typer.Option(help="For `ray up` (onprem, aws, gcp), the KubeRay operator, or HAProxy.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write it. Default: standard output.")] = None,
+) -> None:
+    """Write the file that brings the config's machines up. No secret is ever in it."""
+    try:
+        text = emitted(config, provider)
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.write_text(text, encoding="utf-8")
+    except ConfigError as error:
+        tell(str(error))
+        raise typer.Exit(WRONG_CONFIG) from None
+    except OSError as error:
+        tell(f"{out} cannot be written: {error.strerror}.")
+        raise typer.Exit(1) from None
+
+
+def emitted(path: Path, provider: Provider) -> str:
+    """The file's text.
+
+    Raises:
+        ConfigError: the config is wrong, or lacks what the provider needs.
+    """
+    config = read(path, problems)
+
+    def need(field: str, part: Part | None, why: str = "") -> Part:
+        if part is None:
+            raise ConfigError(str(path), [Problem(field, f"is required for --provider {provider}{why}")])
+        return part
+
+    inventory = need("cluster", config.cluster)
+    reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
+    if provider is Provider.KUBERAY:
+        need("cluster.image", inventory.image, ": an image with this package in it")
+        site = need("cluster.kuberay", inventory.kuberay)
+        need("gateway.host", reachable, BEYOND)
+        return as_lines(_ray_service(config, inventory, site))
+    if provider is Provider.HAPROXY:
+        hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
+        need("gateway.host", reachable, BEYOND)
+        return load_balancer(config.name, inventory, hosts, config.gateway)
+    makers: dict[Provider, Callable[[], dict[str, Any]]] = {
+        Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem)),
+        Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws)),
+        Provider.GCP: lambda: ray_clusters.gcp(config.name, inventory, need("cluster.gcp", inventory.gcp)),
+    }
+    return as_lines(makers[provider]())
+
+
+def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:
+    from deployments.app import declared  # here, because it brings Ray Serve, which no other provider needs
+
+    # Every pod has gateways, the head's too.
+    applications = declared(config, site.workers + 1, {}).model_dump(mode="json", exclude_unset=True)
+    gpus = cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
+    return ray_service(config.name, inventory, site, gpus, config.gateway.port, as_lines(applications))
