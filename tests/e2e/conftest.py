@@ -40,7 +40,6 @@ def config(port: int) -> dict[str, Any]:
                 "checkpoint": "small:smollm2-135m-instruct",
                 "context_tokens": 2048,
                 "replicas": 2,  # one outlives the other
-                "stop_s": 1,  # and takes over from it what takes longer
                 "engine": SMALL,
             },
             {
