@@ -27,8 +27,7 @@ class _Client(asyncio.Protocol):
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._task = asyncio.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
