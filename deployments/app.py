@@ -37,12 +37,16 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
         nodes: nodes of the cluster; each gets the gateway.
         checkpoints: where the models are whose checkpoint is built here, by model id.
     """
-    per_node = cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
-    models = [model_application(model, checkpoints.get(model.id, model.checkpoint), per_node) for model in config.models]
+    models = [model_application(model, checkpoints.get(model.id, model.checkpoint), gpus_per_node(config)) for model in config.models]
     applications = [*models, gateway_application(config, nodes)]
     # Without this, Serve writes a line whenever a gateway asks a replica how it is.
     quiet = {"enable_access_log": False}
     return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})
+
+
+def gpus_per_node(config: Config) -> int:
+    """GPUs of one of the cluster's nodes."""
+    return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
 
 
 def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict[str, Any]:

@@ -12,10 +12,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster import ray_clusters
-from cluster.hardware import cluster_of
 from cluster.load_balancer import load_balancer
 from cluster.models import problems
-from cluster.placement import GPUS_PER_NODE
 from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
@@ -97,9 +95,8 @@ def emitted(path: Path, provider: Provider) -> str:
 
 
 def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:
-    from deployments.app import declared  # here, because it brings Ray Serve, which no other provider needs
+    from deployments.app import declared, gpus_per_node  # here, because it brings Ray Serve, which no other provider needs
 
     # Every pod has gateways, the head's too.
     applications = declared(config, site.workers + 1, {}).model_dump(mode="json", exclude_unset=True)
-    gpus = cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
-    return ray_service(config.name, inventory, site, gpus, config.gateway.port, as_lines(applications))
+    return ray_service(config.name, inventory, site, gpus_per_node(config), config.gateway.port, as_lines(applications))

@@ -82,7 +82,7 @@ REQUESTS_OPEN = Metric("herd_requests_open", "gauge", "Requests under way.", ("m
 PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by reason.", ("model", "reason"))
 WAITING = Metric("herd_queue_requests", "gauge", "Requests that wait because all replicas of the model are full.", ("model",))
 WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", ("model",), _LATENCY_S)
-RETRIES = Metric("herd_retries_total", "counter", "Requests that went on to another replica because one failed.", ("model", "kind"))
+RETRIES = Metric("herd_retries_total", "counter", "Requests asked of a replica again: one failed, or they had made way.", ("model", "kind"))
 FALLBACKS = Metric("herd_fallbacks_total", "counter", "Requests that another model answered than they named.", ("model", "answered_by"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import psutil
 
+from tests.bench.process import listener
+
 
 def process_of(replica: dict[str, Any]) -> psutil.Process:
     """The replica's own process, of one that `/-/status` names: it holds the socket there."""
-    port = int(replica["address"].rpartition(":")[2])
-    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (port,)]
-    return psutil.Process(listening[0].pid)
+    return listener(int(replica["address"].rpartition(":")[2]))
 
 
 def core_of(replica: dict[str, Any]) -> psutil.Process:

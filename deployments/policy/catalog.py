@@ -13,7 +13,7 @@ from cluster.models import CATALOGUE, images_per_prompt
 from configs.schema import AUTO, Model
 from deployments.policy import media
 from deployments.policy.errors import BadRequest, TooManyImages, UnknownModel
-from deployments.policy.prompt import prompt_of
+from deployments.policy.prompt import tokens_of
 
 #: How the APIs call the longest answer that a request wants.
 _ANSWER_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -31,7 +31,7 @@ class Needs:
 def needs_of(body: dict[str, Any]) -> Needs:
     """What a decoded request takes of a model."""
     wanted = [value for name in _ANSWER_TOKENS if isinstance(value := body.get(name), int)]
-    return Needs(media.count(body), prompt_of(body, "").tokens + max(wanted, default=0))
+    return Needs(media.count(body), tokens_of(body) + max(wanted, default=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> tuple[RemoteImage, 
         TooManyImages: one more than the model takes.
         BadRequest: media that is no image, or an address that is neither `data:` nor `http(s)`.
     """
-    parts = _parts([body.get(key) for key in _CONTAINERS])
+    parts = _parts(body)
     for part in parts:
         _refuse(part)
     images = [part for part in parts if _is_image(part)]
@@ -75,16 +75,16 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> tuple[RemoteImage, 
 
 def count(body: dict[str, Any]) -> int:
     """The images of a request, in whatever form."""
-    return sum(map(_is_image, _parts([body.get(key) for key in _CONTAINERS])))
+    return sum(map(_is_image, _parts(body)))
 
 
 def _is_image(part: dict[str, Any]) -> bool:
     return _kind(part) in _IMAGE_PARTS or "image_url" in part
 
 
-def _parts(containers: list[Any]) -> list[dict[str, Any]]:
+def _parts(body: dict[str, Any]) -> list[dict[str, Any]]:
     """Every mapping inside messages, at any depth: content parts stand in messages, and in the results of tools inside these."""
-    found, left = [], containers[::-1]
+    found, left = [], [body.get(key) for key in reversed(_CONTAINERS)]
     while left:
         node = left.pop()
         if isinstance(node, list):

@@ -45,12 +45,21 @@ def prompt_of(body: dict[str, Any], model: str) -> Prompt:
         body: as the client sent it; nothing in it is taken for valid.
         model: the model or LoRA adapter that computes it: another one shares nothing with it.
     """
+    return in_blocks(_rendered(body, model))
+
+
+def tokens_of(body: dict[str, Any]) -> int:
+    """About how long the prompt of a decoded request is, whichever model computes it."""
+    return len(_rendered(body, "")) // BYTES_PER_TOKEN
+
+
+def _rendered(body: dict[str, Any], model: str) -> bytes:
     parts = [model.encode()]
     parts.extend(_json(body[name]) for name in ("tools", "chat_template", "chat_template_kwargs", "documents") if body.get(name))
     for name in ("system", "instructions", "prompt", "input", "messages"):
         if body.get(name):
             parts.extend(_told(body[name]))
-    return in_blocks(_BETWEEN.join(parts))
+    return _BETWEEN.join(parts)
 
 
 def in_blocks(data: bytes, block_bytes: int = BLOCK_BYTES) -> Prompt:

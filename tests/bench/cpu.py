@@ -8,23 +8,18 @@ All run on one core. Absolute figures are a machine's own, and a virtual machine
 
 import argparse
 import contextlib
-import json
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench import gateway_cpu, report, servers
 from tests.bench.fake_engine import fake_engine
 from tests.bench.gateway_cpu import Measured, Proxy
-from tests.bench.process import serving
+from tests.bench.process import listener, serving
 from tests.bench.simulated import live
 
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
@@ -41,12 +36,8 @@ def proxies(folder: Path, router: Path | None, say: Any) -> Iterator[dict[str, P
         found["copying bytes"] = Proxy(f"http://127.0.0.1:{copier.line}", servers.MODEL, copier.process)
         if router is not None:
             url = stack.enter_context(live.vllm_router(router, [port], scale=1))
-            found["vllm-router"] = Proxy(url, servers.MODEL, _of(url))
+            found["vllm-router"] = Proxy(url, servers.MODEL, listener(int(url.rpartition(":")[2])))
         yield found
-
-
-def _of(url: str) -> psutil.Process:
-    return servers.listener(int(url.rpartition(":")[2]))
 
 
 def figures(measured: Measured) -> dict[str, Any]:
@@ -85,10 +76,7 @@ def main() -> None:
         rows = {name: figures(one) for name, one in gateway_cpu.measure(all_of_them, sizes, console.log).items()}
     console.print(table(rows))
     if not asked.quick:
-        said = shlex.join(["python", "-m", "tests.bench.cpu", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
-        about = {"command": said, "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": report.machine()}
-        content = about | {"versions": report.versions(), "settings": gateway_cpu.settings(sizes), "proxies": rows}
-        RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        report.save(RESULTS, report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(sizes), "proxies": rows})
 
 
 if __name__ == "__main__":

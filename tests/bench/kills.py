@@ -8,14 +8,12 @@ four streams. Writes `results/kills.json`. Any request that fails, and any token
 import argparse
 import asyncio
 import contextlib
-import json
 import random
 import tempfile
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.schema import Model
+from deployments.operate import Say
 from tests.bench import report, servers
 from tests.bench.asking import Answer, Failed, answered
 from tests.bench.load import CannotMeasure
-from tests.bench.process import Serving, serving
+from tests.bench.process import Serving, free_port, serving
 from tests.bench.simulated import live
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.server import rendered, text_of, tokens_of
@@ -38,8 +37,6 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 REPLICAS, CLIENTS = 4, 24
 REAL_STREAMS, REAL_TOKENS = 4, 120
 BACK_S = 300.0
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -91,7 +88,7 @@ async def simulated(kills: int, seed: int, say: Say) -> Tally:
         CannotMeasure: something did not start.
     """
     tally, rng = Tally(), random.Random(seed)
-    engines = [_Engine(servers.free_port()) for _ in range(REPLICAS)]
+    engines = [_Engine(free_port()) for _ in range(REPLICAS)]
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         for engine in engines:
@@ -200,15 +197,11 @@ async def _disturbed(
     for _ in asked:
         async with asyncio.timeout(BACK_S):
             await begun.acquire()
-    host = await _load(http, url, model, victim)
+    under_way = next((int(one["ongoing"]) for one in await _replicas(http, url, model) if one["id"] == victim["id"]), 0)
     (process_of if number % 2 == 0 else core_of)(victim).kill()
     tally.kills += 1
-    tally.under_way += host
+    tally.under_way += under_way
     return list(await asyncio.gather(*asked))
-
-
-async def _load(http: aiohttp.ClientSession, url: str, model: str, victim: dict[str, Any]) -> int:
-    return next((int(one["ongoing"]) for one in await _replicas(http, url, model) if one["id"] == victim["id"]), 0)
 
 
 def _asked(model: str, number: int) -> dict[str, Any]:
@@ -237,15 +230,7 @@ def main() -> None:
     for name, tally in tallies.items():
         shown.add_row(name, *map(str, (tally.kills, tally.under_way, tally.requests, tally.failed, tally.wrong)))
     console.print(shown, *(complaint for tally in tallies.values() for complaint in tally.complaints[:5]), sep="\n")
-    command = f"python -m tests.bench.kills --simulated {asked.simulated} --real {asked.real} --seed {asked.seed}"
-    about = {
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": report.machine(),
-        "versions": report.versions(),
-    }
-    content = about | {name: asdict(tally) for name, tally in tallies.items()}
-    asked.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    report.save(asked.out, report.about("tests.bench.kills") | {name: asdict(tally) for name, tally in tallies.items()})
 
 
 if __name__ == "__main__":

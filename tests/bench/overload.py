@@ -7,23 +7,21 @@ is asked of it too. Writes `results/overload.json`.
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from rich.console import Console
 
+from deployments.operate import Say
 from tests.bench import report
 from tests.bench.asking import Failed, answered
-from tests.bench.process import serving
 from tests.bench.simulated import live
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Size
@@ -62,8 +60,7 @@ class Seen:
 
 
 def _ms(values: Sequence[float], percent: int) -> float:
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1e3, 1) if ordered else 0.0
+    return round(report.at(sorted(values), percent) * 1e3, 1) if values else 0.0
 
 
 class Clients:
@@ -118,14 +115,7 @@ class Clients:
         return seen
 
 
-@contextlib.contextmanager
-def our_gateway(ports: Sequence[int]) -> Iterator[str]:
-    """With a short line, so that a phase sees its end."""
-    with serving("tests.bench.simulated.gateway", "--ports", ",".join(map(str, ports)), "--queue-s", str(QUEUE_S)) as one:
-        yield f"http://127.0.0.1:{one.line}"
-
-
-async def herd(url: str, say: Callable[[str], None]) -> dict[str, Any]:
+async def herd(url: str, say: Say) -> dict[str, Any]:
     """All phases."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         clients = Clients(http, url)
@@ -133,23 +123,24 @@ async def herd(url: str, say: Callable[[str], None]) -> dict[str, Any]:
         alone = await clients.closed(INTERACTIVE, PHASE_S)
         say("in a hurry, beside a flood of batch requests")
         beside, batch = await asyncio.gather(clients.closed(INTERACTIVE, PHASE_S), clients.closed(BATCH, PHASE_S, x_priority="batch"))
-        say("as much as can be served")
-        full = await clients.closed(REPLICAS * SEQUENCES, PHASE_S)
-        say(f"{FLOOD_FACTOR:g} times as much")
-        flood = await clients.opened(FLOOD_FACTOR * len(full.first_s) / full.took_s, PHASE_S)
-    phases = {"interactive_alone": alone, "interactive_beside_batch": beside, "batch": batch, "full": full, "flood": flood}
-    return {name: seen.figures() for name, seen in phases.items()}
+        flooded = await _flooded(clients, say)
+    phases = {"interactive_alone": alone, "interactive_beside_batch": beside, "batch": batch}
+    return {name: seen.figures() for name, seen in phases.items()} | flooded
 
 
-async def peer(url: str, say: Callable[[str], None]) -> dict[str, Any]:
+async def peer(url: str, say: Say) -> dict[str, Any]:
     """What can be asked of a router without a line."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         clients = Clients(http, url)
         await clients.ask(Seen())
-        say("vllm-router: as much as can be served")
-        full = await clients.closed(REPLICAS * SEQUENCES, PHASE_S)
-        say(f"vllm-router: {FLOOD_FACTOR:g} times as much")
-        flood = await clients.opened(FLOOD_FACTOR * len(full.first_s) / full.took_s, PHASE_S)
+        return await _flooded(clients, lambda what: say(f"vllm-router: {what}"))
+
+
+async def _flooded(clients: Clients, say: Say) -> dict[str, Any]:
+    say("as much as can be served")
+    full = await clients.closed(REPLICAS * SEQUENCES, PHASE_S)
+    say(f"{FLOOD_FACTOR:g} times as much")
+    flood = await clients.opened(FLOOD_FACTOR * len(full.first_s) / full.took_s, PHASE_S)
     return {"full": full.figures(), "flood": flood.figures()}
 
 
@@ -160,7 +151,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     console = Console(width=140)
-    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": report.machine(), "versions": report.versions()}
     shape = {
         "replicas": REPLICAS,
         "slots": SEQUENCES,
@@ -169,15 +159,14 @@ def main() -> None:
         "queue_s": QUEUE_S,
         "phase_s": PHASE_S,
     }
-    command = "python -m tests.bench.overload" + (" --vllm-router vllm-router" if asked.vllm_router else "")
-    content: dict[str, Any] = {"command": command, **about, "settings": shape}
-    with live.engines(live.Cluster(REPLICAS, WIDE, 1)) as ports, our_gateway(ports) as url:
+    content = report.about("tests.bench.overload") | {"settings": shape}
+    with live.engines(live.Cluster(REPLICAS, WIDE, 1)) as ports, live.our_gateway(ports, "herd", 1, QUEUE_S) as url:
         content["herd"] = asyncio.run(herd(url, console.log))
     if asked.vllm_router:
         with live.engines(live.Cluster(REPLICAS, WIDE, 1)) as ports, live.vllm_router(asked.vllm_router, ports, 1) as url:
             content["vllm-router"] = asyncio.run(peer(url, console.log))
     console.print_json(json.dumps({name: content[name] for name in ("herd", "vllm-router") if name in content}))
-    asked.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    report.save(asked.out, content)
 
 
 if __name__ == "__main__":

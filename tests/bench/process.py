@@ -1,6 +1,7 @@
 """Processes that are measured, or measured against: they print a line when they serve, and end when their standard input does."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,3 +44,19 @@ def serving(module: str, *arguments: str) -> Iterator[Serving]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LONGEST_S)
             process.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listener(port: int) -> psutil.Process:
+    """Who listens on a port. Found without Ray: a process that has made a handle goes on asking for it when it has disconnected."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            return psutil.Process(connection.pid)
+    raise CannotMeasure(f"nobody listens on port {port}")

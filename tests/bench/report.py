@@ -6,7 +6,9 @@ Decides what is a figure and where its bar is.
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -123,6 +125,24 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def about(module: str) -> dict[str, Any]:
+    """How every file of results begins: the command that made it (of paths only the last part, the rest is the machine's); when."""
+    words = (Path(word).name if "/" in word else word for word in sys.argv[1:])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"command": shlex.join(["python", "-m", module, *words]), "date": now, "machine": machine(), "versions": versions()}
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file of results."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def at(ordered: Sequence[float], percent: int) -> float:
+    """The value that so many percent of the others are not above."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 def write(figures: Iterable[Figure], settings: Mapping[str, Any], servers: Mapping[str, Any], load_before: float) -> Path:

@@ -7,7 +7,6 @@ that the herd gives its engine. Ray is imported late: it reads what `operate.con
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from deployments.operate import Herd, Say
 from deployments.policy.routing import ReplicaState
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
+from tests.bench.process import free_port, listener
 
 MODEL = "llama-4-scout-tiny"
 CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
@@ -95,14 +95,6 @@ def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[Proxy]:
         mine.node.stop()
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environment]:
     """In a folder of its own, so that it meets no other herd, nor another measurement."""
     own = Environment(folder, environment().cache, secret=None)
@@ -133,14 +125,6 @@ def _flag(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [flag] if value else []
     return [flag, value if isinstance(value, str) else json.dumps(value)]
-
-
-def listener(port: int) -> psutil.Process:
-    """Who listens on a port. Found without Ray: a process that has made a handle goes on asking for it when it has disconnected."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-            return psutil.Process(connection.pid)
-    raise CannotMeasure(f"nobody listens on port {port}")
 
 
 def _declare(config: Config, engine_port: int) -> None:

@@ -10,9 +10,6 @@ these: 6 s to the first token, and 175 ms for each token after it on average.
 """
 
 import argparse
-import json
-import shlex
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.schema import Routing
-from tests.bench.report import machine
+from tests.bench.report import about, at, save
 from tests.bench.simulated import cluster, live, traces
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.ray_router import RaysRouter
@@ -78,8 +75,8 @@ def figures(served: Sequence[cluster.Served], hit_rate: float | None = None) -> 
     return {
         "hit_rate": round(sum(one.found_blocks for one in served) / blocks if hit_rate is None else hit_rate, 4),
         "goodput": round(goodput(served), 4),
-        **{f"ttft_p{percent}_s": round(_at(first, percent), 3) for percent in (50, 90, 99)},
-        **{f"per_token_p{percent}_s": round(_at(per_token, percent), 4) for percent in (50, 90)},
+        **{f"ttft_p{percent}_s": round(at(first, percent), 3) for percent in (50, 90, 99)},
+        **{f"per_token_p{percent}_s": round(at(per_token, percent), 4) for percent in (50, 90)},
     }
 
 
@@ -152,10 +149,6 @@ def in_real_time(trace: Sequence[Traced], load: float, scale: float, router: Pat
     return {"kv_tokens": size.kv_tokens, "load": load, "scale": scale, "requests": len(trace), "routers": rows}
 
 
-def _at(values: Sequence[float], percent: int) -> float:
-    return values[min(len(values) - 1, len(values) * percent // 100)]
-
-
 def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     """One load, as a person reads it."""
     columns = ("hit_rate", "goodput", "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "per_token_p50_s", "per_token_p90_s")
@@ -191,8 +184,7 @@ def main() -> None:
     trace = trace[: asked.requests]
     say = console.log
     results: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "tests.bench.trace", *(_shown(argument) for argument in sys.argv[1:])]),
-        "machine": machine(),
+        **about("tests.bench.trace"),
         "trace": {"name": asked.trace.name if asked.trace else "generated", "requests": len(trace)},
         "replicas": REPLICAS,
         "limits": {"ttft_s": FIRST_S, "per_token_s": PER_TOKEN_S},
@@ -204,13 +196,7 @@ def main() -> None:
         half = results["virtual"][0]["half_load"]
         results["real_time"] = in_real_time(trace[: asked.live_requests], half, asked.scale, asked.vllm_router, say)
         console.print(table(f"in real time over HTTP, {KV_TOKENS[0]} KV tokens, load {half:g}", results["real_time"]["routers"]))
-    asked.out.parent.mkdir(exist_ok=True)
-    asked.out.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def _shown(argument: str) -> str:
-    """Paths are the machine's own; only their last part says something."""
-    return Path(argument).name if "/" in argument else argument
+    save(asked.out, results)
 
 
 if __name__ == "__main__":

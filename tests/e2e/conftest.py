@@ -1,7 +1,6 @@
 """One real herd for all end-to-end tests: real Ray, real vLLM on the CPU, brought up and down by the `herd` command."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import openai
 import psutil
 import pytest
 import yaml
+
+from tests.bench.process import free_port
 
 HERD = str(Path(sys.executable).parent / "herd")
 UP_S = 600.0
@@ -97,14 +98,6 @@ class Herd:
     def secret(self) -> str:
         """What opens an engine's own door."""
         return (self.folder / "state" / "e2e" / "secret").read_text(encoding="utf-8").strip()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: float = 0.1) -> Any:

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.conftest import Herd, free_port, wait_for
+from tests.bench.process import free_port
+from tests.e2e.conftest import Herd, wait_for
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 

@@ -19,7 +19,7 @@ import aiohttp
 
 from deployments.policy.prompt import BYTES_PER_TOKEN
 from tests.bench.load import CannotMeasure
-from tests.bench.process import serving
+from tests.bench.process import free_port, serving
 from tests.bench.simulated.cluster import MODEL, Served
 from tests.bench.simulated.scheduler import Size
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
@@ -52,10 +52,10 @@ def engines(cluster: Cluster) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def our_gateway(ports: Sequence[int], policy: str, scale: float) -> Iterator[str]:
+def our_gateway(ports: Sequence[int], policy: str, scale: float, queue_s: float = 30) -> Iterator[str]:
     """Our gateway; its address. It asks for reports as often as in production, in the engines' time, but at most 10 times a second."""
     period_s = max(0.1, 0.2 / scale)
-    arguments = ("--ports", ",".join(map(str, ports)), "--policy", policy, "--period-s", str(period_s))
+    arguments = ("--ports", ",".join(map(str, ports)), "--policy", policy, "--period-s", str(period_s), "--queue-s", str(queue_s))
     with serving("tests.bench.simulated.gateway", *arguments) as one:
         yield f"http://127.0.0.1:{one.line}"
 
@@ -63,7 +63,7 @@ def our_gateway(ports: Sequence[int], policy: str, scale: float) -> Iterator[str
 @contextlib.contextmanager
 def vllm_router(program: Path, ports: Sequence[int], scale: float) -> Iterator[str]:
     """The vLLM project's router with its policy `cache_aware`; its defaults, but its tree is trimmed as often in the engines' time."""
-    own, metrics = _free_port(), _free_port()
+    own, metrics = free_port(), free_port()
     command = [str(program), "--policy", "cache_aware", "--host", "127.0.0.1", "--port", str(own), "--prometheus-port", str(metrics)]
     command += ["--eviction-interval-secs", str(max(1, round(120 / scale))), "--log-level", "warning"]
     command += ["--worker-urls", *(f"http://127.0.0.1:{port}" for port in ports)]
@@ -151,12 +151,6 @@ async def _found(http: aiohttp.ClientSession, ports: Sequence[int]) -> float:
                 if (short := name.partition("{")[0]) in counted:
                     counted[short] += float(value)
     return counted["vllm:prefix_cache_hits_total"] / max(1.0, counted["vllm:prefix_cache_queries_total"])
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:
