@@ -1,6 +1,7 @@
 """The guard at an engine's door: who has the cluster's secret may enter, and is counted while inside.
 
-Decides from one header. Knows neither Ray nor vLLM: what stands behind it is any ASGI app.
+Decides from one header who enters, and remembers from another what prompts came, for all gateways to know. Knows neither Ray nor vLLM:
+what stands behind it is any ASGI app.
 """
 
 import hmac
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
+from deployments.policy import sent
 from deployments.policy.errors import BadRequest
 
 Scope = dict[str, Any]
@@ -29,6 +31,7 @@ class Door:
         report: the answer to a gateway that asks how the replica is.
         """
         self.ongoing = 0
+        self._recent = sent.Recent()
         self._app = app
         self._report = report
         self._expected = b"Bearer " + secret.get_secret_value().encode()
@@ -37,19 +40,35 @@ class Door:
         """ASGI's own call."""
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await self._app(scope, receive, send)
-        elif not hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
+            return
+        headers = dict(scope["headers"])
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
             await _answer(send, 401, BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body())
         elif scope["path"] == "/-/load":
-            await _answer(send, 200, msgspec.json.encode(await self._report()))
+            await _answer(send, 200, msgspec.json.encode(await self._load(scope.get("query_string", b""))))
         else:
-            await self._counted(scope, receive, send)
+            await self._counted(headers.get(sent.HEADER), scope, receive, send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _load(self, query: bytes) -> dict[str, Any]:
+        last, prompts = self._recent.after(sent.asked_after(query))
+        return await self._report() | {"prefill_tokens": self._recent.prefill_tokens, "last": last, "prompts": prompts}
+
+    async def _counted(self, told: bytes | None, scope: Scope, receive: Receive, send: Send) -> None:
         self.ongoing += 1
+        tokens = self._recent.arrived(told) if told else 0
+
+        def until_first(message: dict[str, Any]) -> Awaitable[None]:
+            nonlocal tokens
+            if tokens and message.get("body"):
+                self._recent.computed(tokens)
+                tokens = 0
+            return send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, until_first if tokens else send)
         finally:
             self.ongoing -= 1
+            self._recent.computed(tokens)
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:

@@ -1,4 +1,5 @@
-"""The load feed: every replica of a roster is asked how it is, several times a second, over HTTP and without Ray.
+"""The load feed: every replica of a roster is asked how it is, several times a second, over HTTP and without Ray. With its answer comes
+what other gateways have sent it since.
 
 Decides how often. What an answer or a silence means is `policy.report`'s. A replica that does not answer holds up nobody else, and feeds
 go on while Ray's head is away.
@@ -7,10 +8,12 @@ go on while Ray's head is away.
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from deployments.answer import Address, EngineGone
+from deployments.policy import sent
 from deployments.policy.report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster
@@ -24,12 +27,22 @@ ANSWER_S = 2.0
 class Feed:
     """Keeps the views of a roster fresh."""
 
-    def __init__(self, roster: Roster, engines: Engines, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, roster: Roster, engines: Engines, own: str, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        roster: whose replicas are asked.
+        engines: the way there.
+        own: this gateway's name, by which it knows its own prompts again.
+        period_s: between two questions to a replica.
+        clock: seconds.
+        """
         self._roster = roster
+        self._own = own
         self._engines = engines
         self._period_s = period_s
         self._clock = clock
         self._heard: dict[str, float] = {}
+        self._last: dict[str, int] = {}
+        """Prompts of each replica's that have been heard of."""
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._task = asyncio.get_running_loop().create_task(self._loop())
 
@@ -47,6 +60,7 @@ class Feed:
         while True:
             there = {view.id: view for model in self._roster.models for view in self._roster.replicas(model)}
             self._heard = {name: self._heard.get(name, self._clock()) for name in there}
+            self._last = {name: self._last.get(name, 0) for name in there}
             self._asking = {name: task for name, task in self._asking.items() if not task.done()}
             for name, view in there.items():
                 periods = (self._clock() - self._heard[name]) / self._period_s
@@ -59,7 +73,8 @@ class Feed:
     async def _ask(self, view: ReplicaView) -> None:
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer = await self._engines.exchange(Address(view.host, view.port), b"GET", PATH, (), b"")
+                path = b"%b?%b" % (PATH, sent.asking_after(self._last.get(view.id, 0)))
+                answer = await self._engines.exchange(Address(view.host, view.port), b"GET", path, (), b"")
                 try:
                     report = msgspec.json.decode(await answer.read(), type=dict)
                 finally:
@@ -69,3 +84,13 @@ class Feed:
             return  # its silence will tell
         self._heard[view.id] = self._clock()
         self._roster.heard(said)
+        self._learn(said, report)
+
+    def _learn(self, said: ReplicaView, report: dict[str, Any]) -> None:
+        last, prompts = report.get("last"), report.get("prompts")
+        if not (isinstance(last, int) and isinstance(prompts, list)):
+            return  # a replica of an older release
+        self._last[said.id] = last
+        for told in (sent.read(prompt) for prompt in prompts if isinstance(prompt, str)):
+            if told is not None and told.by != self._own:
+                self._roster.learned(said, told.prompt)

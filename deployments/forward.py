@@ -13,7 +13,7 @@ import msgspec
 from configs.schema import Limits
 from deployments.admission import Admission, Place
 from deployments.answer import Address, Answer, EngineGone
-from deployments.policy import engine_errors, resume, usage
+from deployments.policy import engine_errors, resume, sent, usage
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Chosen
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
@@ -45,8 +45,15 @@ class Asked:
 class Forward:
     """Carries prepared requests to replicas."""
 
-    def __init__(self, roster: Roster, engines: Engines, meter: Meter) -> None:
+    def __init__(self, roster: Roster, engines: Engines, meter: Meter, own: str) -> None:
+        """Args:
+        roster: the replicas.
+        engines: the way to them.
+        meter: counts.
+        own: this gateway's name, which goes with every prompt.
+        """
         self._roster = roster
+        self._own = own
         self._admission = Admission(roster, meter)
         self._engines = engines
         self._meter = meter
@@ -127,7 +134,9 @@ class Forward:
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome:
         call, replica = asked.call, place.pick.replica
-        headers = ((b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii")))
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii"))]
+        if asked.ask.prompt.tokens:
+            headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, asked.ask.prompt))))
         address = Address(replica.host, replica.port)
         answer = await self._engines.exchange(address, b"POST", call.path.encode("ascii"), headers, raw)
         place.give_way = _way_out(relay, answer)

@@ -5,6 +5,7 @@ them a new config by `reconfigure`, without a restart.
 """
 
 import gc
+import secrets
 import socket
 import time
 from typing import Any
@@ -52,6 +53,7 @@ class Gateway:
         self._engines = Engines(secret.get_secret_value())
         self._meter = Meter()
         self._roster = Roster(())
+        self._name = secrets.token_hex(4)
         self._watch: Watch | None = None
         self._images: ImageFetcher | None = None
         self._pipeline: Pipeline | None = None
@@ -76,9 +78,9 @@ class Gateway:
             self._watch.follow()
 
     def _start(self, rules: Rules, roster_period_s: float, load_period_s: float) -> None:
-        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter), self._meter)
+        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
-        self._feed = Feed(self._roster, self._engines, load_period_s)
+        self._feed = Feed(self._roster, self._engines, self._name, load_period_s)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()
         pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)

@@ -71,6 +71,12 @@ class Roster:
         if now is not view:
             self._replace(now)
 
+    def learned(self, replica: ReplicaView, prompt: Prompt) -> None:
+        """Another gateway has sent a prompt there."""
+        router = self._routers.get(replica.model)
+        if router is not None:
+            router.learn(replica, prompt)
+
     def _replace(self, view: ReplicaView) -> None:
         replicas = self.replicas(view.model)
         if any(other.id == view.id for other in replicas):

@@ -8,9 +8,9 @@ Several gateways share no lock and no state. Three things make them agree well e
 - where nothing is known of a prompt, its first block that this gateway has never seen names its home, by rendezvous hashing over the
   replicas' ids, which is the same computation everywhere. Blocks that everybody has seen (a common system prompt) do not enter into it, so
   it is the conversation that is hashed; a session's key, where a client sends one, is hashed instead;
-- what the others sent comes back with every replica's report: the prompt tokens that it has still to compute, or where it cannot say,
-  its waiting requests beyond one's own as prompts of the usual length;
-- each gateway's index holds what it sent itself, and a conversation that it meets again it finds where it had sent it.
+- what the others sent comes back with every replica's report: their prompts' blocks, which go into the index like one's own
+  (`deployments.policy.sent`), and the prompt tokens that it has still to compute;
+- where a replica cannot say that, its waiting requests beyond one's own count as prompts of the usual length.
 """
 
 import zlib
@@ -60,11 +60,12 @@ class _Flight:
 class Sending(AbstractContextManager["Sending"]):
     """One request on its way to a replica, from now until it ends."""
 
-    __slots__ = ("_answered", "_ended", "_flight", "_prefill_tokens", "_view")
+    __slots__ = ("_answered", "_ended", "_flight", "_view", "prefill_tokens")
 
     def __init__(self, flight: _Flight, prefill_tokens: int) -> None:
+        self.prefill_tokens = prefill_tokens
+        """Of its prompt, tokens that must be computed, as far as is known."""
         self._flight = flight
-        self._prefill_tokens = prefill_tokens
         self._answered = self._ended = False
         self._view = flight.view
         flight.requests += 1
@@ -78,9 +79,9 @@ class Sending(AbstractContextManager["Sending"]):
         if not self._answered:
             self._answered = True
             self._flight.unanswered -= 1
-            self._flight.prefill_tokens -= self._prefill_tokens
+            self._flight.prefill_tokens -= self.prefill_tokens
             if self._flight.view is self._view:
-                self._flight.since_tokens -= self._prefill_tokens
+                self._flight.since_tokens -= self.prefill_tokens
 
     def end(self) -> None:
         """It has ended. Saying so again does nothing."""
@@ -149,6 +150,10 @@ class Router:
         self._usual_tokens += (computed - self._usual_tokens) * max(_FOLLOWING, 1 / self._turn)
         self._index.remember(replica.id, prompt.blocks, self._capacity(flight))
         return Sending(flight, computed)
+
+    def learn(self, replica: ReplicaView, prompt: Prompt) -> None:
+        """Another gateway has sent this prompt there, so that it should be remembered there."""
+        self._index.remember(replica.id, prompt.blocks, self._capacity(self._flight(replica)))
 
     def requests(self, replica: ReplicaView) -> int:
         """Requests that a replica has by now: what it reported, without what ended and with what was sent since; at least all from here."""

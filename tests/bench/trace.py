@@ -37,17 +37,23 @@ LOADS = (1.0, 1.4, 1.8)
 SHARED_PER_S = (8.0, 16.0, 24.0)
 SHARED_REQUESTS = 2_500
 
-FOUR_TOLD = "herd, 4 gateways, queues reported"
 CHOOSERS: dict[str, Callable[[], cluster.Chooser]] = {
     "herd": lambda: Ours(Routing(policy="herd")),
-    "herd, 4 gateways": lambda: Ours(Routing(policy="herd"), gateways=4),
-    FOUR_TOLD: lambda: Ours(Routing(policy="herd"), gateways=4),
     "round_robin": lambda: Ours(Routing(policy="round_robin")),
     "least_loaded": lambda: Ours(Routing(policy="least_loaded")),
     "power_of_two": lambda: Ours(Routing(policy="power_of_two")),
     "prefix": lambda: Ours(Routing(policy="prefix")),
     "Ray PrefixCacheAffinityRouter": RaysRouter,
     "the same, imbalanced_threshold 10": lambda: RaysRouter(imbalanced_threshold=10),
+}
+#: One gateway and several: what they know of each other is what the replicas report, of prompts and of queues.
+GATEWAYS: dict[str, tuple[Callable[[], cluster.Chooser], cluster.Reports]] = {
+    "herd": (CHOOSERS["herd"], cluster.Reports(prefill=True)),
+    "herd, 4 gateways": (lambda: Ours(Routing(policy="herd"), gateways=4), cluster.Reports(prefill=True)),
+    "the same, of queues alone": (lambda: Ours(Routing(policy="herd"), gateways=4, told=False), cluster.Reports(prefill=True)),
+    "the same, each on its own": (lambda: Ours(Routing(policy="herd"), gateways=4, told=False), cluster.Reports()),
+    "round_robin": (CHOOSERS["round_robin"], cluster.PLAIN),
+    "least_loaded": (CHOOSERS["least_loaded"], cluster.PLAIN),
 }
 
 
@@ -104,7 +110,7 @@ def virtual(trace: Sequence[Traced], kv_tokens: int, say: Callable[[str], None])
         loads[f"{load:g}"] = row = {}
         for name, make in CHOOSERS.items():
             say(f"{kv_tokens} tokens, load {load:g}, {name}")
-            row[name] = figures(_virtual(trace, make(), size, load, cluster.Reports(prefill=name == FOUR_TOLD)))
+            row[name] = figures(_virtual(trace, make(), size, load))
     return {
         "kv_tokens": kv_tokens,
         "shared_lru_hit_rate": round(shared_lru(trace, REPLICAS * kv_tokens), 4),
@@ -120,8 +126,21 @@ def shared(say: Callable[[str], None]) -> dict[str, Any]:
     for rate in SHARED_PER_S:
         say(f"shared beginnings, {rate:g} requests/s")
         trace = traces.shared(SHARED_REQUESTS, rate)
-        rates[f"{rate:g}"] = {name: figures(_virtual(trace, make(), size, 1.0)) for name, make in CHOOSERS.items() if name != FOUR_TOLD}
+        rates[f"{rate:g}"] = {name: figures(_virtual(trace, make(), size, 1.0)) for name, make in CHOOSERS.items()}
     return {"kv_tokens": size.kv_tokens, "requests": SHARED_REQUESTS, "per_s": rates}
+
+
+def several(trace: Sequence[Traced], half: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Four gateways beside one. Requests of one instant are spread until the next: within one nobody can have heard of the others."""
+    size = Size(KV_TOKENS[0], traces.BLOCK_TOKENS)
+    evenly = traces.spread(trace)
+    loads: dict[str, Any] = {}
+    for load in (1.0, half):
+        loads[f"{load:g}"] = row = {}
+        for name, (make, reports) in GATEWAYS.items():
+            say(f"arrivals spread, load {load:g}, {name}")
+            row[name] = figures(_virtual(evenly, make(), size, load, reports))
+    return {"kv_tokens": size.kv_tokens, "loads": loads}
 
 
 def _virtual(
@@ -165,6 +184,8 @@ def show(results: dict[str, Any], console: Console) -> None:
             half = ", where round robin's goodput is half" if float(load) == part["half_load"] else ""
             lru = part["shared_lru_hit_rate"]
             console.print(table(f"{part['kv_tokens']} KV tokens (one shared LRU: {lru:.3f}), load {load}{half}", rows))
+    for load, rows in results["several"]["loads"].items():
+        console.print(table(f"one gateway and four, arrivals spread, {results['several']['kv_tokens']} KV tokens, load {load}", rows))
     for rate, rows in results["shared"]["per_s"].items():
         console.print(table(f"shared beginnings, {rate} requests/s", rows))
 
@@ -191,6 +212,7 @@ def main() -> None:
         "virtual": [virtual(trace, kv_tokens, say) for kv_tokens in KV_TOKENS],
         "shared": shared(say),
     }
+    results["several"] = several(trace, results["virtual"][0]["half_load"], say)
     show(results, console)
     if asked.vllm_router:
         half = results["virtual"][0]["half_load"]

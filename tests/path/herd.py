@@ -115,7 +115,7 @@ async def herd_of(
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the first model."""
     roster, meter, upstream = Roster([model.id for model in MODELS]), Meter(), Engines(SECRET)
-    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter), meter)
+    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter, "own"), meter)
     gateways: list[Mapping[str, Any]] = []
     generated: dict[str, int] = {}
 

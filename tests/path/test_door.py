@@ -8,6 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.door import Door, Receive, Scope, Send
+from deployments.policy.prompt import in_blocks
+from deployments.policy.sent import HEADER, Sent, asking_after, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -23,6 +25,9 @@ class Behind:
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
+        self.body = b""
+        self.said = asyncio.Event()
+        self.ended = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
@@ -31,7 +36,11 @@ class Behind:
         if self.error is not None:
             raise self.error
         await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": self.body, "more_body": bool(self.body)})
+        self.said.set()
+        if self.body:
+            await self.ended.wait()
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def report() -> dict[str, Any]:
@@ -48,10 +57,16 @@ def door(behind: Behind) -> Door:
     return Door(behind, SecretStr("right"), report)
 
 
-async def knock(door: Door, path: str, authorization: bytes | None = None) -> list[dict[str, Any]]:
+TOLD = written(Sent("gateway", 700, in_blocks(b"x" * 4096)))
+
+
+async def knock(
+    door: Door, path: str, authorization: bytes | None = None, told: bytes | None = None, query: bytes = b""
+) -> list[dict[str, Any]]:
     """What the door sends for a request."""
     sent: list[dict[str, Any]] = []
     headers = [] if authorization is None else [(b"authorization", authorization)]
+    headers += [] if told is None else [(HEADER, told)]
 
     async def receive() -> dict[str, Any]:
         raise AssertionError("nobody reads the body")
@@ -59,7 +74,7 @@ async def knock(door: Door, path: str, authorization: bytes | None = None) -> li
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await door({"type": "http", "path": path, "headers": headers}, receive, send)
+    await door({"type": "http", "path": path, "headers": headers, "query_string": query}, receive, send)
     return sent
 
 
@@ -116,6 +131,34 @@ async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: 
 
 async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> None:
     sent = await knock(door, "/-/load", b"Bearer right")
-    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, {"state": "ready"})
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []})
     assert behind.paths == []
     assert door.ongoing == 0
+
+
+async def load(door: Door, after: int = 0) -> dict[str, Any]:
+    _, body = await knock(door, "/-/load", b"Bearer right", query=asking_after(after))
+    said: dict[str, Any] = json.loads(body["body"])
+    return said
+
+
+async def test_gateways_hear_what_prompts_came_and_what_of_them_is_to_compute(door: Door, behind: Behind) -> None:
+    behind.open.clear()
+    guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", TOLD))
+    await behind.entered.wait()
+    assert await load(door) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": [TOLD.decode()]}
+    assert await load(door, after=1) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": []}
+    behind.body = b"first"
+    behind.open.set()
+    await behind.said.wait()
+    assert (await load(door, after=1))["prefill_tokens"] == 0, "its first token is there, its end is not"
+    behind.ended.set()
+    await guest
+    assert (await load(door, after=1))["prefill_tokens"] == 0
+
+
+async def test_a_prompt_that_nobody_wants_any_more_is_not_to_compute(door: Door, behind: Behind) -> None:
+    behind.error = RuntimeError("the engine is dead")
+    with pytest.raises(RuntimeError, match="the engine is dead"):
+        await knock(door, "/v1/completions", b"Bearer right", TOLD)
+    assert (await load(door))["prefill_tokens"] == 0

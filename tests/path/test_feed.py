@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from deployments.feed import Feed
-from deployments.policy.routing import ReplicaState, ReplicaView, Trust
+from deployments.policy.prompt import in_blocks
+from deployments.policy.routing import Ask, ReplicaState, ReplicaView, Trust
+from deployments.policy.sent import Sent, written
 from deployments.roster import Roster
 from deployments.upstream import Engines
 from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_hangs
@@ -32,7 +34,7 @@ def reporting(engine: FakeEngine, **more: Any) -> Callable[[Wire], Awaitable[Non
 async def fed(*engines: FakeEngine) -> AsyncIterator[Roster]:
     roster, upstream = Roster([LLAMA]), Engines("secret")
     roster.update(LLAMA, [view(engine) for engine in engines])
-    feed = Feed(roster, upstream, PERIOD_S)
+    feed = Feed(roster, upstream, "own", PERIOD_S)
     try:
         yield roster
         assert feed.alive
@@ -51,10 +53,26 @@ async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> No
         await until(lambda: seen(roster, engine).running == 5)
         assert (seen(roster, engine).waiting, seen(roster, engine).kv_usage) == (2, 0.75)
         asked = engine.requests[0]
-        assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", "/-/load", "Bearer secret")
+        assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", "/-/load?after=0", "Bearer secret")
         engine.script = reporting(engine, state="dead")
         await until(lambda: seen(roster, engine).state is ReplicaState.DEAD)
     assert {one.connection for one in engine.requests} == {1}
+
+
+async def test_what_other_gateways_have_sent_is_learned_once_and_ones_own_is_known(engine: FakeEngine) -> None:
+    prompts = {by: in_blocks(by.encode() * 4096) for by in ("own", "other")}
+    told = [written(Sent(by, 1, prompt)).decode() for by, prompt in prompts.items()]
+    async with fake_engine() as idle:
+        engine.script, idle.script = reporting(engine, last=2, prompts=[*told, "nonsense", 7]), reporting(idle)
+        async with fed(engine, idle) as roster:
+            await until(lambda: seen(roster, engine).ongoing == 1 and any("after=2" in one.path for one in engine.requests))
+            hits = {}
+            for by, prompt in prompts.items():
+                pick = roster.choose(LLAMA, Ask(prompt))
+                assert pick is not None
+                hits[by] = pick.replica.port, pick.hit_tokens
+    assert hits["other"] == (engine.port, prompts["other"].tokens)
+    assert hits["own"][1] == 0
 
 
 async def test_a_silent_replica_is_doubted_then_given_up_and_holds_up_nobody(engine: FakeEngine) -> None:

@@ -88,6 +88,17 @@ def test_full_memory_puts_the_last_one_back_and_it_ends_all_the_same() -> None:
     assert [one.number for one in finished] == [0, 1]
 
 
+def test_a_prompt_in_a_hurry_begins_before_others_that_wait_and_is_put_back_after_them() -> None:
+    scheduler = Scheduler(SIZE, scout_on_h100)
+    for number in range(3):
+        scheduler.submit(Request(number, (), 900, 200, priority=1))
+    scheduler.submit(hurried := Request(3, (), 900, 200))
+    first, finished = run(scheduler)
+    assert first[0] is hurried
+    assert scheduler.preempted > 0
+    assert finished[0] is hurried
+
+
 def test_request_that_can_never_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"1990 \+ 11 tokens do not fit into 2000"):
         Scheduler(SIZE, scout_on_h100).submit(Request(0, (), 1990, 11))
@@ -118,11 +129,11 @@ def test_generated_trace_has_the_shape_of_the_real_one() -> None:
 def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
     trace = traces.generated(600, 900.0)
     found = {}
-    for name, gateways in (("herd", 1), ("herd", 3), ("round_robin", 1)):
-        served = replay(
-            trace, Ours(Routing.model_validate({"policy": name}), gateways), 4, Size(400_000), scout_on_h100, Reports(prefill=True)
-        )
+    for name, gateways, told in (("herd", 1, True), ("herd", 3, True), ("herd", 3, False), ("round_robin", 1, True)):
+        chooser = Ours(Routing.model_validate({"policy": name}), gateways, told)
+        served = replay(trace, chooser, 4, Size(400_000), scout_on_h100, Reports(prefill=True))
         assert [one.asked for one in served] == trace
         assert all(0 < one.first_s <= one.end_s < 1e4 for one in served)
-        found[name, gateways] = sum(one.found_blocks for one in served)
-    assert found["herd", 1] > found["herd", 3] > found["round_robin", 1]
+        found[name, gateways, told] = sum(one.found_blocks for one in served)
+    alone = found["herd", 3, False]
+    assert min(found["herd", 1, True], found["herd", 3, True]) > alone > found["round_robin", 1, True]

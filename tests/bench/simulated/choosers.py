@@ -11,19 +11,39 @@ from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 
 class Ours:
-    """Our router: one, or several gateways that know nothing of each other and get every request by chance."""
+    """Our router: one, or several gateways that get every request by chance, and hear of each other from the replicas' reports."""
 
-    def __init__(self, routing: Routing, gateways: int = 1) -> None:
+    def __init__(self, routing: Routing, gateways: int = 1, told: bool = True) -> None:
+        """Args:
+        routing: what the config says.
+        gateways: how many.
+        told: reports say what other gateways have sent, as they do in production.
+        """
         self._routers = [Router(routing, BLOCK_TOKENS) for _ in range(gateways)]
         self._open: dict[int, Sending] = {}
+        self._told = told and gateways > 1
+        self._views: Sequence[ReplicaView] = ()
+        self._news: list[tuple[Router, ReplicaView, Prompt]] = []
 
     def choose(self, number: int, asked: Traced, views: Sequence[ReplicaView]) -> int:
+        if views is not self._views:
+            self._views = views
+            self._tell()
         router = self._routers[zlib.crc32(b"%d" % number) % len(self._routers)]
         prompt = Prompt(asked.blocks, asked.prompt_tokens)
         pick = router.pick(views, Ask(prompt))
         assert pick is not None
         self._open[number] = router.sending(pick, prompt).__enter__()
+        if self._told:
+            self._news.append((router, pick.replica, prompt))
         return views.index(pick.replica)
+
+    def _tell(self) -> None:
+        for sender, replica, prompt in self._news:
+            for router in self._routers:
+                if router is not sender:
+                    router.learn(replica, prompt)
+        self._news.clear()
 
     def answered(self, number: int) -> None:
         self._open[number].answered()

@@ -5,6 +5,7 @@ The engines' reports are asked for over HTTP. Prints its port, and ends when its
 
 import argparse
 import asyncio
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,19 +16,22 @@ import uvloop
 from configs.schema import Limits, Model, Routing
 from deployments.answer import Address, EngineGone
 from deployments.edge import edge
+from deployments.feed import PATH, Feed
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.report import view_of
 from deployments.policy.routing import ReplicaView
-from deployments.roster import Roster
+from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines
 from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 
 _LONG_S = 3600.0
+#: Between two looks at who is there.
+_ROSTER_S = 1.0
 
 
 class _NoImages:
@@ -37,7 +41,7 @@ class _NoImages:
 
 async def _report(engines: Engines, port: int) -> ReplicaView | None:
     try:
-        answer = await engines.exchange(Address("127.0.0.1", port), b"GET", b"/-/load", (), b"")
+        answer = await engines.exchange(Address("127.0.0.1", port), b"GET", PATH, (), b"")
         try:
             said = msgspec.json.decode(await answer.read())
         finally:
@@ -45,13 +49,6 @@ async def _report(engines: Engines, port: int) -> ReplicaView | None:
     except EngineGone:
         return None
     return view_of(said)
-
-
-async def _watch(roster: Roster, engines: Engines, ports: Sequence[int], period_s: float) -> None:
-    while True:
-        views = await asyncio.gather(*(_report(engines, port) for port in ports))
-        roster.update(MODEL, [view for view in views if view is not None])
-        await asyncio.sleep(period_s)
 
 
 async def _nobody() -> Sequence[Mapping[str, Any]]:
@@ -66,17 +63,24 @@ async def _serve(ports: Sequence[int], policy: str, period_s: float, queue_s: fl
     model = Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20)
     roster, engines, meter = Roster([MODEL], Routing.model_validate({"policy": policy})), Engines("simulated"), Meter()
     limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S, queue_s=queue_s)
-    pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter), meter)
+    own = secrets.token_hex(4)
+    pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter, own), meter)
     front = Front(roster, pipeline, meter, _nobody, _none)
     socket = listen("127.0.0.1", 0)
     server = edge(front.serve, socket, limits.header_s, 1.0)
-    watching = asyncio.create_task(_watch(roster, engines, ports, period_s))
+
+    async def discover(_model: str) -> Sequence[ReplicaView]:
+        views = await asyncio.gather(*(_report(engines, port) for port in ports))
+        return [view for view in views if view is not None]
+
+    watch, feed = Watch(roster, discover, _ROSTER_S), Feed(roster, engines, own, period_s)
+    watch.follow()
     while not roster.ready(MODEL):  # noqa: ASYNC110 (a roster sets no event)
         await asyncio.sleep(0.01)
     print(socket.getsockname()[1], flush=True)
-    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await asyncio.wait([ended, watching], return_when=asyncio.FIRST_COMPLETED)
-    watching.cancel()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    watch.stop()
+    feed.stop()
     await server.stop()
 
 

@@ -1,12 +1,13 @@
 """How an engine shares its steps among requests: continuous batching as vLLM's scheduler does it, without a clock.
 
-Each step every request that decodes gets one token; what is left of the step's budget goes to prompts, in the order of their arrival and in
-chunks. A prompt begins when all of it fits into the KV cache (`scheduler_reserve_full_isl`), less what it finds there. When a token
-has no room, the request that began last is put back and begins again later.
+Each step every request that decodes gets one token; what is left of the step's budget goes to prompts, in chunks: first of those that have
+begun, then by priority and arrival (`scheduling_policy: priority`). A prompt begins when all of it fits into the KV cache
+(`scheduler_reserve_full_isl`), less what it finds there. When a token has no room, the last request of the lowest priority is put back
+and begins again later.
 """
 
 import heapq
-from collections import deque
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +29,24 @@ class Size:
 class Request:
     """One request inside an engine."""
 
-    __slots__ = ("begun", "blocks", "computed", "found", "generated", "loose", "named", "number", "output_tokens", "prompt_tokens", "since")
+    __slots__ = (
+        "begun",
+        "blocks",
+        "computed",
+        "found",
+        "generated",
+        "loose",
+        "named",
+        "number",
+        "output_tokens",
+        "priority",
+        "prompt_tokens",
+        "since",
+    )
 
-    def __init__(self, number: int, blocks: Sequence[int], prompt_tokens: int, output_tokens: int) -> None:
+    def __init__(self, number: int, blocks: Sequence[int], prompt_tokens: int, output_tokens: int, priority: int = 0) -> None:
         self.number = number
+        self.priority = priority
         self.blocks = blocks
         self.prompt_tokens = max(1, prompt_tokens)
         self.output_tokens = max(1, output_tokens)
@@ -45,6 +60,11 @@ class Request:
     def target(self) -> int:
         """Tokens to compute before it can go on."""
         return self.prompt_tokens + self.generated
+
+
+def _turn(request: Request) -> tuple[int, int]:
+    """Whose is lower goes first."""
+    return request.priority, request.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +85,7 @@ class Scheduler:
     def __init__(self, size: Size, step_s: StepTime) -> None:
         self.size = size
         self.pool = KvPool(size.kv_tokens, size.block_tokens)
-        self.waiting: deque[Request] = deque()
+        self.waiting: list[Request] = []
         self.queried_blocks = self.found_blocks = self.preempted = 0
         self._step_s = step_s
         self._prefilling: list[Request] = []
@@ -92,24 +112,19 @@ class Scheduler:
         """
         if request.prompt_tokens + request.output_tokens > self.size.kv_tokens:
             raise ValueError(f"{request.prompt_tokens} + {request.output_tokens} tokens do not fit into {self.size.kv_tokens}")
-        self.waiting.append(request)
+        insort(self.waiting, request, key=_turn)
 
     def abort(self, request: Request) -> None:
         """Nobody wants it any more."""
         if request in self.waiting:
             self.waiting.remove(request)
-        elif request in self._decoding:
-            self._settle(request)
-            self._leave_decoding(request)
-            self._release(request)
-        elif request in self._prefilling:
-            self._prefilling.remove(request)
-            self._release(request)
+        else:
+            self._leave(request)
 
     def step(self, most_s: float = 0.0) -> Step | None:
         """One step; where all steps for so many seconds would be alike, all of them. None where there is nothing to do."""
-        self._make_room()
-        chunks = self._chunks(self.size.step_tokens - len(self._decoding))
+        crowded = self._make_room()
+        chunks = self._chunks(self.size.step_tokens - len(self._decoding), begin=not crowded)
         if not chunks and not self._decoding:
             return None
         work = Work(
@@ -130,27 +145,33 @@ class Scheduler:
         room = (self.pool.capacity_tokens - self.pool.held_tokens) // len(self._decoding)
         return max(1, min(int(most_s / one_s) + 1, self._ends[0][0] - self._decoded, room, 64))
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> bool:
+        before = self.preempted
         while self._decoding and self.pool.held_tokens + len(self._decoding) > self.pool.capacity_tokens:
             self.preempted += 1
-            if self._prefilling:
-                last = self._prefilling.pop()
-            else:
-                last = next(reversed(self._decoding))
-                self._settle(last)
-                self._leave_decoding(last)
-            self._release(last)
-            self.waiting.appendleft(last)
+            last = max((*self._prefilling, *self._decoding), key=_turn)
+            self._leave(last)
+            insort(self.waiting, last, key=_turn)
+        return self.preempted > before
 
-    def _chunks(self, budget: int) -> list[tuple[Request, int]]:
+    def _leave(self, request: Request) -> None:
+        if request in self._decoding:
+            self._settle(request)
+            self._leave_decoding(request)
+            self._release(request)
+        elif request in self._prefilling:
+            self._prefilling.remove(request)
+            self._release(request)
+
+    def _chunks(self, budget: int, begin: bool) -> list[tuple[Request, int]]:
         chunks = []
         for request in self._prefilling:
             tokens = min(budget, request.target - request.computed)
             if tokens > 0:
                 chunks.append((request, tokens))
                 budget -= tokens
-        while budget > 0 and self.waiting and self.running < self.size.sequences and self._begin(self.waiting[0]):
-            request = self.waiting.popleft()
+        while begin and budget > 0 and self.waiting and self.running < self.size.sequences and self._begin(self.waiting[0]):
+            request = self.waiting.pop(0)
             self._prefilling.append(request)
             tokens = min(budget, request.target - request.computed)
             chunks.append((request, tokens))
@@ -161,7 +182,7 @@ class Scheduler:
         """Its whole prompt fits, less what is found; the last token is always computed."""
         found = min(self.pool.found(request.blocks), (request.target - 1) // self.size.block_tokens)
         rest = request.target - found * self.size.block_tokens
-        if not self.pool.fits(request.blocks[:found], rest):
+        if not self.pool.fits(request.blocks[:found], rest + len(self._decoding)):
             return False
         self.pool.hold(request.blocks[:found], rest)
         request.computed = found * self.size.block_tokens

@@ -10,119 +10,23 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httptools
 import msgspec
 
-from deployments.policy.prompt import BYTES_PER_TOKEN, in_blocks
+from deployments.policy import sent
+from deployments.policy.prompt import BYTES_PER_TOKEN
 from deployments.policy.resume import GROUPS, TOKENS
 from tests.bench.simulated.cluster import MODEL
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import scout_on_h100
+from tests.bench.simulated.engine import Engine, Headed
+from tests.bench.simulated.scheduler import Request, Size
 
-#: Longest time for which steps that are alike are taken as one, where time runs faster than real.
-_GRAIN_S = 0.004
 _JSON = b"application/json"
 _DEFAULT_TOKENS = 16
 _VOCABULARY = 50_000
-
-
-class Engine:
-    """One replica: a scheduler, and the clock that it lacks."""
-
-    def __init__(self, size: Size, scale: float) -> None:
-        self.port = 0
-        self.scheduler = Scheduler(size, scout_on_h100)
-        self._scale = scale
-        self._tell: dict[Request, Callable[[int, bool], None]] = {}
-        self._work = asyncio.Event()
-        self._count = 0
-        self._started = time.monotonic()
-
-    def submit(self, prompt: bytes, output_tokens: int, tell: Callable[[int, bool], None]) -> Request:
-        """Takes a request; `tell` gets its new tokens, and whether these are the last.
-
-        Raises:
-            ValueError: it can never fit.
-        """
-        size = self.scheduler.size
-        blocks = in_blocks(prompt, size.block_tokens * BYTES_PER_TOKEN)
-        self._count += 1
-        request = Request(self._count, blocks.blocks, blocks.tokens, output_tokens)
-        self.scheduler.submit(request)
-        self._tell[request] = tell
-        self._work.set()
-        return request
-
-    def abort(self, request: Request) -> None:
-        """Its client has gone."""
-        if self._tell.pop(request, None) is not None:
-            self.scheduler.abort(request)
-
-    async def run(self) -> None:
-        """Steps for ever."""
-        grain_s = _GRAIN_S * self._scale if self._scale > 1 else 0.0
-        due = time.monotonic()
-        while True:
-            step = self.scheduler.step(grain_s)
-            if step is None:
-                self._work.clear()
-                await self._work.wait()
-                due = time.monotonic()
-                continue
-            due += step.took_s / self._scale
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            for request in step.first:
-                self._say(request, 1, request.output_tokens == 1)
-            ended = set(step.finished)
-            for request in step.decoded:
-                self._say(request, 1, request in ended)
-            for request in step.finished:
-                self._say(request, 0, True)
-
-    def report(self) -> dict[str, Any]:
-        """What it says of itself to gateways."""
-        own = self.scheduler
-        return {
-            "id": f"replica-{self.port}",
-            "model": MODEL,
-            "host": "127.0.0.1",
-            "port": self.port,
-            "state": "ready",
-            "ongoing": len(own.waiting) + own.running,
-            "waiting": len(own.waiting),
-            "running": own.running,
-            "kv_usage": own.pool.usage,
-            "kv_tokens": own.size.kv_tokens,
-            "slots": own.size.sequences,
-            "ready_s": (time.monotonic() - self._started) * self._scale,
-        }
-
-    def metrics(self) -> bytes:
-        """The gauges and counters that routers read, by vLLM's names."""
-        own = self.scheduler
-        block = own.size.block_tokens
-        figures = {
-            "vllm:num_requests_running": own.running,
-            "vllm:num_requests_waiting": len(own.waiting),
-            "vllm:kv_cache_usage_perc": own.pool.usage,
-            "vllm:prefix_cache_queries_total": own.queried_blocks * block,
-            "vllm:prefix_cache_hits_total": own.found_blocks * block,
-            "vllm:num_preemptions_total": own.preempted,
-        }
-        lines = (f'{name}{{engine="0",model_name="{MODEL}"}} {value:g}\n' for name, value in figures.items())
-        return "".join(lines).encode()
-
-    def _say(self, request: Request, tokens: int, last: bool) -> None:
-        tell = self._tell.get(request)
-        if tell is not None:
-            if last:
-                del self._tell[request]
-            tell(tokens, last)
 
 
 class _Exchange(asyncio.Protocol):
@@ -150,20 +54,25 @@ class _Exchange(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._path += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == sent.HEADER:
+            self._told = value
+
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        path, body, method = self._path.decode(), b"".join(self._body), self._parser.get_method()
+        path, _, query = self._path.decode().partition("?")
+        told, body, method = self._told, b"".join(self._body), self._parser.get_method()
         self._new()
         if method == b"POST" and path in ("/v1/chat/completions", "/v1/completions"):
-            self._complete(msgspec.json.decode(body), chat="chat" in path)
+            self._complete(msgspec.json.decode(body), told, chat="chat" in path)
         elif path == "/metrics":
             self._reply(200, self._engine.metrics(), b"text/plain; version=0.0.4")
         elif path == "/health":
             self._reply(200, b"")
         elif path == "/-/load":
-            self._reply(200, msgspec.json.encode(self._engine.report()))
+            self._reply(200, msgspec.json.encode(self._engine.report(query.encode())))
         elif path == "/v1/models":
             card = {
                 "id": MODEL,
@@ -177,17 +86,18 @@ class _Exchange(asyncio.Protocol):
             self._reply(404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
 
     def _new(self) -> None:
-        self._path = b""
+        self._path = self._told = b""
         self._body: list[bytes] = []
         self._parser = httptools.HttpRequestParser(self)
 
-    def _complete(self, asked: dict[str, Any], chat: bool) -> None:
+    def _complete(self, asked: dict[str, Any], told: bytes, chat: bool) -> None:
         prompt = rendered(asked)
         answer = _Answer(self, asked, chat, prompt)
         try:
             left = answer.resume(asked.get("vllm_xargs") or {})
             if left:
-                self._request = self._engine.submit(prompt + b" " * BYTES_PER_TOKEN * answer.said, left, answer.tell)
+                headed = Headed(asked.get("priority") or 0, told)
+                self._request = self._engine.submit(prompt + b" " * BYTES_PER_TOKEN * answer.said, left, headed, answer.tell)
         except ValueError as error:
             self._reply(400, msgspec.json.encode({"error": {"message": str(error), "type": "BadRequestError", "code": 400}}))
 

@@ -4,9 +4,10 @@ One JSON object a line: `timestamp` in milliseconds, `input_length` and `output_
 tokens, where equal ids mean equal beginnings (Qin et al., Mooncake, FAST 2025; published with it under Apache-2.0).
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,17 @@ def read(path: Path) -> list[Traced]:
     """
     lines = (msgspec.json.decode(line, type=_Line) for line in path.read_bytes().splitlines())
     return [Traced(line.timestamp / 1e3, line.input_length, line.output_length, tuple(line.hash_ids)) for line in lines]
+
+
+def spread(trace: Sequence[Traced]) -> list[Traced]:
+    """Requests that the trace has at one instant (Mooncake's rounds to 3 s), evenly until the next one. Their order stays."""
+    instants = [list(group) for _, group in itertools.groupby(trace, key=lambda one: one.at_s)]
+    until = [*(later[0].at_s for later in instants[1:]), instants[-1][0].at_s]
+    return [
+        replace(one, at_s=one.at_s + (end - one.at_s) * place / len(group))
+        for group, end in zip(instants, until, strict=True)
+        for place, one in enumerate(group)
+    ]
 
 
 def faster(trace: Sequence[Traced], times: float) -> list[Traced]:
