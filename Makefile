@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test lint bench bench-cpu bench-kills bench-overload bench-trace fmt
+.PHONY: help env up down check test lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +45,15 @@ bench-cpu: env ## The gateway's CPU time beside other proxies': VLLM_ROUTER=path
 bench-kills: env ## Engines are killed while they answer, simulated and real ones; half an hour
 	@$(VENV)/bin/python -m tests.bench.kills
 
-bench-overload: env ## Three times what can be served, and a flood of batch requests: VLLM_ROUTER=path of that program
+bench-overload: env ## Ten times what can be served, and a flood of batch requests: VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.overload $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
 bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
+
+figures: env ## The README's table and the plots in tests/bench/results, from the results that are there
+	@$(VENV)/bin/python -m tests.bench.readme
+	@$(VENV)/bin/python -m tests.bench.plots
 
 fmt: env ## Format the code, and mend what ruff can mend
 	@$(VENV)/bin/ruff format .

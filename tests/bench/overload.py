@@ -1,8 +1,8 @@
 """More requests than the engines can serve: `python -m tests.bench.overload`. Simulated engines behind our gateway, in real time.
 
-Three questions. What do requests in a hurry lose to a flood of batch requests? What is left of the throughput when three times as much is
-asked as can be served? How soon, and how truthfully, is who must come again told so? Where `--vllm-router` names that program, the second
-is asked of it too. Writes `results/overload.json`.
+Three questions. What do requests in a hurry lose to a flood of batch requests? What is left of the throughput, and what does the gateway's
+memory do, when ten times as much is asked as can be served? How soon, and how truthfully, is who must come again told so? Where
+`--vllm-router` names that program, the second is asked of it too. Writes `results/overload.json`.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from rich.console import Console
 
 from deployments.operate import Say
 from tests.bench import report
 from tests.bench.asking import Failed, answered
+from tests.bench.process import listener
 from tests.bench.simulated import live
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Size
@@ -30,8 +32,9 @@ RESULTS = Path(__file__).parent / "results" / "overload.json"
 CHAT = "/v1/chat/completions"
 REPLICAS, SEQUENCES = 2, 16
 PROMPT_BYTES, TOKENS = 1600, 32
-INTERACTIVE, BATCH, FLOOD_FACTOR = 4, 64, 3.0
+INTERACTIVE, BATCH, FLOOD_FACTOR = 4, 64, 10.0
 PHASE_S, QUEUE_S = 15.0, 5.0
+MEMORY_PERIOD_S = 0.5
 WIDE = Size(400_000, sequences=SEQUENCES)
 
 
@@ -117,13 +120,14 @@ class Clients:
 
 async def herd(url: str, say: Say) -> dict[str, Any]:
     """All phases."""
+    process = _behind(url)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         clients = Clients(http, url)
         say("in a hurry, alone")
         alone = await clients.closed(INTERACTIVE, PHASE_S)
         say("in a hurry, beside a flood of batch requests")
         beside, batch = await asyncio.gather(clients.closed(INTERACTIVE, PHASE_S), clients.closed(BATCH, PHASE_S, x_priority="batch"))
-        flooded = await _flooded(clients, say)
+        flooded = await _flooded(clients, process, say)
     phases = {"interactive_alone": alone, "interactive_beside_batch": beside, "batch": batch}
     return {name: seen.figures() for name, seen in phases.items()} | flooded
 
@@ -133,15 +137,33 @@ async def peer(url: str, say: Say) -> dict[str, Any]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         clients = Clients(http, url)
         await clients.ask(Seen())
-        return await _flooded(clients, lambda what: say(f"vllm-router: {what}"))
+        return await _flooded(clients, _behind(url), lambda what: say(f"vllm-router: {what}"))
 
 
-async def _flooded(clients: Clients, say: Say) -> dict[str, Any]:
+async def _flooded(clients: Clients, process: psutil.Process, say: Say) -> dict[str, Any]:
     say("as much as can be served")
     full = await clients.closed(REPLICAS * SEQUENCES, PHASE_S)
     say(f"{FLOOD_FACTOR:g} times as much")
+    memory = [_mib(process)]
+    sampling = asyncio.create_task(_sampled(process, memory))
     flood = await clients.opened(FLOOD_FACTOR * len(full.first_s) / full.took_s, PHASE_S)
-    return {"full": full.figures(), "flood": flood.figures()}
+    sampling.cancel()
+    held = {"before": memory[0], "most": max(memory), "after": _mib(process)}
+    return {"full": full.figures(), "flood": flood.figures() | {"memory_mib": held}}
+
+
+def _behind(url: str) -> psutil.Process:
+    return listener(int(url.rpartition(":")[2]))
+
+
+def _mib(process: psutil.Process) -> int:
+    return round(process.memory_info().rss / 2**20)
+
+
+async def _sampled(process: psutil.Process, into: list[int]) -> None:
+    while True:
+        await asyncio.sleep(MEMORY_PERIOD_S)
+        into.append(_mib(process))
 
 
 def main() -> None:
@@ -157,6 +179,7 @@ def main() -> None:
         "prompt_tokens": PROMPT_BYTES // 4,
         "tokens": TOKENS,
         "queue_s": QUEUE_S,
+        "flood_factor": FLOOD_FACTOR,
         "phase_s": PHASE_S,
     }
     content = report.about("tests.bench.overload") | {"settings": shape}

@@ -62,7 +62,11 @@ def _overload(said: dict[str, Any]) -> Iterator[Row]:
         if name in said:
             full, flood = said[name]["full"], said[name]["flood"]
             kept = f"{flood['answered_per_s'] / full['answered_per_s']:.2f} of the throughput, TTFT p99 {flood['ttft_p99_ms'] / 1e3:.1f} s"
-            yield "Three times the load that fits", *((kept, "") if name == "herd" else ("", f"{name}: {kept}"))
+            kept += f", {flood['memory_mib']['most'] - flood['memory_mib']['before']} MiB more"
+            yield (
+                f"{said['settings']['flood_factor']:g} times the load that fits",
+                *((kept, "") if name == "herd" else ("", f"{name}: {kept}")),
+            )
 
 
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {

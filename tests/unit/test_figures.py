@@ -1,11 +1,13 @@
-"""`tests.bench.readme`: the README says what was measured."""
+"""`tests.bench.readme` and `plots`: the README and the pictures say what was measured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.bench.readme import README, table, written
+from tests.bench.plots import PLOTS, draw
+from tests.bench.readme import README, RESULTS, table, written
 
 
 def test_readme_shows_the_figures_as_they_are_committed() -> None:
@@ -24,3 +26,16 @@ def test_results_that_are_not_there_have_no_row(tmp_path: Path) -> None:
         "| Tokens/s at 32 streams, as a part of the bare engine's | 0.97 | bare vLLM server: 1 |",
         "| Time to first token added, one stream | 3.5 ms |  |",
     ]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_results_have_a_picture(name: str, tmp_path: Path) -> None:
+    draw(name, RESULTS, tmp_path)
+    drawn, committed = ((folder / f"{name}.svg").read_text(encoding="utf-8") for folder in (tmp_path, RESULTS))
+    assert "herd" in drawn
+    assert texts(drawn) == texts(committed), "run `python -m tests.bench.plots`"
+
+
+def texts(svg: str) -> list[str]:
+    """What is written in a picture; where, differs with the machine in the last digits."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)

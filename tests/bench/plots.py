@@ -1,0 +1,67 @@
+"""Plots of `results/*.json` beside them, as SVG: `python -m tests.bench.plots`.
+
+Decides what is worth a picture: what changes with the load. The rest is the README's table. The same results make the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+RESULTS = Path(__file__).parent / "results"
+_NO_DATE = {"Date": None, "Creator": None}
+
+
+def _trace(said: Mapping[str, Any]) -> Figure:
+    """Goodput and prefix hit rate by load, a row for each size of the KV cache."""
+    figure = Figure((11, 4 * len(said["virtual"])), layout="constrained")
+    axes = figure.subplots(len(said["virtual"]), 2, squeeze=False)
+    for row, part in zip(axes, said["virtual"], strict=True):
+        loads = sorted(part["loads"], key=float)
+        for axis, what, title in ((row[0], "goodput", "goodput"), (row[1], "hit_rate", "prefix hit rate")):
+            for name in part["loads"][loads[0]]:
+                heavy = 2.5 if name == "herd" else 1.0
+                axis.plot([float(load) for load in loads], [part["loads"][load][name][what] for load in loads], ".-", label=name, lw=heavy)
+            axis.set(
+                title=f"{title}, {part['kv_tokens'] // 1000}K KV tokens per replica", xlabel="load (1: the trace's own)", ylim=(0, None)
+            )
+        row[1].axhline(part["shared_lru_hit_rate"], color="gray", ls=":", label="one shared LRU cache")
+    figure.legend(*axes[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def _cpu(said: Mapping[str, Any]) -> Figure:
+    """CPU time per chunk and per request, with the spread of the repetitions."""
+    figure = Figure((8, 3), layout="constrained")
+    names = list(said["proxies"])
+    for axis, key, what in zip(figure.subplots(1, 2), ("us_per_chunk", "us_per_request"), ("streamed chunk", "request"), strict=True):
+        medians = [said["proxies"][name][key] for name in names]
+        spreads = [said["proxies"][name][f"{key}_spread"] for name in names]
+        below = [median - low for median, (low, _) in zip(medians, spreads, strict=True)]
+        above = [high - median for median, (_, high) in zip(medians, spreads, strict=True)]
+        axis.barh(names, medians, xerr=[below, above], color="tab:blue", ecolor="gray")
+        axis.set(title=f"CPU time per {what}", xlabel="µs")
+        axis.invert_yaxis()
+    return figure
+
+
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu}
+
+
+def draw(name: str, results: Path, into: Path) -> None:
+    """One file of results as a picture.
+
+    Raises:
+        OSError: there are no such results.
+    """
+    figure = PLOTS[name](json.loads((results / f"{name}.json").read_text(encoding="utf-8")))
+    with mpl.rc_context({"svg.hashsalt": "llama-herd", "svg.fonttype": "none"}):
+        figure.savefig(into / f"{name}.svg", metadata=_NO_DATE)
+
+
+if __name__ == "__main__":
+    for plot in PLOTS:
+        draw(plot, RESULTS, RESULTS)
