@@ -10,6 +10,7 @@ these: 6 s to the first token, and 175 ms for each token after it on average.
 """
 
 import argparse
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -168,6 +169,19 @@ def in_real_time(trace: Sequence[Traced], load: float, scale: float, router: Pat
     return {"kv_tokens": size.kv_tokens, "load": load, "scale": scale, "requests": len(trace), "routers": rows}
 
 
+def in_virtual_time(trace: Sequence[Traced], name: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything that needs no clock: the same on every machine."""
+    sizes = [virtual(trace, kv_tokens, say) for kv_tokens in KV_TOKENS]
+    return {
+        "trace": {"name": name, "requests": len(trace)},
+        "replicas": REPLICAS,
+        "limits": {"ttft_s": FIRST_S, "per_token_s": PER_TOKEN_S},
+        "virtual": sizes,
+        "several": several(trace, sizes[0]["half_load"], say),
+        "shared": shared(say),
+    }
+
+
 def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     """One load, as a person reads it."""
     columns = ("hit_rate", "goodput", "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "per_token_p50_s", "per_token_p90_s")
@@ -198,25 +212,24 @@ def main() -> None:
     parser.add_argument("--vllm-router", type=Path, help="the program `vllm-router`, of an environment of its own, for the real-time part")
     parser.add_argument("--scale", type=float, default=10.0, help="how many times faster than real the real-time part runs")
     parser.add_argument("--live-requests", type=int, default=6000, help="requests of the real-time part")
+    parser.add_argument("--only-real-time", action="store_true", help="the rest of the results stays as it is")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     console = Console(width=140)
     trace = traces.read(asked.trace) if asked.trace else traces.generated()
     trace = trace[: asked.requests]
     say = console.log
-    results: dict[str, Any] = {
-        **about("tests.bench.trace"),
-        "trace": {"name": asked.trace.name if asked.trace else "generated", "requests": len(trace)},
-        "replicas": REPLICAS,
-        "limits": {"ttft_s": FIRST_S, "per_token_s": PER_TOKEN_S},
-        "virtual": [virtual(trace, kv_tokens, say) for kv_tokens in KV_TOKENS],
-        "shared": shared(say),
-    }
-    results["several"] = several(trace, results["virtual"][0]["half_load"], say)
-    show(results, console)
+    results: dict[str, Any]
+    if asked.only_real_time:
+        results = json.loads(asked.out.read_text(encoding="utf-8"))
+    else:
+        name = asked.trace.name if asked.trace else "generated"
+        results = about("tests.bench.trace") | in_virtual_time(trace, name, say)
+        show(results, console)
     if asked.vllm_router:
         half = results["virtual"][0]["half_load"]
-        results["real_time"] = in_real_time(trace[: asked.live_requests], half, asked.scale, asked.vllm_router, say)
+        timed = in_real_time(trace[: asked.live_requests], half, asked.scale, asked.vllm_router, say)
+        results["real_time"] = about("tests.bench.trace") | timed
         console.print(table(f"in real time over HTTP, {KV_TOKENS[0]} KV tokens, load {half:g}", results["real_time"]["routers"]))
     save(asked.out, results)
 

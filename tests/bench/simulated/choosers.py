@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from configs.schema import Routing
 from deployments.policy.prompt import Prompt
 from deployments.policy.router import Router, Sending
-from deployments.policy.routing import Ask, ReplicaView
+from deployments.policy.routing import Ask, Pick, Reason, ReplicaView
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 
@@ -31,8 +31,8 @@ class Ours:
             self._tell()
         router = self._routers[zlib.crc32(b"%d" % number) % len(self._routers)]
         prompt = Prompt(asked.blocks, asked.prompt_tokens)
-        pick = router.pick(views, Ask(prompt))
-        assert pick is not None
+        # A gateway lets a request wait while all replicas are full; a replay has no line, and the idlest takes it.
+        pick = router.pick(views, Ask(prompt)) or Pick(min(views, key=lambda view: view.ongoing), Reason.ROOM_LEFT)
         self._open[number] = router.sending(pick, prompt).__enter__()
         if self._told:
             self._news.append((router, pick.replica, prompt))
