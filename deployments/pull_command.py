@@ -169,8 +169,11 @@ def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
     job = outcome.job
     for node, paths in outcome.damaged.items():
         err.print(f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again", markup=False)
+    reasons: dict[str, list[str]] = {}
     for node, error in outcome.failed.items():
-        tell(f"{job.need.source} did not come to {crew.names[node]}: {error}")
+        reasons.setdefault(str(error), []).append(crew.names[node])
+    for reason, nodes in reasons.items():
+        tell(f"{job.need.source} did not come to {', '.join(nodes)}: {reason}")
     there = [node for node in job.need.targets if node not in outcome.failed]
     if there:
         came = f"in {took_s:.0f} s" if set(there) & set(job.missing) else "already"

@@ -4,12 +4,14 @@ Decides how what the Hub refuses is told. The Hub is asked by `huggingface_hub`'
 what has come of a file stays in one place when a download breaks off: `huggingface_hub` itself begins each file anew in another process.
 """
 
+import errno
 import os
+import shutil
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import BinaryIO, Protocol
 
-import httpx
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -28,6 +30,8 @@ from deployments.weights.cache import READ_BYTES, Cache, WeightsError
 #: Longest wait for the Hub to list a repository, and for a node to say its next word.
 HUB_S = 30.0
 NODE_S = 20.0
+#: What a disk says that takes no more.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: The Hub hands larger files out by another protocol only.
 MOST_PLAIN_BYTES = constants.MAX_HTTP_DOWNLOAD_SIZE
 
@@ -75,6 +79,10 @@ def resolve(source: Source, now_s: float, endpoint: str | None = None) -> Manife
             for one in info.siblings or ()
         ]
         files = wanted(listed)
+        if files and info.sha:  # anybody may list a gated repository; whether this node may have its files is known before it is chosen
+            largest = max(files, key=lambda file: file.size_bytes)
+            url = hf_hub_url(source.repository, largest.path, revision=info.sha, endpoint=endpoint)
+            get_hf_file_metadata(url, timeout=HUB_S, endpoint=endpoint)
         manifest = Manifest(repository=source.repository, revision=source.revision, commit=info.sha or "", resolved_s=now_s, files=files)
     except ValidationError as error:
         raise WeightsError(f"{source}: the Hub's list of files cannot be used ({error.errors()[0]['msg']}).") from error
@@ -116,28 +124,33 @@ class FromNode:
     """Another node's `deployments.weights.server`. No proxy stands between nodes, whatever the environment says of the way out."""
 
     def __init__(self, address: str, secret: str) -> None:
-        self._client = httpx.Client(
-            base_url=f"http://{address}", headers={"authorization": f"Bearer {secret}"}, timeout=NODE_S, trust_env=False
-        )
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._authorization = f"Bearer {secret}"
 
     def bring(self, file: File, out: BinaryIO, at: int) -> None:
         """See `Origin`."""
         if at == file.size_bytes:
             return
+        connection = HTTPConnection(self._host, self._port, timeout=NODE_S)
         try:
-            with self._client.stream("GET", f"/{file.digest}", headers={"range": f"bytes={at}-"}) as answer:
-                if answer.status_code == 404:
-                    raise NotYet
-                if answer.status_code not in (200, 206):
-                    raise WeightsError(
-                        f"The node at {self._client.base_url} answered {answer.status_code}: is its HERD_SECRET another one?"
-                    )
-                if answer.status_code == 200:
-                    out.truncate(0)
-                for chunk in answer.iter_raw(READ_BYTES):
-                    out.write(chunk)
-        except httpx.HTTPError as error:
+            connection.request("GET", f"/{file.digest}", headers={"authorization": self._authorization, "range": f"bytes={at}-"})
+            self._take(connection.getresponse(), out)
+        except (OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise told(error, file.path, "") from error
             raise NodeUnreachable(type(error).__name__) from error
+        finally:
+            connection.close()
+
+    def _take(self, answer: HTTPResponse, out: BinaryIO) -> None:
+        if answer.status == 404:
+            raise NotYet
+        if answer.status not in (200, 206):
+            raise WeightsError(f"The node at {self._host}:{self._port} answered {answer.status}. Is its HERD_SECRET another one?")
+        if answer.status == 200:
+            out.truncate(0)
+        shutil.copyfileobj(answer, out, READ_BYTES)
 
 
 def told(error: Exception, repository: str, revision: str, path: str | None = None) -> WeightsError:
