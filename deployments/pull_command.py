@@ -86,7 +86,7 @@ def chosen(config: Config, wanted: Sequence[str]) -> tuple[Model, ...]:
             raise OperationError(
                 f"'{name}' is no model of this config, and no YAML file. Its models: {', '.join(m.id for m in config.models)}."
             )
-    return tuple(dict.fromkeys(by_name[name] for name in wanted)) if wanted else config.models
+    return tuple({by_name[name].id: by_name[name] for name in wanted}.values()) if wanted else config.models
 
 
 def needs(models: Sequence[Model], nodes: Sequence[Node]) -> dict[Source, tuple[str, ...]]:
