@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.weights import Manifest, Room, Source
 from configs.load import environment
-from deployments.weights.cache import WeightsError, cache_of
+from deployments.weights.cache import Cache, WeightsError, cache_of
 from deployments.weights.files import Fetch
 from deployments.weights.origins import FromHub, FromNode, Origin, resolve
 from deployments.weights.server import FileServer
@@ -33,9 +33,9 @@ class Progress:
     total_bytes: int
 
 
-def held(source: Source) -> Held:
+def held(source: Source, own: Path | None = None) -> Held:
     """What this node has of a source, without asking anybody."""
-    cache = cache_of(source)
+    cache = cache_of(source, own)
     manifest = cache.known(source)
     if manifest is None:
         return Held()
@@ -48,6 +48,8 @@ class Agent:
 
     host: str | None = None
     """The node's address. None: as Ray says."""
+    own: Path | None = None
+    """The node's cache. None: as HF_HOME says."""
     _server: FileServer | None = None
     _origin: Origin | None = None
     _address: str = ""
@@ -59,7 +61,7 @@ class Agent:
 
     async def held(self, source: Source) -> Held:
         """See `held`."""
-        return await asyncio.to_thread(held, source)
+        return await asyncio.to_thread(held, source, self.own)
 
     async def resolve(self, source: Source) -> Manifest:
         """What the Hub says that the source is now; see `origins.resolve`."""
@@ -67,10 +69,10 @@ class Agent:
 
     async def room(self, wanted: list[tuple[Source, Manifest]]) -> list[Room]:
         """What is still needed and what is free, for each cache."""
-        caches = {cache.root: cache for cache in map(cache_of, (source for source, _ in wanted))}
+        caches = {cache.root: cache for cache in map(self._cache, (source for source, _ in wanted))}
         rooms = []
         for root in caches:
-            parts = [cache_of(source).room([manifest]) for source, manifest in wanted if cache_of(source).root == root]
+            parts = [self._cache(source).room([manifest]) for source, manifest in wanted if self._cache(source).root == root]
             rooms.append(Room(str(root), sum(part.needed_bytes for part in parts), parts[0].free_bytes))
         return rooms
 
@@ -83,13 +85,13 @@ class Agent:
         if self._server is None:
             self._server = FileServer(environment().own_secret())
             self._address = await self._server.start(self.host or _node_address())
-        self._server.offer(cache_of(source), manifest)
+        self._server.offer(self._cache(source), manifest)
         return self._address
 
     async def follow(self, source: Source, manifest: Manifest, upstream: str | None) -> None:
         """Gets files from this address from now on; none is the Hub."""
         if upstream is None:
-            self._origin = FromHub(cache_of(source), manifest)
+            self._origin = FromHub(self._cache(source), manifest)
         else:
             self._origin = FromNode(upstream, environment().own_secret().get_secret_value())
 
@@ -100,9 +102,12 @@ class Agent:
             WeightsError: it could not.
         """
         await self.follow(source, manifest, upstream)
-        fetch = Fetch(cache_of(source), manifest, self._whence)
+        fetch = Fetch(self._cache(source), manifest, self._whence)
         await asyncio.to_thread(fetch.run)
         return fetch.damaged
+
+    def _cache(self, source: Source) -> Cache:
+        return cache_of(source, self.own)
 
     def _whence(self) -> Origin:
         if self._origin is None:
@@ -111,18 +116,18 @@ class Agent:
 
     async def progress(self, source: Source, manifest: Manifest) -> Progress:
         """How far it is, by what is on the disk."""
-        arrived = await asyncio.to_thread(cache_of(source).arrived_bytes, manifest)
+        arrived = await asyncio.to_thread(self._cache(source).arrived_bytes, manifest)
         return Progress(arrived, manifest.size_bytes)
 
     async def damaged(self, source: Source) -> list[str] | None:
         """The files that are not what the manifest says, removed; none at all where nothing was pulled. Asks no network."""
-        cache = cache_of(source)
+        cache = self._cache(source)
         manifest = cache.known(source)
         return None if manifest is None else await asyncio.to_thread(cache.damaged, manifest)
 
     async def path(self, source: Source, manifest: Manifest) -> str:
         """Where an engine finds the files."""
-        return str(Path(cache_of(source).snapshot(manifest.commit)))
+        return str(self._cache(source).snapshot(manifest.commit))
 
 
 def _node_address() -> str:

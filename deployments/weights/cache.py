@@ -23,11 +23,11 @@ class WeightsError(RuntimeError):
     """Weights cannot be had; the message says why and what to do. Ray carries it from node to node."""
 
 
-def cache_of(source: Source) -> "Cache":
-    """A source's place on this node."""
+def cache_of(source: Source, own: Path | None = None) -> "Cache":
+    """A source's place on this node, whose own cache is the Hub's unless another one is named."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    root = Path(source.cache or HF_HUB_CACHE).expanduser().absolute()
+    root = Path(source.cache or own or HF_HUB_CACHE).expanduser().absolute()
     return Cache(root, source.repository)
 
 

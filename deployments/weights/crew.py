@@ -60,6 +60,11 @@ class Crew:
         done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=1) if refs else ([], [])
         return {refs[ref]: self.answer(refs[ref], ref) for ref in done}
 
+    def done(self, refs: Iterable[Any], within_s: float) -> list[Any]:
+        """The first of these questions that is answered, or none within this time."""
+        found, _ = ray.wait(list(refs), timeout=within_s)
+        return list(found)
+
     def answer(self, node: str, ref: Any) -> Any:  # noqa: ANN401
         """What came of a question, or the `WeightsError` in its place."""
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from cluster.weights import Node, Source, size, sources_of
 from deployments.weights.agent import held
 from deployments.weights.cache import WeightsError
+from deployments.weights.origins import HubUnreachable
 
 logger = logging.getLogger("ray.serve")
 
@@ -69,7 +70,7 @@ def _brought(source: Source, nodes: Sequence[str]) -> str | None:
     with crew_of(everyone) as crew:
         try:
             return _everywhere(crew, source, [node for node in everyone if node.id in nodes])
-        except WeightsError:
+        except HubUnreachable:
             if _in_hubs_cache(source):
                 logger.warning("%s was never pulled and cannot be now; vLLM takes what it finds in the Hub's cache", source)
                 return None

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import ray
-
 from cluster.weights import Manifest, Room, Source, newest, shortages, upstreams
 from deployments.weights.agent import Held, Progress
 from deployments.weights.cache import WeightsError
@@ -76,9 +74,19 @@ def jobs(crew: Crew, needs: Sequence[Need], whence: Whence, fresh: bool, say: Ca
         say: told what happens.
 
     Raises:
-        WeightsError: the Hub or a node does not have it, or a disk is too small: with every node and the numbers.
+        WeightsError: the Hub or a node does not have it, or a disk is too small: all that is wrong, with nodes and numbers.
+        HubUnreachable: the Hub cannot be asked, and that is all.
     """
-    found = [_job(crew, need, whence, fresh, say) for need in needs]
+    found: list[Job] = []
+    errors: list[WeightsError] = []
+    for need in needs:
+        try:
+            found.append(_job(crew, need, whence, fresh, say))
+        except WeightsError as error:
+            errors.append(error)
+    if errors:
+        kind = HubUnreachable if all(isinstance(error, HubUnreachable) for error in errors) else WeightsError
+        raise kind("\n".join(map(str, errors)))
     _require_room(crew, found)
     return found
 
@@ -176,8 +184,7 @@ class _Transfer:
 
     def step(self) -> None:
         """Half a second."""
-        done, _ = ray.wait(list(self.pending), timeout=PERIOD_S)
-        for ref in done:
+        for ref in self._crew.done(self.pending, PERIOD_S):
             node = self.pending.pop(ref)
             answer = self._crew.answer(node, ref)
             if isinstance(answer, WeightsError):

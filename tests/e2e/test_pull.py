@@ -50,14 +50,12 @@ class Site:
         home = {"HF_HOME": str(self.folder / node), "HF_ENDPOINT": self.hub.endpoint, "HERD_SECRET": "s", "PYTHONPATH": str(ROOT)}
         self.nodes[node] = self.cluster.add_node(num_cpus=1, env_vars=home, **options)
 
-    def config(self, checkpoint: str) -> str:
-        entry = {"id": "llama", "kind": "llama-4-scout-tiny", "checkpoint": checkpoint, "context_tokens": 4096, "accelerator": "cpu"}
+    def pull(self, *words: str, checkpoints: tuple[str, ...] = (NAME,)) -> "subprocess.CompletedProcess[str]":
+        entry = {"kind": "llama-4-scout-tiny", "context_tokens": 4096, "accelerator": "cpu"}
+        models = [entry | {"id": f"llama-{number}", "checkpoint": one} for number, one in enumerate(checkpoints)]
         path = self.folder / "herd.yaml"
-        path.write_text(yaml.safe_dump({"ray": {"address": self.cluster.address}, "models": [entry]}), encoding="utf-8")
-        return str(path)
-
-    def pull(self, *words: str, checkpoint: str = NAME) -> "subprocess.CompletedProcess[str]":
-        return self.run(HERD, "pull", self.config(checkpoint), *words)
+        path.write_text(yaml.safe_dump({"ray": {"address": self.cluster.address}, "models": models}), encoding="utf-8")
+        return self.run(HERD, "pull", str(path), *words)
 
     def start(self, on: str, *nodes: str, checkpoint: str = NAME) -> "subprocess.CompletedProcess[str]":
         ids = [self.nodes[node].node_id for node in (on, *nodes)]
@@ -107,7 +105,7 @@ def test_weights_come_once_to_the_cluster_and_whole_to_every_node(site: Site) ->
 
 
 def test_second_pull_and_an_engine_that_starts_download_nothing(site: Site) -> None:
-    again, started = site.pull("llama"), site.start("b")
+    again, started = site.pull("llama-0"), site.start("b")
     assert "whole on 3 of 3 nodes already" in again.stdout, again.stderr
     assert str(site.cache("b") / "snapshots") in started.stdout, started.stderr
     assert site.downloads() == []
@@ -143,20 +141,21 @@ def test_engine_over_nodes_with_different_folders_is_refused(site: Site) -> None
     assert "Set HF_HOME alike" in started.stderr
 
 
-@pytest.mark.parametrize(
-    ("checkpoint", "sentence"),
-    [
-        ("meta-llama/Huge", "Too little disk; nothing was downloaded."),
-        ("meta-llama/Gated", "meta-llama/Gated is gated, and on this node it has no token. Accept its licence at"),
-        ("meta-llama/Lama", "The Hub has no repository meta-llama/Lama"),
-        (f"{NAME}@v9", f"{NAME} has no revision v9"),
-    ],
-)
-def test_what_cannot_be_is_a_sentence(site: Site, checkpoint: str, sentence: str) -> None:
-    refused = site.pull(checkpoint=checkpoint)
+def test_everything_that_cannot_be_had_is_told_at_once(site: Site) -> None:
+    refused = site.pull(checkpoints=(NAME, "meta-llama/Gated", "meta-llama/Lama", f"{NAME}@v9"))
     assert refused.returncode == 1
-    assert sentence in refused.stderr
+    assert "meta-llama/Gated is gated, and on this node it has no token. Accept its licence at" in refused.stderr
+    assert "The Hub has no repository meta-llama/Lama" in refused.stderr
+    assert f"{NAME} has no revision v9" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert site.downloads() == []
+
+
+def test_disk_that_is_too_small_is_refused_before_the_first_byte(site: Site) -> None:
+    refused = site.pull(checkpoints=("meta-llama/Huge",))
+    assert refused.returncode == 1
+    assert "Too little disk; nothing was downloaded." in refused.stderr
+    assert refused.stderr.count(f"3145728.0 TiB are still to come to {site.folder}") == 3
     assert site.downloads() == []
 
 

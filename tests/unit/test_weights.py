@@ -93,7 +93,7 @@ BESIDE = ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.json", 
 @pytest.mark.parametrize(
     ("there", "taken"),
     [
-        (["model-1.safetensors", "model-2.safetensors", "consolidated.safetensors", "pytorch_model.bin"], ["model-1.safetensors", "model-2.safetensors"]),
+        (["m-1.safetensors", "m-2.safetensors", "consolidated.safetensors", "pytorch_model.bin"], ["m-1.safetensors", "m-2.safetensors"]),
         (["consolidated.safetensors", "pytorch_model.bin"], ["consolidated.safetensors"]),
         (["pytorch_model-1.bin", "training_args.bin", "x.pth"], ["pytorch_model-1.bin"]),
         (["original/consolidated.00.pth", "original/tokenizer.model", "onnx/model.safetensors"], []),
