@@ -135,7 +135,8 @@ class FromNode:
         connection = HTTPConnection(self._host, self._port, timeout=NODE_S)
         try:
             connection.request("GET", f"/{file.digest}", headers={"authorization": self._authorization, "range": f"bytes={at}-"})
-            self._take(connection.getresponse(), out)
+            with connection.getresponse() as answer:
+                self._take(answer, out)
         except (OSError, HTTPException) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise told(error, file.path, "") from error
