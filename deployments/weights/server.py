@@ -46,7 +46,7 @@ class FileServer:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), self._expected):
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("utf-8", "surrogateescape"), self._expected):
             return web.Response(status=401)
         cache, file = self._offered.get(request.match_info["digest"], (None, None))
         if cache is None or file is None or not cache.holds(file):

@@ -304,7 +304,7 @@ async def test_only_who_knows_the_secret_gets_files_and_only_offered_ones(hub: F
     known = {"authorization": f"Bearer {SECRET}"}
     async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
         assert (await client.get(f"/{manifest.files[0].digest}")).status_code == 401
-        assert (await client.get(f"/{manifest.files[0].digest}", headers={"authorization": "Bearer é".encode()})).status_code == 401
+        assert (await client.get(f"/{manifest.files[0].digest}", headers={b"authorization": b"Bearer \xff"})).status_code == 401
         assert (await client.get(f"/{manifest.files[0].digest}", headers=known)).status_code == 200
         for path in (f"/{'0' * 64}", "/..%2f..%2fetc%2fpasswd", "/a/b"):
             assert (await client.get(path, headers=known)).status_code == 404
