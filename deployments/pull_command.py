@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster.local_node import NodeError
 from cluster.models import problems
 from cluster.weights import Node, Source, may_serve, size, sources_of
 from configs.load import ConfigError, environment, read
@@ -57,7 +58,7 @@ def pull(
     except ConfigError as error:
         tell(str(error))
         raise typer.Exit(WRONG_CONFIG) from None
-    except OperationError as error:
+    except (OperationError, NodeError) as error:
         tell(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

@@ -18,11 +18,12 @@ from deployments.weights.server import FileServer
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a node has of a source."""
+    """What a node has of a source. A pull that was broken off leaves what was whole before, for engines to start from."""
 
-    manifest: Manifest | None = None
-    path: str | None = None
-    """Where an engine finds it; none where something is missing."""
+    known: Manifest | None = None
+    """What it was when it was last pulled here."""
+    whole: Manifest | None = None
+    """The last of it that is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,8 @@ class Progress:
 def held(source: Source, own: Path | None = None) -> Held:
     """What this node has of a source, without asking anybody."""
     cache = cache_of(source, own)
-    manifest = cache.known(source)
-    if manifest is None:
-        return Held()
-    return Held(manifest, str(cache.snapshot(manifest.commit)) if cache.complete(manifest) else None)
+    known = cache.known(source)
+    return Held(next(iter(known), None), next((one for one in known if cache.complete(one)), None))
 
 
 @dataclass
@@ -122,8 +121,8 @@ class Agent:
     async def damaged(self, source: Source) -> list[str] | None:
         """The files that are not what the manifest says, removed; none at all where nothing was pulled. Asks no network."""
         cache = self._cache(source)
-        manifest = cache.known(source)
-        return None if manifest is None else await asyncio.to_thread(cache.damaged, manifest)
+        known = cache.known(source)
+        return await asyncio.to_thread(cache.damaged, known[0]) if known else None
 
     async def path(self, source: Source, manifest: Manifest) -> str:
         """Where an engine finds the files."""

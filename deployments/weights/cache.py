@@ -119,10 +119,11 @@ class Cache:
             _write(self._folder / "refs" / manifest.revision, manifest.commit)
         return folder
 
-    def known(self, source: Source) -> Manifest | None:
-        """The manifest of a source's revision as it was when it was last pulled here."""
+    def known(self, source: Source) -> list[Manifest]:
+        """The manifests of a source's revision, as it was whenever it was pulled here; the last one first."""
         found = [one for path in self._manifests.glob("*.json") if (one := _read(path)) is not None]
-        return max((one for one in found if source.revision in (one.revision, one.commit)), key=lambda one: one.resolved_s, default=None)
+        ours = [one for one in found if source.revision in (one.revision, one.commit)]
+        return sorted(ours, key=lambda one: one.resolved_s, reverse=True)
 
     def room(self, manifests: "list[Manifest]") -> Room:
         """What the manifests still need, and what the disk has."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.weights import Node, Source, size, sources_of
 from deployments.weights.agent import held
-from deployments.weights.cache import WeightsError
+from deployments.weights.cache import WeightsError, cache_of
 from deployments.weights.origins import HubUnreachable
 
 logger = logging.getLogger("ray.serve")
@@ -56,8 +56,8 @@ def folders(checkpoint: str, engine: Mapping[str, Any], nodes: Sequence[str], ow
     """
     found = {}
     for what, source in sources_of(checkpoint, engine).items():
-        here = held(source).path if set(nodes) == {own} else None
-        folder = here or _brought(source, nodes)
+        whole = held(source).whole if set(nodes) == {own} else None
+        folder = str(cache_of(source).snapshot(whole.commit)) if whole else _brought(source, nodes)
         if folder is not None:
             found[what] = folder
     return found

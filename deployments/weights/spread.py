@@ -95,8 +95,8 @@ def _job(crew: Crew, need: Need, whence: Whence, fresh: bool, say: Callable[[str
     answers = crew.ask(crew.nodes, "held", need.source)
     _require(crew, {node: answers[node] for node in need.targets})
     held: dict[str, Held] = {node: one for node, one in answers.items() if isinstance(one, Held)}
-    whole = newest(one.manifest for one in held.values() if one.path)
-    known = whole or newest(one.manifest for one in held.values())
+    whole = newest(one.whole for one in held.values())
+    known = whole or newest(one.known for one in held.values())
     first = need.targets
     if whence is Whence.NODE:
         if whole is None:
@@ -106,7 +106,7 @@ def _job(crew: Crew, need: Need, whence: Whence, fresh: bool, say: Callable[[str
         manifest = known
     else:
         manifest, first = _resolved(crew, need, whole, say)
-    holders = tuple(node for node, one in held.items() if one.path and one.manifest and one.manifest.commit == manifest.commit)
+    holders = tuple(node for node, one in held.items() if one.whole and one.whole.commit == manifest.commit)
     return Job(need, manifest, holders, tuple(node for node in first if node not in holders))
 
 

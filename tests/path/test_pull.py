@@ -145,8 +145,7 @@ def test_check_without_network_finds_a_changed_byte_and_the_next_pull_mends_it(h
     with shard.resolve().open("r+b") as content:
         content.seek(77)
         content.write(b"!")
-    known = cache.known(Source(NAME))
-    assert known == manifest
+    assert cache.known(Source(NAME)) == [manifest]
     assert cache.damaged(manifest) == [SHARD]
     assert not cache.complete(manifest)
     hub.down = False
@@ -169,8 +168,8 @@ def test_new_commit_brings_only_what_changed(hub: FakeHub, tmp_path: Path) -> No
     second = resolve(Source(NAME), 2.0, hub.endpoint)
     fetch(hub, cache, second).run()
     assert hub.downloads == [(SHARD, "")]
-    assert cache.known(Source(NAME)) == second
-    assert cache.known(Source(NAME, first.commit)) == first
+    assert cache.known(Source(NAME)) == [second, first]
+    assert cache.known(Source(NAME, first.commit)) == [first]
     assert cache.complete(first)
 
 
@@ -196,7 +195,7 @@ def test_disk_that_is_too_small_is_known_before(hub: FakeHub, tmp_path: Path) ->
 def test_manifest_that_is_none_is_passed_by(hub: FakeHub, tmp_path: Path) -> None:
     cache, manifest = pulled(hub, tmp_path)
     (next(tmp_path.rglob("herd")) / "broken.json").write_text("{", encoding="utf-8")
-    assert cache.known(Source(NAME)) == manifest
+    assert cache.known(Source(NAME)) == [manifest]
 
 
 def test_token_goes_to_the_hub_and_not_beyond(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ class Together(Crew):
             asyncio.run_coroutine_threadsafe(agent._server.stop(), self._loop).result(20)
 
     def whole(self, node: str) -> bool:
-        return self.ask([node], "held", SOURCE)[node].path is not None
+        return self.ask([node], "held", SOURCE)[node].whole is not None
 
     def dismiss(self) -> None:
         for node in self._agents:
@@ -226,3 +226,14 @@ def test_disk_must_hold_all_models_together(hub: FakeHub, crew: Together) -> Non
     hub.repositories["a/large"] = Repository(llama(), said_bytes=1 << 58)
     with pytest.raises(WeightsError, match=r"Too little disk; nothing was downloaded\.\nnode-a: .* TiB are still to come"):
         jobs(crew, [Need(SOURCE, ("a",)), Need(Source("a/large"), ("a",))], Whence.AUTO, fresh=True, say=lambda _: None)
+
+
+def test_pull_that_was_broken_off_leaves_what_was_whole_before_to_engines(hub: FakeHub, crew: Together, tmp_path: Path) -> None:
+    pull(crew, targets="a")
+    hub.repositories[NAME] = Repository(llama() | {"config.json": b"{}"}, commit="b" * 40)
+    begun = origins.resolve(SOURCE, 9e9)
+    crew._agents["a"]._cache(SOURCE).keep(begun)
+    held = crew.ask(["a"], "held", SOURCE)["a"]
+    assert (held.known, held.whole.commit) == (begun, "a" * 40)
+    (job,) = jobs(crew, [Need(SOURCE, ("a",))], Whence.AUTO, fresh=False, say=lambda _: None)
+    assert (job.manifest.commit, job.missing) == ("a" * 40, ())
