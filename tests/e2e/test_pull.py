@@ -142,6 +142,7 @@ def test_engine_over_nodes_with_different_folders_is_refused(site: Site) -> None
 
 
 def test_everything_that_cannot_be_had_is_told_at_once(site: Site) -> None:
+    site.downloads()  # those of other tests
     refused = site.pull(checkpoints=(NAME, "meta-llama/Gated", "meta-llama/Lama", f"{NAME}@v9"))
     assert refused.returncode == 1
     assert "meta-llama/Gated is gated, and on this node it has no token. Accept its licence at" in refused.stderr
@@ -152,6 +153,7 @@ def test_everything_that_cannot_be_had_is_told_at_once(site: Site) -> None:
 
 
 def test_disk_that_is_too_small_is_refused_before_the_first_byte(site: Site) -> None:
+    site.downloads()  # those of other tests
     refused = site.pull(checkpoints=("meta-llama/Huge",))
     assert refused.returncode == 1
     assert "Too little disk; nothing was downloaded." in refused.stderr
