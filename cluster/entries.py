@@ -89,5 +89,6 @@ class Entry:
         return known.layout if known else UNKNOWN_CHECKPOINT[quantization]
 
     def known(self, repository: str | None) -> Checkpoint | None:
-        """The checkpoint of a repository, where it is one of the model's."""
-        return next((one for one in self.checkpoints if one.repository == repository), None)
+        """The checkpoint of a repository, at whatever revision (`repository@revision`), where it is one of the model's."""
+        name = (repository or "").partition("@")[0]
+        return next((one for one in self.checkpoints if one.repository == name), None)

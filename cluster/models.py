@@ -35,6 +35,7 @@ from cluster.entries import (
     Licence,
 )
 from cluster.legality import refusals
+from cluster.weights import source_of
 from configs.schema import Kind, Model
 
 LLAMA_4_LANGUAGES = ("ar", "en", "fr", "de", "hi", "id", "it", "pt", "es", "tl", "th", "vi")
@@ -208,6 +209,12 @@ def problems(model: Model) -> Iterator[tuple[str, str]]:
 
 def _checkpoint_problems(model: Model, entry: Entry) -> Iterator[tuple[str, str]]:
     known = entry.known(model.checkpoint)
+    _, mark, revision = model.checkpoint.partition("@")
+    if mark and "://" not in model.checkpoint and not model.checkpoint.startswith("/"):
+        if source_of(model.checkpoint) is None:
+            yield "checkpoint", f"{model.checkpoint!r} is no repository@revision; a revision is a branch, a tag or a commit"
+        elif model.engine.get("revision", revision) != revision:
+            yield "checkpoint", f"names the revision {revision!r}, engine.revision another one; leave engine.revision out"
     most = (known and known.context_tokens) or entry.context_tokens
     if model.context_tokens > most:
         yield "context_tokens", f"{model.context_tokens} is more than {entry.title} can take ({most})"

@@ -231,7 +231,8 @@ class Model(Strict):
     kind: Kind = Field(description="Which model of the catalogue this is.")
     checkpoint: str = Field(
         min_length=1,
-        description="A Hugging Face id, a local path (/…), s3://…, gs://…, or small:NAME for a small model that is built here.",
+        description="A Hugging Face id (with @ a branch, tag or commit), a local path (/…), s3://…, gs://…, "
+        "or small:NAME for a small model that is built here.",
     )
     quantization: Quantization = Field("bf16", description="How the checkpoint stores its weights.")
     accelerator: Accelerator = Field("auto", description="`auto`: GPU where the installed vLLM is built for one, else CPU.")

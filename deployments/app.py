@@ -16,6 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import GPUS_PER_NODE, placement
+from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model, Scaling
 from deployments.names import ENGINE, GATEWAY, app_name
 
@@ -128,8 +129,9 @@ def engine(args: dict[str, Any]) -> serve.Application:
 def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
     """A model entry as the fields of `ray.serve.llm.LLMConfig`; `accelerator` is no longer `auto`."""
     named = accelerator not in ("cpu", "gpu")
+    source = source_of(model.checkpoint)
     return {
-        "model_loading_config": {"model_id": model.id, "model_source": model.checkpoint},
+        "model_loading_config": {"model_id": model.id, "model_source": source.repository if source else model.checkpoint},
         "accelerator_type": accelerator if named else None,
         "accelerator_config": {"kind": "cpu" if accelerator == "cpu" else "gpu"},
         "placement_group_config": placement(model.parallel, accelerator, gpus_per_node).as_ray(),
@@ -151,6 +153,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
     entry = CATALOGUE[model.kind]
     arguments: dict[str, Any] = {
         **entry.engine,
+        **_revision(model),
         "max_model_len": model.context_tokens,
         "tensor_parallel_size": model.parallel.tensor,
         "pipeline_parallel_size": model.parallel.pipeline,
@@ -168,6 +171,14 @@ def engine_arguments(model: Model) -> dict[str, Any]:
             ("max_new_tokens" if name == "max_tokens" else name): value for name, value in sampling.items()
         }
     return arguments | model.engine
+
+
+def _revision(model: Model) -> dict[str, str]:
+    """The revision that a checkpoint names, as vLLM wants to hear it; the tokenizer's too, unless that is another repository's."""
+    source = source_of(model.checkpoint)
+    if source is None or "@" not in model.checkpoint:
+        return {}
+    return {"revision": source.revision} | ({} if "tokenizer" in model.engine else {"tokenizer_revision": source.revision})
 
 
 def engine_environment(accelerator: Accelerator) -> dict[str, str]:

@@ -22,6 +22,7 @@ from deployments import cluster_command, operate
 from deployments.operate import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
+from deployments.pull_command import pull
 from deployments.terminal import WRONG_CONFIG, err, out, tell
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
 app.command()(plan)
+app.command()(pull)
 app.add_typer(cluster_command.commands, name="cluster")
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
 INTERRUPTED = 130

@@ -1,6 +1,6 @@
 """One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node. The only file that knows vLLM.
 
-Decides when a replica is ready, dead or leaving. Placement groups, downloads, tensor and pipeline parallel workers and the engine's
+Decides when a replica is ready, dead or leaving. Placement groups, tensor and pipeline parallel workers and the engine's
 start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `vllm serve` answers; the herd adds a guard at its door.
 """
 
@@ -24,6 +24,7 @@ from deployments.policy.routing import ReplicaState
 from deployments.server import Server, listen
 from deployments.upstream import Engines
 from deployments.vllm_resume import serve_here
+from deployments.weights import engine_start
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
@@ -38,9 +39,10 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         """Starts the engine, then its HTTP server on a free port of the node's own address.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`.
+            RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
         """
         secret = environment().own_secret()
+        await engine_start.settle(llm_config)
         serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id

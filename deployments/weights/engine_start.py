@@ -1,0 +1,100 @@
+"""What an engine does before it starts: its weights are on all of its nodes, whole and checked, or are brought there.
+
+Decides that an engine never asks the Hub what is pulled already: it gets the folder. What is not pulled comes as `herd pull` brings it,
+from a node that has it before the Hub. Where neither can give it, the engine is left to what vLLM finds in the Hub's cache itself.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cluster.weights import Node, Source, size, sources_of
+from deployments.weights.agent import held
+from deployments.weights.cache import WeightsError, cache_of
+from deployments.weights.origins import HubUnreachable
+
+logger = logging.getLogger("ray.serve")
+
+
+async def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMConfig)
+    """Brings what an engine takes from the Hub to the nodes of its placement group, and lets it read those folders.
+
+    Raises:
+        WeightsError: see `folders`.
+    """
+    import ray
+
+    checkpoint = llm_config.model_loading_config.model_source
+    if not isinstance(checkpoint, str) or not sources_of(checkpoint, llm_config.engine_kwargs):
+        return
+    own, group = ray.get_runtime_context().get_node_id(), ray.util.get_current_placement_group()
+    nodes = sorted({own} if group is None else set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
+    found = await asyncio.to_thread(folders, checkpoint, llm_config.engine_kwargs, nodes, own)
+    if "checkpoint" in found:
+        llm_config.get_engine_config().hf_model_id = found["checkpoint"]  # what Ray sets where it has downloaded something itself
+    if "tokenizer" in found:
+        llm_config.update_engine_kwargs(tokenizer=found["tokenizer"])
+    if "draft" in found:
+        llm_config.update_engine_kwargs(speculative_config={**llm_config.engine_kwargs["speculative_config"], "model": found["draft"]})
+
+
+def folders(checkpoint: str, engine: Mapping[str, Any], nodes: Sequence[str], own: str) -> dict[str, str]:
+    """Where everything is that an engine takes from the Hub; brings it first where it is missing. Takes as long as that takes.
+
+    Args:
+        checkpoint: the model's.
+        engine: vLLM's arguments.
+        nodes: ids of the nodes that the engine is spread over.
+        own: this one.
+
+    Returns:
+        Folders by what they are for: `checkpoint`, `tokenizer`, `draft`. What is not from the Hub is left out.
+
+    Raises:
+        WeightsError: it cannot be had, or nodes have it at different places.
+    """
+    found = {}
+    for what, source in sources_of(checkpoint, engine).items():
+        whole = held(source).whole if set(nodes) == {own} else None
+        folder = str(cache_of(source).snapshot(whole.commit)) if whole else _brought(source, nodes)
+        if folder is not None:
+            found[what] = folder
+    return found
+
+
+def _brought(source: Source, nodes: Sequence[str]) -> str | None:
+    from deployments.weights.crew import alive, crew_of
+
+    everyone = alive()
+    with crew_of(everyone) as crew:
+        try:
+            return _everywhere(crew, source, [node for node in everyone if node.id in nodes])
+        except HubUnreachable:
+            if _in_hubs_cache(source):
+                logger.warning("%s was never pulled and cannot be now; vLLM takes what it finds in the Hub's cache", source)
+                return None
+            raise
+
+
+def _everywhere(crew: Any, source: Source, nodes: Sequence[Node]) -> str:  # noqa: ANN401 (deployments.weights.crew.Crew, which needs Ray)
+    from deployments.weights.spread import Need, Whence, bring, jobs
+
+    need = Need(source, tuple(node.id for node in nodes))
+    (job,) = jobs(crew, [need], Whence.AUTO, fresh=False, say=logger.info)
+    if job.missing:
+        logger.info("%s (%s) comes to %s", source, size(job.manifest.size_bytes), ", ".join(crew.names[node] for node in job.missing))
+        outcome = bring(crew, job, Whence.AUTO, see=lambda rows: None)
+        for node, error in outcome.failed.items():
+            raise WeightsError(f"{source} did not come to {crew.names[node]}: {error}")
+    paths = crew.ask(need.targets, "path", source, job.manifest)
+    if len(set(map(str, paths.values()))) > 1:
+        places = ", ".join(f"{crew.names[node]}: {path}" for node, path in paths.items())
+        raise WeightsError(f"{source} is at different places on the engine's nodes ({places}). Set HF_HOME alike for each node's Ray.")
+    return str(next(iter(paths.values())))
+
+
+def _in_hubs_cache(source: Source) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(source.repository, "config.json", source.cache, source.revision), str)
