@@ -23,10 +23,10 @@ EXAMINATION_S = 300
 
 def labels(findings: Iterable[Finding]) -> dict[str, str]:
     """What a node says of itself when it starts: whether it is sick, and by which checks."""
-    failed = dict.fromkeys(re.sub(r"[^a-z0-9]+", "-", one.check.lower()).strip("-") for one in findings if one.level is Level.FAIL)
+    failed = [re.sub(r"[^a-z0-9]+", "-", one.check.lower()).strip("-") for one in findings if one.level is Level.FAIL]
     if not failed:
         return {HEALTH_LABEL: "ok"}
-    return {HEALTH_LABEL: SICK, FOUND_LABEL: ".".join(failed)[:MOST_LABEL_CHARACTERS].rstrip(".-")}
+    return {HEALTH_LABEL: SICK, FOUND_LABEL: ".".join(dict.fromkeys(failed))[:MOST_LABEL_CHARACTERS].strip(".-")}
 
 
 def as_ray(found: dict[str, str]) -> str:
