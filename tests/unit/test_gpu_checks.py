@@ -21,8 +21,7 @@ KINDS = {"H100": H100, "H200": H200, "B200": B200, "A100": A100, "L40S": L40S}
 
 
 def node(printed: str = "", **facts: Any) -> NodeFacts:
-    said = gpu_report(printed or dgx())
-    return NodeFacts("host", **({"report": said, "links": LINKS, "xids": ()} | facts))
+    return replace(NodeFacts("host", report=gpu_report(printed or dgx()), links=LINKS, xids=()), **facts)
 
 
 def found(facts: NodeFacts, promised: Expected | None = DGX) -> dict[str, Finding]:

@@ -32,19 +32,12 @@ def test_healthy_node(kind: tuple[str, int]) -> None:
 
 
 def test_everything_that_can_be_the_matter_is_read() -> None:
-    words = {
-        "sram_parity": 1,
-        "sram_secded": 2,
-        "dram": 4,
-        "worn": "Yes",
-        "pending": "Yes",
-        "failure": "Yes",
-        "recovery": "Drain and Reset",
-    }
-    (one,) = gpu_report(report(gpu(**words, state="In Progress", status="N/A", width="8x", thermal="Active", brake="Active"))).gpus
+    memory = gpu(sram_parity=1, sram_secded=2, dram=4, worn="Yes", pending="Yes", failure="Yes", recovery="Drain and Reset")
+    rest = gpu(state="In Progress", status="N/A", width="8x", thermal="Active", brake="Active")
+    one, other = gpu_report(report(memory, rest)).gpus
     assert one.uncorrectable_errors == 7, "what was corrected does not count, nor what was before the last reset"
     assert (one.sram_worn, one.remap_pending, one.remap_failed, one.recovery) == (True, True, True, "Drain and Reset")
-    assert (one.fabric_state, one.fabric_status, one.width, one.slowdowns) == ("In Progress", None, 8, ("too hot", "power brake"))
+    assert (other.fabric_state, other.fabric_status, other.width, other.slowdowns) == ("In Progress", None, 8, ("too hot", "power brake"))
 
 
 def test_older_drivers_say_less() -> None:
