@@ -140,7 +140,7 @@ def _links(facts: NodeFacts, expected: Expected | None) -> Iterator[Finding]:
     bad = [index for index, gpu in enumerate(facts.links) if len(gpu) < usual or min(gpu) < LEAST_LINK * most]
     if bad:
         down = "; ".join(f"GPU {index}: {sum(rate >= LEAST_LINK * most for rate in facts.links[index])} of {usual}" for index in bad)
-        yield Finding(NVLINK, Level.FAIL, f"links up at full rate: {down}", f"{RESET}; if they stay down: {EXCHANGE}")
+        yield Finding(NVLINK, Level.FAIL, f"links up at full rate: {down}", f"{RESET}; if they stay down, have the GPU exchanged")
     else:
         yield Finding(NVLINK, Level.OK, f"{usual} links per GPU at {most:g} GB/s")
 
