@@ -59,6 +59,8 @@ class Examined:
     findings: tuple[Finding, ...]
     facts: NodeFacts | None = None
     """None: it did not answer."""
+    serves: bool = True
+    """It may have engines."""
 
     @property
     def level(self) -> Level:
@@ -68,7 +70,7 @@ class Examined:
     @property
     def candidate(self) -> Candidate:
         """What decides whether it is drained."""
-        return Candidate(self.member.name, self.level is Level.FAIL, self.member.head, self.member.draining)
+        return Candidate(self.member.name, self.level is Level.FAIL, self.member.head, self.member.draining, self.serves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def assembled(
         one = read.get(member.name, DRAINING)
         own = own_findings(member, one, need) if isinstance(one, NodeFacts) else (one,)
         found = (*own, *together.get(member.name, ()), *wires.get(member.name, ()))
-        nodes.append(Examined(member, found, facts.get(member.name)))
+        nodes.append(Examined(member, found, facts.get(member.name), _serves(member, facts.get(member.name), need)))
     return Report(tuple(nodes), tuple(pairs), tuple(_number(nodes, need)))
 
 
@@ -147,8 +149,13 @@ def _card_gbyte_s(facts: NodeFacts) -> float:
     return max((port.gbit_s / 8 for port in facts.ports if port.active), default=0.0)
 
 
+def _serves(member: Member, facts: NodeFacts | None, need: Wanted) -> bool:
+    """Engines go where GPUs are, or anywhere if none are asked for."""
+    return need.expected is None or not member.serves_nothing or (facts is not None and facts.has_gpus)
+
+
 def _number(nodes: Sequence[Examined], need: Wanted) -> Iterator[Finding]:
-    there = sum(not node.member.serves_nothing or bool(node.facts and node.facts.has_gpus) for node in nodes)
+    there = sum(node.serves for node in nodes)
     if need.nodes is not None and there < need.nodes:
         way_out = "`ray status`, and `ray start` on the missing ones"
         yield Finding("nodes", Level.FAIL, f"{there} of {need.nodes} are in the cluster", way_out)

@@ -59,28 +59,52 @@ def pair_findings(results: Sequence[PairResult], card_gbyte_s: Mapping[str, floa
     pairs = Counter(node for result in results for node in result.nodes)
     failed = Counter(node for result in results if result.error is not None for node in result.nodes)
     usual = _usual(results)
-    return {node: tuple(_of(node, results, failed[node] == pairs[node], usual, card_gbyte_s.get(node))) for node in nodes}
+    return {node: tuple(_of(node, results, failed[node] == pairs[node], usual, card_gbyte_s.get(node, 0.0))) for node in nodes}
 
 
-def _usual(results: Iterable[PairResult]) -> float | None:
-    rates = [result.gbyte_s for result in results if result.gbyte_s is not None]
-    return median(rates) if len(rates) >= LEAST_PAIRS else None
+def _usual(results: Iterable[PairResult]) -> dict[str, float]:
+    """By backend, the median; none where there are too few. NCCL over a card and gloo through the kernel are not to be compared."""
+    rates: dict[str, list[float]] = {}
+    for result in results:
+        if result.gbyte_s is not None:
+            rates.setdefault(result.backend, []).append(result.gbyte_s)
+    return {backend: median(said) for backend, said in rates.items() if len(said) >= LEAST_PAIRS}
 
 
-def _of(node: str, results: Sequence[PairResult], always: bool, usual: float | None, card: float | None) -> Iterator[Finding]:
+def _of(node: str, results: Sequence[PairResult], always: bool, usual: Mapping[str, float], card: float) -> Iterator[Finding]:
     mine = [(next(one for one in result.nodes if one != node), result) for result in results if node in result.nodes]
     bad = [(partner, result.error) for partner, result in mine if result.error is not None]
     if bad:
         partners = ", ".join(partner for partner, _ in bad)
         way_out = "look at the cables and the firewall between them; NCCL_DEBUG=INFO in the environment of `ray start` tells more"
         yield Finding(CHECK, Level.FAIL if always else Level.WARN, f"fails with {partners}: {bad[0][1]}", way_out)
-    rates = [(result.gbyte_s, partner, result.backend) for partner, result in mine if result.gbyte_s is not None]
+    rates = [
+        _Rate(result.gbyte_s, _floor(result.backend, usual, card), partner, result.backend)
+        for partner, result in mine
+        if result.gbyte_s is not None
+    ]
     if rates:
-        slowest, partner, backend = min(rates)
-        floor = max(SLOW * (usual or 0.0), LEAST_OF_CARD * (card or 0.0) if backend == "nccl" else 0.0)
-        seen = f"{slowest:.2f} GB/s" + (f" with {partner}" if len(rates) > 1 else "") + f" ({backend})"
-        if slowest < floor:
-            way_out = "look at NCCL_IB_HCA, GPUDirect, PCIe and the link's error counters (`ibqueryerrors`, `ethtool -S`)"
-            yield Finding(CHECK, Level.WARN, f"{seen}; half of what is usual here would be {floor:.2f}", way_out)
-        else:
-            yield Finding(CHECK, Level.OK, seen)
+        yield _slowest(rates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    gbyte_s: float
+    floor: float
+    partner: str
+    backend: str
+
+
+def _floor(backend: str, usual: Mapping[str, float], card: float) -> float:
+    return max(SLOW * usual.get(backend, 0.0), LEAST_OF_CARD * card if backend == "nccl" else 0.0)
+
+
+def _slowest(rates: Sequence[_Rate]) -> Finding:
+    """The one that is too slow; where none is, the slowest that counts: NCCL's, if there is one."""
+    low = [rate for rate in rates if rate.gbyte_s < rate.floor]
+    told = min(low or rates, key=lambda rate: (rate.backend != "nccl", rate.gbyte_s))
+    seen = f"{told.gbyte_s:.2f} GB/s" + (f" with {told.partner}" if len(rates) > 1 else "") + f" ({told.backend})"
+    if not low:
+        return Finding(CHECK, Level.OK, seen)
+    way_out = "look at NCCL_IB_HCA, GPUDirect, PCIe and the link's error counters (`ibqueryerrors`, `ethtool -S`)"
+    return Finding(CHECK, Level.WARN, f"{seen}; half of what is usual here would be {told.floor:.2f}", way_out)

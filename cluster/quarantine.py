@@ -51,8 +51,10 @@ class Candidate:
 
     name: str
     sick: bool
-    head: bool
+    head: bool = False
     draining: bool = False
+    serves: bool = True
+    """It may have engines."""
 
 
 def to_drain(nodes: Sequence[Candidate]) -> tuple[list[str], list[str]]:
@@ -60,7 +62,7 @@ def to_drain(nodes: Sequence[Candidate]) -> tuple[list[str], list[str]]:
     sick = [node for node in nodes if node.sick and not node.draining]
     stays = [f"{node.name} is the head: Ray cannot do without it. Mend it, and start the cluster again." for node in sick if node.head]
     going = [node.name for node in sick if not node.head]
-    left = [node for node in nodes if not node.sick and not node.draining]
+    left = [node for node in nodes if node.serves and not node.sick and not node.draining]
     if going and not left:
         return [], [*stays, f"No node would be left without {', '.join(going)}: look for what they have in common."]
     return going, stays

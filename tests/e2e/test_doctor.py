@@ -27,13 +27,24 @@ def cluster() -> Iterator[Cluster]:
     """A head without GPU, and a worker."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # what the start commands do, with `ulimit`
-    running = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    running = _started()
     try:
         running.add_node(**NODE)
         yield running
     finally:
         running.shutdown()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _started() -> Cluster:
+    """Ray gives a node half a minute to start, which a machine that does much else at the time may not keep."""
+    for last in (False, False, True):
+        try:
+            return Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        except Exception as error:  # Ray's own has no other type
+            if last or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError("unreachable")
 
 
 def doctor(cluster: Cluster, folder: Path, config: dict[str, Any], *words: str) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +56,10 @@ def doctor(cluster: Cluster, folder: Path, config: dict[str, Any], *words: str) 
 
 def findings(report: dict[str, Any], node: int) -> dict[str, str]:
     return {one["check"]: one["level"] for one in report["nodes"][node]["findings"]}
+
+
+def living() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def test_nodes_that_may_serve_and_what_goes_between_them(cluster: Cluster, tmp_path: Path) -> None:
@@ -79,21 +94,31 @@ def test_labelled_node_gets_nothing_that_asks_for_health(cluster: Cluster) -> No
         ray.shutdown()
 
 
-def test_sick_nodes_are_told_and_drained(cluster: Cluster, tmp_path: Path) -> None:
-    promised = {"hardware": {"node": "dgx-h100", "nodes": 3}}
-    done = doctor(cluster, tmp_path, promised, "--no-pairs", "--json")
+def test_gpus_that_are_promised_and_a_wrong_promise_drains_nobody(cluster: Cluster, tmp_path: Path) -> None:
+    done = doctor(cluster, tmp_path, {"hardware": {"node": "dgx-h100", "nodes": 3}}, "--no-pairs", "--drain", "--json")
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
     assert [findings(report, node)["GPUs"] for node in range(3)] == ["not checked", "fail", "fail"], "a head need not have GPUs"
     assert sorted(findings(report, node).get("label", "") for node in (1, 2)) == ["", "warn"], "one says so itself"
     assert [(one["check"], one["level"]) for one in report["findings"]] == [("nodes", "fail")]
-    assert done.stdout.count("nvidia-smi is not installed") == 2
+    assert report["drained"] == []
+    assert "No node would be left" in done.stderr
 
-    drained = doctor(cluster, tmp_path, promised, "--no-pairs", "--drain")
-    assert drained.returncode == 1
-    assert "Draining: " in drained.stdout
+
+def test_sick_node_is_drained_and_the_others_stay(cluster: Cluster, tmp_path: Path) -> None:
+    broken = tmp_path / "nvidia-smi"
+    broken.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    broken.chmod(0o755)
+    sick = cluster.add_node(**NODE, env_vars={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    done = doctor(cluster, tmp_path, {}, "--no-pairs", "--drain", "--within-s", "30", "--json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    (told,) = [node for node in report["nodes"] if node["level"] == "fail"]
+    assert (told["id"], report["drained"]) == (sick.node_id, [told["name"]])
+    assert "NVIDIA-SMI has failed" in done.stdout
     ray.init(address=cluster.address, log_to_driver=False)
     try:
-        wait_for("the sick nodes' Ray ends", lambda: sum(node["Alive"] for node in ray.nodes()) == 1, within_s=60, every_s=0.5)
+        wait_for("Ray on the sick node ends", lambda: sick.node_id not in living(), within_s=60, every_s=0.5)
+        assert len(living()) == 3
     finally:
         ray.shutdown()

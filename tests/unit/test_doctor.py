@@ -75,6 +75,21 @@ def test_gpus_that_the_config_names_must_be_there(tmp_path: Path) -> None:
     assert (told["sick"], told["nodes"][0]["level"], told["nodes"][0]["facts"]["shm_bytes"]) == (True, "fail", LAPTOP.shm_bytes)
 
 
+@pytest.mark.usefixtures("machine")
+def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(doctor_command, "_cluster", lambda *words: asked.append(words))
+    monkeypatch.setattr("deployments.operate.known", lambda *_: None)
+    monkeypatch.chdir(README.parent)
+    lines = [
+        line.partition("#")[0].split()[2:] for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("herd doctor ")
+    ]
+    assert len(lines) >= 5
+    for words in lines:
+        assert doctor(tmp_path, *words).exit_code == (1 if "--gpus" in words else 0), words
+    assert [words[1:] for words in asked] == [(True, None, False), (True, None, False), (False, None, True), (True, 900, False)]
+
+
 def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     nothing = doctor(tmp_path)
     assert (nothing.exit_code, nothing.stderr.strip()) == (1, "✗ No herd is up.")
@@ -92,7 +107,13 @@ def cluster() -> Any:
     ]
     silent = Finding("answer", Level.FAIL, "none within [60] s", "is Ray well?")
     pairs = [PairResult(("10.0.0.1", "10.0.0.2"), "gloo", 1.25), PairResult(("10.0.0.1", "10.0.0.3"), "unknown", error="timed out")]
-    return assembled(members, {"10.0.0.1": LAPTOP, "10.0.0.2": WELL, "10.0.0.3": silent}, {"10.0.0.2": 0.01}, pairs, Wanted(nodes=3))
+    return assembled(
+        members,
+        {"10.0.0.1": LAPTOP, "10.0.0.2": WELL, "10.0.0.3": silent},
+        {"10.0.0.2": 0.01},
+        pairs,
+        Wanted(Expected(1, 79.1, False), nodes=3),
+    )
 
 
 def test_cluster_in_tables(cluster: Any) -> None:

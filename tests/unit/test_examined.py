@@ -60,7 +60,7 @@ def test_node_that_does_not_answer_is_sick() -> None:
     silent = Finding("answer", Level.FAIL, "none within 60 s", "is Ray well?")
     report = assembled([HEAD, WORKER], {"head": LAPTOP, "worker": silent}, {}, [], Wanted())
     assert report.nodes[1].findings == (silent,)
-    assert report.nodes[1].candidate == Candidate("worker", sick=True, head=False)
+    assert report.nodes[1].candidate == Candidate("worker", sick=True)
 
 
 def test_everything_about_a_node_comes_together() -> None:
@@ -83,17 +83,17 @@ def test_two_nodes_that_cannot_talk_make_the_cluster_sick() -> None:
 
 def test_nodes_that_are_missing() -> None:
     there = {"head": LAPTOP, "worker": WELL}
-    (missing,) = assembled([HEAD, WORKER], there, {}, [], Wanted(nodes=2)).findings
+    (missing,) = assembled([HEAD, WORKER], there, {}, [], Wanted(ONE, nodes=2)).findings
     assert (missing.level, missing.seen) == (Level.FAIL, "1 of 2 are in the cluster")
-    assert assembled([HEAD, WORKER], there, {}, [], Wanted(nodes=1)).findings == ()
-    assert assembled([HEAD, WORKER], there | {"head": WELL}, {}, [], Wanted(nodes=2)).findings == (), "a head with GPUs serves too"
+    assert assembled([HEAD, WORKER], there, {}, [], Wanted(ONE, nodes=1)).findings == ()
+    assert assembled([HEAD, WORKER], there | {"head": WELL}, {}, [], Wanted(ONE, nodes=2)).findings == (), "a head with GPUs serves too"
 
 
 def test_draining_node_is_not_asked_and_not_drained_again() -> None:
     leaving = replace(WORKER, draining=True)
     report = assembled([HEAD, leaving], {"head": LAPTOP}, {}, [], Wanted())
     assert [one.check for one in report.nodes[1].findings] == ["draining"]
-    assert to_drain([Candidate("a", sick=True, head=False, draining=True), Candidate("b", sick=False, head=False)]) == ([], [])
+    assert to_drain([Candidate("a", sick=True, draining=True), Candidate("b", sick=False)]) == ([], [])
 
 
 @pytest.mark.parametrize(("facts", "word"), [(WELL, "start Ray there again"), (LAPTOP, "mend it")])
@@ -147,13 +147,20 @@ def test_examination_asks_only_for_what_is_promised() -> None:
 
 
 def test_sick_workers_are_drained_and_the_head_is_not() -> None:
-    nodes = [Candidate("head", sick=True, head=True), Candidate("a", sick=True, head=False), Candidate("b", sick=False, head=False)]
+    nodes = [Candidate("head", sick=True, head=True), Candidate("a", sick=True), Candidate("b", sick=False)]
     going, stays = to_drain(nodes)
     assert (going, len(stays)) == (["a"], 1)
     assert stays[0].startswith("head is the head")
 
 
 def test_the_last_nodes_are_not_drained() -> None:
-    nodes = [Candidate(name, sick=True, head=False) for name in "ab"]
+    nodes = [Candidate(name, sick=True) for name in "ab"]
     assert to_drain(nodes) == ([], ["No node would be left without a, b: look for what they have in common."])
-    assert to_drain([Candidate("a", sick=False, head=False)]) == ([], [])
+    assert to_drain([*nodes, Candidate("head", sick=False, head=True, serves=False)])[0] == [], "a head without GPU serves nothing"
+    assert to_drain([*nodes, Candidate("head", sick=False, head=True)]) == (["a", "b"], [])
+    assert to_drain([Candidate("a", sick=False)]) == ([], [])
+
+
+def test_what_a_wrong_config_calls_sick_is_not_drained() -> None:
+    both = assembled([HEAD, WORKER], {"head": LAPTOP, "worker": LAPTOP}, {}, [], Wanted(ONE))
+    assert to_drain([node.candidate for node in both.nodes])[0] == []

@@ -68,3 +68,12 @@ def test_pair_far_slower_than_the_others(slow: float, level: Level) -> None:
 @pytest.mark.parametrize(("backend", "level"), [("nccl", Level.WARN), ("gloo", Level.OK)])
 def test_nccl_is_held_against_the_network_card(backend: str, level: Level) -> None:
     assert found(result("a", "b", 12.0, backend), a=50.0)["a"].keys() == {level}
+
+
+def test_backends_are_not_held_against_each_other() -> None:
+    """A head without GPU talks by gloo, a fortieth as fast as the others among themselves."""
+    gpus = [result(one, other) for one, other in ("ab", "ac", "bc", "ad", "bd", "cd")]
+    said = found(*gpus, *(result("head", one, 1.0, "gloo") for one in "abcd"))
+    assert {level for levels in said.values() for level in levels} == {Level.OK}
+    assert said["a"][Level.OK].seen == "40.00 GB/s with b (nccl)"
+    assert said["head"][Level.OK].seen == "1.00 GB/s with a (gloo)"
