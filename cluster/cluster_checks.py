@@ -77,3 +77,8 @@ def _skew(seconds: float) -> Iterator[Finding]:
     level = Level.FAIL if abs(seconds) > MOST_SKEW_S else Level.WARN if abs(seconds) > SKEW_S else Level.OK
     seen = f"{abs(seconds):.3f} s {'ahead of' if seconds > 0 else 'behind'} the head's"
     yield Finding("clock skew", level, seen, "" if level is Level.OK else "start chrony or systemd-timesyncd, on the head too")
+
+
+def beyond(seconds: float, uncertain_s: float) -> float:
+    """What is left of a difference between clocks when their reading is that uncertain."""
+    return max(0.0, abs(seconds) - uncertain_s) * (1 if seconds > 0 else -1)

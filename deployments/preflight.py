@@ -14,6 +14,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # what `ray dra
 from ray.core.generated import autoscaler_pb2
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.cluster_checks import beyond
 from cluster.examined import Member, Report, Wanted, assembled
 from cluster.node_reading import read_node
 from cluster.nodes import Finding, Level, NodeFacts
@@ -134,13 +135,13 @@ def _now() -> float:
 
 
 def _skews(found: Sequence[Member]) -> dict[str, float]:
-    """By name, seconds that a clock is ahead of the head's, each by its quickest answer."""
-    task, ahead = ray.remote(_now), {}
+    """By name, seconds that a clock is ahead of the head's, each by its quickest answer; what the answers took may explain is left out."""
+    task, asked = ray.remote(_now), {}
     for member in found if len(found) > 1 else ():
         with contextlib.suppress(Exception):  # who does not answer in time has no clock to speak of, and is found out elsewhere
-            ahead[member.name] = min(_ahead(task, member) for _ in range(CLOCK_READINGS))[1]
-    first = ahead.pop(found[0].name, None) if found else None
-    return {} if first is None else {name: value - first for name, value in ahead.items()}
+            asked[member.name] = min(_ahead(task, member) for _ in range(CLOCK_READINGS))
+    first = asked.pop(found[0].name, None) if found else None
+    return {} if first is None else {name: beyond(ahead - first[1], (took + first[0]) / 2) for name, (took, ahead) in asked.items()}
 
 
 def _ahead(task: Any, member: Member) -> tuple[float, float]:  # noqa: ANN401 (a Ray function)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.cluster_checks import cluster_findings
+from cluster.cluster_checks import beyond, cluster_findings
 from cluster.hardware import GIB
 from cluster.host_checks import node_findings
 from cluster.nodes import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, RdmaPort, gib, worst
@@ -155,3 +155,8 @@ def test_clocks_apart(seconds: float) -> None:
     wanted = Level.FAIL if abs(seconds) > 5 else Level.WARN if abs(seconds) > 0.1 else Level.OK
     assert worker["clock skew"].level is wanted
     assert ("ahead of" in worker["clock skew"].seen) == (seconds > 0)
+
+
+@pytest.mark.parametrize(("seconds", "uncertain", "left"), [(0.5, 0.2, 0.3), (-0.5, 0.2, -0.3), (0.1, 0.2, 0.0), (-0.1, 0.2, 0.0)])
+def test_clocks_are_apart_only_beyond_what_their_reading_takes(seconds: float, uncertain: float, left: float) -> None:
+    assert beyond(seconds, uncertain) == pytest.approx(left)
