@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster import ray_start
+from cluster.nodes import Expected
 from configs.inventory import Aws, AwsMachine, Gcp, GcpMachine, Inventory, OnPrem
 
 #: Network cards of a machine; an EFA interface on each.
@@ -23,21 +24,21 @@ UNLOCKED = ("--ulimit=memlock=-1:-1", "--ulimit=nofile=65536:65536")
 INFINIBAND = "--device=/dev/infiniband"
 
 
-def onprem(name: str, inventory: Inventory, hosts: OnPrem) -> dict[str, Any]:
-    """For hosts that are there already."""
+def onprem(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected | None = None) -> dict[str, Any]:
+    """For hosts that are there already; `promised` are the GPUs of each, where the config says."""
     return {
         "cluster_name": name,
         "provider": {"type": "local", "head_ip": hosts.head, "worker_ips": list(hosts.workers)},
         "max_workers": len(hosts.workers),
         **_shared(inventory, ()),
         "head_start_ray_commands": ray_start.head(
-            inventory, name, f" --node-ip-address={hosts.head}", variables="RAY_enable_autoscaler_v2=0"
+            inventory, name, f" --node-ip-address={hosts.head}", variables="RAY_enable_autoscaler_v2=0", promised=promised
         ),
-        "worker_start_ray_commands": ray_start.worker(inventory),
+        "worker_start_ray_commands": ray_start.worker(inventory, promised=promised),
     }
 
 
-def aws(name: str, inventory: Inventory, site: Aws) -> dict[str, Any]:
+def aws(name: str, inventory: Inventory, site: Aws, promised: Expected | None = None) -> dict[str, Any]:
     """For AWS. Only the first network card of a worker has an address: the others carry NCCL, which needs none."""
     variables = f"FI_PROVIDER=efa NCCL_SOCKET_IFNAME=^lo,docker LD_LIBRARY_PATH={EFA_LIBRARIES}:$LD_LIBRARY_PATH"
     return {
@@ -58,11 +59,11 @@ def aws(name: str, inventory: Inventory, site: Aws) -> dict[str, Any]:
         # Ray's autoscaler on the head asks AWS for the workers.
         "head_setup_commands": ["pip install 'boto3>=1.26'"],
         "head_start_ray_commands": ray_start.head(inventory, name, " --num-cpus=0"),
-        "worker_start_ray_commands": ray_start.worker(inventory, variables),
+        "worker_start_ray_commands": ray_start.worker(inventory, variables, promised=promised),
     }
 
 
-def gcp(name: str, inventory: Inventory, site: Gcp) -> dict[str, Any]:
+def gcp(name: str, inventory: Inventory, site: Gcp, promised: Expected | None = None) -> dict[str, Any]:
     """For Google Cloud. How NCCL is set up there changes with the machine and its image: the machine's own profile says it."""
     libraries = f"{site.nccl_folder}/lib64"
     profile = f"export NCCL_LIB_DIR={libraries} LD_LIBRARY_PATH={libraries}:$LD_LIBRARY_PATH; source {site.nccl_profile}"
@@ -86,7 +87,7 @@ def gcp(name: str, inventory: Inventory, site: Gcp) -> dict[str, Any]:
         **_shared(inventory, (*rdma, f"--volume={site.nccl_folder}:{site.nccl_folder}:ro")),
         "head_setup_commands": ["pip install google-api-python-client==1.7.8"],  # the version of Ray's own defaults
         "head_start_ray_commands": ray_start.head(inventory, name, " --num-cpus=0"),
-        "worker_start_ray_commands": ray_start.worker(inventory, before=profile),
+        "worker_start_ray_commands": ray_start.worker(inventory, before=profile, promised=promised),
     }
 
 

@@ -4,6 +4,8 @@ Decides what a node's processes have in their environment. Secrets come from the
 ask for them. Ray's own token is made of the herd's secret, so there is one secret to hand out.
 """
 
+from cluster.nodes import Expected
+from cluster.quarantine import examination
 from configs.inventory import Inventory
 
 PORT = 6379
@@ -21,25 +23,37 @@ def secrets(inventory: Inventory) -> str:
     )
 
 
-def head(inventory: Inventory, name: str, flags: str, variables: str = "") -> list[str]:
-    """The head's commands. The dashboard stays on the loopback interface: `ray dashboard FILE` brings it here."""
+def head(inventory: Inventory, name: str, flags: str, variables: str = "", promised: Expected | None = None) -> list[str]:
+    """The head's commands. The dashboard stays on the loopback interface: `ray dashboard FILE` brings it here.
+
+    Args:
+        inventory: what all nodes share.
+        name: the herd's.
+        flags: further ones of `ray start`.
+        variables: for the environment, as `NAME=value` words.
+        promised: the GPUs that it has, if it has any.
+    """
     redis, password = "", ""
     if inventory.redis is not None:
         redis = f"RAY_REDIS_ADDRESS={inventory.redis} RAY_external_storage_namespace={name}"
         password = ' --redis-password="${HERD_REDIS_PASSWORD:-}"'
     start = f"ray start --head --port={PORT} --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
-    return _commands(inventory, (variables, redis), f"{start} --disable-usage-stats{flags}{password}")
+    start = f"{start} --disable-usage-stats{flags}{password}"
+    return _commands(inventory, (variables, redis), start, examination(promised, head=True))
 
 
-def worker(inventory: Inventory, variables: str = "", before: str = "") -> list[str]:
-    """The commands of every other node."""
-    return _commands(inventory, (variables,), f"ray start --address=$RAY_HEAD_IP:{PORT} --disable-usage-stats", before)
+def worker(inventory: Inventory, variables: str = "", before: str = "", promised: Expected | None = None) -> list[str]:
+    """The commands of every other node; `promised` are the GPUs that it must have."""
+    start = f"ray start --address=$RAY_HEAD_IP:{PORT} --disable-usage-stats"
+    return _commands(inventory, (variables,), start, examination(promised, head=False), before)
 
 
-def _commands(inventory: Inventory, variables: tuple[str, ...], start: str, before: str = "") -> list[str]:
+def _commands(inventory: Inventory, variables: tuple[str, ...], start: str, examined: str, before: str = "") -> list[str]:
+    """What a node finds out about itself must be known when its Ray starts: Ray's labels do not change afterwards."""
     reconnect = "" if inventory.redis is None else f"RAY_gcs_rpc_server_reconnect_timeout_s={RECONNECT_S}"
     exports = " ".join(filter(None, (*variables, reconnect)))
-    steps = (secrets(inventory), before, exports and f"export {exports}", "ulimit -n 65536", start)
+    steps = [secrets(inventory), before, exports and f"export {exports}", "ulimit -n 65536"]
+    steps += [examined, f'{start} --labels="$HERD_LABELS"'] if inventory.preflight else [start]
     return ["ray stop", "; ".join(filter(None, steps))]
 
 

@@ -104,6 +104,7 @@ class Inventory(Strict):
     )
     ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "ubuntu"
     ssh_key: File | None = Field(None, description="A private key's path. Default: ssh's own, or one that Ray makes in the cloud.")
+    preflight: bool = Field(True, description="A node examines itself before its Ray starts (`herd doctor`); a sick one gets no replica.")
     redis: HostPort | None = Field(
         None, description="A Redis outside of the cluster: a lost head comes back. Its password: HERD_REDIS_PASSWORD."
     )

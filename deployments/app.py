@@ -16,6 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import GPUS_PER_NODE, placement
+from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model, Scaling
 from deployments.names import ENGINE, GATEWAY, app_name
@@ -123,7 +124,9 @@ def engine(args: dict[str, Any]) -> serve.Application:
 
     model = Model.model_validate(args["model"])
     config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
-    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options={"name": ENGINE})
+    # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
+    options = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK]}
+    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=options)
 
 
 def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cluster.models import problems
 from configs.load import ConfigError, environment, read
 from configs.schema import Config
 from deployments import cluster_command, operate
+from deployments.doctor_command import doctor
 from deployments.operate import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command()(plan)
 app.command()(pull)
+app.command()(doctor)
 app.add_typer(cluster_command.commands, name="cluster")
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
 INTERRUPTED = 130

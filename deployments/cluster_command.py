@@ -14,6 +14,7 @@ import typer
 from cluster import ray_clusters
 from cluster.load_balancer import load_balancer
 from cluster.models import problems
+from cluster.nodes import expected
 from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
@@ -86,10 +87,11 @@ def emitted(path: Path, provider: Provider) -> str:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
         need("gateway.host", reachable, BEYOND)
         return load_balancer(config.name, inventory, hosts, config.gateway)
+    promised = expected(config.hardware)
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
-        Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem)),
-        Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws)),
-        Provider.GCP: lambda: ray_clusters.gcp(config.name, inventory, need("cluster.gcp", inventory.gcp)),
+        Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
+        Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),
+        Provider.GCP: lambda: ray_clusters.gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
     return as_lines(makers[provider]())
 

@@ -238,14 +238,14 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
 def _declare(herd: Herd, checkpoints: Mapping[str, str]) -> None:
     import logging
 
-    import ray
     from ray import serve
     from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
 
     from deployments.app import declared
+    from deployments.preflight import members
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
-    nodes = sum(node["Alive"] for node in ray.nodes())
+    nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()
     client.deploy_apps(declared(herd.config, nodes, checkpoints))

@@ -1,6 +1,8 @@
 """`deployments.app`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts. Ray itself does not run."""
 
+import sys
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,6 +149,16 @@ def test_engine_is_placed_on_nodes_of_the_size_that_the_config_says() -> None:
     assert sizes == [8, 4]
     strategies = [app.engine_config(wide, "H100", size)["placement_group_config"]["strategy"] for size in sizes]
     assert strategies == ["STRICT_PACK", "PACK"]
+
+
+def test_engines_keep_off_sick_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Ray's and vLLM's engine, which take half a minute to import: only what they are told."""
+    told: dict[str, Any] = {}
+    llm = SimpleNamespace(LLMConfig=dict, build_llm_deployment=lambda config, **options: told.update(options))
+    monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
+    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object))
+    app.engine(application(dump(config()), "model.llama")["args"])
+    assert told["override_serve_options"] == {"name": "engine", "placement_group_bundle_label_selector": [{"llama-herd/health": "!sick"}]}
 
 
 def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:

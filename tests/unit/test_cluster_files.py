@@ -255,12 +255,32 @@ def test_secret_and_token_reach_the_node_by_environment(shell: Any) -> None:
         assert token not in command
     head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
     assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd"} <= set(head)
-    assert (head[0].split()[-1], "--dashboard-host=127.0.0.1" in head[0]) == ("--redis-password=word", True)
+    assert {"--redis-password=word", "--dashboard-host=127.0.0.1"} <= set(head[0].split())
 
 
 def test_secret_of_the_nodes_own_environment_goes_first(shell: Any) -> None:
     command = ray_start.worker(inventory(secret_command="echo other"))[-1]
     assert "HERD_SECRET=own" in shell(command, HERD_SECRET="own").stdout.splitlines()
+
+
+def test_node_examines_itself_before_its_ray_starts(shell: Any, tmp_path: Path) -> None:
+    herd = tmp_path / "herd"
+    herd.write_text('#!/bin/sh\necho "$*" >&2; echo llama-herd/health=ok\n')
+    herd.chmod(0o755)
+    made = of_hosts()
+    for kind, rest in (("head", " --head"), ("worker", "")):
+        done = shell(made[f"{kind}_start_ray_commands"][-1], HERD_SECRET="own")
+        assert done.stdout.splitlines()[0].endswith(" --labels=llama-herd/health=ok")
+        assert f"doctor --node --labels{rest}\n" in done.stderr
+    blind = ray_start.worker(inventory(preflight=False))[-1]
+    assert "labels" not in shell(blind, HERD_SECRET="own").stdout
+
+
+@pytest.mark.parametrize("name", RAY_UP)
+def test_workers_must_have_the_gpus_that_the_config_names(name: str) -> None:
+    made = yaml.safe_load((ROOT / "cluster/ray" / name).read_text(encoding="utf-8"))
+    assert "herd doctor --node --labels --gpus 8 --gpu-memory-gib" in made["worker_start_ray_commands"][-1]
+    assert "--head" in made["head_start_ray_commands"][-1]
 
 
 def test_node_without_a_secret_does_not_start(shell: Any) -> None:
