@@ -15,6 +15,8 @@ from deployments.policy.errors import BadRequest
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+#: The replica's own requests carry it. A gateway forwards no header of a client's, so no client's request can.
+UNCOUNTED = b"x-herd-canary"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Report = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -37,10 +39,14 @@ class Door:
         """ASGI's own call."""
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await self._app(scope, receive, send)
-        elif not hmac.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._expected):
+            return
+        headers = dict(scope["headers"])
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
             await _answer(send, 401, BadRequest("This engine answers to its cluster's gateways only.", code="unauthorized").body())
         elif scope["path"] == "/-/load":
             await _answer(send, 200, msgspec.json.encode(await self._report()))
+        elif UNCOUNTED in headers:  # nobody's load
+            await self._app(scope, receive, send)
         else:
             await self._counted(scope, receive, send)
 
