@@ -146,6 +146,14 @@ def engine(args: dict[str, Any]) -> serve.Application:
     return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=options, bind_kwargs={"gate": gate})
 
 
+def placed(model: Model, config: Config) -> dict[str, Any]:
+    """Where a replica of it goes: the bundles and the strategy of its placement group."""
+    accelerator = _resolved(model.accelerator)
+    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
+    group = placement(model.parallel, accelerator, gpus_per_node(config))
+    return {"bundles": [bundle | named for bundle in group.bundles], "strategy": group.strategy}
+
+
 def abilities(model: Model) -> Abilities:
     """What its engine's app is asked for before a replica may serve."""
     images = "image" in CATALOGUE[model.kind].modalities and images_per_prompt(model) > 0
