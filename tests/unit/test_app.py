@@ -10,6 +10,7 @@ from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from deployments import app
 from deployments.names import app_name
+from deployments.policy.conformance import Abilities
 from tests.unit.samples import config, model, raw, scout
 
 
@@ -20,6 +21,33 @@ def application(declared: dict[str, Any], name: str) -> dict[str, Any]:
 
 def dump(herd: Config, nodes: int = 1, **checkpoints: str) -> dict[str, Any]:
     return dict(app.declared(herd, nodes, checkpoints).model_dump(mode="json", exclude_unset=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (model(), Abilities(images=False, tools=True)),
+        (scout(), Abilities(images=True, tools=True)),
+        (scout(images_per_prompt=0), Abilities(images=False, tools=True)),
+    ],
+)
+def test_a_model_is_asked_for_what_it_can(asked: Model, expected: Abilities) -> None:
+    assert app.abilities(asked) == expected
+
+
+def test_room_is_asked_for_what_a_replica_takes() -> None:
+    wide = model(parallel={"tensor": 2}, accelerator="H100")
+    assert app.placed(wide, config(wide)) == {
+        "bundles": [{"CPU": 1.0, "GPU": 1.0, "accelerator_type:H100": 0.001}] * 2,
+        "strategy": "STRICT_PACK",
+    }
+    assert app.placed(small := model(accelerator="cpu"), config(small))["bundles"] == [{"CPU": 1.0}]
+
+
+def test_one_nodes_new_gateways_listen_beside_the_old_ones_and_several_nodes_keep_one_each() -> None:
+    one, three = (application(dump(config(), nodes), "gateway") for nodes in (1, 3))
+    assert (one["args"]["per_node"], one["deployments"][0]["max_surge_percent"]) == (None, 100)
+    assert (three["args"]["per_node"], three["deployments"][0]["max_surge_percent"]) == (1, 0)
 
 
 def test_herd_is_an_application_per_model_and_one_for_the_gateway() -> None:
@@ -58,6 +86,8 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
         ({"scaling": {"max_replicas": 9}}, False),
         ({"aliases": ["other"]}, False),
         ({"stop_s": 5}, False),
+        ({"surge": True}, False),
+        ({"canary": {"answer": "8"}}, True),
         ({"checkpoint": "other"}, True),
         ({"context_tokens": 4096}, True),
         ({"engine": {"max_num_seqs": 4}}, True),
