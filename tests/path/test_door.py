@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import Door, Receive, Scope, Send
+from deployments.door import UNCOUNTED, Door, Receive, Scope, Send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -48,10 +48,10 @@ def door(behind: Behind) -> Door:
     return Door(behind, SecretStr("right"), report)
 
 
-async def knock(door: Door, path: str, authorization: bytes | None = None) -> list[dict[str, Any]]:
+async def knock(door: Door, path: str, authorization: bytes | None = None, *more: tuple[bytes, bytes]) -> list[dict[str, Any]]:
     """What the door sends for a request."""
     sent: list[dict[str, Any]] = []
-    headers = [] if authorization is None else [(b"authorization", authorization)]
+    headers = [*more] if authorization is None else [(b"authorization", authorization), *more]
 
     async def receive() -> dict[str, Any]:
         raise AssertionError("nobody reads the body")
@@ -98,6 +98,16 @@ async def test_who_is_inside_is_counted(door: Door, behind: Behind) -> None:
     behind.open.set()
     await asyncio.gather(*guests)
     assert door.ongoing == 0
+
+
+async def test_a_canary_is_nobodys_load_and_needs_the_secret_too(door: Door, behind: Behind) -> None:
+    assert (await knock(door, "/v1/completions", b"Bearer wrong", (UNCOUNTED, b"1")))[0]["status"] == 401
+    behind.open.clear()
+    canary = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", (UNCOUNTED, b"1")))
+    await behind.entered.wait()
+    assert door.ongoing == 0
+    behind.open.set()
+    assert (await canary)[0]["status"] == 204
 
 
 async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: Behind) -> None:
