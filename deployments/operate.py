@@ -115,9 +115,10 @@ def planned(herd: Herd, force: bool) -> Herd:
 
 
 def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
-    """Brings a herd up, or changes a running one in place, step by step, each with its own time; returns when every model has generated.
+    """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
 
-    A change that does not come up is undone: what last was up is declared again.
+    A change that does not come up is undone: what last was up is declared again. No step, and no replica of one, may take longer than
+    `within_s`.
 
     Raises:
         OperationError: it could not, with the reason and the way out.
@@ -128,11 +129,13 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     models = {app_name(model.id): model for model in herd.config.models}
 
     def come_up(application: str | None) -> None:
-        deadline = time.monotonic() + within_s
         if application is None:
-            _wait(herd, say, deadline)
+            _wait(herd, say, time.monotonic() + within_s)
             return
+        seen = None
         while application not in _running([application]):  # each of its new replicas has passed its own gate before it counts
+            if seen != (now := rollout.replicas(application)):  # one more has come or gone: many take many times as long
+                seen, deadline = now, time.monotonic() + within_s
             _still([models[application].id], deadline)
             time.sleep(1)
 

@@ -125,6 +125,15 @@ def running(wanted: Mapping[str, str]) -> set[str]:
     return {app for app in wanted if app in applications and applications[app].status == "RUNNING"}
 
 
+def replicas(application: str) -> dict[str, int]:
+    """How many replicas of an application there are, by Ray Serve's word for their state."""
+    from ray import serve
+
+    found = serve.status().applications.get(application)
+    deployments = found.deployments.values() if found is not None else ()
+    return {str(state): count for one in deployments for state, count in one.replica_states.items()}
+
+
 def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)
     """The end of the longest message about what went wrong: the last exception itself, without the road to it."""
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
