@@ -114,7 +114,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "host": self._address.host,
             "port": self._address.port,
             "state": (await self._state()).value,
-            "canary": self._canaries.sick or "",
+            "canary": str(self._canaries.sick or ""),
             "ongoing": self._door.ongoing,
             "slots": self._vllm.scheduler_config.max_num_seqs,
             "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
@@ -128,18 +128,22 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         return self.engine._engine_client.vllm_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
 
     async def _state(self) -> ReplicaState:
-        if self._canaries.sick:
-            return ReplicaState.SICK
         if not await self._lives():
             return ReplicaState.DEAD
+        if self._canaries.sick:
+            return ReplicaState.SICK
         return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
 
     async def _lives(self) -> bool:
         try:
-            await self.check_health()
+            await self._check_alive()
         except Exception:  # noqa: BLE001 (whatever vLLM raises: an engine that cannot say it is well is not)
             return False
         return True
+
+    async def _is_trusted(self) -> bool:
+        """What it still says is worth waiting for."""
+        return not self._canaries.sick and await self._lives()
 
     async def check_health(self) -> None:
         """Ray Serve restarts the replica when this raises.
@@ -147,9 +151,12 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         Raises:
             Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, or the canary says that it is sick.
         """
-        await super().check_health()
+        await self._check_alive()
         if self._canaries.sick:
             raise RuntimeError(f"its canary is {self._canaries.sick.value}: {self._canaries.why}")
+
+    async def _check_alive(self) -> None:
+        await super().check_health()
         if not self._server.alive and not self._leaving:
             raise RuntimeError("the replica's HTTP server has stopped")
 
@@ -170,8 +177,8 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         if getattr(self, "_server", None) is not None:
             self._leaving = True
             self._canaries.stop()
-            await asyncio.sleep(LINGER_S if await self._lives() else 0)
-            while self._door.ongoing and await self._lives():  # noqa: ASYNC110 (an engine that dies sets no event)
+            await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
+            while self._door.ongoing and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()

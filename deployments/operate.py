@@ -173,7 +173,7 @@ def _surges(herd: Herd, model: Model) -> bool:
 
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares again what last was up, and says how that went; the herd is then what it was before."""
-    say("Rolling back")
+    say("Rolling back: what last was up is declared again")
     rollout.declare(before.declared)
     herd.remember()
     if isinstance(error, KeyboardInterrupt):
