@@ -205,6 +205,25 @@ class Sampling(Strict):
     max_tokens: int | None = Field(None, ge=1)
 
 
+class Canary(Strict):
+    """A short greedy generation through every replica, before it serves and from then on, whose answer is known."""
+
+    prompt: str = Field("1, 2, 3, 4, 5, 6, 7,", min_length=1, max_length=4096, description="What the engine is to go on with, as it is.")
+    answer: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="What it must begin its answer with. Default: what the model's other replicas said, else its own first answer.",
+    )
+    tokens: int = Field(8, ge=1, le=64, description="Tokens to generate.")
+    period_s: float = Field(30, gt=0, le=86400, description="How often.")
+    slow_s: float = Field(5, gt=0, le=3600, description="From its first token to its last it may always take so long.")
+    slow_times: float = Field(20, ge=2, le=1000, description="And so many times of what it usually takes, where that is longer.")
+    stuck_s: float = Field(60, gt=0, le=3600, description="Longest wait for its first token while the engine does nothing else either.")
+    tolerance: float = Field(1.0, gt=0, le=20, description="In nats: how far the same engine's log-probabilities may be apart.")
+    failures: int = Field(2, ge=1, le=100, description="Bad ones in a row after which the replica is restarted.")
+
+
 def _complaints(engine: dict[str, Any]) -> Iterator[str]:
     for name, value in sorted(engine.items()):
         if name in OWNED_BY_THE_HERD:
@@ -248,6 +267,11 @@ class Model(Strict):
         (), description="Models that answer in its place, the first that can, while it is full or has no replica. The answer says so."
     )
     stop_s: float = Field(600, ge=0, le=86400, description="How long a replica that must go may finish what it has.")
+    surge: bool | None = Field(
+        None,
+        description="On an upgrade: true starts a new replica before an old one stops, false stops first. Default: as there is room.",
+    )
+    canary: Canary = Canary()
     engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's engine, by vLLM's own names.")
 
     @field_validator("engine")

@@ -5,6 +5,8 @@ The one place that knows every part. A herd is one application per model and one
 build functions run in a task on the cluster, so whoever declares needs neither vLLM nor a GPU.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,13 +22,18 @@ from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model, Scaling
 from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.policy.conformance import Abilities
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
 #: vLLM reads it on the engine's node, where this package is installed as here.
 TEMPLATES = Path(__file__).parent / "chat_templates"
 #: Fields of a model that its engines do not know of.
-NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "aliases", "fallbacks")
+NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbacks")
+#: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
+SURGE_PERCENT = 20
+#: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
+STARTS = 3
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0
 
@@ -59,7 +66,14 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict
         "route_prefix": None,
         "import_path": "deployments.app:engine",
         "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd")},
-        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale), "graceful_shutdown_timeout_s": model.stop_s}],
+        "deployments": [
+            {
+                "name": ENGINE,
+                "autoscaling_config": autoscaling(model.scale),
+                "graceful_shutdown_timeout_s": model.stop_s,
+                "max_surge_percent": SURGE_PERCENT,
+            }
+        ],
     }
 
 
@@ -77,7 +91,11 @@ def autoscaling(scale: Scaling) -> dict[str, Any]:
 
 
 def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
-    """The gateway's application. Only where it listens makes a new process; all else is told to the running ones."""
+    """The gateway's application. Only where it listens makes a new process; all else is told to the running ones.
+
+    Where there is one node, its new gateways listen beside the old ones before these stop. Where there are several, each node must have its
+    own, which Serve can only promise if no node may have more: there one node after the other is without, and the others answer.
+    """
     wanted = config.gateway
     return {
         "name": GATEWAY,
@@ -87,7 +105,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
             "host": wanted.host,
             "port": wanted.port,
             "header_s": wanted.limits.header_s,
-            "per_node": wanted.replicas_per_node,
+            "per_node": wanted.replicas_per_node if nodes > 1 else None,
             "release": version("llama-herd"),
         },
         "deployments": [
@@ -95,6 +113,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
                 "name": GATEWAY,
                 "num_replicas": nodes * wanted.replicas_per_node,
                 "user_config": config.model_dump(mode="json", exclude={"cluster"}),
+                "max_surge_percent": 100 if nodes == 1 else 0,
             }
         ],
     }
@@ -120,13 +139,29 @@ def engine(args: dict[str, Any]) -> serve.Application:
     """Ray Serve's builder of a model's application."""
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    from deployments.engine import EngineServer
+    from deployments.engine import EngineServer, Gate
 
     model = Model.model_validate(args["model"])
     config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
+    gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
     # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
-    options = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK]}
-    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=options)
+    options = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK], "max_constructor_retry_count": STARTS}
+    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=options, bind_kwargs={"gate": gate})
+
+
+def placed(model: Model, config: Config) -> dict[str, Any]:
+    """Where a replica of it goes: the bundles and the strategy of its placement group, and which nodes are out of the question."""
+    accelerator = _resolved(model.accelerator)
+    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
+    group = placement(model.parallel, accelerator, gpus_per_node(config))
+    bundles = [bundle | named for bundle in group.bundles]
+    return {"bundles": bundles, "strategy": group.strategy, "bundle_label_selector": [NOT_SICK] * len(bundles)}
+
+
+def abilities(model: Model) -> Abilities:
+    """What its engine's app is asked for before a replica may serve."""
+    images = "image" in CATALOGUE[model.kind].modalities and images_per_prompt(model) > 0
+    return Abilities(images=images, tools="tool_call_parser" in engine_arguments(model))
 
 
 def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:

@@ -57,12 +57,15 @@ def main() -> None:
 @app.command()
 def up(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
-    within_s: Annotated[float, typer.Option(help="Longest wait for every model to answer, in seconds.", min=1)] = 900,
+    within_s: Annotated[
+        float, typer.Option(help="Longest wait for every model to answer, and for each replica of an upgrade, in seconds.", min=1)
+    ] = 900,
     force: Annotated[bool, typer.Option("--force", help="Although the planner says that memory or GPUs do not suffice.")] = False,
 ) -> None:
     """Bring a herd up, or change a running one in place; returns when every model has answered.
 
-    What is as the config says keeps running: only models that differ are restarted, models that are no longer named go.
+    What is as the config says keeps running: only models that differ are restarted, one after the other; models that are no longer named
+    go. A change that does not come up is undone, and the herd is what it was before.
     """
     started = time.monotonic()
     herd = operate.herd(environment(), _read(config))

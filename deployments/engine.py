@@ -1,46 +1,70 @@
 """One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node. The only file that knows vLLM.
 
-Decides when a replica is ready, dead or leaving. Placement groups, tensor and pipeline parallel workers and the engine's
+Decides when a replica is ready, dead, sick or leaving. Placement groups, tensor and pipeline parallel workers and the engine's
 start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `vllm serve` answers; the herd adds a guard at its door.
 """
 
 import asyncio
 import gc
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import ray
+from prometheus_client import REGISTRY
 from ray import serve
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
 from configs.load import environment
-from deployments.answer import Address, EngineGone
+from configs.schema import Canary
+from deployments.answer import Address
 from deployments.autoscaler import ONGOING
+from deployments.canary import Canaries, Engine, NotFit
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
+from deployments.names import ENGINE, app_name
+from deployments.policy.canary import Token, as_plain, of_plain
+from deployments.policy.conformance import Abilities, checks
 from deployments.policy.routing import ReplicaState
+from deployments.replicas import Replicas
 from deployments.server import Server, listen
 from deployments.upstream import Engines
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
+from monitoring import logs
+from monitoring.export import CanaryMeter
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
-#: A generation of one token takes a step; a full engine makes it wait for its turn.
+#: A generation takes a few steps; a full engine makes it wait for its turn.
 GENERATION_S = 30.0
+#: Before every client's request, where the scheduler goes by priority.
+FIRST = {"priority": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a replica must show before it serves, and goes on showing."""
+
+    canary: Canary
+    abilities: Abilities
+    made_of: str
+    """Equal for replicas that must give the same answers: same checkpoint, same engine, same release."""
 
 
 class EngineServer(LLMServer):  # type: ignore[misc]
     """A replica of one model."""
 
-    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
-        """Starts the engine, then its HTTP server on a free port of the node's own address.
+    async def __init__(self, llm_config: LLMConfig, gate: Gate) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+        """Starts the engine, then its HTTP server on a free port of the node's own address, and passes the gate.
 
         Raises:
             RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
+            NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
+        logs.configure()
         secret = environment().own_secret()
         await engine_start.settle(llm_config)
         serve_here()
@@ -53,19 +77,46 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
-        self._load, self._ready_at = EngineLoad(), time.monotonic()
+        self._load, self._made_of, self._others = EngineLoad(), gate.made_of, Replicas()
+        self._canaries = self._watched(gate)
+        try:
+            await self._canaries.let_in(checks(self._model, gate.abilities))
+        except NotFit:
+            await self.__del__()
+            raise
+        self._canaries.start()
+        self._ready_at = time.monotonic()
         # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
         gc.collect()
         gc.freeze()
 
+    def _watched(self, gate: Gate) -> Canaries:
+        first = FIRST if self._vllm.scheduler_config.policy == "priority" else {}
+        engine = Engine(self._model, self._address, self._load.doing, self._load.step_s, first)
+        return Canaries(gate.canary, engine, self._own, self._answers_of_others, CanaryMeter(REGISTRY, self._model))
+
+    async def known_answer(self) -> dict[str, Any]:
+        """For the other replicas: what this one's canary answers, and what it is made of."""
+        return {"id": self._id, "made_of": self._made_of, "answer": as_plain(self._canaries.known)}
+
+    async def _answers_of_others(self) -> Sequence[Sequence[Token]]:
+        said = await self._others.ask(app_name(self._model), ENGINE, "known_answer")
+        return [of_plain(one["answer"]) for one in said if one["made_of"] == self._made_of and one["id"] != self._id]
+
+    @property
+    def _id(self) -> str:
+        name: str = serve.get_replica_context().replica_id.unique_id
+        return name
+
     async def describe(self) -> dict[str, Any]:
         """What a gateway's roster wants to know, by the names of `policy.routing.ReplicaView`."""
         return {
-            "id": serve.get_replica_context().replica_id.unique_id,
+            "id": self._id,
             "model": self._model,
             "host": self._address.host,
             "port": self._address.port,
             "state": (await self._state()).value,
+            "canary": str(self._canaries.sick or ""),
             "ongoing": self._door.ongoing,
             "slots": self._vllm.scheduler_config.max_num_seqs,
             "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
@@ -81,47 +132,43 @@ class EngineServer(LLMServer):  # type: ignore[misc]
     async def _state(self) -> ReplicaState:
         if not await self._lives():
             return ReplicaState.DEAD
+        if self._canaries.sick:
+            return ReplicaState.SICK
         return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
 
     async def _lives(self) -> bool:
         try:
-            await self.check_health()
+            await self._check_alive()
         except Exception:  # noqa: BLE001 (whatever vLLM raises: an engine that cannot say it is well is not)
             return False
         return True
+
+    async def _is_trusted(self) -> bool:
+        """What it still says is worth waiting for."""
+        return not self._canaries.sick and await self._lives()
 
     async def check_health(self) -> None:
         """Ray Serve restarts the replica when this raises.
 
         Raises:
-            Exception: the engine is dead (vLLM's own error), or the HTTP server has stopped.
+            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, or the canary says that it is sick.
         """
+        await self._check_alive()
+        if self._canaries.sick:
+            raise RuntimeError(f"its canary is {self._canaries.sick.value}: {self._canaries.why}")
+
+    async def _check_alive(self) -> None:
         await super().check_health()
         if not self._server.alive and not self._leaving:
             raise RuntimeError("the replica's HTTP server has stopped")
 
-    async def generate_one(self) -> float:
-        """Generates one token through this replica's own door.
-
-        Returns:
-            Seconds that it took.
+    async def generate_one(self) -> None:
+        """Generates through this replica's own door, now.
 
         Raises:
-            RuntimeError: it did not answer, or not in time.
+            NotFit: it did not, or not in time.
         """
-        body = msgspec.json.encode({"model": self._model, "prompt": "Llamas", "max_tokens": 1, "temperature": 0})
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(GENERATION_S):
-                headers = ((b"content-type", b"application/json"),)
-                answer = await self._own.exchange(self._address, b"POST", b"/v1/completions", headers, body)
-                await answer.read()
-                answer.close()
-        except (EngineGone, TimeoutError) as error:
-            raise RuntimeError(f"{self._model} did not generate: {type(error).__name__}") from error
-        if answer.status != 200:
-            raise RuntimeError(f"{self._model} did not generate: it answered {answer.status}")
-        return time.perf_counter() - started
+        await self._canaries.generate(GENERATION_S)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Ray Serve's hook: what `deployments.autoscaler` decides on."""
@@ -131,8 +178,9 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         """Ray Serve's hook before a replica goes: finishes what runs. Ray ends it by force after the model's `stop_s`."""
         if getattr(self, "_server", None) is not None:
             self._leaving = True
-            await asyncio.sleep(LINGER_S if await self._lives() else 0)
-            while self._door.ongoing and await self._lives():  # noqa: ASYNC110 (an engine that dies sets no event)
+            self._canaries.stop()
+            await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
+            while self._door.ongoing and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()

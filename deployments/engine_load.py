@@ -4,7 +4,7 @@ Decides over which time "lately" is. Costs about a tenth of a millisecond a read
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 RUNNING, WAITING, KV_USAGE = "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
 QUERIED, HIT = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"
 ITL_SUM, ITL_COUNT = "vllm:inter_token_latency_seconds_sum", "vllm:inter_token_latency_seconds_count"
-NAMES = (RUNNING, WAITING, KV_USAGE, QUERIED, HIT, ITL_SUM, ITL_COUNT)
+PROMPT, GENERATED = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+NAMES = (RUNNING, WAITING, KV_USAGE, QUERIED, HIT, ITL_SUM, ITL_COUNT, PROMPT, GENERATED)
 
 #: Rates are over the last one to two of these.
 LATELY_S = 2.0
@@ -44,6 +45,14 @@ class EngineLoad:
             "prefix_hit_rate": self._rate(now, HIT, QUERIED),
             "step_s": self._rate(now, ITL_SUM, ITL_COUNT),
         }
+
+    def doing(self) -> Mapping[str, float]:
+        """What changes whenever the engine has taken a step, for whomever: a long prompt shows in the memory that it takes."""
+        return self._read().values
+
+    def step_s(self) -> float:
+        """Seconds of a step lately; 0 where there was none."""
+        return self._rate(self._read(), ITL_SUM, ITL_COUNT)
 
     def _rate(self, now: _Reading, what: str, by: str) -> float:
         many = now.values[by] - self._since.values[by]

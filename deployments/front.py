@@ -130,7 +130,7 @@ class Front:
     async def _status(self, exchange: Exchange) -> None:
         models = {
             model: [
-                {"id": one.id, "state": one.state.value, "ongoing": one.ongoing, "address": f"{one.host}:{one.port}"}
+                {"id": one.id, "state": one.state.value, "ongoing": one.ongoing, "address": f"{one.host}:{one.port}", "canary": one.canary}
                 for one in self._roster.replicas(model)
             ]
             for model in self._roster.models

@@ -54,6 +54,7 @@ class Gateway:
         self._meter = Meter()
         self._roster = Roster(())
         self._name = secrets.token_hex(4)
+        self._roster.on_sick = lambda view: self._meter.sick(view.model, view.canary)
         self._watch: Watch | None = None
         self._images: ImageFetcher | None = None
         self._pipeline: Pipeline | None = None

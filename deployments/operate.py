@@ -10,10 +10,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -21,9 +21,12 @@ from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
+from deployments import rollout
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.planning import CannotPlan, checked
+from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
+from deployments.rollout import CameUp, CannotStart
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
 SMALL_ENGINE_GIB = 3.0
@@ -59,11 +62,14 @@ class Herd:
     def remember(self) -> None:
         """Keeps the config, for the commands that come later."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.folder / "config.json").write_text(self.config.model_dump_json(), encoding="utf-8")
+        half = self.folder / f"config.json.{os.getpid()}"
+        half.write_text(self.config.model_dump_json(), encoding="utf-8")
+        half.replace(self.folder / "config.json")
 
     def forget(self) -> None:
         """It is down."""
         (self.folder / "config.json").unlink(missing_ok=True)
+        rollout.forget(self.folder)
 
 
 def herd(environment: Environment, config: Config) -> Herd:
@@ -109,7 +115,10 @@ def planned(herd: Herd, force: bool) -> Herd:
 
 
 def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
-    """Brings a herd up, or changes a running one in place; returns when every model has generated.
+    """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
+
+    A change that does not come up is undone: what last was up is declared again. No step, and no replica of one, may take longer than
+    `within_s`.
 
     Raises:
         OperationError: it could not, with the reason and the way out.
@@ -117,10 +126,63 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     _preflight(herd)
     checkpoints = _small_checkpoints(herd.config, environment, say)
     herd.remember()  # first: what is started now, `down` must find, however this ends
+    models = {app_name(model.id): model for model in herd.config.models}
+
+    def come_up(application: str | None) -> None:
+        if application is None:
+            _wait(herd, say, time.monotonic() + within_s)
+            return
+        seen = None
+        while application not in _running([application]):  # each of its new replicas has passed its own gate before it counts
+            if seen != (now := rollout.replicas(application)):  # one more has come or gone: many take many times as long
+                seen, deadline = now, time.monotonic() + within_s
+            _still([models[application].id], deadline)
+            time.sleep(1)
+
     with connected(herd, say, start=True):
-        say("Deploying")
-        _declare(herd, checkpoints)
+        before = _before(herd)
+        wanted = _wanted(herd, checkpoints)
+        try:
+            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say)
+        except (OperationError, KeyboardInterrupt) as error:
+            if before is None:
+                raise
+            _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
+        CameUp(herd.config, declared).remember(herd.folder)
+
+
+def _before(herd: Herd) -> CameUp | None:
+    """What to go back to; None where nothing of it runs here."""
+    good = rollout.last_good(herd.folder)
+    if good is None or good.config.ray.address != herd.config.ray.address or not rollout.runs(good.declared):
+        return None
+    return good
+
+
+def _surges(herd: Herd, model: Model) -> bool:
+    """Whether a new replica starts before an old one stops: as the config says, else where there is room for both."""
+    if model.surge is not None:
+        return model.surge
+    free_gib = psutil.virtual_memory().available / 2**30
+    if herd.config.ray.address == "local" and model.checkpoint.startswith(SMALL) and free_gib < SMALL_ENGINE_GIB:
+        return False
+    from deployments.app import placed
+
+    return rollout.room_for(**placed(model, herd.config))
+
+
+def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
+    """Declares again what last was up, and says how that went; the herd is then what it was before."""
+    say("Rolling back: what last was up is declared again")
+    rollout.declare(before.declared)
+    herd.remember()
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    try:
         _wait(herd, say, time.monotonic() + within_s)
+    except OperationError as worse:
+        raise OperationError(f"{error}\nIt was rolled back, and what ran before has not come up again: {worse}") from error
+    raise OperationError(f"{error}\nRolled back: the herd is what it was before.") from error
 
 
 def down(herd: Herd, say: Say) -> None:
@@ -235,27 +297,22 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
     return paths
 
 
-def _declare(herd: Herd, checkpoints: Mapping[str, str]) -> None:
-    import logging
-
-    from ray import serve
-    from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
+def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
 
     from deployments.app import declared
     from deployments.preflight import members
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
-    serve.start(proxy_location="Disabled")
-    client: Any = _get_global_client()
-    client.deploy_apps(declared(herd.config, nodes, checkpoints))
+    wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
+    return wanted
 
 
 def _wait(herd: Herd, say: Say, deadline: float) -> None:
     """Until every model has generated a token for a client."""
     waiting = {model.id: model for model in herd.config.models}
     while waiting:
-        settled, standings = _settled(waiting), survey(herd)
+        there, standings = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
+        settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
         for name in [name for name in settled if standings[name].state is ModelState.RUNNING and _generates(herd, waiting[name])]:
             waiting.pop(name)
             say(f"{name} answers")
@@ -265,36 +322,24 @@ def _wait(herd: Herd, say: Say, deadline: float) -> None:
             time.sleep(1)
 
 
-def _still(waiting: Mapping[str, Model], deadline: float) -> None:
+def _still(waiting: Iterable[str], deadline: float) -> None:
     if time.monotonic() > deadline:
         raise OperationError(
             f"{', '.join(waiting)} did not answer in time. `herd status` shows how far it is; `herd up` again goes on waiting."
         )
 
 
-def _settled(names: Mapping[str, Model]) -> list[str]:
-    """The models whose applications Ray Serve has brought to where they were declared to be, once the gateway's is.
+def _running(applications: Iterable[str]) -> set[str]:
+    """Of these, the applications that are where they were declared to be.
 
     Raises:
         OperationError: one of them cannot get there.
     """
-    from ray import serve
-
-    applications = serve.status().applications
-    wanted = {GATEWAY: "The gateway"} | {app_name(name): f"The engine of '{name}'" for name in names}
-    for app, what in wanted.items():
-        if app in applications and applications[app].status == "DEPLOY_FAILED":
-            raise OperationError(f"{what} could not start.\n{_last_words(applications[app])}")
-    running = {app for app in wanted if app in applications and applications[app].status == "RUNNING"}
-    return [name for name in names if {app_name(name), GATEWAY} <= running]
-
-
-def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)
-    """The end of the longest message about what went wrong: the last exception itself, without the road to it."""
-    messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
-    lines = [line.rstrip() for line in max(messages, key=len).splitlines() if line.strip()]
-    errors = [number for number, line in enumerate(lines) if not line.startswith((" ", "\t")) and "Error" in line.partition(":")[0]]
-    return "\n".join(lines[errors[-1] :][:8] if errors else lines[-5:])
+    called = {name: "The gateway" if name == GATEWAY else f"The engine of '{name.partition('.')[2]}'" for name in applications}
+    try:
+        return rollout.running(called)
+    except CannotStart as error:
+        raise OperationError(str(error)) from error
 
 
 def survey(herd: Herd) -> dict[str, Standing]:

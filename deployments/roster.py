@@ -31,7 +31,7 @@ class _Known:
     ever_ready: bool = False
 
 
-def _nothing(_model: str) -> None: ...
+def _nothing(_news: object) -> None: ...
 
 
 class Roster:
@@ -40,6 +40,9 @@ class Roster:
     def __init__(self, models: Collection[str], routing: Routing | None = None) -> None:
         self.on_news: Callable[[str], None] = _nothing
         """Told of each model whose replicas, or what is known of them, have changed."""
+        self.on_sick: Callable[[ReplicaView], None] = _nothing
+        """Told of each replica whose canary has just put it out."""
+        self._told_sick: set[str] = set()
         self._known = dict.fromkeys(models, _Known())
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
@@ -86,6 +89,10 @@ class Roster:
         ready = any(replica.state is ReplicaState.READY for replica in replicas)
         self._known[model] = _Known(replicas, self._known[model].ever_ready or ready)
         self.on_news(model)
+        for replica in replicas:
+            if replica.state is ReplicaState.SICK and replica.id not in self._told_sick:
+                self._told_sick.add(replica.id)  # it may be taken for dead in between, and its restart has another id
+                self.on_sick(replica)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -14,11 +14,14 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from monitoring.metrics import (
+    CANARIES,
+    CANARY_SECONDS,
     E2E,
     FALLBACKS,
     ITL,
     PICKS,
     REPLICAS_READY,
+    REPLICAS_SICK,
     REQUESTS,
     REQUESTS_OPEN,
     RETRIES,
@@ -89,7 +92,7 @@ class Meter:
         self._waiting, self._waited = self._gauge(WAITING), self._histogram(WAITED)
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
-        self._replicas_ready = self._gauge(REPLICAS_READY)
+        self._replicas_ready, self._replicas_sick = self._gauge(REPLICAS_READY), self._counter(REPLICAS_SICK)
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
@@ -159,6 +162,27 @@ class Meter:
         for model, count in counts:
             self._replicas_ready.labels(model).set(count)
 
+    def sick(self, model: str, reason: str) -> None:
+        """A replica has left the roster because of its canary."""
+        self._replicas_sick.labels(model, reason).inc()
+
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self.registry)
+
+
+class CanaryMeter:
+    """Counts a replica's canaries, in the registry whose page its engine shows."""
+
+    def __init__(self, registry: CollectorRegistry, model: str) -> None:
+        self._model = model
+        self._verdicts = Counter(CANARIES.name, CANARIES.meaning, CANARIES.labels, registry=registry)
+        self._seconds = Histogram(
+            CANARY_SECONDS.name, CANARY_SECONDS.meaning, CANARY_SECONDS.labels, buckets=CANARY_SECONDS.buckets, registry=registry
+        )
+
+    def judged(self, verdict: str, seconds: float | None) -> None:
+        """A canary said this; it took so long, where it came to an end."""
+        self._verdicts.labels(self._model, verdict).inc()
+        if seconds is not None:
+            self._seconds.labels(self._model).observe(seconds)

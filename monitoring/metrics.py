@@ -85,5 +85,32 @@ WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for
 RETRIES = Metric("herd_retries_total", "counter", "Requests asked of a replica again: one failed, or they had made way.", ("model", "kind"))
 FALLBACKS = Metric("herd_fallbacks_total", "counter", "Requests that another model answered than they named.", ("model", "answered_by"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
+REPLICAS_SICK = Metric(
+    "herd_replicas_sick_total",
+    "counter",
+    "Engine replicas that left this gateway's roster because of their canary, by what it said.",
+    ("model", "reason"),
+)
+#: These two are the engine replicas' own, and stand beside vLLM's on their pages.
+CANARIES = Metric("herd_canary_total", "counter", "Canaries through this replica, by what they said.", ("model", "verdict"))
+CANARY_SECONDS = Metric(
+    "herd_canary_seconds", "histogram", "From a canary's first token to its last, where it had both.", ("model",), _LATENCY_S
+)
 
-METRICS = (REQUESTS, TTFT, ITL, E2E, TOKENS, STREAMS_OPEN, REQUESTS_OPEN, PICKS, WAITING, WAITED, RETRIES, FALLBACKS, REPLICAS_READY)
+GATEWAYS = (
+    REQUESTS,
+    TTFT,
+    ITL,
+    E2E,
+    TOKENS,
+    STREAMS_OPEN,
+    REQUESTS_OPEN,
+    PICKS,
+    WAITING,
+    WAITED,
+    RETRIES,
+    FALLBACKS,
+    REPLICAS_READY,
+    REPLICAS_SICK,
+)
+METRICS = (*GATEWAYS, CANARIES, CANARY_SECONDS)

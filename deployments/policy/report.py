@@ -10,15 +10,17 @@ from typing import Any
 from deployments.policy.routing import ReplicaState, ReplicaView, Trust
 
 _SAID = frozenset(field.name for field in fields(ReplicaView)) - {"trust"}
+_STATES = frozenset(ReplicaState)
 
 #: Periods without a report after which a replica is suspected, avoided, and given up.
 SUSPECTED_AFTER, AVOIDED_AFTER, GIVEN_UP_AFTER = 3, 8, 25
 
 
 def view_of(report: Mapping[str, Any]) -> ReplicaView:
-    """A replica's report as a view of it."""
+    """A replica's report as a view of it. A state that only a newer release knows is none in which to send it requests."""
     said = {name: value for name, value in report.items() if name in _SAID}
-    return ReplicaView(**said | {"state": ReplicaState(said["state"])})
+    state = ReplicaState(said["state"]) if said["state"] in _STATES else ReplicaState.LEAVING
+    return ReplicaView(**said | {"state": state})
 
 
 def after_silence(view: ReplicaView, periods: float) -> ReplicaView:

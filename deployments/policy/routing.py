@@ -22,6 +22,8 @@ class ReplicaState(StrEnum):
     """Finishes what it has and takes nothing new."""
     DEAD = "dead"
     """Its process lives and its engine does not."""
+    SICK = "sick"
+    """Its engine lives, and its canary says that it must not be believed: it will be restarted."""
 
 
 class Trust(StrEnum):
@@ -88,6 +90,8 @@ class ReplicaView:
     """Seconds of one scheduling step, lately."""
     ready_s: float = float("inf")
     """Seconds since it became ready."""
+    canary: str = ""
+    """What is wrong with one that is sick (`policy.canary.Verdict`)."""
     trust: Trust = Trust.TRUSTED
 
 

@@ -41,6 +41,7 @@ def config(port: int) -> dict[str, Any]:
                 "checkpoint": "small:smollm2-135m-instruct",
                 "context_tokens": 2048,
                 "replicas": 2,  # one outlives the other
+                "canary": {"answer": " 8, 9", "period_s": 10},
                 "engine": SMALL,
             },
             {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import Door, Receive, Scope, Send
+from deployments.door import UNCOUNTED, Door, Receive, Scope, Send
 from deployments.policy.prompt import in_blocks
 from deployments.policy.sent import HEADER, Sent, asking_after, written
 
@@ -57,16 +57,15 @@ def door(behind: Behind) -> Door:
     return Door(behind, SecretStr("right"), report)
 
 
-TOLD = written(Sent("gateway", 700, in_blocks(b"x" * 4096)))
+TOLD = (HEADER, written(Sent("gateway", 700, in_blocks(b"x" * 4096))))
 
 
 async def knock(
-    door: Door, path: str, authorization: bytes | None = None, told: bytes | None = None, query: bytes = b""
+    door: Door, path: str, authorization: bytes | None = None, *more: tuple[bytes, bytes], query: bytes = b""
 ) -> list[dict[str, Any]]:
     """What the door sends for a request."""
     sent: list[dict[str, Any]] = []
-    headers = [] if authorization is None else [(b"authorization", authorization)]
-    headers += [] if told is None else [(HEADER, told)]
+    headers = [*more] if authorization is None else [(b"authorization", authorization), *more]
 
     async def receive() -> dict[str, Any]:
         raise AssertionError("nobody reads the body")
@@ -115,6 +114,16 @@ async def test_who_is_inside_is_counted(door: Door, behind: Behind) -> None:
     assert door.ongoing == 0
 
 
+async def test_a_canary_is_nobodys_load_and_needs_the_secret_too(door: Door, behind: Behind) -> None:
+    assert (await knock(door, "/v1/completions", b"Bearer wrong", (UNCOUNTED, b"1")))[0]["status"] == 401
+    behind.open.clear()
+    canary = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", (UNCOUNTED, b"1")))
+    await behind.entered.wait()
+    assert door.ongoing == 0
+    behind.open.set()
+    assert (await canary)[0]["status"] == 204
+
+
 async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: Behind) -> None:
     behind.error = RuntimeError("the engine is dead")
     with pytest.raises(RuntimeError, match="the engine is dead"):
@@ -146,7 +155,7 @@ async def test_gateways_hear_what_prompts_came_and_what_of_them_is_to_compute(do
     behind.open.clear()
     guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", TOLD))
     await behind.entered.wait()
-    assert await load(door) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": [TOLD.decode()]}
+    assert await load(door) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": [TOLD[1].decode()]}
     assert await load(door, after=1) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": []}
     behind.body = b"first"
     behind.open.set()

@@ -62,7 +62,7 @@ async def test_health_can_mean_that_every_replica_generates(herd: Herd, engine: 
 async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) -> None:
     assert (await herd.http.get("/-/status")).json() == {
         "models": {
-            LLAMA: [{"id": f"replica-{engine.port}", "state": "ready", "ongoing": 0, "address": f"127.0.0.1:{engine.port}"}],
+            LLAMA: [{"id": f"replica-{engine.port}", "state": "ready", "ongoing": 0, "address": f"127.0.0.1:{engine.port}", "canary": ""}],
             SCOUT: [],
         }
     }

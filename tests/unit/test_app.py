@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 
+from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from deployments import app
 from deployments.names import app_name
+from deployments.policy.conformance import Abilities
 from tests.unit.samples import config, model, raw, scout
 
 
@@ -22,6 +24,34 @@ def application(declared: dict[str, Any], name: str) -> dict[str, Any]:
 
 def dump(herd: Config, nodes: int = 1, **checkpoints: str) -> dict[str, Any]:
     return dict(app.declared(herd, nodes, checkpoints).model_dump(mode="json", exclude_unset=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (model(), Abilities(images=False, tools=True)),
+        (scout(), Abilities(images=True, tools=True)),
+        (scout(images_per_prompt=0), Abilities(images=False, tools=True)),
+    ],
+)
+def test_a_model_is_asked_for_what_it_can(asked: Model, expected: Abilities) -> None:
+    assert app.abilities(asked) == expected
+
+
+def test_room_is_asked_for_what_a_replica_takes() -> None:
+    wide = model(parallel={"tensor": 2}, accelerator="H100")
+    assert app.placed(wide, config(wide)) == {
+        "bundles": [{"CPU": 1.0, "GPU": 1.0, "accelerator_type:H100": 0.001}] * 2,
+        "strategy": "STRICT_PACK",
+        "bundle_label_selector": [NOT_SICK] * 2,
+    }
+    assert app.placed(small := model(accelerator="cpu"), config(small))["bundles"] == [{"CPU": 1.0}]
+
+
+def test_one_nodes_new_gateways_listen_beside_the_old_ones_and_several_nodes_keep_one_each() -> None:
+    one, three = (application(dump(config(), nodes), "gateway") for nodes in (1, 3))
+    assert (one["args"]["per_node"], one["deployments"][0]["max_surge_percent"]) == (None, 100)
+    assert (three["args"]["per_node"], three["deployments"][0]["max_surge_percent"]) == (1, 0)
 
 
 def test_herd_is_an_application_per_model_and_one_for_the_gateway() -> None:
@@ -60,6 +90,8 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
         ({"scaling": {"max_replicas": 9}}, False),
         ({"aliases": ["other"]}, False),
         ({"stop_s": 5}, False),
+        ({"surge": True}, False),
+        ({"canary": {"answer": "8"}}, True),
         ({"checkpoint": "other"}, True),
         ({"context_tokens": 4096}, True),
         ({"engine": {"max_num_seqs": 4}}, True),
@@ -156,9 +188,9 @@ def test_engines_keep_off_sick_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     llm = SimpleNamespace(LLMConfig=dict, build_llm_deployment=lambda config, **options: told.update(options))
     monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
-    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object))
+    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object, Gate=lambda *_: None))
     app.engine(application(dump(config()), "model.llama")["args"])
-    assert told["override_serve_options"] == {"name": "engine", "placement_group_bundle_label_selector": [{"llama-herd/health": "!sick"}]}
+    assert told["override_serve_options"]["placement_group_bundle_label_selector"] == [NOT_SICK]
 
 
 def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:

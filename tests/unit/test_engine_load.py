@@ -48,5 +48,15 @@ def test_rates_are_of_lately() -> None:
     assert (report["prefix_hit_rate"], report["step_s"]) == (0, 0.25)
 
 
+def test_whatever_the_engine_does_shows() -> None:
+    engine = Engine()
+    before = engine.load.doing()
+    assert engine.load.doing() == before
+    engine.gauges["kv_cache_usage_perc"].set(0.5)
+    assert engine.load.doing() != before
+    engine.itl.observe(0.25)
+    assert engine.load.step_s() == 0.25
+
+
 def test_an_engine_without_metrics_has_no_load() -> None:
     assert set(EngineLoad(CollectorRegistry()).report().values()) == {0}

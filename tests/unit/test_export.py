@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.export import CONTENT_TYPE, Intervals, Meter
-from monitoring.metrics import ITL, METRICS, Outcome
+from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter
+from monitoring.metrics import GATEWAYS, ITL, METRICS, Outcome
 
 BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
 STREAMS = st.lists(st.tuples(st.sampled_from(["scout", "llama"]), st.lists(BOUNDARIES | st.floats(0, 10), max_size=9)), max_size=5)
@@ -52,8 +52,20 @@ def test_stream_of_one_piece_has_no_interval(times: list[float]) -> None:
 def test_meter_shows_just_the_table() -> None:
     families = Meter().registry.collect()
     assert {(family.name, family.type, family.documentation) for family in families} == {
-        (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in METRICS
+        (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in GATEWAYS
     }
+
+
+def test_canaries_are_counted_where_the_engine_shows_its_own_metrics() -> None:
+    registry = CollectorRegistry()
+    meter = CanaryMeter(registry, "scout")
+    meter.judged("right", 0.5)
+    meter.judged("stuck", None)
+    assert {(family.name, family.type, family.documentation) for family in registry.collect()} == {
+        (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in METRICS if metric not in GATEWAYS
+    }
+    counted = [registry.get_sample_value("herd_canary_total", {"model": "scout", "verdict": verdict}) for verdict in ("right", "stuck")]
+    assert (counted, registry.get_sample_value("herd_canary_seconds_count", {"model": "scout"})) == ([1, 1], 1)
 
 
 def test_everything_that_a_request_counts_is_shown() -> None:

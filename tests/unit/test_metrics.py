@@ -8,8 +8,8 @@ import pytest
 import monitoring.metrics
 from monitoring.metrics import METRICS, Metric
 
-#: Names of models, endpoints, outcomes, reasons and kinds of tokens: never anything a client can make up.
-SHORT_LISTS = {"model", "answered_by", "endpoint", "outcome", "reason", "kind"}
+#: Names of models, endpoints, outcomes, reasons, verdicts and kinds of tokens: never anything a client can make up.
+SHORT_LISTS = {"model", "answered_by", "endpoint", "outcome", "reason", "verdict", "kind"}
 ENDINGS = {"counter": "_total", "histogram": "_seconds", "gauge": ""}
 EACH = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 

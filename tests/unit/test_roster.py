@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -50,6 +51,19 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
     assert chosen(roster, "llama").replica == A
     roster.update("llama", [])
     assert refusal(roster) == "engine_gone"
+
+
+def test_a_sick_replica_is_out_and_told_of_once(roster: Roster) -> None:
+    told: list[ReplicaView] = []
+    roster.on_sick = told.append
+    sick = replace(B, state=ReplicaState.SICK, canary="wrong")
+    roster.heard(sick)
+    roster.suspect(sick)
+    roster.update("llama", [A, sick])
+    assert told == [sick], "taken for dead in between, it is still the same one"
+    assert chosen(roster, "llama").replica == A
+    roster.heard(B)
+    assert roster.ready("llama") == 2
 
 
 def test_who_says_nothing_is_out(roster: Roster) -> None:

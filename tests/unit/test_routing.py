@@ -8,7 +8,7 @@ from deployments.policy.calls import Priority
 from deployments.policy.routing import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
 from tests.unit.samples import replica
 
-READY, LEAVING, DEAD = ReplicaState
+READY, LEAVING, DEAD, SICK = ReplicaState
 
 
 @pytest.mark.parametrize(

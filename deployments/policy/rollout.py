@@ -1,0 +1,60 @@
+"""In which steps a running herd becomes another one, over what is declared to Ray Serve as plain data.
+
+Decides the order: one model after the other, each only when the one before has come up, and then everything else at once. So what is wrong
+with a release or a setting costs one engine's start, and the models that come after have not been touched.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Declared = Mapping[str, Any]
+"""Ray Serve's `ServeDeploySchema` as JSON."""
+
+#: What a replica is made of. All else of an application is told to the replicas that run.
+_MADE_OF = ("import_path", "args", "runtime_env")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, and what must have come up before the next."""
+
+    declared: Declared
+    application: str | None = None
+    """The one application whose replicas are replaced by it; None where it is the last step, and everything must be there."""
+
+
+def steps(before: Declared | None, after: Declared, gateway: str) -> tuple[Step, ...]:
+    """The steps from what runs to what is wanted; where nothing runs there is one.
+
+    Args:
+        before: what was declared when everything last was up.
+        after: what is wanted.
+        gateway: the gateway's application, which is told of everything in the last step.
+    """
+    if before is None:
+        return (Step(after),)
+    now, wanted = _by_name(before), _by_name(after)
+    found = []
+    for name, application in wanted.items():
+        if name != gateway and name in now and _made_of(now[name]) != _made_of(application):
+            now = now | {name: application}
+            found.append(Step({**before, "applications": list(now.values())}, name))
+    return (*found, Step(after))
+
+
+def stopping_first(declared: Declared, names: Collection[str]) -> Declared:
+    """The same, where these applications stop an old replica before they start a new one: there is no room for both."""
+    return {**declared, "applications": [_stopping_first(one) if one["name"] in names else one for one in declared["applications"]]}
+
+
+def _stopping_first(application: Mapping[str, Any]) -> dict[str, Any]:
+    return {**application, "deployments": [{**one, "max_surge_percent": 0} for one in application["deployments"]]}
+
+
+def _by_name(declared: Declared) -> dict[str, Mapping[str, Any]]:
+    return {one["name"]: one for one in declared["applications"]}
+
+
+def _made_of(application: Mapping[str, Any]) -> list[Any]:
+    return [application.get(name) for name in _MADE_OF]

@@ -1,0 +1,245 @@
+"""Canaries over real sockets, through an engine that answers as vLLM does, or badly: the gate, the verdicts, and what follows."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from configs.schema import Canary
+from deployments.answer import Address
+from deployments.canary import Canaries, Engine, NotFit
+from deployments.policy.canary import Token, Verdict
+from deployments.policy.conformance import Check
+from deployments.upstream import Engines
+from monitoring.export import CanaryMeter
+from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
+from tests.path.herd import SECRET, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def place(name: str, logprob: float = -0.1) -> bytes:
+    """One event of a canary's stream."""
+    logprobs = {"tokens": [name], "token_logprobs": [logprob], "top_logprobs": [{name: logprob, "rest": -9.0}]}
+    return b"data: " + json.dumps({"choices": [{"text": name, "logprobs": logprobs}]}).encode() + b"\n\n"
+
+
+def says(*names: str, logprob: float = -0.1, pace_s: float | None = None) -> Script:
+    return streams([*(place(name, logprob) for name in names), DONE], pace_s)
+
+
+RIGHT = says("a", "b", "c")
+WRONG = says("z", "z", "z")
+
+
+class Replica:
+    """A replica's canaries, and what the world beside it does."""
+
+    def __init__(self, engine: FakeEngine, **settings: Any) -> None:
+        self.engine = engine
+        self.steps = 0
+        self.others: Sequence[Sequence[Token]] = ()
+        self.ray_is_away = False
+        self.registry = CollectorRegistry()
+        self.engines = Engines(SECRET)
+        self.canaries = Canaries(
+            Canary.model_validate({"period_s": 0.02, "slow_s": WAIT_S, "slow_times": 2, "stuck_s": WAIT_S} | settings),
+            Engine("llama", Address("127.0.0.1", engine.port), lambda: self.steps, lambda: 0.0, {"priority": -1}),
+            self.engines,
+            self._others,
+            CanaryMeter(self.registry, "llama"),
+        )
+
+    async def _others(self) -> Sequence[Sequence[Token]]:
+        if self.ray_is_away:
+            raise OSError("the head is away")
+        return self.others
+
+    def counted(self, verdict: Verdict) -> float:
+        return self.registry.get_sample_value("herd_canary_total", {"model": "llama", "verdict": verdict.value}) or 0.0
+
+    async def refused(self, checks: Sequence[Check] = ()) -> str:
+        with pytest.raises(NotFit) as told:
+            await self.canaries.let_in(checks)
+        return str(told.value)
+
+
+Make = Callable[..., Awaitable[Replica]]
+
+
+@pytest.fixture
+def replica(engine: FakeEngine) -> Replica:
+    engine.script = RIGHT
+    return Replica(engine)
+
+
+@pytest.fixture
+def hasty(engine: FakeEngine) -> Replica:
+    """One whose canaries are waited for as briefly as a busy machine allows."""
+    engine.script = RIGHT
+    return Replica(engine, slow_s=0.5, stuck_s=0.5)
+
+
+def known(*names: str) -> list[Token]:
+    return [Token(name, -0.1, {name: -0.1, "rest": -9.0}) for name in names]
+
+
+async def test_a_replica_that_answers_is_let_in(replica: Replica, engine: FakeEngine) -> None:
+    await replica.canaries.let_in(())
+    assert list(replica.canaries.known) == known("a", "b", "c")
+    assert replica.canaries.sick is None
+    sent = engine.requests[-1]
+    assert (sent.path, sent.json["temperature"], sent.json["priority"]) == ("/v1/completions", 0, -1)
+    assert sent.headers["x-herd-canary"] == "1", "nobody's load"
+    assert sent.headers["authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (answers(400, {"error": {"message": "too long"}}), RIGHT, "the canary had no answer: 400"),
+        (then_breaks(head=False), RIGHT, "its door broke the connection"),
+        (then_hangs(), RIGHT, "no token within 0.5 s"),
+        (then_hangs(place("a")), RIGHT, "came too slowly"),
+        (says("a", logprob=float("nan")), RIGHT, "no numbers"),
+        (RIGHT, WRONG, "its second canary is wrong"),
+    ],
+)
+async def test_one_that_does_not_is_not_let_in(hasty: Replica, engine: FakeEngine, first: Script, second: Script, reason: str) -> None:
+    engine.queue = [first, second]
+    told = await hasty.refused()
+    assert told.startswith("llama may not serve: ")
+    assert reason in told
+
+
+async def test_the_declared_answer_is_the_one_to_give(engine: FakeEngine) -> None:
+    engine.script = RIGHT
+    await Replica(engine, answer="ab").canaries.let_in(())
+    assert "canary.answer says 'xy'" in await Replica(engine, answer="xy").refused()
+
+
+async def test_a_newcomer_has_to_say_what_the_others_say(replica: Replica) -> None:
+    replica.others = [known("a", "b", "c")]
+    await replica.canaries.let_in(())
+    replica.others = [known("z", "b", "c")]
+    assert "not that of the replicas that serve" in await replica.refused()
+    replica.ray_is_away = True
+    await replica.canaries.let_in(())
+
+
+async def test_an_app_that_answers_otherwise_is_not_let_in(hasty: Replica, engine: FakeEngine) -> None:
+    check = Check("a chat", "/v1/chat/completions", {"model": "llama"}, lambda text: None if text == '"fine"' else "it is not fine")
+    engine.queue = [RIGHT, RIGHT, answers(200, "fine")]
+    await hasty.canaries.let_in([check])
+    for script, reason in (
+        (answers(200, "else"), "a chat: it is not fine"),
+        (answers(500, "no"), "answered with 500"),
+        (then_breaks(head=False), "a chat was not answered (EngineGone)"),
+        (then_hangs(), "a chat was not answered (TimeoutError)"),
+    ):
+        engine.queue = [RIGHT, RIGHT, script, script]  # a kept connection that breaks is tried once more on a new one
+        assert reason in await hasty.refused([check])
+        engine.queue.clear()
+
+
+async def let_in(replica: Replica) -> Canaries:
+    await replica.canaries.let_in(())
+    return replica.canaries
+
+
+async def test_wrong_twice_is_sick_and_right_in_between_is_not(replica: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(replica)
+    for script, sick in ((WRONG, None), (RIGHT, None), (WRONG, None), (WRONG, Verdict.WRONG)):
+        engine.queue = [script]
+        await canaries.once()
+        assert canaries.sick is sick
+    assert "nats from the known one" in canaries.why
+    assert (replica.counted(Verdict.WRONG), replica.counted(Verdict.RIGHT)) == (3, 1)
+
+
+async def test_slow_is_from_the_first_token_on(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+    engine.queue = [says("a", "b", "c", pace_s=0.4), then_hangs(place("a"))]
+    await canaries.once()
+    assert hasty.counted(Verdict.SLOW) == 1
+    await canaries.once()
+    assert canaries.sick is Verdict.SLOW
+
+
+async def test_an_engine_that_is_full_is_busy_and_one_that_does_nothing_is_stuck(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+
+    async def full(wire: Wire) -> None:
+        hasty.steps += 1  # for somebody else
+        await then_hangs()(wire)
+
+    engine.script = full
+    await canaries.once()
+    await canaries.once()
+    assert (hasty.counted(Verdict.BUSY), canaries.sick) == (2, None)
+    engine.script = then_hangs()
+    await canaries.once()
+    await canaries.once()
+    assert (hasty.counted(Verdict.STUCK), canaries.sick) == (2, Verdict.STUCK)
+    assert "for anybody else" in canaries.why
+
+
+async def test_two_that_began_wrong_together_are_found_when_a_third_comes(replica: Replica) -> None:
+    canaries = await let_in(replica)
+    replica.others = [known("z", "b", "c")]
+    await canaries.once()
+    assert canaries.sick is None, "nobody knows who is right"
+    replica.others = [known("z", "b", "c")] * 2
+    await canaries.once()
+    assert canaries.sick is Verdict.OUTVOTED
+
+
+async def test_who_was_agreed_with_asks_no_more(replica: Replica) -> None:
+    replica.others = [known("a", "b", "c")]
+    canaries = await let_in(replica)
+    replica.others = [known("z", "b", "c")] * 2
+    await canaries.once()
+    assert canaries.sick is None
+
+
+async def test_a_period_after_the_other_until_it_is_sick(replica: Replica, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.canary.AGAIN_S", 0.01)
+    canaries = await let_in(replica)
+    canaries.start()
+    await until(lambda: replica.counted(Verdict.RIGHT) >= 3)
+    engine.script = WRONG
+    await until(lambda: canaries.sick is Verdict.WRONG)
+    await asyncio.sleep(0.05)
+    assert replica.counted(Verdict.WRONG) == 2, "no more of them"
+
+
+async def test_a_defect_does_not_end_them(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    canaries = await let_in(replica)
+    good, once = canaries.once, asyncio.Event()
+
+    async def defective() -> None:
+        once.set()
+        monkeypatch.setattr(canaries, "once", good)
+        raise LookupError
+
+    monkeypatch.setattr(canaries, "once", defective)
+    canaries.start()
+    async with asyncio.timeout(WAIT_S):
+        await once.wait()
+    await until(lambda: replica.counted(Verdict.RIGHT) >= 1)
+    canaries.stop()
+
+
+async def test_who_asks_for_a_generation_gets_one_and_judges_nothing(replica: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(replica)
+    await canaries.generate(WAIT_S)
+    engine.queue = [then_hangs(), answers(500, {})]
+    with pytest.raises(NotFit, match="nothing within"):
+        await canaries.generate(0.05)
+    with pytest.raises(NotFit, match="500"):
+        await canaries.generate(WAIT_S)
+    assert (canaries.sick, replica.counted(Verdict.FAILED)) == (None, 0)
+    canaries.stop()
