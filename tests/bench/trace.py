@@ -33,7 +33,7 @@ REPLICAS = 8
 KV_TOKENS = (400_000, 1_300_000)
 FIRST_S, PER_TOKEN_S = 6.0, 0.175
 #: Times the trace's own rate; the load where round robin's goodput is half is found, and put between them.
-LOADS = (0.7, 1.0, 1.3)
+LOADS = (1.0, 1.4, 1.8)
 #: Requests that share their beginnings, a second.
 SHARED_PER_S = (8.0, 16.0, 24.0)
 SHARED_REQUESTS = 2_500
@@ -177,7 +177,6 @@ def in_virtual_time(trace: Sequence[Traced], name: str, say: Callable[[str], Non
         "replicas": REPLICAS,
         "limits": {"ttft_s": FIRST_S, "per_token_s": PER_TOKEN_S},
         "virtual": sizes,
-        "several": several(trace, sizes[0]["half_load"], say),
         "shared": shared(say),
     }
 
@@ -198,10 +197,14 @@ def show(results: dict[str, Any], console: Console) -> None:
             half = ", where round robin's goodput is half" if float(load) == part["half_load"] else ""
             lru = part["shared_lru_hit_rate"]
             console.print(table(f"{part['kv_tokens']} KV tokens (one shared LRU: {lru:.3f}), load {load}{half}", rows))
-    for load, rows in results["several"]["loads"].items():
-        console.print(table(f"one gateway and four, arrivals spread, {results['several']['kv_tokens']} KV tokens, load {load}", rows))
     for rate, rows in results["shared"]["per_s"].items():
         console.print(table(f"shared beginnings, {rate} requests/s", rows))
+
+
+def show_several(results: dict[str, Any], console: Console) -> None:
+    """One gateway and four, as tables."""
+    for load, rows in results["loads"].items():
+        console.print(table(f"one gateway and four, arrivals spread, {results['kv_tokens']} KV tokens, load {load}", rows))
 
 
 def main() -> None:
@@ -212,7 +215,7 @@ def main() -> None:
     parser.add_argument("--vllm-router", type=Path, help="the program `vllm-router`, of an environment of its own, for the real-time part")
     parser.add_argument("--scale", type=float, default=10.0, help="how many times faster than real the real-time part runs")
     parser.add_argument("--live-requests", type=int, default=6000, help="requests of the real-time part")
-    parser.add_argument("--only-real-time", action="store_true", help="the rest of the results stays as it is")
+    parser.add_argument("--only", choices=("several", "real-time"), help="renew this part alone; the rest of the results stays as it is")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     console = Console(width=140)
@@ -220,13 +223,16 @@ def main() -> None:
     trace = trace[: asked.requests]
     say = console.log
     results: dict[str, Any]
-    if asked.only_real_time:
+    if asked.only:
         results = json.loads(asked.out.read_text(encoding="utf-8"))
     else:
         name = asked.trace.name if asked.trace else "generated"
         results = about("tests.bench.trace") | in_virtual_time(trace, name, say)
         show(results, console)
-    if asked.vllm_router:
+    if asked.only in (None, "several"):
+        results["several"] = about("tests.bench.trace") | several(trace, results["virtual"][0]["half_load"], say)
+        show_several(results["several"], console)
+    if asked.vllm_router and asked.only in (None, "real-time"):
         half = results["virtual"][0]["half_load"]
         timed = in_real_time(trace[: asked.live_requests], half, asked.scale, asked.vllm_router, say)
         results["real_time"] = about("tests.bench.trace") | timed
