@@ -16,7 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import GPUS_PER_NODE, placement
-from configs.schema import Accelerator, Config, Model, Scaling
+from configs.schema import Accelerator, Config, Model
 from deployments.names import ENGINE, GATEWAY, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
@@ -57,20 +57,24 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict
         "route_prefix": None,
         "import_path": "deployments.app:engine",
         "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd")},
-        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model.scale), "graceful_shutdown_timeout_s": model.stop_s}],
+        "deployments": [{"name": ENGINE, "autoscaling_config": autoscaling(model), "graceful_shutdown_timeout_s": model.stop_s}],
     }
 
 
-def autoscaling(scale: Scaling) -> dict[str, Any]:
-    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be."""
+def autoscaling(model: Model) -> dict[str, Any]:
+    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be.
+
+    Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
+    """
+    scale, ranks = model.scale, model.parallel.data
     return {
-        "min_replicas": scale.min_replicas,
-        "max_replicas": scale.max_replicas,
-        "initial_replicas": scale.min_replicas,
+        "min_replicas": scale.min_replicas * ranks,
+        "max_replicas": scale.max_replicas * ranks,
+        "initial_replicas": scale.min_replicas * ranks,
         "target_ongoing_requests": scale.target_ongoing_requests,
         "upscale_delay_s": 5,
         "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.autoscaler:by_ongoing_requests"},
+        "policy": {"policy_function": "deployments.autoscaler:ByOngoingRequests", "policy_kwargs": {"ranks": ranks}},
     }
 
 
@@ -118,11 +122,15 @@ def engine(args: dict[str, Any]) -> serve.Application:
     """Ray Serve's builder of a model's application."""
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    from deployments.engine import EngineServer
+    from deployments.engine import EngineServer, RankServer
 
     model = Model.model_validate(args["model"])
     config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
-    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options={"name": ENGINE})
+    server, options = EngineServer, {"name": ENGINE}
+    if model.parallel.data > 1:
+        # Ray's own builder would take the range of replicas for one of groups, and multiply it once more.
+        server, options = RankServer, options | {"autoscaling_config": autoscaling(model)}
+    return build_llm_deployment(config, deployment_cls=server, override_serve_options=options)
 
 
 def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
             "max_ongoing_requests": MOST_ONGOING,
             "health_check_period_s": HEALTH_PERIOD_S,
             "health_check_timeout_s": HEALTH_TIMEOUT_S,
-            "autoscaling_config": autoscaling(model.scale),
+            "autoscaling_config": autoscaling(model),
         },
     }
 
@@ -155,6 +163,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         "tensor_parallel_size": model.parallel.tensor,
         "pipeline_parallel_size": model.parallel.pipeline,
         "enable_expert_parallel": model.parallel.expert,
+        **({} if model.parallel.data == 1 else {"data_parallel_size": model.parallel.data}),
         "disable_log_stats": False,
         "scheduling_policy": "priority",
     }

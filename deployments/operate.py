@@ -21,6 +21,7 @@ from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
+from deployments.cluster_access import NoSecret, ray_token
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.planning import CannotPlan, checked
 from deployments.policy.state import ModelState, Standing, standing
@@ -96,11 +97,6 @@ def planned(herd: Herd, force: bool) -> Herd:
         config, found = checked(herd.config, known_cluster(herd.config))
     except (CannotPlan, ConfigError) as error:
         raise OperationError(str(error)) from error
-    spread = next((model for model in config.models if model.parallel.data > 1), None)
-    if spread:
-        raise OperationError(
-            f"{spread.id}: parallel.data {spread.parallel.data} can be planned and not yet deployed; use tensor and pipeline, or replicas."
-        )
     if found.refusals:
         raise OperationError("\n".join(found.refusals))
     if found.shortages and not force:
@@ -155,6 +151,11 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
     if herd.config.ray.address == "local":
         os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
         os.environ.update(herd.node.environment())
+    else:
+        try:
+            os.environ.update(ray_token(herd.config.cluster))
+        except NoSecret as error:
+            raise OperationError(str(error)) from error
     import ray
 
     try:
@@ -311,7 +312,8 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
         counts = {str(state): count for state, count in application.deployments[ENGINE].replica_states.items()}
     ready = sum(replica["state"] == "ready" for replica in replicas)
     ongoing = sum(replica["ongoing"] for replica in replicas)
-    return standing(None if application is None else str(application.status.value), counts, ready, model.scale.min_replicas, ongoing)
+    said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
+    return standing(said, counts, ready, wanted, ongoing, ranks)
 
 
 def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:

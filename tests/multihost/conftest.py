@@ -1,0 +1,165 @@
+"""Three fake hosts that `ray up` has made a cluster of, for all tests here, and what a single engine says beside it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from configs.load import environment
+from deployments.small_models import ensure
+from tests.multihost.hosts import Host, Hosts, missing
+from tests.multihost.reference import CONTEXT_TOKENS, ENGINE
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).parent / "stand_in"
+BIN = Path(sys.executable).parent
+PORT = 8000
+MAVERICK, SCOUT = "llama-4-maverick-tiny", "llama-4-scout-tiny"
+PROMPTS = (
+    "What is a llama?",
+    "The quick brown fox jumps over the lazy dog, and then",
+    " ".join(str(number) for number in range(150)),  # more than a chunk of its chunked attention
+)
+UP_S, DOWN_S, HERD_S = 300.0, 240.0, 600.0
+
+
+@pytest.fixture(scope="package")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Three hosts with a logical GPU each, and the operator's."""
+    why_not = missing()
+    if why_not:
+        pytest.skip(why_not)
+    running = Hosts(tmp_path_factory.mktemp("hosts"), 3, shell_environment())
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def shell_environment() -> dict[str, str]:
+    """What a site's own shells would have: this environment's programs, the network card, and what stands in for GPUs."""
+    found = os.environ.get("PYTHONPATH", "")
+    return {
+        "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": f"{STAND_IN}:{found}" if found else str(STAND_IN),
+        "HERD_CACHE": str(environment().cache.absolute()),
+        "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 4, "GPU": 1, "object_store_memory": 256 << 20}),
+        "GLOO_SOCKET_IFNAME": "eth0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+
+
+def model(kind: str, **fields: Any) -> dict[str, Any]:
+    """A small model on logical GPUs."""
+    return {
+        "id": kind,
+        "kind": kind,
+        "checkpoint": f"small:{kind}",
+        "accelerator": "gpu",
+        "context_tokens": CONTEXT_TOKENS,
+        "stop_s": 20,
+        "engine": ENGINE,
+        **fields,
+    }
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Hosts that Ray runs on, and the operator's files."""
+
+    hosts: Hosts
+    file: Path
+    """The cluster file that `herd cluster emit` wrote."""
+
+    @property
+    def head(self) -> Host:
+        """Where an operator works after `ray attach`."""
+        return self.hosts.cluster[0]
+
+    def config(self, *models: dict[str, Any]) -> dict[str, Any]:
+        """A herd on this cluster."""
+        head, *workers = (host.address for host in self.hosts.cluster)
+        gpu = {"name": "stand-in", "memory_gib": 8, "bandwidth_gb_s": 20, "bf16_tflops": 1}
+        return {
+            "name": "fake-dgx",
+            "ray": {"address": "auto"},
+            "hardware": {"custom_gpu": gpu, "gpus_per_node": 1, "nodes": 3},
+            "cluster": {
+                "secret_command": "cat /run/herd/secret",
+                "ssh_user": "root",
+                "ssh_key": str(self.hosts.key),
+                "onprem": {"head": head, "workers": workers},
+            },
+            "gateway": {"host": "0.0.0.0", "port": PORT},
+            "models": list(models),
+        }
+
+    def written(self, *models: dict[str, Any]) -> Path:
+        """The same as a file."""
+        path = self.hosts.folder / "herd.yaml"
+        path.write_text(yaml.safe_dump(self.config(*models)), encoding="utf-8")
+        return path
+
+    def operator(self, *command: str, within_s: float) -> str:
+        """What a command says that must succeed on the operator's host."""
+        return _succeeding(self.hosts, *command, within_s=within_s)
+
+    def on_head(self, command: str, within_s: float = HERD_S) -> str:
+        """What a command says that must succeed on the head, where `ray attach` leads."""
+        done = self.hosts.ssh(self.head, command, within_s)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+        return done.stdout
+
+    def get(self, path: str, host: int = 0) -> Any:
+        """A page of a host's gateway, as JSON."""
+        url = f"http://{self.hosts.cluster[host].address}:{PORT}{path}"
+        return self.hosts.inside(lambda: httpx.get(url, timeout=60).json())
+
+    def post(self, url: str, body: dict[str, Any], **headers: str) -> Any:
+        """What a server in the hosts' network answers."""
+        answer = self.hosts.inside(lambda: httpx.post(url, json=body, headers=headers, timeout=300))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="package")
+def reference(hosts: Hosts) -> Iterator["Future[str]"]:
+    """The single engines, at work on the operator's host beside the cluster's start."""
+    checkpoints = [str(ensure(name, environment().models)) for name in (MAVERICK, SCOUT)]
+    plain = ("env", f"PYTHONPATH={ROOT}", "VLLM_ENABLE_V1_MULTIPROCESSING=0", "VLLM_NO_USAGE_STATS=1", sys.executable)
+    thread = ThreadPoolExecutor(1)
+    yield thread.submit(_succeeding, hosts, *plain, "-m", "tests.multihost.reference", *checkpoints, stdin=json.dumps(PROMPTS))
+    thread.shutdown(wait=False)  # it ends with its host
+
+
+def _succeeding(hosts: Hosts, *command: str, within_s: float = HERD_S, stdin: str = "") -> str:
+    done = hosts.run(*command, within_s=within_s, stdin=stdin)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="package")
+def expected(reference: "Future[str]") -> dict[str, list[list[int]]]:
+    """The greedy tokens of a single process, by model and prompt."""
+    said = reference.result(timeout=HERD_S).splitlines()[-1]
+    return dict(zip((MAVERICK, SCOUT), json.loads(said), strict=True))
+
+
+@pytest.fixture(scope="package")
+def cluster(hosts: Hosts, reference: "Future[str]") -> Cluster:
+    """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory."""
+    made = Cluster(hosts, hosts.folder / "cluster.yaml")
+    config = made.written(model(MAVERICK))
+    made.operator("herd", "cluster", "emit", str(config), "--provider", "onprem", "--out", str(made.file), within_s=60)
+    made.operator("ray", "up", "--yes", "--no-config-cache", str(made.file), within_s=UP_S)
+    return made
