@@ -126,7 +126,8 @@ def engine(args: dict[str, Any]) -> serve.Application:
 
     model = Model.model_validate(args["model"])
     config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
-    server, options = EngineServer, {"name": ENGINE}
+    server: type[EngineServer] = EngineServer
+    options: dict[str, Any] = {"name": ENGINE}
     if model.parallel.data > 1:
         # Ray's own builder would take the range of replicas for one of groups, and multiply it once more.
         server, options = RankServer, options | {"autoscaling_config": autoscaling(model)}

@@ -19,6 +19,7 @@ import psutil
 
 from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
+from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
 from deployments.cluster_access import NoSecret, ray_token
@@ -30,6 +31,8 @@ from deployments.policy.state import ModelState, Standing, standing
 SMALL_ENGINE_GIB = 3.0
 RAY_GIB = 1.5
 SMALL = "small:"
+#: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
+JOIN_S = 120.0
 
 Say = Callable[[str], None]
 
@@ -114,8 +117,9 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     checkpoints = _small_checkpoints(herd.config, environment, say)
     herd.remember()  # first: what is started now, `down` must find, however this ends
     with connected(herd, say, start=True):
+        nodes = _gathered(herd.config.cluster, say)
         say("Deploying")
-        _declare(herd, checkpoints)
+        _declare(herd, checkpoints, nodes)
         _wait(herd, say, time.monotonic() + within_s)
 
 
@@ -236,17 +240,27 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
     return paths
 
 
-def _declare(herd: Herd, checkpoints: Mapping[str, str]) -> None:
+def _gathered(inventory: Inventory | None, say: Say) -> int:
+    """The nodes that have joined: `ray up` returns when the head runs, and the herd's other hosts come a little later."""
+    import ray
+
+    wanted = 1 if inventory is None or inventory.onprem is None else 1 + len(inventory.onprem.workers)
+    deadline = time.monotonic() + JOIN_S
+    while (there := sum(bool(node["Alive"]) for node in ray.nodes())) < wanted and time.monotonic() < deadline:
+        say(f"{there} of {wanted} hosts have joined")
+        time.sleep(1)
+    return there
+
+
+def _declare(herd: Herd, checkpoints: Mapping[str, str], nodes: int) -> None:
     import logging
 
-    import ray
     from ray import serve
     from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
 
     from deployments.app import declared
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
-    nodes = sum(node["Alive"] for node in ray.nodes())
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()
     client.deploy_apps(declared(herd.config, nodes, checkpoints))

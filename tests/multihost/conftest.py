@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +16,9 @@ import yaml
 
 from configs.load import environment
 from deployments.small_models import ensure
-from tests.multihost.hosts import Host, Hosts, missing
+from tests.multihost.hosts import Hosts, missing
 from tests.multihost.reference import CONTEXT_TOKENS, ENGINE
+from tests.multihost.steps import between
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -78,19 +80,17 @@ class Cluster:
     """Hosts that Ray runs on, and the operator's files."""
 
     hosts: Hosts
-    file: Path
-    """The cluster file that `herd cluster emit` wrote."""
 
     @property
-    def head(self) -> Host:
-        """Where an operator works after `ray attach`."""
-        return self.hosts.cluster[0]
+    def secret(self) -> str:
+        """What opens an engine's own door."""
+        return (self.hosts.folder / "secret").read_text(encoding="ascii")
 
-    def config(self, *models: dict[str, Any]) -> dict[str, Any]:
-        """A herd on this cluster."""
+    def config(self, *models: dict[str, Any]) -> None:
+        """Writes the operator's `herd.yaml`."""
         head, *workers = (host.address for host in self.hosts.cluster)
         gpu = {"name": "stand-in", "memory_gib": 8, "bandwidth_gb_s": 20, "bf16_tflops": 1}
-        return {
+        config = {
             "name": "fake-dgx",
             "ray": {"address": "auto"},
             "hardware": {"custom_gpu": gpu, "gpus_per_node": 1, "nodes": 3},
@@ -103,21 +103,12 @@ class Cluster:
             "gateway": {"host": "0.0.0.0", "port": PORT},
             "models": list(models),
         }
+        (self.hosts.folder / "herd.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
-    def written(self, *models: dict[str, Any]) -> Path:
-        """The same as a file."""
-        path = self.hosts.folder / "herd.yaml"
-        path.write_text(yaml.safe_dump(self.config(*models)), encoding="utf-8")
-        return path
-
-    def operator(self, *command: str, within_s: float) -> str:
-        """What a command says that must succeed on the operator's host."""
-        return _succeeding(self.hosts, *command, within_s=within_s)
-
-    def on_head(self, command: str, within_s: float = HERD_S) -> str:
-        """What a command says that must succeed on the head, where `ray attach` leads."""
-        done = self.hosts.ssh(self.head, command, within_s)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    def operator(self, line: str, within_s: float = HERD_S) -> str:
+        """What a line of shell says that must succeed on the operator's host."""
+        done = self.hosts.run("bash", "-c", line, within_s=within_s)
+        assert done.returncode == 0, f"{line}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         return done.stdout
 
     def get(self, path: str, host: int = 0) -> Any:
@@ -133,33 +124,34 @@ class Cluster:
 
 
 @pytest.fixture(scope="package")
-def reference(hosts: Hosts) -> Iterator["Future[str]"]:
+def reference(hosts: Hosts) -> Iterator["Future[subprocess.CompletedProcess[str]]"]:
     """The single engines, at work on the operator's host beside the cluster's start."""
     checkpoints = [str(ensure(name, environment().models)) for name in (MAVERICK, SCOUT)]
     plain = ("env", f"PYTHONPATH={ROOT}", "VLLM_ENABLE_V1_MULTIPROCESSING=0", "VLLM_NO_USAGE_STATS=1", sys.executable)
     thread = ThreadPoolExecutor(1)
-    yield thread.submit(_succeeding, hosts, *plain, "-m", "tests.multihost.reference", *checkpoints, stdin=json.dumps(PROMPTS))
+    command = (*plain, "-m", "tests.multihost.reference", *checkpoints)
+    yield thread.submit(hosts.run, *command, within_s=HERD_S, stdin=json.dumps(PROMPTS))
     thread.shutdown(wait=False)  # it ends with its host
 
 
-def _succeeding(hosts: Hosts, *command: str, within_s: float = HERD_S, stdin: str = "") -> str:
-    done = hosts.run(*command, within_s=within_s, stdin=stdin)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="package")
-def expected(reference: "Future[str]") -> dict[str, list[list[int]]]:
+def expected(reference: "Future[subprocess.CompletedProcess[str]]") -> dict[str, list[list[int]]]:
     """The greedy tokens of a single process, by model and prompt."""
-    said = reference.result(timeout=HERD_S).splitlines()[-1]
-    return dict(zip((MAVERICK, SCOUT), json.loads(said), strict=True))
+    done = reference.result(timeout=HERD_S)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return dict(zip((MAVERICK, SCOUT), json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 @pytest.fixture(scope="package")
-def cluster(hosts: Hosts, reference: "Future[str]") -> Cluster:
-    """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory."""
-    made = Cluster(hosts, hosts.folder / "cluster.yaml")
-    config = made.written(model(MAVERICK))
-    made.operator("herd", "cluster", "emit", str(config), "--provider", "onprem", "--out", str(made.file), within_s=60)
-    made.operator("ray", "up", "--yes", "--no-config-cache", str(made.file), within_s=UP_S)
-    return made
+def cluster(hosts: Hosts, reference: "Future[subprocess.CompletedProcess[str]]") -> Cluster:
+    """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory: the README's page up to there."""
+    made = Cluster(hosts)
+    made.config(model(MAVERICK, aliases=["maverick"], parallel={"tensor": 2, "expert": True}), model(SCOUT))
+    *before, ray_up = between("herd plan", "ray up")
+    for step in before:
+        made.operator(step, within_s=UP_S)
+    for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine
+        done = hosts.run("bash", "-c", ray_up, within_s=UP_S)
+        if done.returncode == 0:
+            return made
+    pytest.fail(done.stdout[-6000:] + done.stderr[-6000:])

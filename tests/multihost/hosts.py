@@ -3,7 +3,7 @@
 Decides how they are joined: a bridge in the namespace of one more host, the operator's, and nothing in the machine's own network. All are
 child processes of the test, which the kernel ends with it, and their namespaces end with them: a test that is killed leaves a folder of
 pytest's. The file system is shared, so one installed environment serves every host, and so is a /dev/shm of their own, through which
-vLLM's engines on CPU exchange tensors.
+vLLM's engines on CPU exchange tensors; temporary files are each host's own.
 """
 
 import ctypes
@@ -35,9 +35,8 @@ BOOT = """
 set -e
 hostname "$1"
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/sshd /run/herd
-cp "$2/../secret" /run/herd/secret
-mount --bind "$2/ray" /tmp/ray
+mkdir -p /run/sshd /run/tmp
+mount --bind "$2/tmp" /run/tmp
 mount --bind "$2/passwd" /etc/passwd
 ip link set lo up
 """
@@ -46,6 +45,13 @@ mount -t tmpfs tmpfs /dev/shm
 ip link add lan type bridge
 ip addr add "$3" dev lan
 ip link set lan up
+"""
+#: Its own user knows the others, as an operator's does.
+SSH = """Host *
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+  BatchMode yes
 """
 SSHD = 'exec /usr/sbin/sshd -D -e -f "$2/../sshd_config"'
 
@@ -69,7 +75,7 @@ class Host:
     name: str
     address: str
     own: Path
-    """Its folder: its home, Ray's files, what its sshd said."""
+    """Its folder: its home, its temporary files and Ray's, what its sshd said."""
     process: "subprocess.Popen[bytes]"
     init: int
     """Its process 1, by its number here."""
@@ -122,8 +128,7 @@ class Hosts:
         self.folder = folder
         self.key = folder / "key"
         self.user = f"fake-hosts-{secrets.token_hex(4)}"
-        self._environment = {**environment, "LOGNAME": self.user}
-        self._had_ray = Path("/tmp/ray").exists()
+        self._environment = {**environment, "LOGNAME": self.user, "TMPDIR": "/run/tmp"}
         self._all: list[Host] = []
         self._prepare()
         try:
@@ -139,8 +144,6 @@ class Hosts:
     def _prepare(self) -> None:
         for kind in ("key", "hostkey"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / kind)], check=True, timeout=30)
-        (self.folder / "secret").write_text(secrets.token_hex(16), encoding="ascii")
-        (self.folder / "secret").chmod(0o600)
         settings = {
             "HostKey": self.folder / "hostkey",
             "AuthorizedKeysFile": self.folder / "key.pub",
@@ -150,14 +153,14 @@ class Hosts:
             "PidFile": "none",
         }
         (self.folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
-        Path("/tmp/ray").mkdir(exist_ok=True)
 
     def _start(self, name: str, address: str, more: str = "") -> Host:
         own = self.folder / name
-        for part in ("home", "ray"):
+        for part in ("home/.ssh", "tmp"):
             (own / part).mkdir(parents=True)
         exports = "".join(f"export {key}='{value}'\n" for key, value in self._environment.items())
-        (own / "home" / ".bashrc").write_text(exports, encoding="utf-8")
+        (own / "home/.bashrc").write_text(exports, encoding="utf-8")
+        (own / "home/.ssh/config").write_text(f"{SSH}  IdentityFile {self.key}\n", encoding="utf-8")
         (own / "passwd").write_text(f"root:x:0:0:root:{own / 'home'}:/bin/bash\n{_users()}", encoding="utf-8")
         # The operator's mounts are the hosts' too: that is how they come to share a /dev/shm.
         joined = ["nsenter", f"--mount=/proc/{self._all[0].init}/ns/mnt"] if self._all else []
@@ -198,9 +201,8 @@ class Hosts:
         return self._inside.submit(ask).result()
 
     def run(self, *command: str, within_s: float, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Runs a command on the operator's host, in a shell as it has one."""
-        init = self.operator.init
-        into = ["nsenter", f"--target={init}", "--net", "--pid", "--mount", "--uts", "--wd=/"]
+        """Runs a command on the operator's host, in the folder of all files, with the environment of its shells."""
+        into = ["nsenter", f"--target={self.operator.init}", "--net", "--pid", "--mount", "--uts", f"--wd={self.folder}"]
         shell = ["bash", "-c", 'source ~/.bashrc; exec "$@"', "shell", *command]
         environment = {"PATH": PATH, "HOME": str(self.operator.own / "home"), "COLUMNS": "200", "NO_COLOR": "1"}
         return subprocess.run(
@@ -209,8 +211,7 @@ class Hosts:
 
     def ssh(self, host: Host, command: str, within_s: float) -> "subprocess.CompletedProcess[str]":
         """Runs a shell's command on a host, over ssh from the operator's."""
-        options = ("-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR", "-oBatchMode=yes")
-        return self.run("ssh", *options, "-i", str(self.key), f"root@{host.address}", command, within_s=within_s)
+        return self.run("ssh", f"root@{host.address}", command, within_s=within_s)
 
     def close(self) -> None:
         """Ends every host with all of its processes, and removes every trace."""
@@ -224,8 +225,6 @@ class Hosts:
         shutil.rmtree(self.folder, ignore_errors=True)
         # Ray keeps its ssh connections there, whatever its own folder is.
         shutil.rmtree(f"/tmp/ray_ssh_{sha256(self.user.encode()).hexdigest()[:10]}", ignore_errors=True)
-        if not self._had_ray and not any(Path("/tmp/ray").iterdir()):
-            Path("/tmp/ray").rmdir()
 
 
 def _users() -> str:
