@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import yaml
 
 from configs.load import environment
 from deployments.small_models import ensure
-from tests.multihost.hosts import Hosts, missing
+from tests.multihost.hosts import Hosts, missing, words
 from tests.multihost.reference import CONTEXT_TOKENS, ENGINE
 from tests.multihost.steps import between
 
@@ -30,7 +31,7 @@ PROMPTS = (
     "The quick brown fox jumps over the lazy dog, and then",
     " ".join(str(number) for number in range(150)),  # more than a chunk of its chunked attention
 )
-UP_S, DOWN_S, HERD_S = 300.0, 240.0, 600.0
+UP_S, JOIN_S, HERD_S = 300.0, 120.0, 900.0
 
 
 @pytest.fixture(scope="package")
@@ -111,6 +112,15 @@ class Cluster:
         assert done.returncode == 0, f"{line}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         return done.stdout
 
+    def joined(self) -> bool:
+        """Whether all hosts are Ray's within a while: `ray up` returns when the head is."""
+        deadline = time.monotonic() + JOIN_S
+        while time.monotonic() < deadline:
+            if all(any("raylet/raylet" in words(one) for one in host.processes()) for host in self.hosts.cluster):
+                return True
+            time.sleep(1)
+        return False
+
     def get(self, path: str, host: int = 0) -> Any:
         """A page of a host's gateway, as JSON."""
         url = f"http://{self.hosts.cluster[host].address}:{PORT}{path}"
@@ -150,8 +160,10 @@ def cluster(hosts: Hosts, reference: "Future[subprocess.CompletedProcess[str]]")
     *before, ray_up = between("herd plan", "ray up")
     for step in before:
         made.operator(step, within_s=UP_S)
-    for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine
+    said = []
+    for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine, and its autoscaler tries each host once
         done = hosts.run("bash", "-c", ray_up, within_s=UP_S)
-        if done.returncode == 0:
+        said.append(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        if done.returncode == 0 and made.joined():
             return made
-    pytest.fail(done.stdout[-6000:] + done.stderr[-6000:])
+    pytest.fail("\n".join(said))
