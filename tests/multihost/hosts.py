@@ -125,6 +125,7 @@ class Hosts:
         Raises:
             RuntimeError: one did not come up; its log's end is told.
         """
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.key = folder / "key"
         self.user = f"fake-hosts-{secrets.token_hex(4)}"
@@ -133,9 +134,11 @@ class Hosts:
         self._prepare()
         try:
             self.operator = self._start("operator", f"{NETWORK}.1", SWITCH)
-            self.cluster = [self._start(f"dgx{number}", f"{NETWORK}.{10 + number}") for number in range(1, count + 1)]
             self._inside = ThreadPoolExecutor(8, initializer=_enter, initargs=(self.operator.init,))
-            for host in self._all:
+            self._answers(self.operator)  # its bridge and its mounts are there
+            self.cluster = [self._start(f"dgx{number}", f"{NETWORK}.{10 + number}") for number in range(1, count + 1)]
+            for host in self.cluster:
+                self._plug_in(host)
                 self._answers(host)
         except BaseException:
             self.close()
@@ -171,15 +174,16 @@ class Hosts:
                 [*joined, *dies_with_us, *NAMESPACES, *boot], env={"PATH": PATH}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         host = Host(name, address, own, process, _first_process(process, own / "log"))
-        if self._all:
-            plug = ["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(host.init)]
-            self._ip(self._all[0], *plug)
-            self._ip(self._all[0], "ip", "link", "set", name, "master", "lan", "up")
-            self._ip(host, "ip", "addr", "add", f"{address}/24", "dev", "eth0")
-            self._ip(host, "ip", "link", "set", "eth0", "up")
-            self._ip(host, "ip", "route", "add", "default", "via", f"{NETWORK}.1")
         self._all.append(host)
         return host
+
+    def _plug_in(self, host: Host) -> None:
+        """Joins it to the operator's bridge."""
+        plug = ("ip", "link", "add", host.name, "type", "veth", "peer", "name", "eth0", "netns", str(host.init))
+        self._ip(self.operator, *plug)
+        self._ip(self.operator, "ip", "link", "set", host.name, "master", "lan", "up")
+        self._ip(host, "ip", "addr", "add", f"{host.address}/24", "dev", "eth0")
+        self._ip(host, "ip", "link", "set", "eth0", "up")
 
     def _ip(self, host: Host, *command: str) -> None:
         net = f"--net=/proc/{host.init}/ns/net"
@@ -241,6 +245,7 @@ def _first_process(process: "subprocess.Popen[bytes]", log: Path) -> int:
             return children[0].pid
         time.sleep(0.02)
     process.kill()
+    process.wait(timeout=30)
     raise RuntimeError(f"a fake host did not start: {_end(log)}")
 
 
