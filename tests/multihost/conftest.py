@@ -136,8 +136,25 @@ class Cluster:
 
 
 @pytest.fixture(scope="package")
-def reference(hosts: Hosts) -> Iterator["Future[subprocess.CompletedProcess[str]]"]:
-    """The single engines, at work on the operator's host beside the cluster's start."""
+def cluster(hosts: Hosts) -> Cluster:
+    """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory: the README's page up to there."""
+    made = Cluster(hosts)
+    made.config(model(MAVERICK, aliases=["maverick"], parallel={"tensor": 2, "expert": True}), model(SCOUT))
+    *before, ray_up = between("herd plan", "ray up")
+    for step in before:
+        made.operator(step, within_s=UP_S)
+    said = []
+    for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine, and its autoscaler tries each host once
+        done = hosts.run("bash", "-c", ray_up, within_s=UP_S)
+        said.append(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        if done.returncode == 0 and made.joined():
+            return made
+    pytest.fail("\n".join(said))
+
+
+@pytest.fixture(scope="package")
+def reference(hosts: Hosts, cluster: Cluster) -> Iterator["Future[subprocess.CompletedProcess[str]]"]:
+    """The single engines, at work on the operator's host while the herd comes up."""
     checkpoints = [str(ensure(name, environment().models)) for name in (MAVERICK, SCOUT)]
     plain = ("env", f"PYTHONPATH={ROOT}", "VLLM_ENABLE_V1_MULTIPROCESSING=0", "VLLM_NO_USAGE_STATS=1", sys.executable)
     thread = ThreadPoolExecutor(1)
@@ -152,20 +169,3 @@ def expected(reference: "Future[subprocess.CompletedProcess[str]]") -> dict[str,
     done = reference.result(timeout=HERD_S)
     assert done.returncode == 0, done.stderr[-6000:]
     return dict(zip((MAVERICK, SCOUT), json.loads(done.stdout.splitlines()[-1]), strict=True))
-
-
-@pytest.fixture(scope="package")
-def cluster(hosts: Hosts, reference: "Future[subprocess.CompletedProcess[str]]") -> Cluster:
-    """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory: the README's page up to there."""
-    made = Cluster(hosts)
-    made.config(model(MAVERICK, aliases=["maverick"], parallel={"tensor": 2, "expert": True}), model(SCOUT))
-    *before, ray_up = between("herd plan", "ray up")
-    for step in before:
-        made.operator(step, within_s=UP_S)
-    said = []
-    for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine, and its autoscaler tries each host once
-        done = hosts.run("bash", "-c", ray_up, within_s=UP_S)
-        said.append(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-        if done.returncode == 0 and made.joined():
-            return made
-    pytest.fail("\n".join(said))

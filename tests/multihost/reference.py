@@ -13,6 +13,7 @@ ENGINE: dict[str, Any] = {
     "dtype": "float32",
     "kv_cache_memory_bytes": 1 << 27,
     "max_num_seqs": 8,
+    "max_num_batched_tokens": 1024,
     "skip_mm_profiling": True,
 }
 CONTEXT_TOKENS = 4096

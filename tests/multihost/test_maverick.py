@@ -43,6 +43,7 @@ def is_bare(host: Host) -> bool:
     return not host.processes() and host.listening() == {SSH}
 
 
+@pytest.mark.usefixtures("reference")  # it works meanwhile
 def test_the_readmes_page_ends_with_an_answer(cluster: Cluster) -> None:
     said = {step.split()[0]: cluster.operator(step) for step in between("ray rsync-up", "curl")}
     assert json.loads(said["curl"])["choices"][0]["message"]["content"]
