@@ -17,9 +17,9 @@ import yaml
 
 from configs.load import environment
 from deployments.small_models import ensure
-from tests.multihost.hosts import Hosts, missing, words
+from tests.multihost.hosts import Hosts, missing
 from tests.multihost.reference import CONTEXT_TOKENS, ENGINE
-from tests.multihost.steps import between
+from tests.multihost.steps import between, token
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -118,9 +118,9 @@ class Cluster:
         """Whether all hosts are Ray's within a while: `ray up` returns when the head is."""
         deadline = time.monotonic() + JOIN_S
         while time.monotonic() < deadline:
-            if all(any("raylet/raylet" in words(one) for one in host.processes()) for host in self.hosts.cluster):
+            if "/3.0 GPU" in self.hosts.run("ray", "exec", "cluster.yaml", f"{token()}; ray status", within_s=JOIN_S).stdout:
                 return True
-            time.sleep(1)
+            time.sleep(2)
         return False
 
     def get(self, path: str, host: int = 0) -> Any:

@@ -15,6 +15,18 @@ def steps(text: str) -> tuple[str, ...]:
     return tuple(line.replace("10.0.0.", f"{NETWORK}.") for line in lines if not line.startswith("cp "))
 
 
+def token() -> str:
+    """What the README has who wants Ray's own commands on a node type before them.
+
+    Raises:
+        ValueError: the README has no such line.
+    """
+    for line in README.read_text(encoding="utf-8").splitlines():
+        if line.startswith("export RAY_AUTH_MODE"):
+            return line
+    raise ValueError("the README does not say how Ray's token is made")
+
+
 def between(first: str, last: str) -> tuple[str, ...]:
     """The commands from one to another, each named by its beginning.
 
