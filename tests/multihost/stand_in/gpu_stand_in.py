@@ -5,6 +5,7 @@ can place by `{"GPU": 1}`; experts that are on another rank, of which the CPU ke
 reads past its weights); and the two collectives of data-parallel attention with uneven rows, which the CPU communicator has not.
 """
 
+import inspect
 from typing import Any
 
 
@@ -27,10 +28,12 @@ def mend() -> None:
 def _know_absent_experts(experts: Any) -> None:
     """An expert of another rank becomes this rank's first, with weight 0: Llama 4 weighs an expert's input, and SwiGLU(0) is 0."""
     apply, select = experts.apply, experts._select_experts
+    called = inspect.signature(apply)
 
-    def apply_here(self: Any, hidden: Any, w1: Any, w2: Any, logits: Any, act: Any, count: Any, here: Any, *rest: Any, **more: Any) -> Any:
-        self.here = here  # for each expert its number on this rank, -1 where it is on another
-        return apply(self, hidden, w1, w2, logits, act, count, here, *rest, **more)
+    def apply_here(self: Any, *rest: Any, **more: Any) -> Any:
+        # For each expert its number on this rank, -1 where it is on another.
+        self.here = called.bind(self, *rest, **more).arguments["expert_map"]
+        return apply(self, *rest, **more)
 
     def select_here(self: Any, *rest: Any, **more: Any) -> Any:
         weights, numbers = select(self, *rest, **more)
