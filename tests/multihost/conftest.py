@@ -56,6 +56,7 @@ def shell_environment() -> dict[str, str]:
         "HERD_CACHE": str(environment().cache.absolute()),
         "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 4, "GPU": 1, "object_store_memory": 256 << 20}),
         "GLOO_SOCKET_IFNAME": "eth0",
+        "VLLM_RPC_BASE_PATH": "/dev/shm",  # ranks that share it take each other for neighbours, and look for sockets in one place
         "RAY_worker_niceness": "0",  # Ray's 15 would have the engines wait for whatever else the machine does
         "RAY_raylet_start_wait_time_s": "120",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
