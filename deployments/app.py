@@ -44,6 +44,23 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
     return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})
 
 
+def regrouped(running: Mapping[str, Any], config: Config) -> list[str]:
+    """The applications that must go before the config's can come: their models have another number of ranks now.
+
+    Ray Serve replaces replicas one by one or gang by gang; from one to the other it waits for ever.
+
+    Args:
+        running: Ray Serve's details of each application, by its name.
+        config: what the operator wants.
+    """
+    return [name for model in config.models if (name := app_name(model.id)) in running and _ranks(running[name]) != model.parallel.data]
+
+
+def _ranks(application: Mapping[str, Any]) -> int:
+    args = (application.get("deployed_app_config") or {}).get("args") or {}
+    return int(args.get("model", {}).get("parallel", {}).get("data", 1))
+
+
 def gpus_per_node(config: Config) -> int:
     """GPUs of one of the cluster's nodes."""
     return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE

@@ -258,11 +258,12 @@ def _declare(herd: Herd, checkpoints: Mapping[str, str], nodes: int) -> None:
     from ray import serve
     from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
 
-    from deployments.app import declared
+    from deployments.app import declared, regrouped
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()
+    client.delete_apps(regrouped(client.get_serve_details().get("applications") or {}, herd.config))
     client.deploy_apps(declared(herd.config, nodes, checkpoints))
 
 

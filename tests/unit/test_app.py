@@ -82,6 +82,15 @@ def test_checkpoint_that_was_built_here_is_served_from_there() -> None:
     assert made["checkpoint"] == "/cache/llama"
 
 
+def test_model_with_another_number_of_ranks_goes_before_it_comes_again() -> None:
+    wide = scout(parallel={"tensor": 8, "data": 2, "expert": True}, accelerator="H100")
+    running = {one["name"]: {"deployed_app_config": one} for one in dump(config(scout(), model()))["applications"]}
+    assert app.regrouped(running, config(wide, model(parallel={"tensor": 2}))) == ["model.scout"]
+    assert app.regrouped(running, config(scout(), model())) == []
+    assert app.regrouped({}, config(wide)) == []
+    assert app.regrouped({"model.scout": {"deployed_app_config": None}}, config(wide)) == ["model.scout"]
+
+
 def test_time_to_stop_is_told_to_ray_serve() -> None:
     assert application(dump(config(model(stop_s=9))), "model.llama")["deployments"][0]["graceful_shutdown_timeout_s"] == 9
 
