@@ -30,6 +30,10 @@ def refusals(architecture: Architecture, parallel: Parallelism) -> Iterator[Refu
         yield "data", "data-parallel attention only helps models with experts; run more replicas of this one instead"
     if parallel.expert:
         yield from _expert_refusals(architecture, parallel)
+    elif parallel.data > 1 and architecture.experts and architecture.expert_intermediate % (parallel.tensor * parallel.data):
+        ranks = parallel.tensor * parallel.data  # vLLM: `FusedMoEParallelConfig.flatten_tp_across_dp_and_pcp`
+        width = architecture.expert_intermediate
+        yield "data", f"without parallel.expert each expert ({width} wide) is cut over {ranks} GPUs, which do not divide it"
 
 
 def _expert_refusals(architecture: Architecture, parallel: Parallelism) -> Iterator[Refusal]:

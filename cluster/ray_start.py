@@ -4,6 +4,8 @@ Decides what a node's processes have in their environment. Secrets come from the
 ask for them. Ray's own token is made of the herd's secret, so there is one secret to hand out.
 """
 
+import hashlib
+
 from cluster.nodes import Expected
 from cluster.quarantine import examination
 from configs.inventory import Inventory
@@ -21,6 +23,11 @@ def secrets(inventory: Inventory) -> str:
         'test -n "$HERD_SECRET" || { echo "HERD_SECRET is not known on this node: see secret_command" >&2; exit 1; }; '
         'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(printf %s "$HERD_SECRET" | sha256sum | cut -d \' \' -f 1)"'
     )
+
+
+def token(secret: str) -> str:
+    """Ray's token, as the above makes it of the herd's secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def head(inventory: Inventory, name: str, flags: str, variables: str = "", promised: Expected | None = None) -> list[str]:

@@ -234,6 +234,8 @@ class Environment:
     """Folder of what can be built anew."""
     secret: SecretStr | None
     """The secret between gateways and engines, where a site sets its own."""
+    ray_token: bool = False
+    """Whether Ray's own token is named."""
 
     @property
     def models(self) -> Path:
@@ -252,13 +254,14 @@ class Environment:
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, `HERD_SECRET`, by default below XDG's folders."""
+    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, `HERD_SECRET`, by default below XDG's folders; and Ray's own token."""
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or "~").expanduser()
     state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
     cache = _folder(env.get("HERD_CACHE"), env.get("XDG_CACHE_HOME"), home / ".cache")
     secret = env.get("HERD_SECRET")
-    return Environment(state, cache, SecretStr(secret) if secret else None)
+    ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
+    return Environment(state, cache, SecretStr(secret) if secret else None, ray_token)
 
 
 def _folder(own: str | None, xdg: str | None, default: Path) -> Path:

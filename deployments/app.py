@@ -20,7 +20,7 @@ from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import GPUS_PER_NODE, placement
 from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
-from configs.schema import Accelerator, Config, Model, Scaling
+from configs.schema import Accelerator, Config, Model
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.conformance import Abilities
 
@@ -69,7 +69,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict
         "deployments": [
             {
                 "name": ENGINE,
-                "autoscaling_config": autoscaling(model.scale),
+                "autoscaling_config": autoscaling(model),
                 "graceful_shutdown_timeout_s": model.stop_s,
                 "max_surge_percent": SURGE_PERCENT,
             }
@@ -77,16 +77,20 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict
     }
 
 
-def autoscaling(scale: Scaling) -> dict[str, Any]:
-    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be."""
+def autoscaling(model: Model) -> dict[str, Any]:
+    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be.
+
+    Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
+    """
+    scale, ranks = model.scale, model.parallel.data
     return {
-        "min_replicas": scale.min_replicas,
-        "max_replicas": scale.max_replicas,
-        "initial_replicas": scale.min_replicas,
+        "min_replicas": scale.min_replicas * ranks,
+        "max_replicas": scale.max_replicas * ranks,
+        "initial_replicas": scale.min_replicas * ranks,
         "target_ongoing_requests": scale.target_ongoing_requests,
         "upscale_delay_s": 5,
         "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.autoscaler:by_ongoing_requests"},
+        "policy": {"policy_function": "deployments.autoscaler:ByOngoingRequests", "policy_kwargs": {"ranks": ranks}},
     }
 
 
@@ -139,14 +143,18 @@ def engine(args: dict[str, Any]) -> serve.Application:
     """Ray Serve's builder of a model's application."""
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    from deployments.engine import EngineServer, Gate
+    from deployments.engine import EngineServer, Gate, RankServer
 
     model = Model.model_validate(args["model"])
     config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
     gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
     # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
-    options = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK], "max_constructor_retry_count": STARTS}
-    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=options, bind_kwargs={"gate": gate})
+    options: dict[str, Any] = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK], "max_constructor_retry_count": STARTS}
+    server: type[EngineServer] = EngineServer
+    if model.parallel.data > 1:
+        # Ray's own builder would take the range of replicas for one of groups, and multiply it once more.
+        server, options = RankServer, options | {"autoscaling_config": autoscaling(model)}
+    return build_llm_deployment(config, deployment_cls=server, override_serve_options=options, bind_kwargs={"gate": gate})
 
 
 def placed(model: Model, config: Config) -> dict[str, Any]:
@@ -181,7 +189,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
             "max_ongoing_requests": MOST_ONGOING,
             "health_check_period_s": HEALTH_PERIOD_S,
             "health_check_timeout_s": HEALTH_TIMEOUT_S,
-            "autoscaling_config": autoscaling(model.scale),
+            "autoscaling_config": autoscaling(model),
         },
     }
 
@@ -196,6 +204,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         "tensor_parallel_size": model.parallel.tensor,
         "pipeline_parallel_size": model.parallel.pipeline,
         "enable_expert_parallel": model.parallel.expert,
+        **({} if model.parallel.data == 1 else {"data_parallel_size": model.parallel.data}),
         "disable_log_stats": False,
         "scheduling_policy": "priority",
     }

@@ -11,7 +11,13 @@ from cluster.autoscaling import desired_replicas
 ONGOING = "ongoing_requests"
 
 
-def by_ongoing_requests(context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
-    """The number of replicas that Ray Serve should move to; it applies the range and the delays."""
-    ongoing = (context.aggregated_metrics or {}).get(ONGOING, {})
-    return desired_replicas(ongoing.values(), context.config.target_ongoing_requests), {}
+class ByOngoingRequests:
+    """A model's policy for Ray Serve. Where its attention is data parallel, Ray counts ranks: they come and go as whole replicas."""
+
+    def __init__(self, ranks: int = 1) -> None:
+        self._ranks = ranks
+
+    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
+        """The number that Ray Serve should move to; it applies the range and the delays."""
+        ongoing = (context.aggregated_metrics or {}).get(ONGOING, {})
+        return desired_replicas(ongoing.values(), context.config.target_ongoing_requests, self._ranks), {}

@@ -15,7 +15,7 @@ import ray
 from prometheus_client import REGISTRY
 from ray import serve
 from ray.serve.llm import LLMConfig
-from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.deployment import DPServer, LLMServer
 
 from configs.load import environment
 from configs.schema import Canary
@@ -174,13 +174,30 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         """Ray Serve's hook: what `deployments.autoscaler` decides on."""
         return {ONGOING: float(self._door.ongoing)}
 
+    @property
+    def _busy(self) -> bool:
+        """Somebody still needs this replica."""
+        return self._door.ongoing > 0
+
     async def __del__(self) -> None:
         """Ray Serve's hook before a replica goes: finishes what runs. Ray ends it by force after the model's `stop_s`."""
         if getattr(self, "_server", None) is not None:
             self._leaving = True
             self._canaries.stop()
             await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
-            while self._door.ongoing and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
+            while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()
+
+
+class RankServer(EngineServer, DPServer):  # type: ignore[misc]
+    """One rank of a model's data-parallel attention: it answers requests itself, and computes its share of the experts for all ranks.
+
+    Ray places the ranks of a replica together, tells each where the first one is, and restarts all when one fails.
+    """
+
+    @property
+    def _busy(self) -> bool:
+        """Also while another rank has requests: its experts are here."""
+        return super()._busy or bool(self.engine._engine_client.engine_core.dp_engines_running())  # noqa: SLF001 (as above)

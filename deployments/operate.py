@@ -19,9 +19,11 @@ import psutil
 
 from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
+from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
 from deployments import rollout
+from deployments.cluster_access import NoSecret, ray_token
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.planning import CannotPlan, checked
 from deployments.policy.rollout import Declared
@@ -32,6 +34,8 @@ from deployments.rollout import CameUp, CannotStart
 SMALL_ENGINE_GIB = 3.0
 RAY_GIB = 1.5
 SMALL = "small:"
+#: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
+JOIN_S = 120.0
 
 Say = Callable[[str], None]
 
@@ -102,11 +106,6 @@ def planned(herd: Herd, force: bool) -> Herd:
         config, found = checked(herd.config, known_cluster(herd.config))
     except (CannotPlan, ConfigError) as error:
         raise OperationError(str(error)) from error
-    spread = next((model for model in config.models if model.parallel.data > 1), None)
-    if spread:
-        raise OperationError(
-            f"{spread.id}: parallel.data {spread.parallel.data} can be planned and not yet deployed; use tensor and pipeline, or replicas."
-        )
     if found.refusals:
         raise OperationError("\n".join(found.refusals))
     if found.shortages and not force:
@@ -140,6 +139,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             time.sleep(1)
 
     with connected(herd, say, start=True):
+        _gathered(herd.config.cluster, say)
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
         try:
@@ -163,6 +163,8 @@ def _surges(herd: Herd, model: Model) -> bool:
     """Whether a new replica starts before an old one stops: as the config says, else where there is room for both."""
     if model.surge is not None:
         return model.surge
+    if model.parallel.data > 1:  # Ray gathers the ranks of a replica in its own time: whether there is room for all cannot be asked
+        return False
     free_gib = psutil.virtual_memory().available / 2**30
     if herd.config.ray.address == "local" and model.checkpoint.startswith(SMALL) and free_gib < SMALL_ENGINE_GIB:
         return False
@@ -217,6 +219,11 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
     if herd.config.ray.address == "local":
         os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
         os.environ.update(herd.node.environment())
+    else:
+        try:
+            os.environ.update(ray_token(herd.config.cluster))
+        except NoSecret as error:
+            raise OperationError(str(error)) from error
     import ray
 
     try:
@@ -298,13 +305,23 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
 
 
 def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
-
     from deployments.app import declared
     from deployments.preflight import members
 
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
     wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
     return wanted
+
+
+def _gathered(inventory: Inventory | None, say: Say) -> None:
+    """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
+    import ray
+
+    wanted = 1 if inventory is None or inventory.onprem is None else 1 + len(inventory.onprem.workers)
+    deadline = time.monotonic() + JOIN_S
+    while (there := sum(bool(node["Alive"]) for node in ray.nodes())) < wanted and time.monotonic() < deadline:
+        say(f"{there} of {wanted} hosts have joined")
+        time.sleep(1)
 
 
 def _wait(herd: Herd, say: Say, deadline: float) -> None:
@@ -356,7 +373,8 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
         counts = {str(state): count for state, count in application.deployments[ENGINE].replica_states.items()}
     ready = sum(replica["state"] == "ready" for replica in replicas)
     ongoing = sum(replica["ongoing"] for replica in replicas)
-    return standing(None if application is None else str(application.status.value), counts, ready, model.scale.min_replicas, ongoing)
+    said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
+    return standing(said, counts, ready, wanted, ongoing, ranks)
 
 
 def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from configs.schema import Config
 from deployments.names import GATEWAY
-from deployments.policy.rollout import Declared, steps, stopping_first
+from deployments.policy.rollout import Declared, regrouped, steps, stopping_first
 
 #: How long Ray may take to find room for one more replica, where there is some.
 ROOM_S = 5.0
@@ -97,6 +97,7 @@ def declare(declared: Declared) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()
+    client.delete_apps(regrouped(client.get_serve_details().get("applications") or {}, declared))
     client.deploy_apps(ServeDeploySchema.model_validate(declared))
 
 

@@ -43,6 +43,23 @@ def steps(before: Declared | None, after: Declared, gateway: str) -> tuple[Step,
     return (*found, Step(after))
 
 
+def regrouped(running: Mapping[str, Any], wanted: Declared) -> list[str]:
+    """The applications that must go before they can come again: their models have another number of ranks now.
+
+    Ray Serve replaces replicas one by one or gang by gang; from one to the other it waits for ever.
+
+    Args:
+        running: Ray Serve's details of each application, by its name.
+        wanted: what is to be declared.
+    """
+    named = {name: details.get("deployed_app_config") or {} for name, details in running.items()}
+    return [one["name"] for one in wanted["applications"] if one["name"] in named and _ranks(named[one["name"]]) != _ranks(one)]
+
+
+def _ranks(application: Mapping[str, Any]) -> int:
+    return int((application.get("args") or {}).get("model", {}).get("parallel", {}).get("data", 1))
+
+
 def stopping_first(declared: Declared, names: Collection[str]) -> Declared:
     """The same, where these applications stop an old replica before they start a new one: there is no room for both."""
     return {**declared, "applications": [_stopping_first(one) if one["name"] in names else one for one in declared["applications"]]}

@@ -33,20 +33,21 @@ _GOING = frozenset({"STOPPING"})
 _FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
 
 
-def standing(application: str | None, replicas: Mapping[str, int], ready: int, wanted: int, ongoing: int = 0) -> Standing:
+def standing(application: str | None, replicas: Mapping[str, int], ready: int, wanted: int, ongoing: int = 0, ranks: int = 1) -> Standing:
     """How a model is doing.
 
     Args:
         application: Ray Serve's word for its application; None where there is none.
-        replicas: Ray Serve's count of its replicas, by their state.
-        ready: replicas that say to a gateway that they take requests.
+        replicas: Ray Serve's count of its processes that answer requests, by their state.
+        ready: those that say to a gateway that they take requests.
         wanted: the fewest that the config wants.
         ongoing: requests inside its replicas.
+        ranks: processes of one replica that answer requests (data-parallel attention); it counts while any of them does.
     """
     staying = {state: count for state, count in replicas.items() if state not in _GOING}
-    target = max(wanted, sum(staying.values()))
+    target = max(wanted, -(-sum(staying.values()) // ranks))
     if ready:
-        return Standing(ModelState.RUNNING, ready, target, ongoing)
+        return Standing(ModelState.RUNNING, -(-ready // ranks), target, ongoing)
     starting = application in (None, "NOT_STARTED", "DEPLOYING") or staying.get("STARTING", 0) or not staying
     state = ModelState.STARTING if starting and application not in _FAILED else ModelState.UNHEALTHY
     return Standing(state, 0, target, ongoing)

@@ -111,7 +111,7 @@ def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: f
     pytest.fail(f"{what}: not within {within_s:g} s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # and not the session: the tests over hosts need the memory
 def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
     """The herd, up; and down again with nothing left of it."""
     port = free_port()

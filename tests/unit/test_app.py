@@ -125,7 +125,17 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
     scaling = found["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (2, 5, 2)
     assert scaling["target_ongoing_requests"] == 7
-    assert scaling["policy"]["policy_function"] == "deployments.autoscaler:by_ongoing_requests"
+    assert scaling["policy"] == {"policy_function": "deployments.autoscaler:ByOngoingRequests", "policy_kwargs": {"ranks": 1}}
+
+
+def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:
+    wide = scout(parallel={"tensor": 8, "data": 2, "expert": True}, scaling={"min_replicas": 2, "max_replicas": 5}, accelerator="H100")
+    scaling = application(dump(config(wide)), "model.scout")["deployments"][0]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (4, 10, 4)
+    assert scaling["policy"]["policy_kwargs"] == {"ranks": 2}
+    assert app.engine_arguments(wide)["data_parallel_size"] == 2
+    assert app.engine_config(wide, "H100")["placement_group_config"]["bundles"] == [{"CPU": 1.0, "GPU": 1.0}] * 8, "of one rank"
+    assert "data_parallel_size" not in app.engine_arguments(scout())
 
 
 @pytest.mark.parametrize(
@@ -188,7 +198,7 @@ def test_engines_keep_off_sick_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     llm = SimpleNamespace(LLMConfig=dict, build_llm_deployment=lambda config, **options: told.update(options))
     monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
-    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object, Gate=lambda *_: None))
+    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object, RankServer=object, Gate=lambda *_: None))
     app.engine(application(dump(config()), "model.llama")["args"])
     assert told["override_serve_options"]["placement_group_bundle_label_selector"] == [NOT_SICK]
 

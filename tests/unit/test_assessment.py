@@ -55,6 +55,7 @@ def test_configs_are_those_that_were_promised() -> None:
         "maverick-2xdgx-dp",
         "maverick-2xdgx-onprem",
         "maverick-2xp5en",
+        "maverick-3xdgx-onprem",
         "maverick-2xa3-ultra",
         "herd",
         "llama-3.3-70b",

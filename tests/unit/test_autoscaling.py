@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.autoscaling import desired_replicas
-from deployments.autoscaler import ONGOING, by_ongoing_requests
+from deployments.autoscaler import ONGOING, ByOngoingRequests
 
 ONGOING_REQUESTS = st.lists(st.integers(0, 10_000).map(float), max_size=20)
 TARGETS = st.integers(1, 4096).map(float)
@@ -52,4 +52,5 @@ class Context:
 
 @pytest.mark.parametrize(("metrics", "replicas"), [(None, 1), ({}, 1), ({"other": {"a": 99.0}}, 1), ({ONGOING: {"a": 15.0, "b": 6.0}}, 3)])
 def test_hook_reads_what_engines_say_of_themselves(metrics: dict[str, dict[str, float]] | None, replicas: int) -> None:
-    assert by_ongoing_requests(Context(metrics)) == (replicas, {})
+    assert ByOngoingRequests()(Context(metrics)) == (replicas, {})
+    assert ByOngoingRequests(ranks=4)(Context(metrics)) == (4 * replicas, {}), "Ray counts ranks, and a replica has four"

@@ -38,6 +38,9 @@ def test_legal_tensor_parallel_sizes(shape: Architecture, sizes: tuple[int, ...]
         ),
         (shapes.SCOUT, Parallelism(tensor=8, data=4, expert=True), {"expert": "16 experts cannot be spread evenly over 32 GPUs"}),
         (shapes.MAVERICK, Parallelism(tensor=8, data=2, expert=True), {}),
+        (shapes.MAVERICK, Parallelism(tensor=8, data=3, expert=True), {"expert": "128 experts cannot be spread evenly over 24 GPUs"}),
+        (shapes.MAVERICK, Parallelism(tensor=8, data=2), {}),
+        (shapes.MAVERICK, Parallelism(tensor=8, data=3), {"data": "without parallel.expert each expert (8192 wide) is cut over 24 GPUs"}),
         (shapes.MAVERICK, Parallelism(tensor=8, pipeline=2), {}),
     ],
 )

@@ -214,8 +214,10 @@ def test_what_is_illegal_is_not_brought_up_by_force(tmp_path: Path) -> None:
         operate.planned(Herd(tmp_path, wrong), force=True)
 
 
-def test_what_cannot_be_chosen_or_not_yet_be_deployed_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_chosen_is_said(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="parallel: auto needs a GPU to choose for"):
         operate.planned(Herd(tmp_path, config(model(parallel="auto"))), force=True)
-    with pytest.raises(OperationError, match=r"maverick: parallel\.data 2 can be planned and not yet deployed"):
-        planned(tmp_path, force=True, parallel={"tensor": 8, "data": 2, "expert": True})
+
+
+def test_data_parallel_attention_is_brought_up(tmp_path: Path) -> None:
+    assert planned(tmp_path, parallel={"tensor": 8, "data": 2, "expert": True}).config.models[0].parallel.data == 2

@@ -7,7 +7,7 @@ import pytest
 
 from configs.schema import Config
 from deployments import app, rollout
-from deployments.policy.rollout import Declared, Step, steps, stopping_first
+from deployments.policy.rollout import Declared, Step, regrouped, steps, stopping_first
 from deployments.rollout import CameUp
 from tests.unit.samples import config, model, scout
 
@@ -25,6 +25,15 @@ def engines(step: Step) -> dict[str, Any]:
 def test_where_nothing_runs_everything_starts_at_once() -> None:
     wanted = declared(model(), scout())
     assert steps(None, wanted, GATEWAY) == (Step(wanted),)
+
+
+def test_model_with_another_number_of_ranks_goes_before_it_comes_again() -> None:
+    wide = scout(parallel={"tensor": 8, "data": 2, "expert": True}, accelerator="H100")
+    running = {one["name"]: {"deployed_app_config": one} for one in declared(scout(), model())["applications"]}
+    assert regrouped(running, declared(wide, model(parallel={"tensor": 2}))) == ["model.scout"]
+    assert regrouped(running, declared(scout(), model())) == []
+    assert regrouped({}, declared(wide)) == []
+    assert regrouped({"model.scout": {"deployed_app_config": None}}, declared(wide)) == ["model.scout"]
 
 
 def test_what_tells_running_replicas_only_is_one_step() -> None:

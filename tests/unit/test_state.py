@@ -30,6 +30,19 @@ def test_standing(application: str | None, replicas: dict[str, int], ready: int,
     assert standing(application, replicas, ready, wanted) == expected
 
 
+@pytest.mark.parametrize(
+    ("replicas", "ready", "expected"),
+    [
+        ({"RUNNING": 4}, 4, Standing(RUNNING, 2, 2)),
+        ({"RUNNING": 2, "STARTING": 2}, 2, Standing(RUNNING, 1, 2)),
+        ({"RUNNING": 1, "STARTING": 1}, 1, Standing(RUNNING, 1, 1)),
+        ({"STARTING": 2}, 0, Standing(STARTING, 0, 1)),
+    ],
+)
+def test_ranks_are_counted_as_the_replicas_that_they_make(replicas: dict[str, int], ready: int, expected: Standing) -> None:
+    assert standing("DEPLOYING", replicas, ready, 1, ranks=2) == expected
+
+
 @given(APPLICATIONS, REPLICAS, COUNTS, COUNTS, COUNTS)
 def test_running_is_what_answers_and_nothing_else(
     application: str | None, replicas: dict[str, int], ready: int, wanted: int, ongoing: int

@@ -1,0 +1,44 @@
+"""How a command gets into a Ray cluster that the `ray up` of this project's files brought up: such a cluster asks for a token.
+
+Decides where the token comes from. It is made of the herd's secret, which the operator has set or a node of the cluster can print, so that
+nobody hands out two. Changes nothing: the caller puts it where Ray looks.
+"""
+
+import subprocess
+
+from cluster.ray_start import token
+from configs.inventory import Inventory
+from configs.load import Environment, environment
+
+SECRET_S = 60.0
+
+
+class NoSecret(RuntimeError):
+    """The herd's secret cannot be had here; the message says why and what to do."""
+
+
+def ray_token(inventory: Inventory | None, given: Environment | None = None) -> dict[str, str]:
+    """What must be in the environment before Ray is imported; nothing where Ray's own token is set, or nobody says that there is one.
+
+    Raises:
+        NoSecret: the config has an inventory, and neither HERD_SECRET is set nor does its `secret_command` print it here.
+    """
+    given = given or environment()
+    if given.ray_token or inventory is None:
+        return {}
+    secret = given.secret.get_secret_value() if given.secret is not None else _printed(inventory.secret_command)
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token(secret)}
+
+
+def _printed(command: str) -> str:
+    """As a node's shell has it in `$(…)`."""
+    way_out = "Run this on a node of the cluster (`ray attach`), or set HERD_SECRET, or take the config's `cluster` section out."
+    try:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=SECRET_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NoSecret(f"cluster.secret_command did not end within {SECRET_S:.0f} s. {way_out}") from error
+    secret = done.stdout.rstrip("\n")
+    if done.returncode != 0 or not secret:
+        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode} and printed nothing"])[-1]
+        raise NoSecret(f"cluster.secret_command does not print the herd's secret here: {said}. {way_out}")
+    return secret

@@ -1,0 +1,1 @@
+"""Several machines on one: fake hosts with ssh and logical GPUs, real Ray over `ray up`, real engines over hosts."""
