@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env up down check test multihost lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,12 @@ check: lint ## What takes seconds: linters, types, import contracts, unit and pa
 	@$(VENV)/bin/python -m pytest tests/unit tests/path --cov
 	@$(TOOK)
 
-test: lint ## Everything: what `check` does and the end-to-end tests, with real engines
-	@$(VENV)/bin/python -m pytest tests --cov
+test: lint ## Everything that one host can show: what `check` does and the end-to-end tests, with real engines
+	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_maverick.py --cov
+	@$(TOOK)
+
+multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2 and rsync, on an idle machine
+	@$(VENV)/bin/python -m pytest tests/multihost
 	@$(TOOK)
 
 bench: env ## What the gateway costs, against none at all

@@ -161,10 +161,8 @@ def _before(herd: Herd) -> CameUp | None:
 
 def _surges(herd: Herd, model: Model) -> bool:
     """Whether a new replica starts before an old one stops: as the config says, else where there is room for both."""
-    if model.surge is not None:
-        return model.surge
-    if model.parallel.data > 1:  # Ray gathers the ranks of a replica in its own time: whether there is room for all cannot be asked
-        return False
+    if model.surge is not None or model.parallel.data > 1:  # whether there is room for all ranks of a replica cannot be asked
+        return bool(model.surge)
     free_gib = psutil.virtual_memory().available / 2**30
     if herd.config.ray.address == "local" and model.checkpoint.startswith(SMALL) and free_gib < SMALL_ENGINE_GIB:
         return False
