@@ -62,11 +62,10 @@ def _overload(said: dict[str, Any]) -> Iterator[Row]:
         if name in said:
             full, flood = said[name]["full"], said[name]["flood"]
             kept = f"{flood['answered_per_s'] / full['answered_per_s']:.2f} of the throughput, TTFT p99 {flood['ttft_p99_ms'] / 1e3:.1f} s"
-            kept += f", {flood['memory_mib']['most'] - flood['memory_mib']['before']} MiB more"
-            yield (
-                f"{said['settings']['flood_factor']:g} times the load that fits",
-                *((kept, "") if name == "herd" else ("", f"{name}: {kept}")),
-            )
+            if memory := flood.get("memory_mib"):
+                kept += f", {memory['most'] - memory['before']} MiB more"
+            factor = said["settings"].get("flood_factor", 3)
+            yield f"{factor:g} times the load that fits", *((kept, "") if name == "herd" else ("", f"{name}: {kept}"))
 
 
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
