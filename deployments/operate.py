@@ -313,10 +313,11 @@ def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
 
 def _gathered(inventory: Inventory | None, say: Say) -> None:
     """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
+    if inventory is None or inventory.onprem is None:
+        return
     import ray
 
-    wanted = 1 if inventory is None or inventory.onprem is None else 1 + len(inventory.onprem.workers)
-    deadline = time.monotonic() + JOIN_S
+    wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
     while (there := sum(bool(node["Alive"]) for node in ray.nodes())) < wanted and time.monotonic() < deadline:
         say(f"{there} of {wanted} hosts have joined")
         time.sleep(1)
