@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 import uvloop
 
 from configs.schema import Limits, Model, Routing
@@ -92,6 +93,8 @@ def main() -> None:
     parser.add_argument("--period-s", type=float, default=0.2, help="between two reports of an engine")
     parser.add_argument("--queue-s", type=float, default=30, help="longest wait for room at an engine")
     asked = parser.parse_args()
+    # Its standard output says one thing only: the port.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     uvloop.run(_serve([int(port) for port in asked.ports.split(",")], asked.policy, asked.period_s, asked.queue_s))
 
 
