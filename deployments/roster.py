@@ -76,9 +76,8 @@ class Roster:
 
     def learned(self, replica: ReplicaView, prompt: Prompt) -> None:
         """Another gateway has sent a prompt there."""
-        router = self._routers.get(replica.model)
-        if router is not None:
-            router.learn(replica, prompt)
+        router = self._routers.get(replica.model) or Router(self._routing)
+        router.learn(replica, prompt)
 
     def _replace(self, view: ReplicaView) -> None:
         replicas = self.replicas(view.model)
