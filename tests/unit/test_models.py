@@ -108,3 +108,18 @@ def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
     asked = Model.model_validate(value)
     longer = asked.model_copy(update={"context_tokens": 2 * asked.context_tokens})
     assert {path for path, _ in problems(asked)} <= {path for path, _ in problems(longer)}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "engine", "says"),
+    [
+        ("meta/llama@no..where", {}, "is no repository@revision"),
+        ("meta/llama@main", {"revision": "v2"}, "names the revision 'main', engine.revision another one"),
+        ("meta/llama@main", {"revision": "main"}, None),
+        ("meta/llama@main", {}, None),
+        ("/models/llama@home", {}, None),
+    ],
+)
+def test_a_checkpoint_names_one_revision(checkpoint: str, engine: dict[str, str], says: str | None) -> None:
+    found = [str(one) for one in problems(model(checkpoint=checkpoint, engine=engine)) if "revision" in str(one)]
+    assert found == [] if says is None else says in found[0]
