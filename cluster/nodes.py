@@ -147,3 +147,9 @@ def worst(findings: Iterable[Finding]) -> Level:
 def gib(count: float) -> str:
     """Bytes as people read them."""
     return f"{count / GIB:,.0f} GiB" if count >= 10 * GIB else f"{count / GIB:.2g} GiB"
+
+
+def names(addresses: Mapping[str, str]) -> dict[str, str]:
+    """What to call each node, by id: its address, and the beginning of its id where several have the same."""
+    known = list(addresses.values())
+    return {node: address if known.count(address) == 1 else f"{address}/{node[:6]}" for node, address in addresses.items()}

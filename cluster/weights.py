@@ -162,12 +162,6 @@ def may_serve(accelerator: Accelerator, nodes: Sequence[Node]) -> tuple[Node, ..
             return tuple(node for node in with_gpu if f"accelerator_type:{accelerator}" in node.resources)
 
 
-def names(nodes: Iterable[Node]) -> dict[str, str]:
-    """What to call each node, by id: its address, and the beginning of its id where several have the same."""
-    addresses = [node.address for node in nodes]
-    return {node.id: node.address if addresses.count(node.address) == 1 else f"{node.address}-{node.id[:6]}" for node in nodes}
-
-
 def upstreams(order: Sequence[_N], holders: int) -> dict[_N, _N | None]:
     """From whom each node gets the files; a node gets a file as soon as the one before it has it, so all are busy at once.
 

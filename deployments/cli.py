@@ -1,15 +1,12 @@
-"""`herd`: the operator's commands. Words, colours and exit codes; what they do is in `deployments.operate`.
-
-Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted.
-"""
+"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.operate`, exit codes in `deployments.terminal`."""
 
 import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.live import Live
@@ -17,14 +14,13 @@ from rich.table import Table
 
 from cluster.models import problems
 from configs.load import ConfigError, environment, read
-from configs.schema import Config
 from deployments import cluster_command, operate
 from deployments.doctor_command import doctor
 from deployments.operate import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
 from deployments.pull_command import pull
-from deployments.terminal import WRONG_CONFIG, err, out, tell
+from deployments.terminal import WRONG_CONFIG, Say, err, interrupt, out, refuse, told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +34,8 @@ app.command()(plan)
 app.command()(pull)
 app.command()(doctor)
 app.add_typer(cluster_command.commands, name="cluster")
+STAYS = "What was started stays: `herd up` goes on from there, `herd down` takes it away."
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
-INTERRUPTED = 130
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
 
 Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]
@@ -51,7 +47,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _interrupted()
+        interrupt(STAYS)
 
 
 @app.command()
@@ -68,9 +64,8 @@ def up(
     go. A change that does not come up is undone, and the herd is what it was before.
     """
     started = time.monotonic()
-    herd = operate.herd(environment(), _read(config))
-    with _steps() as say, _telling():
-        herd = operate.planned(herd, force)
+    with _steps() as say, told(OperationError, interrupted=STAYS):
+        herd = operate.planned(operate.herd(environment(), read(config, problems)), force)
         operate.up(herd, environment(), say, within_s)
     first = herd.config.models[0]
     out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
@@ -87,7 +82,7 @@ def up(
 def down(name: Name = None) -> None:
     """Take a herd down. A Ray node that it started stops with it; a cluster that was there before stays."""
     started = time.monotonic()
-    with _steps() as say, _telling():
+    with _steps() as say, told(OperationError, interrupted=STAYS):
         operate.down(operate.known(environment(), name), say)
     out.print(f"[green]Down[/green] in {time.monotonic() - started:.0f} s.")
 
@@ -99,7 +94,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
 ) -> None:
     """Show every model: its state, its replicas, and what they are doing."""
-    with _telling():
+    with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         with operate.connected(herd, lambda _: None):
             if watch:
@@ -113,7 +108,7 @@ def status(
 @app.command()
 def models(name: Name = None, as_json: AsJson = False) -> None:
     """List what is served: names, context, images, licence."""
-    with _telling():
+    with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         cards = _get(f"{herd.endpoint}/v1/models")["data"]
     if as_json:
@@ -140,7 +135,7 @@ def validate(
             found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
             sys.stdout.write(json.dumps({"valid": False, "problems": found}) + "\n")
             raise typer.Exit(WRONG_CONFIG) from None
-        _refuse(error)
+        refuse(error)
     if as_json:
         sys.stdout.write(json.dumps({"valid": True, "problems": []}) + "\n")
     else:
@@ -159,7 +154,7 @@ def chat(
     """Talk to a model in the terminal."""
     from deployments.chat import Conversation
 
-    with _telling():
+    with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         cards = _get(f"{herd.endpoint}/v1/models")["data"]
         by_name = {one: card for card in cards for one in (card["id"], *card["aliases"])}
@@ -169,40 +164,8 @@ def chat(
     Conversation(herd.endpoint, by_name[model], out, system, {key: value for key, value in sampling.items() if value is not None}).run()
 
 
-def _read(path: Path) -> Config:
-    try:
-        return read(path, problems)
-    except ConfigError as error:
-        _refuse(error)
-
-
-def _refuse(error: ConfigError) -> NoReturn:
-    err.print(f"[red]{error.source} cannot be used:[/red]")
-    for problem in error.problems:
-        err.print(f"  [bold]{problem.path or 'the file'}[/bold]: ", end="")
-        err.print(problem.message, markup=False, soft_wrap=True)
-    raise typer.Exit(WRONG_CONFIG)
-
-
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """What cannot be done is one sentence and an exit code, never a stack trace."""
-    try:
-        yield
-    except OperationError as error:
-        tell(str(error))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        _interrupted()
-
-
-def _interrupted() -> NoReturn:
-    err.print("\nInterrupted. What was started stays: `herd up` goes on from there, `herd down` takes it away.", markup=False)
-    raise SystemExit(INTERRUPTED)
-
-
-@contextlib.contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
+def _steps() -> Iterator[Say]:
     """Tells each step with the seconds since the start; a step told again is not printed again."""
     started, last = time.monotonic(), [""]
     with err.status("") as spinner:

@@ -19,7 +19,7 @@ from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
 from configs.schema import Config
-from deployments.terminal import WRONG_CONFIG, tell
+from deployments.terminal import tell, told
 
 commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
 Part = TypeVar("Part")
@@ -49,15 +49,13 @@ def emit(
     out: Annotated[Path | None, typer.Option(help="Where to write it. Default: standard output.")] = None,
 ) -> None:
     """Write the file that brings the config's machines up. No secret is ever in it."""
-    try:
+    with told():
         text = emitted(config, provider)
+    try:
         if out is None:
             sys.stdout.write(text)
         else:
             out.write_text(text, encoding="utf-8")
-    except ConfigError as error:
-        tell(str(error))
-        raise typer.Exit(WRONG_CONFIG) from None
     except OSError as error:
         tell(f"{out} cannot be written: {error.strerror}.")
         raise typer.Exit(1) from None

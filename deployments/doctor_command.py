@@ -3,11 +3,9 @@
 Decides which nodes are examined, and exit codes (0 all may serve · 1 something is sick · 2 the command line is wrong · 3 the config is).
 """
 
-import contextlib
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +16,11 @@ from cluster.models import problems
 from cluster.node_reading import read_node
 from cluster.nodes import Expected
 from cluster.quarantine import as_ray, labels, to_drain
-from configs.load import ConfigError, environment, read
+from configs.load import environment, read
 from deployments import operate
 from deployments.doctor_view import as_json, findings_table, node_table, pairs_table
 from deployments.operate import Herd, OperationError
-from deployments.terminal import WRONG_CONFIG, err, out, tell
-
-Say = Callable[[str], None]
+from deployments.terminal import err, out, tell, told
 
 
 def doctor(  # noqa: PLR0913 (an option each)
@@ -45,7 +41,7 @@ def doctor(  # noqa: PLR0913 (an option each)
 
     Changes nothing without --drain. Exits with 1 where a node is sick.
     """
-    with _telling():
+    with told(OperationError):
         if node:
             promised = None if gpus is None else Expected(gpus, gpu_memory_gib, nvlink)
             report = _this_machine(Wanted(promised), head)
@@ -56,18 +52,6 @@ def doctor(  # noqa: PLR0913 (an option each)
         else:
             herd = operate.known(environment(), name) if config is None else operate.herd(environment(), read(config, problems))
             _cluster(herd, pairs, within_s if drain else None, json_)
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except OperationError as error:
-        tell(str(error))
-        raise typer.Exit(1) from None
-    except ConfigError as error:
-        tell(str(error))
-        raise typer.Exit(WRONG_CONFIG) from None
 
 
 def _this_machine(need: Wanted, head: bool = False) -> Report:

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from deployments.planning import CannotPlan, checked
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
 from deployments.rollout import CameUp, CannotStart
+from deployments.terminal import Say
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
 SMALL_ENGINE_GIB = 3.0
@@ -36,8 +37,6 @@ RAY_GIB = 1.5
 SMALL = "small:"
 #: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
 JOIN_S = 120.0
-
-Say = Callable[[str], None]
 
 
 class OperationError(RuntimeError):
@@ -65,10 +64,7 @@ class Herd:
 
     def remember(self) -> None:
         """Keeps the config, for the commands that come later."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        half = self.folder / f"config.json.{os.getpid()}"
-        half.write_text(self.config.model_dump_json(), encoding="utf-8")
-        half.replace(self.folder / "config.json")
+        rollout.keep(self.folder / "config.json", self.config.model_dump_json())
 
     def forget(self) -> None:
         """It is down."""

@@ -4,8 +4,6 @@ Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the comm
 `deployments.planning`.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -14,10 +12,9 @@ import typer
 from cluster.advice import Wish
 from cluster.capacity import GPU_MEMORY_UTILIZATION, KvDtype
 from cluster.speed import Load
-from configs.load import ConfigError
 from configs.schema import Quantization
 from deployments.planning import CannotPlan, Form, cluster, plan_herd, plan_model, tokens
-from deployments.terminal import WRONG_CONFIG, tell
+from deployments.terminal import told
 
 KV_DTYPES = ("bf16", "fp8")
 
@@ -88,21 +85,9 @@ def plan(  # noqa: PLR0913 (an option each)
         gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs,
     )
-    with _telling():
+    with told(CannotPlan):
         named = cluster(gpu, gpus, nodes, node)
         if Path(model).suffix in (".yaml", ".yml"):
             plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
         else:
             plan_model(model, named, wish, Form(as_json, explain, emit, price))
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except CannotPlan as error:
-        tell(str(error))
-        raise typer.Exit(1) from None
-    except ConfigError as error:
-        tell(str(error))
-        raise typer.Exit(WRONG_CONFIG) from None

@@ -6,7 +6,7 @@ is for `cluster.examined`, how they look for `deployments.doctor_view`.
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -17,10 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.cluster_checks import beyond
 from cluster.examined import Member, Report, Wanted, assembled
 from cluster.node_reading import read_node
-from cluster.nodes import Finding, Level, NodeFacts
+from cluster.nodes import Finding, Level, NodeFacts, names
 from cluster.pairs import PairResult, rounds
 from configs.load import environment
 from deployments.all_reduce import Partner
+from deployments.terminal import Say
 
 #: A new worker process, and every command of the reading at its slowest.
 READ_S = 150.0
@@ -30,8 +31,6 @@ CLOCK_S = 10.0
 #: Beyond 17 nodes not every pair is tried: each node has so many partners, and the whole takes minutes, not hours.
 MOST_ROUNDS = 16
 CLOCK_READINGS = 3
-
-Say = Callable[[str], None]
 
 
 def examine(need: Wanted, with_pairs: bool, say: Say) -> Report:
@@ -48,18 +47,18 @@ def members() -> list[Member]:
     """The nodes that live, the head first."""
     leaving = draining()
     living = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: (not _is_head(node), node["NodeManagerAddress"]))
-    addresses = [node["NodeManagerAddress"] for node in living]
+    called = names({node["NodeID"]: node["NodeManagerAddress"] for node in living})
     return [
         Member(
             id=node["NodeID"],
-            name=address if addresses.count(address) == 1 else f"{address}/{node['NodeID'][:6]}",
-            address=address,
+            name=called[node["NodeID"]],
+            address=node["NodeManagerAddress"],
             head=_is_head(node),
             gpus=node["Resources"].get("GPU", 0.0),
             labels=dict(node.get("Labels") or {}),
             draining=node["NodeID"] in leaving,
         )
-        for node, address in zip(living, addresses, strict=True)
+        for node in living
     ]
 
 

@@ -14,17 +14,16 @@ import typer
 from cluster.local_node import NodeError
 from cluster.models import problems
 from cluster.weights import Node, Source, may_serve, size, sources_of
-from configs.load import ConfigError, environment, read
+from configs.load import environment, read
 from configs.schema import Config, Model
 from deployments import operate
 from deployments.operate import Herd, OperationError
-from deployments.terminal import WRONG_CONFIG, err, out, tell
+from deployments.terminal import err, out, tell, told
 
 if TYPE_CHECKING:  # they bring Ray and the Hub's client, and `herd plan` answers before those would be imported
     from deployments.weights.crew import Crew
     from deployments.weights.spread import Job, Need, Outcome, Whence
 
-INTERRUPTED = 130
 ORIGINS = ("auto", "hub", "node")
 
 
@@ -52,18 +51,9 @@ def pull(
     """
     if whence not in ORIGINS:
         raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
-    try:
+    with told(OperationError, NodeError, interrupted="What has come stays: `herd pull` goes on from there."):
         herd, models = _asked(words or [], name)
         failed = _verify(herd, models) if verify else _pull(herd, models, whence)
-    except ConfigError as error:
-        tell(str(error))
-        raise typer.Exit(WRONG_CONFIG) from None
-    except (OperationError, NodeError) as error:
-        tell(str(error))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        err.print("\nInterrupted. What has come stays: `herd pull` goes on from there.", markup=False)
-        raise SystemExit(INTERRUPTED) from None
     if failed:
         raise typer.Exit(1)
 

@@ -35,10 +35,15 @@ class CameUp:
 
     def remember(self, folder: Path) -> None:
         """Keeps it, wholly or not at all."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        half = folder / f"{_LAST_GOOD}.{os.getpid()}"
-        half.write_text(json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}), encoding="utf-8")
-        half.replace(folder / _LAST_GOOD)
+        keep(folder / _LAST_GOOD, json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}))
+
+
+def keep(path: Path, text: str) -> None:
+    """Writes a file of a herd's own folder, wholly or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)
 
 
 def last_good(folder: Path) -> CameUp | None:

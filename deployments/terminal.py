@@ -1,15 +1,62 @@
-"""Where the commands speak: answers on standard output, all else on standard error. Decides nothing."""
+"""Where the commands speak: answers on standard output, all else on standard error. Decides how what cannot be done is told.
 
+Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import typer
 from rich.console import Console
+
+from configs.load import ConfigError
 
 #: One console for each stream: a spinner on one knows of every line that is printed through it.
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-#: The exit code for a config that cannot be used.
 WRONG_CONFIG = 3
+INTERRUPTED = 130
+
+Say = Callable[[str], None]
+"""Tells a step of a command that takes long."""
+
+
+@contextlib.contextmanager
+def told(*errors: type[Exception], interrupted: str = "") -> Iterator[None]:
+    """What cannot be done is one sentence and an exit code, never a stack trace.
+
+    Args:
+        errors: whose messages say why and what to do.
+        interrupted: what is left after Ctrl-C, and how to go on.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        refuse(error)
+    except errors as error:
+        tell(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        interrupt(interrupted)
 
 
 def tell(sentence: str) -> None:
     """Says on standard error what cannot be."""
     err.print("[red]✗[/red] ", end="")
     err.print(sentence, markup=False, soft_wrap=True)
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """Tells everything that is wrong with a config, by field."""
+    err.print(f"[red]{error.source} cannot be used:[/red]", soft_wrap=True)
+    for problem in error.problems:
+        err.print(f"  [bold]{problem.path or 'the file'}[/bold]: ", end="")
+        err.print(problem.message, markup=False, soft_wrap=True)
+    raise typer.Exit(WRONG_CONFIG) from None
+
+
+def interrupt(sentence: str) -> NoReturn:
+    """The end of a command after Ctrl-C."""
+    err.print(f"\nInterrupted. {sentence}".rstrip(), markup=False)
+    raise SystemExit(INTERRUPTED) from None

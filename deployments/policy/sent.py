@@ -37,15 +37,23 @@ def written(sent: Sent) -> bytes:
     return b"%b.%d.%d.%b" % (sent.by.encode("ascii"), sent.prefill_tokens, sent.prompt.tokens, packed)
 
 
-def read(value: bytes | str) -> Sent | None:
+def read(value: str) -> Sent | None:
     """A header's value; None for what no gateway of this release has written."""
-    text = value if isinstance(value, str) else value.decode("latin-1")
+    fields = _fields(value)
+    if fields is None:
+        return None
+    by, prefill_tokens, tokens, packed = fields
+    crcs = struct.unpack(f"<{len(packed) // 4}I", packed)
+    return Sent(by, prefill_tokens, Prompt(tuple(place << 32 | crc for place, crc in enumerate(crcs)), tokens))
+
+
+def _fields(value: str) -> tuple[str, int, int, bytes] | None:
+    """By whom, tokens to compute, tokens, and the blocks as they were packed."""
     try:
-        by, prefill, tokens, packed = text.split(".")
-        data = b64decode(packed, validate=True)
-        crcs = struct.unpack(f"<{len(data) // 4}I", data)
-        return Sent(by, int(prefill), Prompt(tuple(place << 32 | crc for place, crc in enumerate(crcs)), int(tokens)))
-    except (ValueError, struct.error):
+        by, prefill_tokens, tokens, packed = value.split(".")
+        blocks = b64decode(packed, validate=True)
+        return None if len(blocks) % 4 else (by, int(prefill_tokens), int(tokens), blocks)
+    except ValueError:
         return None
 
 
@@ -71,13 +79,15 @@ class Recent:
 
     def arrived(self, value: bytes) -> int:
         """A prompt has come, with this header; its tokens to compute, to be given to `computed` once."""
-        sent = read(value)
-        if sent is None:
+        text = value.decode("latin-1")
+        fields = _fields(text)
+        if fields is None:
             return 0
-        self._kept.append(value.decode("latin-1"))
+        _, prefill_tokens, _, _ = fields  # the blocks stay packed: this runs beside an engine, and only gateways want to know them
+        self._kept.append(text)
         self._count += 1
-        self.prefill_tokens = (self.prefill_tokens or 0) + sent.prefill_tokens
-        return sent.prefill_tokens
+        self.prefill_tokens = (self.prefill_tokens or 0) + prefill_tokens
+        return prefill_tokens
 
     def computed(self, tokens: int) -> None:
         """A prompt has been computed, or nobody wants it any more."""

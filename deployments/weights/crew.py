@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.weights import Node, names
+from cluster.nodes import names
+from cluster.weights import Node
 from deployments.weights.agent import Agent
 from deployments.weights.cache import WeightsError
 
@@ -33,7 +34,7 @@ class Crew:
     """The agents of these nodes."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self.names = names(nodes)
+        self.names = names({node.id: node.address for node in nodes})
         actor = ray.remote(Agent)
         self._agents: dict[str, Any] = {
             node.id: actor.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote()

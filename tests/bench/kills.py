@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.schema import Model
-from deployments.operate import Say
+from deployments.terminal import Say
 from tests.bench import report, servers
 from tests.bench.asking import Answer, Failed, answered
 from tests.bench.load import CannotMeasure

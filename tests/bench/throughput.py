@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from deployments.operate import Say
+from deployments.terminal import Say
 from tests.bench import load, servers
 from tests.bench.load import Load, Outcome
 

@@ -12,7 +12,7 @@ from ray._private.label_utils import parse_node_labels_string, validate_label_se
 
 from cluster.examined import Member, Report, Wanted, assembled, wanted
 from cluster.hardware import GIB
-from cluster.nodes import Expected, Finding, Level, NodeFacts, expected
+from cluster.nodes import Expected, Finding, Level, NodeFacts, expected, names
 from cluster.pairs import PairResult
 from cluster.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain
 from configs.schema import Hardware
@@ -164,3 +164,11 @@ def test_the_last_nodes_are_not_drained() -> None:
 def test_what_a_wrong_config_calls_sick_is_not_drained() -> None:
     both = assembled([HEAD, WORKER], {"head": LAPTOP, "worker": LAPTOP}, {}, [], Wanted(ONE))
     assert to_drain([node.candidate for node in both.nodes])[0] == []
+
+
+def test_nodes_of_one_address_are_told_apart() -> None:
+    assert names({"abcdefgh": "10.0.0.1", "ijklmnop": "10.0.0.1", "q": "10.0.0.2"}) == {
+        "abcdefgh": "10.0.0.1/abcdef",
+        "ijklmnop": "10.0.0.1/ijklmn",
+        "q": "10.0.0.2",
+    }

@@ -12,12 +12,12 @@ from deployments.policy.sent import KEPT, MOST_BLOCKS, Recent, Sent, asked_after
 def test_what_is_written_is_read(data: bytes, prefill: int, by: str) -> None:
     sent = Sent(by, prefill, in_blocks(data, 64))
     value = written(sent)
-    assert read(value) == read(value.decode()) == sent
+    assert read(value.decode()) == sent
 
 
 def test_of_a_long_prompt_the_beginning_is_told() -> None:
     long = in_blocks(b"x" * (MOST_BLOCKS + 5), 1)
-    told = read(written(Sent("a", 1, long)))
+    told = read(written(Sent("a", 1, long)).decode())
     assert told is not None
     assert (told.prompt.blocks, told.prompt.tokens) == (long.blocks[:MOST_BLOCKS], long.tokens)
     assert len(written(Sent("a", 1, long))) < 12_000
@@ -25,7 +25,7 @@ def test_of_a_long_prompt_the_beginning_is_told() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"...", b"a.1.2", b"a.x.2.", b"a.1.2.!!!!", b"a.1.2.AAA=", b"\xff.1.2.AA", b"a.1.2.AAAAAA==.x"])
 def test_nonsense_is_nothing(value: bytes) -> None:
-    assert read(value) is None
+    assert read(value.decode("latin-1")) is None
     assert Recent().arrived(value) == 0
 
 

@@ -13,7 +13,6 @@ from cluster.weights import (
     Room,
     Source,
     may_serve,
-    names,
     newest,
     shortages,
     size,
@@ -144,14 +143,6 @@ def test_nodes_that_may_serve(accelerator: Accelerator, able: list[Node]) -> Non
 
 def test_auto_means_cpus_where_there_is_no_gpu() -> None:
     assert may_serve("auto", [HEAD, IDLE]) == (HEAD,)
-
-
-def test_nodes_of_one_address_are_told_apart() -> None:
-    assert names([node("abcdefgh", "10.0.0.1"), node("ijklmnop", "10.0.0.1"), node("q", "10.0.0.2")]) == {
-        "abcdefgh": "10.0.0.1-abcdef",
-        "ijklmnop": "10.0.0.1-ijklmn",
-        "q": "10.0.0.2",
-    }
 
 
 def test_one_gets_all_from_the_hub_and_the_others_hang_below() -> None:
