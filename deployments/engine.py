@@ -64,6 +64,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
             NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
+        began = time.monotonic()
         logs.configure()
         secret = environment().own_secret()
         await engine_start.settle(llm_config)
@@ -86,6 +87,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             raise
         self._canaries.start()
         self._ready_at = time.monotonic()
+        self._start_s = self._ready_at - began
         # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
         gc.collect()
         gc.freeze()
@@ -121,6 +123,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "slots": self._vllm.scheduler_config.max_num_seqs,
             "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
             "ready_s": time.monotonic() - self._ready_at,
+            "start_s": self._start_s,
             **self._load.report(),
         }
 

@@ -14,12 +14,13 @@ from configs.schema import Limits
 from deployments.admission import Admission, Place
 from deployments.answer import Address, Answer, EngineGone
 from deployments.policy import engine_errors, resume, sent, usage
+from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import Call
 from deployments.policy.catalog import Chosen
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.routing import Ask
 from deployments.relay import Relay
-from deployments.roster import RETRY_AFTER_S, Roster
+from deployments.roster import Roster
 from deployments.upstream import Engines
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, Retry

@@ -16,10 +16,11 @@ import structlog
 
 from deployments.edge import JSON, Exchange
 from deployments.pipeline import Pipeline, tell
+from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
-from deployments.roster import RETRY_AFTER_S, Roster
+from deployments.roster import Roster
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
 

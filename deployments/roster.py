@@ -5,12 +5,14 @@ nobody answers, the last that was known stays: gateways and engines go on while 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from configs.schema import Routing
+from deployments.policy.absence import NEVER, Absence
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.report import after_silence, still_silent
 from deployments.policy.router import NobodyTakes, Router, Sending
@@ -19,16 +21,13 @@ from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, una
 Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
 """Asks every replica of a model for its view of itself. Raises where nobody could be asked."""
 
-#: What a client is told to wait when no replica is there; a small engine starts in half a minute.
-RETRY_AFTER_S = 5
-
 NOTHING_KNOWN = Ask()
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     replicas: tuple[ReplicaView, ...] = ()
-    ever_ready: bool = False
+    absence: Absence = NEVER
 
 
 def _nothing(_news: object) -> None: ...
@@ -37,7 +36,8 @@ def _nothing(_news: object) -> None: ...
 class Roster:
     """The replicas of every model."""
 
-    def __init__(self, models: Collection[str], routing: Routing | None = None) -> None:
+    def __init__(self, models: Collection[str], routing: Routing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.on_news: Callable[[str], None] = _nothing
         """Told of each model whose replicas, or what is known of them, have changed."""
         self.on_sick: Callable[[ReplicaView], None] = _nothing
@@ -85,8 +85,7 @@ class Roster:
             self._take(view.model, tuple(view if other.id == view.id else other for other in replicas))
 
     def _take(self, model: str, replicas: tuple[ReplicaView, ...]) -> None:
-        ready = any(replica.state is ReplicaState.READY for replica in replicas)
-        self._known[model] = _Known(replicas, self._known[model].ever_ready or ready)
+        self._known[model] = _Known(replicas, self._known[model].absence.after(replicas, self._clock()))
         self.on_news(model)
         for replica in replicas:
             if replica.state is ReplicaState.SICK and replica.id not in self._told_sick:
@@ -120,7 +119,8 @@ class Roster:
         try:
             return router.pick(self.replicas(model), ask)
         except NobodyTakes:
-            raise unavailable(model, self._of(model).ever_ready, RETRY_AFTER_S) from None
+            absence = self._of(model).absence
+            raise unavailable(model, absence.ever_ready, absence.retry_after_s(self._clock())) from None
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""

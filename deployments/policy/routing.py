@@ -90,6 +90,8 @@ class ReplicaView:
     """Seconds of one scheduling step, lately."""
     ready_s: float = float("inf")
     """Seconds since it became ready."""
+    start_s: float = 0.0
+    """Seconds that its start took; 0 where it has not said."""
     canary: str = ""
     """What is wrong with one that is sick (`policy.canary.Verdict`)."""
     trust: Trust = Trust.TRUSTED

@@ -8,9 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.errors import Unavailable
 from deployments.policy.routing import Pick, Reason, ReplicaState, ReplicaView
-from deployments.roster import RETRY_AFTER_S, Roster, Watch
+from deployments.roster import Roster, Watch
 from tests.unit.samples import replica
 
 A, B = replica("a"), replica("b")
