@@ -143,9 +143,10 @@ async def _replicas(http: aiohttp.ClientSession, url: str, model: str) -> list[d
         return [one for one in (await response.json())["models"][model] if one["state"] == "ready"]
 
 
-async def _ready(http: aiohttp.ClientSession, url: str, model: str, count: int) -> None:
+async def _ready(http: aiohttp.ClientSession, url: str, model: str, count: int, killed: str = "") -> None:
+    """Until so many are there, without the killed one, which a gateway that had no request on it misses only after seconds."""
     deadline = time.monotonic() + BACK_S
-    while len(await _replicas(http, url, model)) < count:
+    while len([one for one in await _replicas(http, url, model) if one["id"] != killed]) < count:
         if time.monotonic() > deadline:
             raise CannotMeasure(f"{count} replicas of {model} were not there within {BACK_S:g} s")
         await asyncio.sleep(0.05)
@@ -170,16 +171,17 @@ async def real(url: str, model: str, kills: int, tally: Tally, say: Say) -> None
         expected = [await answered(http, url + CHAT, _asked(model, number)) for number in range(REAL_STREAMS)]
         for number in range(kills):
             say(f"real: kill {number + 1} of {kills}; {tally.requests} answers, {tally.failed} failed, {tally.wrong} wrong")
-            victim = (await _replicas(http, url, model))[number // 2 % 2]
-            for answer, wanted in zip(await _disturbed(http, url, model, victim, number, tally), expected, strict=True):
+            killed, answers = await _disturbed(http, url, model, number, tally)
+            for answer, wanted in zip(answers, expected, strict=True):
                 tally.count(answer, wanted)
-            await _ready(http, url, model, 2)
+            await _ready(http, url, model, 2, killed)
             tally.took_s = time.monotonic() - began
 
 
 async def _disturbed(
-    http: aiohttp.ClientSession, url: str, model: str, victim: dict[str, Any], number: int, tally: Tally
-) -> list[Answer | BaseException]:
+    http: aiohttp.ClientSession, url: str, model: str, number: int, tally: Tally
+) -> tuple[str, list[Answer | BaseException]]:
+    """Kills the engine that has the most streams, in the middle of them; its id, and what became of the streams."""
     begun = asyncio.Semaphore(0)
     enough = 5 + 10 * (number % 5)  # another place in the answer each time
 
@@ -197,11 +199,11 @@ async def _disturbed(
     for _ in asked:
         async with asyncio.timeout(BACK_S):
             await begun.acquire()
-    under_way = next((int(one["ongoing"]) for one in await _replicas(http, url, model) if one["id"] == victim["id"]), 0)
+    victim = max(await _replicas(http, url, model), key=lambda one: one["ongoing"])
     (process_of if number % 2 == 0 else core_of)(victim).kill()
     tally.kills += 1
-    tally.under_way += under_way
-    return list(await asyncio.gather(*asked))
+    tally.under_way += victim["ongoing"]
+    return victim["id"], list(await asyncio.gather(*asked))
 
 
 def _asked(model: str, number: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import psutil
@@ -37,6 +38,7 @@ hostname "$1"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/sshd /run/tmp
 mount --bind "$2/tmp" /run/tmp
+mount --bind "$2/lib" /var/lib
 mount --bind "$2/passwd" /etc/passwd
 ip link set lo up
 """
@@ -114,13 +116,16 @@ def words(process: psutil.Process) -> str:
 class Hosts:
     """An operator's host, and those of a cluster. To be closed."""
 
-    def __init__(self, folder: Path, count: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, count: int, environment: Mapping[str, str], own: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    ) -> None:
         """Starts them; returns when each one's sshd answers.
 
         Args:
             folder: for their files; removed when they are closed.
             count: hosts beside the operator's.
             environment: what every shell on them has in its environment.
+            own: what the shells of one host have in it besides, by its name.
 
         Raises:
             RuntimeError: one did not come up; its log's end is told.
@@ -130,6 +135,7 @@ class Hosts:
         self.key = folder / "key"
         self.user = f"fake-hosts-{secrets.token_hex(4)}"
         self._environment = {**environment, "LOGNAME": self.user, "TMPDIR": "/run/tmp"}
+        self._own = own
         self._all: list[Host] = []
         self._prepare()
         try:
@@ -159,9 +165,10 @@ class Hosts:
 
     def _start(self, name: str, address: str, more: str = "") -> Host:
         own = self.folder / name
-        for part in ("home/.ssh", "tmp"):
-            (own / part).mkdir(parents=True)
-        exports = "".join(f"export {key}='{value}'\n" for key, value in self._environment.items())
+        for part in ("home/.ssh", "tmp", "lib"):
+            (own / part).mkdir(parents=True, exist_ok=True)
+        variables = self._environment | dict(self._own.get(name, {}))
+        exports = "".join(f"export {key}='{value}'\n" for key, value in variables.items())
         (own / "home/.bashrc").write_text(exports, encoding="utf-8")
         (own / "home/.ssh/config").write_text(f"{SSH}  IdentityFile {self.key}\n", encoding="utf-8")
         (own / "passwd").write_text(f"root:x:0:0:root:{own / 'home'}:/bin/bash\n{_users()}", encoding="utf-8")
@@ -176,6 +183,25 @@ class Hosts:
         host = Host(name, address, own, process, _first_process(process, own / "log"))
         self._all.append(host)
         return host
+
+    def power_off(self, host: Host) -> None:
+        """Takes a host's power away: all of its processes at once. Its disk stays."""
+        host.process.kill()
+        host.process.wait(timeout=30)
+        psutil.wait_procs([psutil.Process(host.init)] if psutil.pid_exists(host.init) else [], timeout=30)
+        self._all.remove(host)
+
+    def power_on(self, host: Host) -> Host:
+        """The same host again, under its name and address, with what was on its disk; returns when its sshd answers."""
+        again = self._start(host.name, host.address)
+        self.cluster[self.cluster.index(host)] = again
+        self._plug_in(again)
+        self._answers(again)
+        return again
+
+    def plug(self, host: Host, state: str) -> None:
+        """Takes a host off the network, or puts it on again: `down` or `up`."""
+        self._ip(self.operator, "ip", "link", "set", host.name, state)
 
     def _plug_in(self, host: Host) -> None:
         """Joins it to the operator's bridge."""
@@ -223,9 +249,8 @@ class Hosts:
             self._inside.shutdown(wait=False, cancel_futures=True)
         for host in reversed(self._all):
             host.process.kill()
-        for host in self._all:
-            host.process.wait(timeout=30)
-            psutil.wait_procs([psutil.Process(host.init)] if psutil.pid_exists(host.init) else [], timeout=30)
+        for host in list(self._all):
+            self.power_off(host)
         shutil.rmtree(self.folder, ignore_errors=True)
         # Ray keeps its ssh connections there, whatever its own folder is.
         shutil.rmtree(f"/tmp/ray_ssh_{sha256(self.user.encode()).hexdigest()[:10]}", ignore_errors=True)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import wait_for
-from tests.multihost.conftest import MAVERICK, PORT, PROMPTS, SCOUT, Cluster, model
+from tests.multihost.cluster import PORT, Cluster, model
+from tests.multihost.conftest import MAVERICK, PROMPTS, SCOUT
 from tests.multihost.hosts import Host, words
 from tests.multihost.reference import ANSWER_TOKENS
 from tests.multihost.steps import between

