@@ -13,6 +13,7 @@ from cluster.advice import Subject, Wish, plans, refusal
 from cluster.architecture import Architecture
 from cluster.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
 from cluster.checkpoints import Checkpoint, Layout
+from cluster.costs import costs
 from cluster.emission import argued
 from cluster.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.legality import refusals, stored_refusals
@@ -61,6 +62,11 @@ class Assessment:
     def refusals(self) -> tuple[str, ...]:
         """What nobody can overrule."""
         return tuple(f"{one.model.id}: {reason}" for one in self.verdicts for reason in one.refusals)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What options cost that the models ask for."""
+        return tuple(f"{one.model.id}: {cost}" for one in self.verdicts if one.engine for cost in costs(one.engine))
 
     @property
     def shortages(self) -> tuple[str, ...]:
@@ -188,7 +194,8 @@ def settings_of(model: Model) -> Settings:
     return Settings(
         context_tokens=model.context_tokens,
         kv_dtype=_kv_dtype(said),
-        hybrid_kv=not said.get("disable_hybrid_kv_cache_manager") and not _drafts(said),
+        hybrid_kv=not said.get("disable_hybrid_kv_cache_manager"),
+        drafts=model.draft is not None or "eagle" in str(said.get("speculative_config", "")).lower(),
         gpu_memory_utilization=_number(said.get("gpu_memory_utilization")) or GPU_MEMORY_UTILIZATION,
         max_num_seqs=_whole(said.get("max_num_seqs")),
         max_num_batched_tokens=_whole(said.get("max_num_batched_tokens")),
@@ -198,11 +205,6 @@ def settings_of(model: Model) -> Settings:
 
 def _kv_dtype(said: Mapping[str, Any]) -> KvDtype:
     return "fp8" if str(said.get("kv_cache_dtype")).startswith("fp8") else "bf16"
-
-
-def _drafts(said: Mapping[str, Any]) -> bool:
-    """EAGLE-type speculation turns the hybrid KV manager off for chunked attention (`config/vllm.py`)."""
-    return "eagle" in str(said.get("speculative_config", "")).lower()
 
 
 def _whole(value: object) -> int | None:

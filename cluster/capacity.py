@@ -34,6 +34,8 @@ SAMPLER_BYTES = 24
 
 #: vLLM 0.29's default (`config/cache.py`); it was 0.90 in 0.8.
 GPU_MEMORY_UTILIZATION = 0.92
+#: Decoder layers of an EAGLE draft model, all of them with full attention.
+DRAFT_LAYERS = 1
 #: The lengths for which concurrency is told.
 LENGTHS: Mapping[str, int] = {"4K": 4096, "32K": 32_768, "128K": 131_072, "1M": 1_048_576}
 
@@ -51,6 +53,8 @@ class Settings:
     max_positions: int | None = None
     """Lowers `max_position_embeddings`, and so the rope cache."""
     block_tokens: int = GPU_BLOCK_TOKENS
+    drafts: bool = False
+    """An EAGLE draft model runs beside it; vLLM then does without the hybrid KV manager where layers are chunked (`config/vllm.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,10 @@ class Engine:
             self.architecture,
             self.parallel,
             KV_BYTES[self.settings.kv_dtype],
-            hybrid=self.settings.hybrid_kv,
+            hybrid=self.settings.hybrid_kv and not self.settings.drafts,
             in_flight_tokens=self.max_num_batched_tokens * (self.parallel.pipeline + 1),
             block_tokens=self.settings.block_tokens,
+            draft_layers=DRAFT_LAYERS if self.settings.drafts else 0,
         )
 
 
@@ -144,17 +149,32 @@ def stage_weight_bytes(engine: Engine) -> tuple[float, ...]:
         stored = decoder_bytes(architecture, engine.layout, stage)
         outer = _outer_bytes(architecture, parallel, first=number == 0, last=number == len(split) - 1)
         result.append(outer + sum(count / shares.get(component, 1) for component, count in stored.items()))
+    if engine.settings.drafts:
+        result[-1] += draft_parameters(architecture) * BF16_BYTES / parallel.tensor
     return tuple(result)
 
 
-def _shares(architecture: Architecture, parallel: Parallelism) -> dict[Component, int]:
+def draft_parameters(architecture: Architecture) -> int:
+    """Parameters of an EAGLE3 draft model in the form of `llama_eagle3.py`, at most: one decoder layer that reads twice the hidden size,
+    the three hidden states put together, and a head over the whole vocabulary (some drafts have a smaller one)."""
+    hidden, head = architecture.hidden, architecture.head_dim
+    attention = 2 * hidden * head * (architecture.heads + 2 * architecture.kv_heads) + architecture.heads * head * hidden
+    return attention + 3 * hidden * architecture.intermediate + 3 * hidden * hidden + architecture.vocab * hidden
+
+
+def _own_experts(architecture: Architecture, parallel: Parallelism) -> float:
+    """Of the experts that a GPU holds, the share that is no copy of another."""
+    return architecture.experts / (architecture.experts + (parallel.redundant_experts or 0)) if architecture.experts else 1.0
+
+
+def _shares(architecture: Architecture, parallel: Parallelism) -> dict[Component, float]:
     tensor = parallel.tensor
     return {
         "attention_qo": tensor,
         "attention_kv": min(tensor, architecture.kv_heads),
         "dense_mlp": tensor,
         "shared_experts": 1 if data_parallel_replicates_shared_experts(parallel) else tensor,
-        "routed_experts": tensor * parallel.data,
+        "routed_experts": tensor * parallel.data * _own_experts(architecture, parallel),
     }
 
 

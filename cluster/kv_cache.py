@@ -108,7 +108,7 @@ class KvCache:
 
 
 @lru_cache(maxsize=1024)
-def kv_cache(
+def kv_cache(  # noqa: PLR0913 (what paging depends on)
     architecture: Architecture,
     parallel: Parallelism,
     bytes_per_element: float,
@@ -116,6 +116,7 @@ def kv_cache(
     hybrid: bool,
     in_flight_tokens: int,
     block_tokens: int = GPU_BLOCK_TOKENS,
+    draft_layers: int = 0,
 ) -> KvCache:
     """The paging of an engine.
 
@@ -126,12 +127,14 @@ def kv_cache(
         hybrid: whether chunked layers free what they no longer see.
         in_flight_tokens: see `KvCache`.
         block_tokens: tokens in a block.
+        draft_layers: further layers, of a draft model, on the last stage.
     """
     heads = max(1, architecture.kv_heads // parallel.tensor)
     groups = _groups(architecture, hybrid)
+    *before, last = (max(group.count(stage) for group in groups) for stage in stages(architecture.layers, parallel.pipeline))
     return KvCache(
         groups=groups,
-        widest=tuple(max(group.count(stage) for group in groups) for stage in stages(architecture.layers, parallel.pipeline)),
+        widest=(*before, last + draft_layers),
         page_bytes=int(2 * heads * architecture.head_dim * bytes_per_element * block_tokens),
         block_tokens=block_tokens,
         chunk_tokens=architecture.chunk_tokens or 0,

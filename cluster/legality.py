@@ -34,6 +34,15 @@ def refusals(architecture: Architecture, parallel: Parallelism) -> Iterator[Refu
         ranks = parallel.tensor * parallel.data  # vLLM: `FusedMoEParallelConfig.flatten_tp_across_dp_and_pcp`
         width = architecture.expert_intermediate
         yield "data", f"without parallel.expert each expert ({width} wide) is cut over {ranks} GPUs, which do not divide it"
+    yield from _option_refusals(parallel)
+
+
+def _option_refusals(parallel: Parallelism) -> Iterator[Refusal]:
+    """vLLM: `ParallelConfig._validate_parallel_config`, and all-to-all only where `FusedMoEParallelConfig.use_all2all_kernels`."""
+    if parallel.redundant_experts is not None and not (parallel.expert and parallel.tensor * parallel.data > 1):
+        yield "redundant_experts", "experts are balanced over GPUs that hold whole ones: it needs expert: true and more than one GPU"
+    if parallel.all_to_all is not None and not (parallel.expert and parallel.data > 1):
+        yield "all_to_all", "tokens go from rank to rank only with expert: true and data above 1"
 
 
 def _expert_refusals(architecture: Architecture, parallel: Parallelism) -> Iterator[Refusal]:
@@ -41,8 +50,9 @@ def _expert_refusals(architecture: Architecture, parallel: Parallelism) -> Itera
     ranks = parallel.tensor * parallel.data
     if not architecture.experts:
         yield "expert", "the model has no experts"
-    elif architecture.experts % ranks:
-        yield "expert", f"{architecture.experts} experts cannot be spread evenly over {ranks} GPUs"
+    elif (architecture.experts + (parallel.redundant_experts or 0)) % ranks:
+        copies = f" and {parallel.redundant_experts} copies" if parallel.redundant_experts else ""
+        yield "expert", f"{architecture.experts} experts{copies} cannot be spread evenly over {ranks} GPUs"
 
 
 def tensor_refusal(architecture: Architecture, size: int) -> str | None:

@@ -62,10 +62,13 @@ ENGINE_ARGUMENTS = frozenset(
 OWNED_BY_THE_HERD = {
     "allowed_local_media_path": "a request must not read the node's files; send images as data: URLs",
     "allowed_media_domains": "use gateway.remote_images.allowed_hosts",
+    "all2all_backend": "use parallel.all_to_all",
+    "async_scheduling": "it is a field of the model",
     "api_key": "engines are guarded by the cluster's own secret",
     "data_parallel_size": "use parallel.data",
     "device_ids": "Ray places engines on GPUs",
     "distributed_executor_backend": "the herd chooses it",
+    "enable_eplb": "use parallel.redundant_experts",
     "enable_expert_parallel": "use parallel.expert",
     "enable_log_outputs": "completions are never logged",
     "enable_log_requests": "prompts are never logged",

@@ -52,6 +52,16 @@ NodeName = Literal[
     "g6e.48xlarge",
     "mi300x-8",
 ]
+#: vLLM's `all2all_backend`; those that are not in this list are for other GPUs, or old names.
+AllToAll = Literal[
+    "allgather_reducescatter",
+    "deepep_high_throughput",
+    "deepep_low_latency",
+    "deepep_v2",
+    "nixl_ep",
+    "flashinfer_nvlink_one_sided",
+    "flashinfer_nvlink_two_sided",
+]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -156,6 +166,14 @@ class Parallelism(Strict):
     pipeline: int = Field(1, ge=1, le=64, description="Pipeline parallel size.")
     data: int = Field(1, ge=1, le=64, description="Data-parallel attention: ranks that share the experts, each with its own KV cache.")
     expert: bool = Field(False, description="Whole experts per GPU (expert parallel) instead of a slice of each.")
+    redundant_experts: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="Expert parallel load balancing (EPLB): experts move to where there is room, and so many of each layer's busiest have "
+        "a copy. Default: experts stay where they are.",
+    )
+    all_to_all: AllToAll | None = Field(None, description="How tokens come to experts on other data-parallel ranks. Default: vLLM's.")
 
     @model_validator(mode="before")
     @classmethod
@@ -203,6 +221,14 @@ class Sampling(Strict):
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     max_tokens: int | None = Field(None, ge=1)
+
+
+class Draft(Strict):
+    """A small model that guesses the next tokens, which the engine checks in one step: speculative decoding."""
+
+    checkpoint: str = Field(min_length=1, description="A Hugging Face id or a local path, of a draft model made for this very model.")
+    method: Literal["eagle3", "eagle"] = "eagle3"
+    tokens: int = Field(3, ge=1, le=16, description="Tokens that it guesses at a time.")
 
 
 class Canary(Strict):
@@ -272,6 +298,10 @@ class Model(Strict):
         description="On an upgrade: true starts a new replica before an old one stops, false stops first. Default: as there is room.",
     )
     canary: Canary = Canary()
+    draft: Draft | None = None
+    async_scheduling: bool | None = Field(
+        None, description="Whether the next step is scheduled while this one computes. Default: as vLLM finds it possible."
+    )
     engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's engine, by vLLM's own names.")
 
     @field_validator("engine")

@@ -205,6 +205,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         "pipeline_parallel_size": model.parallel.pipeline,
         "enable_expert_parallel": model.parallel.expert,
         **({} if model.parallel.data == 1 else {"data_parallel_size": model.parallel.data}),
+        **_options(model),
         "disable_log_stats": False,
         "scheduling_policy": "priority",
     }
@@ -218,6 +219,21 @@ def engine_arguments(model: Model) -> dict[str, Any]:
             ("max_new_tokens" if name == "max_tokens" else name): value for name, value in sampling.items()
         }
     return arguments | model.engine
+
+
+def _options(model: Model) -> dict[str, Any]:
+    """What a model may ask for beside its shape; nothing of what it does not name."""
+    found: dict[str, Any] = {}
+    if model.parallel.redundant_experts is not None:
+        found |= {"enable_eplb": True, "eplb_config": {"num_redundant_experts": model.parallel.redundant_experts}}
+    if model.parallel.all_to_all is not None:
+        found["all2all_backend"] = model.parallel.all_to_all
+    if model.async_scheduling is not None:
+        found["async_scheduling"] = model.async_scheduling
+    if model.draft is not None:
+        draft = {"method": model.draft.method, "model": model.draft.checkpoint, "num_speculative_tokens": model.draft.tokens}
+        found["speculative_config"] = draft
+    return found
 
 
 def _revision(model: Model) -> dict[str, str]:

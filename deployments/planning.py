@@ -201,6 +201,8 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: 
     else:
         taken = f"GPUs taken: {found.gpus}, nodes: {found.nodes}" if found.gpus else "takes no GPUs that are known"
         out.print(herd_table(f"{config.name} on {known}; {taken}" if known else f"{config.name}; {taken}", found))
+        for cost in found.costs:
+            out.print(cost, style="dim", soft_wrap=True)
     wrong = (*found.refusals, *found.shortages)
     if wrong:
         tell("\n".join(wrong))

@@ -145,6 +145,14 @@ def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_r
         (scout(), {"limit_mm_per_prompt": {"image": 5}, "tool_call_parser": "llama4_pythonic", "enable_expert_parallel": False}),
         (scout(images_per_prompt=0), {"limit_mm_per_prompt": {"image": 0}}),
         (scout(parallel={"tensor": 8, "expert": True}), {"tensor_parallel_size": 8, "enable_expert_parallel": True}),
+        (
+            scout(parallel={"tensor": 8, "data": 2, "expert": True, "redundant_experts": 16, "all_to_all": "deepep_low_latency"}),
+            {"enable_eplb": True, "eplb_config": {"num_redundant_experts": 16}, "all2all_backend": "deepep_low_latency"},
+        ),
+        (
+            scout(draft={"checkpoint": "org/draft"}, async_scheduling=False),
+            {"speculative_config": {"method": "eagle3", "model": "org/draft", "num_speculative_tokens": 3}, "async_scheduling": False},
+        ),
         (model(sampling={"temperature": 0.6}), {"override_generation_config": {"temperature": 0.6}}),
         (model(sampling={"max_tokens": 5, "top_p": 1}), {"override_generation_config": {"max_new_tokens": 5, "top_p": 1}}),
         (model(engine={"tool_call_parser": "mine", "max_num_seqs": 4}), {"tool_call_parser": "mine", "max_num_seqs": 4}),
@@ -155,7 +163,15 @@ def test_engine_arguments(asked: Model, arguments: dict[str, Any]) -> None:
 
 
 def test_engine_is_told_nothing_that_nobody_said() -> None:
-    assert not {"limit_mm_per_prompt", "override_generation_config"} & app.engine_arguments(model()).keys()
+    unsaid = {
+        "limit_mm_per_prompt",
+        "override_generation_config",
+        "enable_eplb",
+        "all2all_backend",
+        "speculative_config",
+        "async_scheduling",
+    }
+    assert not unsaid & app.engine_arguments(model()).keys()
 
 
 @given(raw(Model))

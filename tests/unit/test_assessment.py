@@ -53,6 +53,7 @@ def test_configs_are_those_that_were_promised() -> None:
         "maverick-1m-dgx-h200",
         "maverick-2xdgx",
         "maverick-2xdgx-dp",
+        "maverick-2xdgx-h200-tuned",
         "maverick-2xdgx-onprem",
         "maverick-2xp5en",
         "maverick-3xdgx-onprem",
@@ -145,7 +146,7 @@ def test_kind_without_an_engine_is_not_planned() -> None:
         ({}, ("bf16", True, 0.92, None, None, None)),
         ({"kv_cache_dtype": "fp8_e4m3", "max_num_seqs": 64, "max_num_batched_tokens": 4096}, ("fp8", True, 0.92, 64, 4096, None)),
         ({"disable_hybrid_kv_cache_manager": True, "gpu_memory_utilization": 0.9}, ("bf16", False, 0.9, None, None, None)),
-        ({"speculative_config": {"method": "eagle3"}}, ("bf16", False, 0.92, None, None, None)),
+        ({"speculative_config": {"method": "eagle3"}}, ("bf16", True, 0.92, None, None, None)),
         ({"hf_overrides": {"text_config": {"max_position_embeddings": 8192}}}, ("bf16", True, 0.92, None, None, 8192)),
         ({"hf_overrides": {"max_position_embeddings": 8192}}, ("bf16", True, 0.92, None, None, 8192)),
         (
@@ -166,6 +167,11 @@ def test_settings_are_read_from_vllms_own_arguments(engine: dict[str, Any], sett
         found.max_positions,
     )
     assert said == settings
+    assert found.drafts == ("speculative_config" in engine)
+
+
+def test_a_named_draft_model_is_planned_for() -> None:
+    assert settings_of(model(draft={"checkpoint": "org/draft"})).drafts
 
 
 @given(st.dictionaries(st.integers(1, 8), st.integers(0, 1 << 20), max_size=8))

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cluster import shapes
-from cluster.capacity import Engine, Settings, capacity, overhead_bytes, rope_bytes, side_tables_bytes, stage_weight_bytes
+from cluster.capacity import Engine, Settings, capacity, draft_parameters, overhead_bytes, rope_bytes, side_tables_bytes, stage_weight_bytes
 from cluster.checkpoints import BF16, LINEAR_FP8, META_FP8, MLP_INT4, Layout
 from cluster.hardware import GIB, GPUS
 from configs.schema import GpuName, Parallelism
@@ -143,3 +143,25 @@ def test_requests_at_once_are_those_of_the_tables() -> None:
     assert found.concurrent == {"4K": 346, "32K": 98, "128K": 36, "1M": 5}
     guard = Engine(shapes.GUARD_4, BF16, GPUS["H100"], Parallelism(), Settings(8192))
     assert capacity(guard).concurrent["32K"] == 0  # the model takes 8K
+
+
+def test_copies_of_experts_take_their_share_of_the_weights() -> None:
+    plain, copied = (maverick(Parallelism(tensor=8, expert=True, redundant_experts=copies)) for copies in (None, 16))
+    routed = META_FP8.bytes_per_parameter["routed_experts"] * shapes.MAVERICK.parameters()["routed_experts"]
+    (before,), (after,) = stage_weight_bytes(plain), stage_weight_bytes(copied)
+    assert after - before == pytest.approx(routed / 8 * 16 / 128)
+
+
+def test_a_draft_model_takes_a_layer_of_kv_cache_and_its_weights_on_the_last_stage() -> None:
+    def told(drafts: bool) -> Engine:
+        return Engine(shapes.LLAMA_8B, BF16, GPUS["H100"], Parallelism(pipeline=2), Settings(8192, drafts=drafts))
+
+    (first, last), (same, larger) = (stage_weight_bytes(told(drafts)) for drafts in (False, True))
+    assert (same, larger - last) == (first, 2 * draft_parameters(shapes.LLAMA_8B))
+    assert told(True).kv_cache.widest == (16, 17)
+
+
+def test_eagle_does_without_the_hybrid_kv_manager_where_layers_are_chunked() -> None:
+    drafting, whole = scout(drafts=True).kv_cache, scout(hybrid_kv=False).kv_cache
+    assert drafting.groups == whole.groups != scout().kv_cache.groups
+    assert drafting.bytes_per_token == whole.bytes_per_token * 49 / 48

@@ -42,6 +42,18 @@ def test_legal_tensor_parallel_sizes(shape: Architecture, sizes: tuple[int, ...]
         (shapes.MAVERICK, Parallelism(tensor=8, data=2), {}),
         (shapes.MAVERICK, Parallelism(tensor=8, data=3), {"data": "without parallel.expert each expert (8192 wide) is cut over 24 GPUs"}),
         (shapes.MAVERICK, Parallelism(tensor=8, pipeline=2), {}),
+        (shapes.MAVERICK, Parallelism(tensor=8, data=2, expert=True, redundant_experts=16, all_to_all="deepep_low_latency"), {}),
+        (
+            shapes.MAVERICK,
+            Parallelism(tensor=8, expert=True, redundant_experts=12),
+            {"expert": "128 experts and 12 copies cannot be spread evenly over 8 GPUs"},
+        ),
+        (
+            shapes.MAVERICK,
+            Parallelism(tensor=8, redundant_experts=0, all_to_all="deepep_v2"),
+            {"redundant_experts": "experts are balanced over GPUs that hold whole ones", "all_to_all": "tokens go from rank to rank only"},
+        ),
+        (shapes.SCOUT, Parallelism(expert=True, redundant_experts=0), {"redundant_experts": "experts are balanced over GPUs"}),
     ],
 )
 def test_shape_is_legal_or_refused_with_a_reason(shape: Architecture, parallel: Parallelism, told: dict[str, str]) -> None:

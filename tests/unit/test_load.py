@@ -51,7 +51,11 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, gateway, hardware, models, name, ray"),
         ("gateway: {limits: {total: 1}}\n" + GOOD, "gateway.limits.total", "unknown field; did you mean 'total_s'? allowed"),
         ("models: [{scaling: {min_replica: 1}}]", "models[0].scaling.min_replica", "unknown field; did you mean 'min_replicas'?"),
-        ("models: [{parallel: {x: 1}}]", "models[0].parallel.x", "unknown field; allowed here: auto, data, expert, pipeline, tensor"),
+        (
+            "models: [{parallel: {x: 1}}]",
+            "models[0].parallel.x",
+            "unknown field; allowed here: all_to_all, auto, data, expert, pipeline",
+        ),
         ("gateway: {port: 0}\n" + GOOD, "gateway.port", "input should be greater than or equal to 1 (got 0)"),
         (f"ray: {{address: [{'A' * 99}]}}\n" + GOOD, "ray.address", f"input should be a valid string (got ['{'A' * 55}...)"),
         ("models: [{engine: {1: 2}}]", "models[0].engine[1]", "input should be a valid string (got 1)"),

@@ -172,6 +172,13 @@ def test_folder_of_a_herds_model_is_believed_where_it_can_be_read(tmp_path: Path
     assert as_json(str(path))[0]["weights_gib_per_gpu"] == pytest.approx(weights, abs=0.001)
 
 
+def test_what_options_cost_is_told_under_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "herd.yaml"
+    asked = MAVERICK | {"context_tokens": 8192, "draft": {"checkpoint": "org/draft"}}
+    path.write_text(yaml.safe_dump({"models": [asked], "hardware": {"gpu": "H200", "nodes": 1}}))
+    assert "maverick: the draft model leaves " in run(str(path)).stdout
+
+
 def test_config_without_a_shape_that_fits_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "herd.yaml"
     asked = MAVERICK | {"parallel": "auto", "context_tokens": 8192}
