@@ -114,6 +114,13 @@ class Inventory(Strict):
     gcp: Gcp | None = None
     kuberay: KubeRay | None = None
 
+    @property
+    def cloud(self) -> Literal["aws", "gcp"] | None:
+        """Whose machines they are, where a cloud's are described and no others."""
+        if self.onprem is not None or self.kuberay is not None or (self.aws is None) == (self.gcp is None):
+            return None
+        return "gcp" if self.aws is None else "aws"
+
     @model_validator(mode="after")
     def _image_is_pinned(self) -> Self:
         if self.image is not None and self.image.endswith(":latest"):

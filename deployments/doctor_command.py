@@ -77,7 +77,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
 
 def _drained(report: Report, within_s: float) -> list[str]:
     """The nodes that Ray drains now, by name."""
-    from deployments.preflight import drain
+    from deployments.draining import drain
 
     going, stays = to_drain([node.candidate for node in report.nodes])
     for sentence in stays:
@@ -85,7 +85,8 @@ def _drained(report: Report, within_s: float) -> list[str]:
     accepted = []
     for node in report.nodes:
         if node.member.name in going:
-            refusal = drain(node.member.id, ", ".join(one.check for one in node.findings if one.level == "fail"), within_s)
+            found = ", ".join(one.check for one in node.findings if one.level == "fail")
+            refusal = drain(node.member.id, f"herd doctor: {found}", within_s)
             if refusal is None:
                 accepted.append(node.member.name)
             else:

@@ -15,13 +15,16 @@ import ray
 from configs.load import environment
 from configs.schema import Config
 from deployments.answer import Address
+from deployments.draining import drain
 from deployments.edge import edge
 from deployments.feed import Feed
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
+from deployments.policy.notices import Notice
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
@@ -58,6 +61,7 @@ class Gateway:
         self._watch: Watch | None = None
         self._images: ImageFetcher | None = None
         self._pipeline: Pipeline | None = None
+        self._notices: Notices | None = None
 
     async def reconfigure(self, settings: dict[str, Any]) -> None:
         """Ray Serve's hook: the config, at the start and whenever it changes.
@@ -77,6 +81,8 @@ class Gateway:
             self._pipeline.rules = rules
         if self._watch is not None:
             self._watch.follow()
+        if self._notices is None and (cloud := config.cluster and config.cluster.cloud):
+            self._notices = Notices(cloud, _leave)
 
     def _start(self, rules: Rules, roster_period_s: float, load_period_s: float) -> None:
         self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
@@ -112,6 +118,8 @@ class Gateway:
             await self._metrics_server.stop()
             self._watch.stop()
             self._feed.stop()
+        if self._notices is not None:
+            self._notices.stop()
         if self._images is not None:
             await self._images.close()
         self._engines.close()
@@ -127,3 +135,8 @@ class Gateway:
             return len(await self._replicas.ask(app_name(model), ENGINE, "generate_one", within_s=GENERATE_S))
         except OSError:
             return 0
+
+
+def _leave(notice: Notice) -> str | None:
+    """This node will be taken away: everything on it should go elsewhere before. Why Ray would not, if so."""
+    return drain(ray.get_runtime_context().get_node_id(), notice.why, notice.within_s)

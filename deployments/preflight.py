@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # what `ray drain-node` uses; there is no public name
-from ray.core.generated import autoscaler_pb2
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.cluster_checks import beyond
@@ -21,6 +19,7 @@ from cluster.nodes import Finding, Level, NodeFacts, names
 from cluster.pairs import PairResult, rounds
 from configs.load import environment
 from deployments.all_reduce import Partner
+from deployments.draining import draining
 from deployments.terminal import Say
 
 #: A new worker process, and every command of the reading at its slowest.
@@ -64,31 +63,6 @@ def members() -> list[Member]:
 
 def _is_head(node: Mapping[str, Any]) -> bool:
     return "node:__internal_head__" in node["Resources"]
-
-
-def draining() -> frozenset[str]:
-    """The nodes that Ray gives no new work, by their id."""
-    return frozenset(_gcs().get_draining_nodes(timeout=CLOCK_S))
-
-
-def drain(node_id: str, why: str, within_s: float) -> str | None:
-    """Has Ray drain a node: nothing new is placed there, Ray Serve moves its replicas, and Ray there ends when nothing is left.
-
-    Args:
-        node_id: which.
-        why: for Ray's log.
-        within_s: by then replicas go that have found no other place.
-
-    Returns:
-        Why Ray would not, if so.
-    """
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # the one that is not refused
-    accepted, refusal = _gcs().drain_node(node_id, reason, f"herd doctor: {why}", int((time.time() + within_s) * 1000))
-    return None if accepted else str(refusal)
-
-
-def _gcs() -> Any:  # noqa: ANN401 (Ray's C++ client)
-    return GcsClient(address=ray.get_runtime_context().gcs_address)
 
 
 def _on(member: Member) -> dict[str, Any]:

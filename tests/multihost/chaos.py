@@ -31,6 +31,7 @@ from tests.multihost.clients import PATH, Clients, Tally, asked
 from tests.multihost.cluster import Cluster, model, resources, shell_environment
 from tests.multihost.faults import FAULTS, REDIS_PORT, Fault, redis_password, start_redis, victims
 from tests.multihost.hosts import NETWORK, Hosts, missing
+from tests.multihost.steps import token
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results" / "chaos.json"
 MODEL = "llama-4-scout-tiny"
@@ -86,6 +87,14 @@ def whole(cluster: Cluster) -> bool:
     """Everything is there: each host has a gateway that knows all replicas, and Serve's controller lives."""
     seen = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
     return all(len(one) == REPLICAS for one in seen) and bool(victims(cluster.hosts.cluster[0], r"ServeController"))
+
+
+def seen(cluster: Cluster) -> str:
+    """What each host's gateway knows, for who must find out why not everything came back."""
+    status = cluster.hosts.run("ray", "exec", "cluster.yaml", f"{token()}; ray status; serve status", within_s=120)
+    return "\n".join(
+        [*(f"{host.name}: {engines(cluster, number)}" for number, host in enumerate(cluster.hosts.cluster)), status.stdout[-3000:]]
+    )
 
 
 def until_whole(cluster: Cluster, what: str) -> float:
@@ -173,7 +182,7 @@ def measured(faults: Sequence[Fault], times: int, say: Say) -> list[Cost]:
                     cost.add(*suffer(cluster, fault, url, known))
                 except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
                     cost.complaints.append(f"{type(error).__name__}: {error}")
-                    say(cost.complaints[-1])
+                    say(f"{cost.complaints[-1]}\n{seen(cluster)}")
                     return costs
                 say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
     return costs

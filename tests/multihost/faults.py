@@ -131,9 +131,9 @@ def _redis(cluster: Cluster) -> None:
 
 FAULTS = (
     Fault("engine process", _on_worker(r"EngineCore"), "Ray Serve"),
-    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc|RayWorkerWrapper"), "vLLM ends its engine, Ray Serve starts another"),
-    Fault("engine replica", _on_worker(r"ServeReplica:(?!gateway)"), "Ray Serve"),
-    Fault("gateway", _on_worker(r"ServeReplica:gateway"), "Ray Serve; the load balancer asks another meanwhile"),
+    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another"),
+    Fault("engine replica", _on_worker(r"^ray::.*:engine"), "Ray Serve"),
+    Fault("gateway", _on_worker(r"^ray::.*gateway"), "Ray Serve; the load balancer asks another meanwhile"),
     Fault("Serve controller", lambda cluster: kill(cluster.hosts.cluster[0], r"ServeController"), "Ray"),
     Fault("raylet of a worker", _on_worker(r"raylet/raylet"), "Ray's autoscaler, over ssh"),
     Fault("network of a worker", _worker_network, "Ray's autoscaler, over ssh"),
