@@ -1,4 +1,4 @@
-"""The README's table of figures, made from `results/*.json`: `python -m tests.bench.readme` writes it.
+"""The README's tables of figures, made from `results/*.json`: `python -m tests.bench.readme` writes them.
 
 Decides which figures a reader needs. A result that is not there has no row; a test holds the README to what is.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- figures: python -m tests.bench.readme -->\n", "<!-- /figures -->"
+FIGURES, CHAOS, END = "<!-- figures: python -m tests.bench.readme -->\n", "<!-- chaos: python -m tests.bench.readme -->\n", "<!-- /{} -->"
 
 Row = tuple[str, str, str]
 
@@ -85,17 +85,34 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(["| | Llama Herd | beside it |", "|---|---|---|", *lines]) + "\n"
 
 
+def chaos(results: Path = RESULTS) -> str:
+    """What was killed or cut, and what it cost, in Markdown."""
+    path = results / "chaos.json"
+    faults = json.loads(path.read_text(encoding="utf-8"))["faults"] if path.exists() else []
+    lines = [
+        "| killed or cut | times | requests | failed | streams broken | wrong | full service after | by |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in faults:
+        took = " · ".join(f"{seconds:.0f} s" for seconds in one["full_service_s"])
+        counts = " | ".join(str(one[name]) for name in ("times", "requests", "failed", "broken", "wrong"))
+        lines.append(f"| {one['fault']} | {counts} | {took} | {one['saves']} |")
+    return "\n".join(lines) + "\n"
+
+
 def written(readme: str) -> str:
-    """A README with the table as it is now.
+    """A README with the tables as they are now.
 
     Raises:
         ValueError: it has no place for one.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the README has no {BEGIN.strip()} … {END}")
-    return before + begin + table() + end + after
+    for begin, name, made in ((FIGURES, "figures", table()), (CHAOS, "chaos", chaos())):
+        before, found, rest = readme.partition(begin)
+        _, end, after = rest.partition(END.format(name))
+        if not (found and end):
+            raise ValueError(f"the README has no {begin.strip()} … {END.format(name)}")
+        readme = before + begin + made + end + after
+    return readme
 
 
 if __name__ == "__main__":

