@@ -49,9 +49,9 @@ def cluster(hosts: Hosts) -> Cluster:
 def reference(hosts: Hosts, cluster: Cluster) -> Iterator["Future[subprocess.CompletedProcess[str]]"]:
     """The single engines, at work on the operator's host while the herd comes up."""
     checkpoints = [str(ensure(name, environment().models)) for name in (MAVERICK, SCOUT)]
-    plain = ("env", "-u", "GLOO_SOCKET_IFNAME", f"PYTHONPATH={ROOT}", "VLLM_ENABLE_V1_MULTIPROCESSING=0", "VLLM_NO_USAGE_STATS=1", sys.executable)
+    own = ("-u", "GLOO_SOCKET_IFNAME", f"PYTHONPATH={ROOT}", "VLLM_ENABLE_V1_MULTIPROCESSING=0", "VLLM_NO_USAGE_STATS=1")
     thread = ThreadPoolExecutor(1)
-    command = (*plain, "-m", "tests.multihost.reference", *checkpoints)
+    command = ("env", *own, sys.executable, "-m", "tests.multihost.reference", *checkpoints)
     yield thread.submit(hosts.run, *command, within_s=HERD_S, stdin=json.dumps(PROMPTS))
     thread.shutdown(wait=False)  # it ends with its host
 

@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--kv-tokens", type=int, default=400_000)
     parser.add_argument("--block-tokens", type=int, default=512)
-    parser.add_argument("--step-tokens", type=int, default=2048)
+    parser.add_argument("--step-tokens", type=int, default=1024)
     parser.add_argument("--scale", type=float, default=1.0, help="how many times faster than real")
     parser.add_argument("--sequences", type=int, default=256, help="requests that one engine runs at once")
     parser.add_argument("--port", type=int, default=0, help="of a single replica; 0: any that is free")
