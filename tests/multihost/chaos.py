@@ -1,7 +1,7 @@
 """`make chaos`: what is killed or cut under load, how often, and what it costs: `python -m tests.multihost.chaos`.
 
-Three fake hosts, real Ray, real vLLM: a head without GPUs and two workers, each with a replica of a small model over two ranks; a gateway
-on every host, HAProxy before them and Redis outside, all from what `herd cluster emit` writes. Clients ask all the time, and each answer is
+Three fake hosts, real Ray, real vLLM: a head without GPUs and two workers, each with a replica of a small model; a gateway on every host,
+HAProxy before them and Redis outside, all from what `herd cluster emit` writes. Clients ask all the time, and each answer is
 compared with what was said undisturbed. Writes `tests/bench/results/chaos.json`. As root, with the packages of `make multihost` and
 redis-server.
 """
@@ -13,7 +13,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,17 +146,17 @@ def suffer(cluster: Cluster, fault: Fault, url: str, known: Sequence[tuple[str, 
 
 
 @contextlib.contextmanager
-def site(folder: Path, say: Say) -> Iterator[tuple[Cluster, str]]:
+def site(folder: Path, ranks: int, say: Say) -> Iterator[tuple[Cluster, str]]:
     """A cluster with a herd on it, a load balancer before it and a Redis outside; its address.
 
     Raises:
         RuntimeError: it did not come up.
     """
-    everywhere = shell_environment(gpus=2) | {"HERD_REDIS_PASSWORD": redis_password(folder)}
+    everywhere = shell_environment(ranks) | {"HERD_REDIS_PASSWORD": redis_password(folder)}
     hosts = Hosts(folder, 3, everywhere, own={"dgx1": {"RAY_OVERRIDE_RESOURCES": resources(0)}})
     try:
-        cluster = Cluster(hosts, gpus=(0, 2, 2))
-        served = model(MODEL, parallel={"tensor": 2}, replicas=REPLICAS, stop_s=60)
+        cluster = Cluster(hosts, gpus=(0, ranks, ranks))
+        served = model(MODEL, parallel={"tensor": ranks}, replicas=REPLICAS, stop_s=60)
         cluster.config(served, redis=f"{NETWORK}.1:{REDIS_PORT}")
         start_redis(cluster)
         say("ray up")
@@ -172,21 +172,27 @@ def site(folder: Path, say: Say) -> Iterator[tuple[Cluster, str]]:
 
 
 def measured(faults: Sequence[Fault], times: int, say: Say) -> list[Cost]:
-    """Each fault so many times, one after the other."""
-    costs = [Cost(fault.name, fault.saves) for fault in faults]
-    with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", say) as (cluster, url):
-        known = undisturbed(cluster, url)
-        for number in range(times):
-            for fault, cost in zip(faults, costs, strict=True):
-                say(f"{fault.name}, {number + 1} of {times}")
-                try:
-                    cost.add(*suffer(cluster, fault, url, known))
-                except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
-                    cost.complaints.append(f"{type(error).__name__}: {error}")
-                    say(f"{cost.complaints[-1]}\n{seen(cluster)}")
-                    return costs
-                say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
-    return costs
+    """Each fault so many times, one after the other, on as many clusters as there are kinds of engines."""
+    costs = {fault.name: Cost(fault.name, fault.saves) for fault in faults}
+    for ranks in sorted({fault.ranks for fault in faults}):
+        here = [fault for fault in faults if fault.ranks == ranks]
+        with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", ranks, say) as (cluster, url):
+            _each(cluster, url, here * times, costs, say)
+    return list(costs.values())
+
+
+def _each(cluster: Cluster, url: str, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Say) -> None:
+    known = undisturbed(cluster, url)
+    for fault in faults:
+        cost = costs[fault.name]
+        say(f"{fault.name}, the {cost.times + 1}. time")
+        try:
+            cost.add(*suffer(cluster, fault, url, known))
+        except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
+            cost.complaints.append(f"{type(error).__name__}: {error}")
+            say(f"{cost.complaints[-1]}\n{seen(cluster)}")
+            return
+        say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
 
 
 def table(costs: Sequence[dict[str, Any]]) -> Table:

@@ -89,6 +89,8 @@ class Fault:
     """Returns when it has happened and what belongs to it is over: a host is on again, a process was started by its host."""
     saves: str
     """What brings everything back, in words."""
+    ranks: int = 1
+    """Tensor parallel ranks of each engine: more only where one is killed, because each is a process that takes its time to start."""
 
 
 def _on_worker(pattern: str) -> Callable[[Cluster], None]:
@@ -131,7 +133,6 @@ def _redis(cluster: Cluster) -> None:
 
 FAULTS = (
     Fault("engine process", _on_worker(r"EngineCore"), "Ray Serve"),
-    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another"),
     Fault("engine replica", _on_worker(r"^ray::.*:engine"), "Ray Serve"),
     Fault("gateway", _on_worker(r"^ray::.*gateway"), "Ray Serve; the load balancer asks another meanwhile"),
     Fault("Serve controller", lambda cluster: kill(cluster.hosts.cluster[0], r"ServeController"), "Ray"),
@@ -141,4 +142,5 @@ FAULTS = (
     Fault("head process", _head_process, "its start command, and Redis"),
     Fault("power of the head", _head_host, "its start command, and Redis"),
     Fault("Redis", _redis, "its own start, from its disk"),
+    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", ranks=2),
 )

@@ -20,12 +20,12 @@ Bed = tuple[Cluster, str, Sequence[tuple[str, Answer]]]
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     """A cluster, its load balancer's address, and what its model says undisturbed."""
-    with site(tmp_path_factory.mktemp("faults") / "hosts", print) as (cluster, url):
+    with site(tmp_path_factory.mktemp("faults") / "hosts", 1, print) as (cluster, url):
         yield cluster, url, undisturbed(cluster, url)
 
 
 @pytest.mark.parametrize(
-    ("name", "new_engines"), [("Serve controller", 0), ("one tensor parallel rank", 1), ("head process", 0), ("power of the head", 0)]
+    ("name", "new_engines"), [("Serve controller", 0), ("engine process", 1), ("head process", 0), ("power of the head", 0)]
 )
 def test_no_answer_is_lost(bed: Bed, name: str, new_engines: int) -> None:
     cluster, url, known = bed
