@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -214,6 +215,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     wanted = parser.parse_args()
     console = Console(width=160)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the hosts' folder goes with them, however it ends
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     why_not = missing() or (None if shutil.which("redis-server") else "redis-server is not installed")
     if why_not:
         parser.exit(1, f"{why_not}\n")
