@@ -42,7 +42,7 @@ WARM_S = 4.0
 #: Longer than a gateway takes to miss a silent replica.
 CALM_S = 8.0
 #: Longest wait until everything is as it was.
-BACK_S = 400.0
+BACK_S = 600.0
 UP_AGAIN = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 
 

@@ -16,7 +16,7 @@ from tests.bench.asking import Answer, Failed, answered
 PATH = "/v1/completions"
 TOKENS = 40
 #: Every so often a request begins, streamed and whole in turn.
-PERIOD_S = 1.0
+PERIOD_S = 1.5
 ANSWER_S = 150.0
 
 

@@ -1,12 +1,17 @@
 """What vLLM 0.29's CPU backend lacks to stand in for GPUs on several hosts. Test equipment, in no package.
 
-A folder for PYTHONPATH: its metadata has the entry points by which vLLM finds it in each of its processes. Three mends: a platform that Ray
+A folder for PYTHONPATH: its metadata has the entry points by which vLLM finds it in each of its processes. Four mends: a platform that Ray
 can place by `{"GPU": 1}`; experts that are on another rank, of which the CPU kernel knows nothing (it takes their numbers for its own and
-reads past its weights); and the two collectives of data-parallel attention with uneven rows, which the CPU communicator has not.
+reads past its weights); and the two collectives of data-parallel attention with uneven rows, which the CPU communicator has not; and
+workers that sleep while they wait for a step, where real ones spin, because a few cores are all hosts' here.
 """
 
 import inspect
+import time
 from typing import Any
+
+
+NAP_S = 0.0005
 
 
 def platform() -> str:
@@ -16,6 +21,7 @@ def platform() -> str:
 
 def mend() -> None:
     """vLLM calls it in each of its processes, before it builds a model."""
+    from vllm.distributed.device_communicators import shm_broadcast
     from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
     from vllm.model_executor.layers.fused_moe.experts.cpu_moe import CPUUnquantizedExperts
 
@@ -23,6 +29,12 @@ def mend() -> None:
         CPUUnquantizedExperts.stands_in = True
         _know_absent_experts(CPUUnquantizedExperts)
         CpuCommunicator.all_gatherv, CpuCommunicator.reduce_scatterv = all_gatherv, reduce_scatterv
+        shm_broadcast.SPINLOOP_EXT_ENABLED, shm_broadcast.sched_yield = False, nap
+
+
+def nap() -> None:
+    """In place of `sched_yield`."""
+    time.sleep(NAP_S)
 
 
 def _know_absent_experts(experts: Any) -> None:
