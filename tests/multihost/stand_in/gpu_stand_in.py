@@ -10,6 +10,8 @@ import inspect
 import time
 from typing import Any
 
+NAP_S = 0.0005
+
 
 NAP_S = 0.0005
 
