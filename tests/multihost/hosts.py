@@ -205,7 +205,8 @@ class Hosts:
 
     def _plug_in(self, host: Host) -> None:
         """Joins it to the operator's bridge."""
-        plug = ("ip", "link", "add", host.name, "type", "veth", "peer", "name", "eth0", "netns", str(host.init))
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in host.address.split("."))  # the same after a reboot: others remember it
+        plug = ("ip", "link", "add", host.name, "type", "veth", "peer", "name", "eth0", "address", card, "netns", str(host.init))
         self._ip(self.operator, *plug)
         self._ip(self.operator, "ip", "link", "set", host.name, "master", "lan", "up")
         self._ip(host, "ip", "addr", "add", f"{host.address}/24", "dev", "eth0")
