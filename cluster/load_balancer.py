@@ -18,6 +18,8 @@ defaults
     log global
     option redispatch
     retries 2
+    # A gateway that is lost before the first byte of its answer: another one is asked, once more. Generating has no other effect.
+    retry-on conn-failure empty-response
     timeout connect 2s
     # For the head of a request only; its body has the gateways' own limit.
     timeout http-request {header_s}s
