@@ -45,22 +45,15 @@ def notice(question: str, body: str, now: datetime) -> Notice | None:
         body: of an answer with status 200. Anything else means no.
         now: with its zone.
     """
-    said = body.strip()
     try:
-        match _READERS[question](said):
-            case None:
-                return None
-            case why, float(seconds):
-                return _within(why, seconds)
-            case why, at:
-                left_s = (at - now).total_seconds()
-                return _within(why, left_s) if left_s <= LEAD_S else None
+        read = _READERS[question](body.strip())
+        if read is None:
+            return None
+        why, when = read
+        left_s = when if isinstance(when, float) else (when - now).total_seconds()
+        return Notice(why, max(1.0, left_s - SPARE_S)) if left_s <= LEAD_S else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _within(why: str, seconds: float) -> Notice:
-    return Notice(why, max(1.0, seconds - SPARE_S))
 
 
 _Read = tuple[str, datetime | float] | None
