@@ -76,8 +76,7 @@ class Roster:
 
     def learned(self, replica: ReplicaView, prompt: Prompt) -> None:
         """Another gateway has sent a prompt there."""
-        router = self._routers.get(replica.model) or Router(self._routing)
-        router.learn(replica, prompt)
+        self._router(replica.model).learn(replica, prompt)
 
     def _replace(self, view: ReplicaView) -> None:
         replicas = self.replicas(view.model)
@@ -115,17 +114,19 @@ class Roster:
         Raises:
             Unavailable: no replica takes requests, or only these.
         """
-        router = self._routers.get(model) or Router(self._routing)
         try:
-            return router.pick(self.replicas(model), ask)
+            return self._router(model).pick(self.replicas(model), ask)
         except NobodyTakes:
             absence = self._of(model).absence
             raise unavailable(model, absence.ever_ready, absence.retry_after_s(self._clock())) from None
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""
-        router = self._routers.get(chosen.replica.model) or Router(self._routing)
-        return router.sending(chosen, prompt)
+        return self._router(chosen.replica.model).sending(chosen, prompt)
+
+    def _router(self, model: str) -> Router:
+        """Of a model that has been forgotten meanwhile, one that is forgotten with it."""
+        return self._routers.get(model) or Router(self._routing)
 
     def _of(self, model: str) -> _Known:
         return self._known.get(model, _Known())

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -23,6 +23,21 @@ class Answer:
 
     text: str
     completion_tokens: int
+
+
+@dataclass
+class Tally:
+    """What became of all requests."""
+
+    requests: int = 0
+    failed: int = 0
+    wrong: int = 0
+    """Answers with another text than undisturbed, or another number of tokens."""
+    complaints: list[str] = field(default_factory=list)
+
+    def complain(self, error: BaseException) -> None:
+        """Keeps the beginning of what was said."""
+        self.complaints.append(f"{type(error).__name__}: {error}"[:300])
 
 
 def _nothing(_text: str) -> None: ...

@@ -13,7 +13,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Awaitable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from configs.schema import Model
 from deployments.terminal import Say
-from tests.bench import report, servers
+from tests.bench import asking, report, servers
 from tests.bench.asking import Answer, Failed, answered
 from tests.bench.load import CannotMeasure
 from tests.bench.process import Serving, free_port, serving
@@ -40,25 +40,20 @@ BACK_S = 300.0
 
 
 @dataclass
-class Tally:
+class Tally(asking.Tally):
     """What came of it."""
 
     kills: int = 0
     under_way: int = 0
     """Requests that the killed engines had, in all."""
-    requests: int = 0
-    failed: int = 0
-    wrong: int = 0
-    """Answers with another text than undisturbed, or another number of tokens."""
     took_s: float = 0
-    complaints: list[str] = field(default_factory=list)
 
     def count(self, answer: Answer | BaseException, expected: Answer) -> None:
         """One request more."""
         self.requests += 1
         if isinstance(answer, BaseException):
             self.failed += 1
-            self.complaints.append(f"{type(answer).__name__}: {answer}"[:300])
+            self.complain(answer)
         elif answer != expected:
             self.wrong += 1
             self.complaints.append(f"{answer} instead of {expected}"[:300])

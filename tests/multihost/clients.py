@@ -6,11 +6,12 @@ Decides what is a request that failed, a stream that broke, and a wrong answer. 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from tests.bench import asking
 from tests.bench.asking import Answer, Failed, answered
 
 PATH = "/v1/completions"
@@ -21,18 +22,12 @@ ANSWER_S = 150.0
 
 
 @dataclass
-class Tally:
-    """What became of all requests."""
+class Tally(asking.Tally):
+    """Of these, `failed` are those without an answer, or refused, before the first byte."""
 
-    requests: int = 0
-    failed: int = 0
-    """No answer, or a refusal, before the first byte."""
     broken: int = 0
     """Streams that ended before their end."""
-    wrong: int = 0
-    """Whole answers with other text than undisturbed."""
     slowest_s: float = 0.0
-    complaints: list[str] = field(default_factory=list)
 
 
 def asked(model: str, prompt: str, stream: bool) -> dict[str, Any]:
@@ -83,7 +78,7 @@ class Clients:
                 self.tally.broken += 1
             else:
                 self.tally.failed += 1
-            self.tally.complaints.append(f"{type(error).__name__}: {error}"[:300])
+            self.tally.complain(error)
         else:
             self.tally.wrong += answer != expected
         self.tally.slowest_s = max(self.tally.slowest_s, asyncio.get_running_loop().time() - began)

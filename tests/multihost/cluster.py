@@ -22,6 +22,8 @@ from tests.multihost.steps import between, token
 STAND_IN = Path(__file__).parent / "stand_in"
 BIN = Path(sys.executable).parent
 PORT = 8000
+#: The README's way to bring a herd up, or to change it, from the operator's host.
+HERD_UP = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 UP_S, JOIN_S, HERD_S = 300.0, 120.0, 900.0
 
 
@@ -101,7 +103,11 @@ class Cluster:
         (self.hosts.folder / "herd.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def operator(self, line: str, within_s: float = HERD_S) -> str:
-        """What a line of shell says that must succeed on the operator's host."""
+        """What a line of shell says that must succeed on the operator's host.
+
+        Raises:
+            DidNotStart: it did not succeed.
+        """
         done = self.hosts.run("bash", "-c", line, within_s=within_s)
         if done.returncode != 0:
             raise DidNotStart(f"{line}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
@@ -138,6 +144,10 @@ class Cluster:
         """A page of a host's gateway, as JSON."""
         url = f"http://{self.hosts.cluster[host].address}:{PORT}{path}"
         return self.hosts.inside(lambda: httpx.get(url, timeout=60).json())
+
+    def replicas(self, name: str, host: int = 0) -> list[dict[str, Any]]:
+        """A model's replicas that take requests, as a host's gateway sees them; the head's by default."""
+        return [one for one in self.get("/-/status", host)["models"].get(name, []) if one["state"] == "ready"]
 
     def post(self, url: str, body: dict[str, Any], **headers: str) -> Any:
         """What a server in the hosts' network answers."""

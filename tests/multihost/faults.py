@@ -5,6 +5,7 @@ everything else must come back by itself.
 """
 
 import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,13 +49,9 @@ def start_head(cluster: Cluster) -> None:
     """Ray on the head again, by the commands that `ray up` was given."""
     commands = yaml.safe_load((cluster.hosts.folder / "cluster.yaml").read_text(encoding="utf-8"))["head_start_ray_commands"]
     for command in commands:
-        done = cluster.hosts.ssh(cluster.hosts.cluster[0], f"bash -ic {_quoted(command)}", within_s=180)
+        done = cluster.hosts.ssh(cluster.hosts.cluster[0], f"bash -ic {shlex.quote(command)}", within_s=180)
     if done.returncode != 0:
         raise RuntimeError(f"the head did not come back: {done.stdout[-2000:]} {done.stderr[-2000:]}")
-
-
-def _quoted(command: str) -> str:
-    return "'" + command.replace("'", "'\\''") + "'"
 
 
 def start_redis(cluster: Cluster) -> None:
@@ -104,18 +101,18 @@ def _head_process(cluster: Cluster) -> None:
 
 
 def _head_host(cluster: Cluster) -> None:
-    head = cluster.hosts.cluster[0]
-    cluster.hosts.power_off(head)
-    time.sleep(AWAY_S)
-    cluster.hosts.power_on(head)
+    _without_power(cluster, cluster.hosts.cluster[0])
     start_head(cluster)
 
 
 def _worker_power(cluster: Cluster) -> None:
-    worker = cluster.hosts.cluster[1]
-    cluster.hosts.power_off(worker)
+    _without_power(cluster, cluster.hosts.cluster[1])
+
+
+def _without_power(cluster: Cluster, host: Host) -> None:
+    cluster.hosts.power_off(host)
     time.sleep(AWAY_S)
-    cluster.hosts.power_on(worker)
+    cluster.hosts.power_on(host)
 
 
 def _worker_network(cluster: Cluster) -> None:

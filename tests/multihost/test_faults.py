@@ -1,18 +1,15 @@
 """What must cost no answer costs none: `tests.multihost.chaos`, on one cluster, with a fault of each kind that has to be survived."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.bench.asking import Answer
-from tests.multihost.chaos import site, suffer, undisturbed
+from tests.multihost.chaos import lacking, site, suffer, undisturbed
 from tests.multihost.cluster import Cluster
 from tests.multihost.faults import FAULTS
-from tests.multihost.hosts import missing
 
-why_not = missing() or (None if shutil.which("redis-server") else "redis-server is not installed (Debian: apt-get install redis-server)")
-pytestmark = [pytest.mark.timeout(1500), pytest.mark.skipif(why_not is not None, reason=str(why_not))]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.skipif(lacking() is not None, reason=str(lacking()))]
 BY_NAME = {fault.name: fault for fault in FAULTS}
 Bed = tuple[Cluster, str, Sequence[tuple[str, Answer]]]
 

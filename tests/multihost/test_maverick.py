@@ -5,12 +5,11 @@ The tests are steps of one story, in their order: a cluster is expensive.
 
 import concurrent.futures
 import json
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import wait_for
-from tests.multihost.cluster import PORT, Cluster, model
+from tests.multihost.cluster import HERD_UP, PORT, Cluster, model
 from tests.multihost.conftest import MAVERICK, PROMPTS, SCOUT
 from tests.multihost.hosts import Host, words
 from tests.multihost.reference import ANSWER_TOKENS
@@ -18,7 +17,6 @@ from tests.multihost.steps import between
 
 pytestmark = pytest.mark.timeout(1500)
 SSH = 22
-HERD_UP = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 
 
 def tokens(cluster: Cluster, url: str, name: str, prompt: str, **headers: str) -> list[int]:
@@ -26,11 +24,6 @@ def tokens(cluster: Cluster, url: str, name: str, prompt: str, **headers: str) -
     body = {"model": name, "prompt": prompt, "max_tokens": ANSWER_TOKENS, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
     (choice,) = cluster.post(f"{url}/v1/completions", body, **headers)["choices"]
     return list(choice["token_ids"])
-
-
-def replicas(cluster: Cluster, name: str) -> list[dict[str, Any]]:
-    """A model's replicas that take requests, as the head's gateway sees them."""
-    return [one for one in cluster.get("/-/status")["models"][name] if one["state"] == "ready"]
 
 
 def hosts_with(cluster: Cluster, *names: str) -> list[str]:
@@ -58,21 +51,21 @@ def test_one_engine_over_two_hosts_with_its_experts_over_both(cluster: Cluster, 
 
 
 def test_a_wrong_shape_is_refused_before_a_gpu_is_taken(cluster: Cluster) -> None:
-    before = replicas(cluster, MAVERICK)
+    before = cluster.replicas(MAVERICK)
     cluster.config(model(MAVERICK, parallel={"tensor": 3, "expert": True}), model(SCOUT))
     refused = cluster.hosts.run("bash", "-c", HERD_UP, within_s=120)
     assert refused.returncode != 0
     assert "models[0].parallel" in refused.stdout + refused.stderr
-    assert [one["id"] for one in replicas(cluster, MAVERICK)] == [one["id"] for one in before]
+    assert [one["id"] for one in cluster.replicas(MAVERICK)] == [one["id"] for one in before]
 
 
 def test_attention_data_parallel_with_the_experts_over_all_ranks(cluster: Cluster, expected: dict[str, list[list[int]]]) -> None:
-    scout = replicas(cluster, SCOUT)
+    scout = cluster.replicas(SCOUT)
     cluster.config(model(MAVERICK, aliases=["maverick"], parallel={"data": 2, "expert": True}), model(SCOUT))
     cluster.operator(HERD_UP)
-    ranks = wait_for("two ranks", lambda: len(found := replicas(cluster, MAVERICK)) == 2 and found, within_s=60)
+    ranks = wait_for("two ranks", lambda: len(found := cluster.replicas(MAVERICK)) == 2 and found, within_s=60)
     assert len({rank["address"].partition(":")[0] for rank in ranks}) == 2, "a rank on each host"
-    assert [one["id"] for one in replicas(cluster, SCOUT)] == [one["id"] for one in scout], "Scout was not touched"
+    assert [one["id"] for one in cluster.replicas(SCOUT)] == [one["id"] for one in scout], "Scout was not touched"
     for prompt, wanted in zip(PROMPTS, expected[MAVERICK], strict=True):
         for rank in ranks:
             asked = tokens(cluster, f"http://{rank['address']}", MAVERICK, prompt, authorization=f"Bearer {cluster.secret}")
