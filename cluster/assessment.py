@@ -19,6 +19,7 @@ from cluster.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.legality import refusals, stored_refusals
 from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE, blocks
+from cluster.pools import model_of, pools
 from configs.schema import Config, Model, Parallelism
 
 
@@ -95,7 +96,7 @@ def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored]
         cluster: what there is.
         stored: by model id, what checkpoints say that lie on this machine.
     """
-    verdicts = tuple(_verdict(model, cluster, (stored or {}).get(model.id)) for model in config.models)
+    verdicts = tuple(_verdict(pool, cluster, (stored or {}).get(model_of(pool.id))) for pool in pools(config.models))
     per_node = cluster.node.gpus if cluster else GPUS_PER_NODE
     pieces: dict[str, Counter[int]] = {}
     for one in verdicts:
@@ -194,7 +195,8 @@ def settings_of(model: Model) -> Settings:
     return Settings(
         context_tokens=model.context_tokens,
         kv_dtype=_kv_dtype(said),
-        hybrid_kv=not said.get("disable_hybrid_kv_cache_manager"),
+        hybrid_kv=not (said.get("disable_hybrid_kv_cache_manager") or model.prefill),
+        hands_over="kv_transfer_config" in said,
         drafts=model.draft is not None or "eagle" in str(said.get("speculative_config", "")).lower(),
         gpu_memory_utilization=_number(said.get("gpu_memory_utilization")) or GPU_MEMORY_UTILIZATION,
         max_num_seqs=_whole(said.get("max_num_seqs")),

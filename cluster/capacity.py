@@ -55,6 +55,8 @@ class Settings:
     block_tokens: int = GPU_BLOCK_TOKENS
     drafts: bool = False
     """An EAGLE draft model runs beside it; vLLM then does without the hybrid KV manager where layers are chunked (`config/vllm.py`)."""
+    hands_over: bool = False
+    """Its KV cache goes to other engines, or comes from them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,10 @@ def costs(engine: Engine) -> Iterator[str]:
     if engine.parallel.redundant_experts:
         plain = replace(engine, parallel=engine.parallel.model_copy(update={"redundant_experts": None}))
         yield f"{engine.parallel.redundant_experts} redundant experts leave {_pools(engine, plain)}"
+    if engine.settings.hands_over and not engine.settings.hybrid_kv:
+        plain = replace(engine, settings=replace(engine.settings, hybrid_kv=True))
+        if plain.kv_cache.groups != engine.kv_cache.groups:
+            yield f"prefill apart leaves {_pools(engine, plain)}: chunked layers keep what they no longer see, for NIXL to hand over"
     if (engine.parallel.all_to_all or "").startswith("deepep"):
         yield f"{engine.parallel.all_to_all} needs DeepEP on every node, and takes buffers on each GPU that are not counted here"
 

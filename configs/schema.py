@@ -62,7 +62,9 @@ AllToAll = Literal[
     "flashinfer_nvlink_one_sided",
     "flashinfer_nvlink_two_sided",
 ]
-ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}$")]
+#: Stands behind the id of a model where its engines only compute prompts; no model of a config is called so.
+PREFILL = ":prefill"
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}(:prefill)?$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 
@@ -231,6 +233,26 @@ class Draft(Strict):
     tokens: int = Field(3, ge=1, le=16, description="Tokens that it guesses at a time.")
 
 
+class Prefill(Strict):
+    """Engines that only compute prompts. The model's others take the KV cache from them, and generate: prefill and decode apart."""
+
+    replicas: int = Field(1, ge=1, le=1024)
+    parallel: Parallelism | None = Field(None, description="Default: the model's own.")
+    from_tokens: int = Field(
+        1024,
+        ge=1,
+        le=10_485_760,
+        description="A prompt shorter than this (about: the gateway has no tokenizer) is computed where its answer is.",
+    )
+
+    @field_validator("parallel")
+    @classmethod
+    def _sizes(cls, value: Parallelism | None) -> Parallelism | None:
+        if value is not None and value.auto:
+            raise ValueError("say the sizes here, or leave it out for the model's own shape")
+        return value
+
+
 class Canary(Strict):
     """A short greedy generation through every replica, before it serves and from then on, whose answer is known."""
 
@@ -299,6 +321,7 @@ class Model(Strict):
     )
     canary: Canary = Canary()
     draft: Draft | None = None
+    prefill: Prefill | None = Field(None, description="Default: every engine computes its own prompts.")
     async_scheduling: bool | None = Field(
         None, description="Whether the next step is scheduled while this one computes. Default: as vLLM finds it possible."
     )
@@ -316,6 +339,12 @@ class Model(Strict):
     def _one_way_to_count_replicas(self) -> Self:
         if self.replicas is not None and self.scaling is not None:
             raise ValueError("give either replicas or scaling, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_hand_over(self) -> Self:
+        if self.prefill is not None and "kv_transfer_config" in self.engine:
+            raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
         return self
 
     @property
@@ -377,6 +406,8 @@ class Config(Strict):
         seen = {AUTO: "gateway.auto"} if self.gateway.auto else {}
         for index, model in enumerate(self.models):
             for name in (model.id, *model.aliases):
+                if name.endswith(PREFILL):
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which is kept for the engines of a model's own prefill")
                 if name in seen:
                     raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} has already")
                 seen[name] = f"models[{index}]"

@@ -18,6 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
 from cluster.placement import GPUS_PER_NODE, placement
+from cluster.pools import model_of, pools
 from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
@@ -29,7 +30,7 @@ MOST_ONGOING = 100_000
 #: vLLM reads it on the engine's node, where this package is installed as here.
 TEMPLATES = Path(__file__).parent / "chat_templates"
 #: Fields of a model that its engines do not know of.
-NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbacks")
+NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbacks", "prefill")
 #: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
@@ -46,8 +47,10 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
         nodes: nodes of the cluster; each gets the gateway.
         checkpoints: where the models are whose checkpoint is built here, by model id.
     """
-    models = [model_application(model, checkpoints.get(model.id, model.checkpoint), gpus_per_node(config)) for model in config.models]
-    applications = [*models, gateway_application(config, nodes)]
+    engines = [
+        model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config)) for pool in pools(config.models)
+    ]
+    applications = [*engines, gateway_application(config, nodes)]
     # Without this, Serve writes a line whenever a gateway asks a replica how it is.
     quiet = {"enable_access_log": False}
     return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})

@@ -5,7 +5,9 @@ start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `
 """
 
 import asyncio
+import contextlib
 import gc
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +70,8 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         logs.configure()
         secret = environment().own_secret()
         await engine_start.settle(llm_config)
+        if "kv_transfer_config" in llm_config.engine_kwargs:
+            _own_side_channel()
         serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id
@@ -192,6 +196,12 @@ class EngineServer(LLMServer):  # type: ignore[misc]
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()
+
+
+def _own_side_channel() -> None:
+    """A free port on which other engines may ask for this one's KV cache. Ray would count replicas, and take the same for two models."""
+    with contextlib.closing(listen(ray.util.get_node_ip_address(), 0)) as free:
+        os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(free.getsockname()[1])
 
 
 class RankServer(EngineServer, DPServer):  # type: ignore[misc]

@@ -5,20 +5,20 @@ what the client sees of it the relay's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 
 from configs.schema import Limits
 from deployments.admission import Admission, Place
-from deployments.answer import Address, Answer, EngineGone
-from deployments.policy import engine_errors, resume, sent, usage
+from deployments.answer import Answer, EngineGone
+from deployments.asked import Asked, Asking
+from deployments.policy import engine_errors, resume, usage
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.calls import Call
-from deployments.policy.catalog import Chosen
+from deployments.policy.calls import with_field
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.routing import Ask
+from deployments.prefill import Prefills
 from deployments.relay import Relay
 from deployments.roster import Roster
 from deployments.upstream import Engines
@@ -27,20 +27,6 @@ from monitoring.metrics import Outcome, Retry
 
 #: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
 _FORWARDED = (b"content-type", b"cache-control")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, ready for an engine."""
-
-    call: Call
-    body: Mapping[str, Any]
-    """As the client sent it."""
-    raw: bytes
-    """As an engine gets it."""
-    chosen: Chosen
-    ask: Ask
-    """What routing knows of it."""
 
 
 class Forward:
@@ -54,9 +40,9 @@ class Forward:
         own: this gateway's name, which goes with every prompt.
         """
         self._roster = roster
-        self._own = own
+        self._asking = Asking(engines, own)
         self._admission = Admission(roster, meter)
-        self._engines = engines
+        self._prefills = Prefills(roster, self._admission, self._asking, meter)
         self._meter = meter
 
     def has_choice(self, model: str) -> bool:
@@ -78,12 +64,14 @@ class Forward:
         if resume.can_resume(asked.call.endpoint, asked.body):
             relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
             raw = resume.with_ids(raw)
+        ahead = await self._prefills.ahead(asked, limits)
+        body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
         failed: dict[str, Unavailable] = {}
         ask = asked.ask
         while True:
             seen = len(relay.times)
             with await self._place(asked, ask, failed, limits) as place:
-                ended = await self._tried(asked, raw, place, relay)
+                ended = await self._tried(asked, body, place, relay)
             if isinstance(ended, Outcome):
                 return ended
             if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
@@ -92,7 +80,7 @@ class Forward:
                 failed[place.pick.replica.id] = ended
             if len(failed) >= limits.attempts or asked.body.get("background"):
                 raise ended
-            raw = self._again(asked, raw, relay, ended)
+            body = self._again(asked, raw, relay, ended)
             kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
             self._meter.retried(asked.chosen.model.id, kind)
             ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started or place.gave_way, made_way=place.gave_way)
@@ -134,12 +122,7 @@ class Forward:
         return resume.continuing(asked.body, asked.chosen.model.id, so_far)
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome:
-        call, replica = asked.call, place.pick.replica
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii"))]
-        if asked.ask.prompt.tokens:
-            headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, asked.ask.prompt))))
-        address = Address(replica.host, replica.port)
-        answer = await self._engines.exchange(address, b"POST", call.path.encode("ascii"), headers, raw)
+        answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
         place.give_way = _way_out(relay, answer)
         try:
             return await self._answer(asked, answer, relay)

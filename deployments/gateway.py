@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from cluster.pools import pools
 from configs.load import environment
 from configs.schema import Config
 from deployments.answer import Address
@@ -74,7 +75,7 @@ class Gateway:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
         rules = Rules(catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images)
-        self._roster.keep([model.id for model in config.models], config.gateway.routing)
+        self._roster.keep([pool.id for pool in pools(config.models)], config.gateway.routing)
         if self._pipeline is None:
             self._start(rules, config.gateway.roster_period_s, config.gateway.load_period_s)
         else:

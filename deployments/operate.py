@@ -19,6 +19,7 @@ import psutil
 
 from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
+from cluster.pools import only_prefills, pools
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
@@ -121,7 +122,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     _preflight(herd)
     checkpoints = _small_checkpoints(herd.config, environment, say)
     herd.remember()  # first: what is started now, `down` must find, however this ends
-    models = {app_name(model.id): model for model in herd.config.models}
+    models = {app_name(pool.id): pool for pool in pools(herd.config.models)}
 
     def come_up(application: str | None) -> None:
         if application is None:
@@ -254,11 +255,11 @@ def _preflight(herd: Herd) -> None:
         return
     gateway = herd.config.gateway
     _require_port(gateway.host, gateway.port)
-    small = sum(model.scale.min_replicas for model in herd.config.models if model.checkpoint.startswith(SMALL))
+    small = sum(pool.scale.min_replicas for pool in pools(herd.config.models) if pool.checkpoint.startswith(SMALL))
     needed, free = small * SMALL_ENGINE_GIB + RAY_GIB, psutil.virtual_memory().available / 2**30
     if free < needed:
         raise OperationError(
-            f"Too little memory: {len(herd.config.models)} models need about {needed:.1f} GiB, {free:.1f} GiB are free. "
+            f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
             "Close something, or take a model out of the config."
         )
 
@@ -320,12 +321,12 @@ def _gathered(inventory: Inventory | None, say: Say) -> None:
 
 
 def _wait(herd: Herd, say: Say, deadline: float) -> None:
-    """Until every model has generated a token for a client."""
-    waiting = {model.id: model for model in herd.config.models}
+    """Until every model has generated a token for a client, and those who only compute prompts are there."""
+    waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
         there, standings = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        for name in [name for name in settled if standings[name].state is ModelState.RUNNING and _generates(herd, waiting[name])]:
+        for name in [name for name in settled if standings[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
             waiting.pop(name)
             say(f"{name} answers")
         if waiting:
@@ -359,7 +360,7 @@ def survey(herd: Herd) -> dict[str, Standing]:
     from ray import serve
 
     applications, ready = serve.status().applications, _ready(herd)
-    return {model.id: _standing(applications.get(app_name(model.id)), ready.get(model.id, []), model) for model in herd.config.models}
+    return {one.id: _standing(applications.get(app_name(one.id)), ready.get(one.id, []), one) for one in pools(herd.config.models)}
 
 
 def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) -> Standing:  # noqa: ANN401
@@ -384,9 +385,12 @@ def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:
     return models
 
 
-def _generates(herd: Herd, model: Model) -> bool:
-    """A real generation, asked for as a client does."""
+def _serves(herd: Herd, model: Model) -> bool:
+    """A real generation, asked for as a client does; who only computes prompts has generated before it was let in."""
     import httpx
+
+    if only_prefills(model):
+        return True
 
     body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
     try:

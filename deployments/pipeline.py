@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import msgspec
 
 from configs.schema import Limits
-from deployments.forward import Asked, Forward
+from deployments.asked import Asked
+from deployments.forward import Forward
 from deployments.policy import media, resume
 from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
@@ -104,7 +105,8 @@ class Pipeline:
                 raw = await self._prepared(call, body, served)
                 if priority is Priority.BATCH and served.by_priority:
                     raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
-                prompt = prompt_of(body, served.id) if self._forwarded.has_choice(served.id) else NO_PROMPT
+                matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
+                prompt = prompt_of(body, served.id) if matters else NO_PROMPT
                 ask = Ask(prompt, session_of(call.session, body), priority=priority)
                 asked = Asked(call, body, raw, chosen, ask)
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)

@@ -20,6 +20,7 @@ from monitoring.metrics import (
     FALLBACKS,
     ITL,
     PICKS,
+    PREFILLS,
     REPLICAS_READY,
     REPLICAS_SICK,
     REQUESTS,
@@ -32,6 +33,7 @@ from monitoring.metrics import (
     WAITING,
     Metric,
     Outcome,
+    PrefillBy,
     Retry,
 )
 
@@ -88,7 +90,7 @@ class Meter:
         self._tokens = self._counter(TOKENS)
         self._picks = self._counter(PICKS)
         self._retries = self._counter(RETRIES)
-        self._fallbacks = self._counter(FALLBACKS)
+        self._fallbacks, self._prefills = self._counter(FALLBACKS), self._counter(PREFILLS)
         self._waiting, self._waited = self._gauge(WAITING), self._histogram(WAITED)
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
@@ -132,6 +134,10 @@ class Meter:
     def fell_back(self, model: str, answered_by: str) -> None:
         """Another model answered than the request named."""
         self._fallbacks.labels(model, answered_by).inc()
+
+    def prefilled(self, model: str, by: PrefillBy) -> None:
+        """A long prompt was computed, or left to who answers."""
+        self._prefills.labels(model, by.value).inc()
 
     def waiting(self, model: str, count: int) -> None:
         """So many requests wait for room."""

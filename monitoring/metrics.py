@@ -38,6 +38,15 @@ class Retry(StrEnum):
     """None had failed: a batch request left its place to one in a hurry, and went on later."""
 
 
+class PrefillBy(StrEnum):
+    """Who computed a long prompt of a model whose prefill is apart."""
+
+    PREFILL = "prefill"
+    """An engine that only computes prompts."""
+    DECODE = "decode"
+    """The one that answered: of the others none could."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric: seconds and tokens are its only units, and stand in its name."""
@@ -84,6 +93,7 @@ WAITING = Metric("herd_queue_requests", "gauge", "Requests that wait because all
 WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", ("model",), _LATENCY_S)
 RETRIES = Metric("herd_retries_total", "counter", "Requests asked of a replica again: one failed, or they had made way.", ("model", "kind"))
 FALLBACKS = Metric("herd_fallbacks_total", "counter", "Requests that another model answered than they named.", ("model", "answered_by"))
+PREFILLS = Metric("herd_prefills_total", "counter", "Long prompts of models whose prefill is apart, by who computed them.", ("model", "by"))
 REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", ("model",))
 REPLICAS_SICK = Metric(
     "herd_replicas_sick_total",
@@ -110,6 +120,7 @@ GATEWAYS = (
     WAITED,
     RETRIES,
     FALLBACKS,
+    PREFILLS,
     REPLICAS_READY,
     REPLICAS_SICK,
 )

@@ -47,6 +47,8 @@ class Served:
     fallbacks: tuple[str, ...] = ()
     by_priority: bool = True
     """Its engines' scheduler heeds a request's priority."""
+    prefill_from: int | None = None
+    """Prompts of so many tokens, about, are computed by engines of their own; None where there are no such engines."""
 
     def fits(self, needs: Needs) -> bool:
         """It takes so many images, and has room for so many tokens."""
@@ -162,4 +164,5 @@ def _served(model: Model, created: int) -> Served:
         "attribution": entry.licence.attribution,
     }
     by_priority = model.engine.get("scheduling_policy", "priority") == "priority"
-    return Served(model.id, model.aliases, images, MappingProxyType(card), model.context_tokens, model.fallbacks, by_priority)
+    prefill_from = model.prefill.from_tokens if model.prefill else None
+    return Served(model.id, model.aliases, images, MappingProxyType(card), model.context_tokens, model.fallbacks, by_priority, prefill_from)

@@ -56,11 +56,15 @@ class _Event(msgspec.Struct):
 
 def can_resume(endpoint: str, body: Mapping[str, Any]) -> bool:
     """Whether a request's stream could be continued: one choice, and nothing in it that token ids do not tell."""
-    if endpoint not in ("chat", "completions") or not body.get("stream"):
-        return False
-    several = body.get("n") not in (None, 1) or body.get("use_beam_search") or not _one_prompt(body.get("prompt"))
     more = any(body.get(name) for name in ("logprobs", "prompt_logprobs", "echo"))
-    return not several and not more and body.get("include_reasoning") is not False
+    return bool(body.get("stream")) and one_answer(endpoint, body) and not more and body.get("include_reasoning") is not False
+
+
+def one_answer(endpoint: str, body: Mapping[str, Any]) -> bool:
+    """Whether it is one prompt of the chat or completions API that wants one answer."""
+    if endpoint not in ("chat", "completions"):
+        return False
+    return body.get("n") in (None, 1) and not body.get("use_beam_search") and _one_prompt(body.get("prompt"))
 
 
 def _one_prompt(prompt: object) -> bool:
@@ -77,6 +81,8 @@ def refuse_forged(body: Mapping[str, Any]) -> None:
     forged = [name for name in (TOKENS, GROUPS, FINISH, STOP) if isinstance(given, dict) and name in given]
     if forged:
         raise BadRequest(f"'{forged[0]}' is the cluster's own: leave it out.", param="vllm_xargs")
+    if body.get("kv_transfer_params") is not None:  # it would make an engine connect to whom it names
+        raise BadRequest("'kv_transfer_params' is the cluster's own: leave it out.", param="kv_transfer_params")
 
 
 def with_ids(raw: bytes) -> bytes:

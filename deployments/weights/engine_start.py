@@ -25,7 +25,7 @@ async def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMCon
     """
     import ray
 
-    # Ray would start a process on each node, which imports vLLM (10 s of CPU) to find that there is nothing to download: only buckets are its own.
+    # Ray would start a process on each node that imports vLLM (10 s of CPU), only to find nothing to download: it fetches from buckets.
     llm_config.get_or_create_callback().ctx.run_init_node = llm_config.get_engine_config().mirror_config is not None
     checkpoint = llm_config.model_loading_config.model_source
     if not isinstance(checkpoint, str) or not sources_of(checkpoint, llm_config.engine_kwargs):

@@ -1,5 +1,6 @@
 """One real herd for all end-to-end tests: real Ray, real vLLM on the CPU, brought up and down by the `herd` command."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -111,20 +112,26 @@ def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: f
     pytest.fail(f"{what}: not within {within_s:g} s")
 
 
-@pytest.fixture(scope="package")  # and not the session: the tests over hosts need the memory
-def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
-    """The herd, up; and down again with nothing left of it."""
-    port = free_port()
-    running = Herd(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("herd"))
-    running.config.write_text(yaml.safe_dump(config(port)), encoding="utf-8")
+@contextlib.contextmanager
+def up(folder: Path, config: dict[str, Any]) -> Iterator[Herd]:
+    """A herd, up; and down again with nothing left of it."""
+    running = Herd(f"http://127.0.0.1:{config['gateway']['port']}", folder)
+    running.config.write_text(yaml.safe_dump(config), encoding="utf-8")
     try:
-        up = running.run("up", str(running.config))
-        assert up.returncode == 0, up.stdout + up.stderr
+        came = running.run("up", str(running.config))
+        assert came.returncode == 0, came.stdout + came.stderr
         yield running
     finally:
         down = running.run("down", within_s=120)
     assert down.returncode == 0, down.stdout + down.stderr
     assert not _left(running.folder), "processes of the herd are left"
+
+
+@pytest.fixture(scope="package")  # and not the session: the tests over hosts need the memory
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
+    """The herd of most tests."""
+    with up(tmp_path_factory.mktemp("herd"), config(free_port())) as running:
+        yield running
 
 
 def _left(folder: Path) -> list[str]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from cluster.pools import pools
 from configs.schema import Limits, Model
 from deployments.edge import edge
 from deployments.forward import Forward
@@ -111,11 +112,11 @@ def limits(**changed: float) -> Limits:
 
 @contextlib.asynccontextmanager
 async def herd_of(
-    engines: Iterable[FakeEngine], wanted: Limits, images: Images | None = None, stop_s: float = WAIT_S
+    engines: Iterable[FakeEngine], wanted: Limits, images: Images | None = None, stop_s: float = WAIT_S, models: Sequence[Model] = MODELS
 ) -> AsyncIterator[Herd]:
-    """A gateway in front of these engines, all of the first model."""
-    roster, meter, upstream = Roster([model.id for model in MODELS]), Meter(), Engines(SECRET)
-    pipeline = Pipeline(Rules(catalog(MODELS, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter, "own"), meter)
+    """A gateway in front of these engines, all of the model `LLAMA`."""
+    roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(SECRET)
+    pipeline = Pipeline(Rules(catalog(models, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter, "own"), meter)
     gateways: list[Mapping[str, Any]] = []
     generated: dict[str, int] = {}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 
+from cluster.pools import pools
 from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
@@ -61,6 +62,17 @@ def test_herd_is_an_application_per_model_and_one_for_the_gateway() -> None:
     assert herd["proxy_location"] == "Disabled"
 
 
+def test_prefill_apart_is_an_application_of_its_own_and_another_number_of_its_engines_restarts_nobody() -> None:
+    herd = dump(config(scout(prefill={"replicas": 2}, checkpoint="small:x")), scout="/models/x")
+    decode, prefill = (application(herd, name) for name in ("model.scout", "model.scout:prefill"))
+    for one in (decode, prefill):
+        assert one["args"]["model"]["checkpoint"] == "/models/x"
+        assert one["args"]["model"]["engine"]["kv_transfer_config"]["kv_connector"] == "NixlConnector"
+    assert prefill["deployments"][0]["autoscaling_config"]["initial_replicas"] == 2
+    more = dump(config(scout(prefill={"replicas": 3, "from_tokens": 9}, checkpoint="small:x")), scout="/models/x")
+    assert [application(more, one["name"])["args"] for one in (decode, prefill)] == [decode["args"], prefill["args"]]
+
+
 def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
     wanted = config(gateway={"port": 9000, "replicas_per_node": 2})
     found = application(dump(wanted, nodes=3), "gateway")
@@ -77,7 +89,7 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
     herd = dump(wanted)
     for asked in wanted.models:
         found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
-        assert found == asked.model_copy(update={name: Model.model_fields[name].default for name in app.NOT_THE_ENGINES})
+        assert found == pools([asked])[0].model_copy(update={name: Model.model_fields[name].default for name in app.NOT_THE_ENGINES})
     assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted.model_copy(
         update={"cluster": None}  # the machines are nothing that a gateway serves by
     )

@@ -12,6 +12,7 @@ from cluster.assessment import NoShape, Stored, assess, chosen, known_cluster, n
 from cluster.checkpoints import BF16
 from cluster.hardware import GPUS, Cluster, Node
 from cluster.models import problems
+from cluster.pools import pools
 from configs.load import read
 from configs.schema import Config, Model
 from tests.unit.samples import config, model, raw, scout
@@ -54,6 +55,7 @@ def test_configs_are_those_that_were_promised() -> None:
         "maverick-2xdgx",
         "maverick-2xdgx-dp",
         "maverick-2xdgx-h200-tuned",
+        "maverick-2xdgx-h200-prefill",
         "maverick-2xdgx-onprem",
         "maverick-2xp5en",
         "maverick-3xdgx-onprem",
@@ -87,6 +89,14 @@ def test_hardware_is_what_the_config_says(herd: Config, gpu: str | None) -> None
 def test_every_gpu_kind_takes_nodes_of_its_own() -> None:
     found = assess(config(model(accelerator="H100"), scout(accelerator="H200", parallel={"tensor": 4})), None)
     assert (found.gpus, found.nodes, found.shortages) == (5, 2, ())
+
+
+def test_engines_that_only_prefill_take_their_gpus_and_both_kinds_say_what_it_costs() -> None:
+    apart = maverick(parallel={"tensor": 8}, prefill={"replicas": 2})
+    found = assess(config(apart), Cluster(Node(GPUS["H200"]), 3))
+    assert (found.gpus, found.nodes, found.shortages) == (24, 3, ())
+    assert [cost.partition(" leaves ")[0] for cost in found.costs] == ["maverick: prefill apart", "maverick:prefill: prefill apart"]
+    assert not assess(config(model(prefill={}, accelerator="H100")), None).costs, "Llama 3 has no chunked layers"
 
 
 @pytest.mark.parametrize(
@@ -240,5 +250,5 @@ def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:
     except NoShape:
         return
     found = assess(settled, known)
-    assert len(found.verdicts) == len(herd.models)
+    assert len(found.verdicts) == len(pools(herd.models))
     assert not any(one.parallel.auto for one in settled.models)

@@ -59,6 +59,14 @@ def test_only_a_gateway_says_what_was_delivered(name: str) -> None:
     assert raised.value.param == "vllm_xargs"
 
 
+def test_only_a_gateway_says_where_a_kv_cache_is() -> None:
+    """Else a client could have an engine connect to any address."""
+    with pytest.raises(BadRequest) as raised:
+        resume.refuse_forged(CHAT | {"kv_transfer_params": {"do_remote_prefill": True, "remote_host": "10.0.0.9"}})
+    assert raised.value.param == "kv_transfer_params"
+    resume.refuse_forged(CHAT | {"kv_transfer_params": None})
+
+
 @pytest.mark.parametrize("given", [None, {}, {"my_own": 1}, "nonsense"])
 def test_other_extra_arguments_are_the_client_s_own(given: object) -> None:
     resume.refuse_forged(CHAT | {"vllm_xargs": given})

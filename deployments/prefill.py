@@ -1,0 +1,61 @@
+"""The first half of a long request where prefill and decode are apart: an engine that only computes prompts computes this one.
+
+Decides that the second half never depends on the first. Whatever goes wrong here, the engine that answers computes the prompt itself; only
+where the prefill engines are full is a request refused, as everywhere.
+"""
+
+from cluster.pools import prefill_of
+from configs.schema import Limits
+from deployments.admission import Admission
+from deployments.answer import EngineGone
+from deployments.asked import Asked, Asking
+from deployments.policy import prefill
+from deployments.policy.absence import RETRY_AFTER_S
+from deployments.policy.errors import Overloaded, Unavailable
+from deployments.roster import Roster
+from monitoring.export import Meter
+from monitoring.metrics import PrefillBy
+
+
+class Prefills:
+    """Has prompts computed ahead."""
+
+    def __init__(self, roster: Roster, admission: Admission, asking: Asking, meter: Meter) -> None:
+        self._roster = roster
+        self._admission = admission
+        self._asking = asking
+        self._meter = meter
+
+    async def ahead(self, asked: Asked, limits: Limits) -> bytes | None:
+        """Has a long prompt computed, and returns what the engine that answers must be told: a field of its request. None: nothing.
+
+        Raises:
+            Overloaded: the prefill engines are full.
+        """
+        model = asked.chosen.model
+        if not prefill.is_long(asked.ask.prompt, model.prefill_from) or not prefill.can_hand_over(asked.call.endpoint, asked.body):
+            return None
+        field = await self._computed(asked, limits)
+        self._meter.prefilled(model.id, PrefillBy.DECODE if field is None else PrefillBy.PREFILL)
+        return field
+
+    async def _computed(self, asked: Asked, limits: Limits) -> bytes | None:
+        model = asked.chosen.model.id
+        pool = prefill_of(model)
+        try:
+            place = await self._admission.place(pool, asked.ask, limits)
+        except Unavailable:
+            return None
+        except Overloaded as error:
+            raise Overloaded(model, error.retry_after_s or RETRY_AFTER_S) from None
+        with place:
+            try:
+                answer = await self._asking.ask(asked, prefill.prefilling(asked.body, pool), place.pick.replica, place.sending)
+                try:
+                    said = await answer.read()
+                finally:
+                    answer.close()
+            except EngineGone:
+                self._roster.suspect(place.pick.replica)
+                return None
+        return prefill.handed_over(said) if answer.status == 200 else None
