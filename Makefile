@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test multihost chaos lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env up down check test multihost apart chaos lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test: lint ## Everything that one host can show: what `check` does and the end-t
 
 multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2 and rsync, on an idle machine
 	@$(VENV)/bin/python -m pytest tests/multihost
+	@$(TOOK)
+
+apart: env ## Prefill and decode apart, with real engines and NIXL: the same tokens, and none lost with the engine that prefills; ten minutes
+	@$(VENV)/bin/python -m pytest tests/apart
 	@$(TOOK)
 
 chaos: env ## What is killed or cut in a cluster of fake hosts under load, and what it costs: as `make multihost`, with redis-server; an hour

@@ -1,7 +1,8 @@
 """HAProxy in front of the gateways of one's own hosts.
 
-Decides how long it waits (as long as the gateways do) and when a gateway is out: when it does not answer `/health`. A gateway that
-answers 503 there is alive and lacks an engine for some model, as all the others do: it stays in, or the other models would go too.
+Decides how long it waits (as long as the gateways do), that the head's gateway is the last to be asked, and when a gateway is out: when it
+does not answer `/health`. A gateway that answers 503 there is alive and lacks an engine for some model, as all the others do: it stays in,
+or the other models would go too.
 """
 
 from configs.inventory import Inventory, OnPrem
@@ -44,9 +45,10 @@ backend gateways
 
 
 def load_balancer(name: str, inventory: Inventory, hosts: OnPrem, gateway: Gateway) -> str:
-    """The configuration file. Every host has gateways, the head too."""
-    servers = (f"    server node-{index} {address}:{gateway.port}\n" for index, address in enumerate((hosts.head, *hosts.workers)))
+    """The configuration file. Every host has gateways, the head too; where two others are left, its own serve only when these do not."""
+    spare = " backup" if len(hosts.workers) > 1 else ""  # who loses the head then loses no stream
+    head, *workers = (f"    server node-{index} {address}:{gateway.port}" for index, address in enumerate((hosts.head, *hosts.workers)))
     limits = gateway.limits
     # HAProxy knows no fractions, and must not give up before a gateway tells why.
     said = LINES.format(name=name, bind=inventory.balancer_port, header_s=int(limits.header_s) + 1, total_s=int(limits.total_s) + 10)
-    return said + "".join(servers)
+    return said + "\n".join([head + spare, *workers]) + "\n"

@@ -90,7 +90,10 @@ def known(environment: Environment, name: str | None) -> Herd:
     path = found.get(name) if name is not None else next(iter(found.values()), None)
     if path is None:
         raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
-    return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
+    try:
+        return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise OperationError(f"What {path} remembers is not from this version of herd; use the one that brought the herd up.") from error
 
 
 def planned(herd: Herd, force: bool) -> Herd:

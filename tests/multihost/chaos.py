@@ -147,6 +147,7 @@ def suffer(cluster: Cluster, fault: Fault, url: str, known: Sequence[tuple[str, 
     finally:
         loop.call_soon_threadsafe(clients.stop)
         asking.result(timeout=BACK_S)
+        loop.close()
     return clients.tally, took_s, len(engines(cluster, 0) - before)
 
 

