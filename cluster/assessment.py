@@ -16,7 +16,7 @@ from cluster.checkpoints import Checkpoint, Layout
 from cluster.costs import costs
 from cluster.emission import argued
 from cluster.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
-from cluster.legality import refusals, stored_refusals
+from cluster.legality import handover_refusal, refusals, stored_refusals
 from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE, blocks
 from cluster.pools import model_of, pools
@@ -162,6 +162,9 @@ def _refusals(model: Model, engine: Engine) -> Iterator[str]:
     if named and not engine.gpu.name.startswith(named.name):
         yield f"it asks for {named.name}, the cluster has {engine.gpu.name}"
     yield from (f"parallel.{name}: {reason}" for name, reason in refusals(engine.architecture, model.parallel))
+    prefill = model.prefill and model.prefill.parallel
+    if prefill and (reason := handover_refusal(engine.architecture, prefill.tensor, model.parallel.tensor)):
+        yield f"prefill.parallel.tensor: {reason}"
     yield from (reason for _, reason in stored_refusals(engine.layout, engine.settings.kv_dtype == "fp8", engine.gpu))
 
 

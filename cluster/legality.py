@@ -37,6 +37,18 @@ def refusals(architecture: Architecture, parallel: Parallelism) -> Iterator[Refu
     yield from _option_refusals(parallel)
 
 
+def handover_refusal(architecture: Architecture, prefill: int, decode: int) -> str | None:
+    """Why a KV cache cannot go from engines of one tensor parallel size to engines of another; none where it can.
+
+    Sources: `TransferTopology.tp_ratio`, and `_validate_remote_agent_handshake` of NIXL's `base_worker.py`.
+    """
+    if prefill % decode and decode % prefill:
+        return f"a KV cache cannot go from {prefill} GPUs to {decode}: one must divide the other"
+    if prefill > decode and prefill > architecture.kv_heads:
+        return f"{prefill} GPUs keep copies of the {architecture.kv_heads} KV heads, which cannot go to fewer ({decode})"
+    return None
+
+
 def _option_refusals(parallel: Parallelism) -> Iterator[Refusal]:
     """vLLM: `ParallelConfig._validate_parallel_config`, and all-to-all only where `FusedMoEParallelConfig.use_all2all_kernels`."""
     if parallel.redundant_experts is not None and not (parallel.expert and parallel.tensor * parallel.data > 1):

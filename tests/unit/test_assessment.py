@@ -11,6 +11,7 @@ from cluster import shapes
 from cluster.assessment import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
 from cluster.checkpoints import BF16
 from cluster.hardware import GPUS, Cluster, Node
+from cluster.legality import handover_refusal
 from cluster.models import problems
 from cluster.pools import pools
 from configs.load import read
@@ -97,6 +98,22 @@ def test_engines_that_only_prefill_take_their_gpus_and_both_kinds_say_what_it_co
     assert (found.gpus, found.nodes, found.shortages) == (24, 3, ())
     assert [cost.partition(" leaves ")[0] for cost in found.costs] == ["maverick: prefill apart", "maverick:prefill: prefill apart"]
     assert not assess(config(model(prefill={}, accelerator="H100")), None).costs, "Llama 3 has no chunked layers"
+
+
+@pytest.mark.parametrize(
+    ("prefill", "decode", "refused"),
+    [(8, 8, None), (4, 8, None), (8, 4, None), (40, 8, "40 GPUs keep copies of the 8 KV heads"), (8, 20, "one must divide the other")],
+)
+def test_a_kv_cache_goes_between_sizes_that_divide_each_other(prefill: int, decode: int, refused: str | None) -> None:
+    """Llama 4 has 40 heads and 8 KV heads."""
+    reason = handover_refusal(shapes.MAVERICK, prefill, decode)
+    assert (reason is None) if refused is None else (refused in str(reason))
+
+
+def test_sizes_that_cannot_hand_over_are_refused_by_name() -> None:
+    apart = maverick(parallel={"tensor": 8}, prefill={"parallel": {"tensor": 20}})
+    found = assess(config(apart), Cluster(Node(GPUS["H200"]), 9)).refusals
+    assert "maverick: prefill.parallel.tensor: a KV cache cannot go from 20 GPUs to 8: one must divide the other" in found
 
 
 @pytest.mark.parametrize(
