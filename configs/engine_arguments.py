@@ -3,6 +3,10 @@
 Source: the fields of vLLM 0.29.0's `AsyncEngineArgs` and `FrontendArgs`; a test holds this list against the installed vLLM.
 """
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 ENGINE_ARGUMENTS = frozenset(
     """
     additional_config aggregate_engine_logging all2all_backend allow_credentials allow_deprecated_quantization allowed_headers
@@ -87,3 +91,22 @@ OWNED_BY_THE_HERD = {
     "trust_remote_code": "code from a checkpoint is never run",
     "uds": "an engine listens on its node's own address",
 }
+
+
+def complaints(engine: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a model's further arguments, with the way out."""
+    for name, value in sorted(engine.items()):
+        if name in OWNED_BY_THE_HERD:
+            yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
+        elif name not in ENGINE_ARGUMENTS:
+            yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+        elif not _is_json(value):
+            yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+
+
+def _is_json(value: object) -> bool:
+    """Ray Serve gets the config as JSON; YAML can say more (dates, sets, numbers as keys), which would arrive as something else."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False

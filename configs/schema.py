@@ -4,13 +4,11 @@ Decides what a well-formed herd is. Leaves reading files and the environment to 
 and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
 """
 
-import json
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
+from configs.engine_arguments import complaints
 from configs.inventory import Inventory
 from configs.strict import Strict
 
@@ -245,13 +243,6 @@ class Prefill(Strict):
         description="A prompt shorter than this (about: the gateway has no tokenizer) is computed where its answer is.",
     )
 
-    @field_validator("parallel")
-    @classmethod
-    def _sizes(cls, value: Parallelism | None) -> Parallelism | None:
-        if value is not None and value.auto:
-            raise ValueError("say the sizes here, or leave it out for the model's own shape")
-        return value
-
 
 class Canary(Strict):
     """A short greedy generation through every replica, before it serves and from then on, whose answer is known."""
@@ -270,24 +261,6 @@ class Canary(Strict):
     stuck_s: float = Field(60, gt=0, le=3600, description="Longest wait for its first token while the engine does nothing else either.")
     tolerance: float = Field(1.0, gt=0, le=20, description="In nats: how far the same engine's log-probabilities may be apart.")
     failures: int = Field(2, ge=1, le=100, description="Bad ones in a row after which the replica is restarted.")
-
-
-def _complaints(engine: dict[str, Any]) -> Iterator[str]:
-    for name, value in sorted(engine.items()):
-        if name in OWNED_BY_THE_HERD:
-            yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
-        elif name not in ENGINE_ARGUMENTS:
-            yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
-        elif not _is_json(value):
-            yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
-
-
-def _is_json(value: object) -> bool:
-    """Ray Serve gets the config as JSON; YAML can say more (dates, sets, numbers as keys), which would arrive as something else."""
-    try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError, RecursionError):
-        return False
 
 
 class Model(Strict):
@@ -330,21 +303,18 @@ class Model(Strict):
     @field_validator("engine")
     @classmethod
     def _engine_arguments_exist(cls, value: dict[str, Any]) -> dict[str, Any]:
-        complaints = list(_complaints(value))
-        if complaints:
-            raise ValueError("; ".join(complaints))
+        if wrong := list(complaints(value)):
+            raise ValueError("; ".join(wrong))
         return value
 
     @model_validator(mode="after")
-    def _one_way_to_count_replicas(self) -> Self:
+    def _one_way_to_say_it(self) -> Self:
         if self.replicas is not None and self.scaling is not None:
             raise ValueError("give either replicas or scaling, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _one_way_to_hand_over(self) -> Self:
         if self.prefill is not None and "kv_transfer_config" in self.engine:
             raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
+        if self.prefill is not None and self.prefill.parallel is not None and self.prefill.parallel.auto:
+            raise ValueError("prefill.parallel: say the sizes here, or leave it out for the model's own shape")
         return self
 
     @property

@@ -93,7 +93,7 @@ def known(environment: Environment, name: str | None) -> Herd:
     try:
         return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise OperationError(f"What {path} remembers is not from this version of herd; use the one that brought the herd up.") from error
+        raise OperationError(f"{path} is not of this version of herd; use the one that brought the herd up.") from error
 
 
 def planned(herd: Herd, force: bool) -> Herd:
@@ -253,14 +253,11 @@ def _address(herd: Herd, say: Say, start: bool) -> str:
 
 def _preflight(herd: Herd) -> None:
     """What can be known before anything is started, and would otherwise fail late and obscurely."""
-    ours = herd.config.ray.address == "local" and herd.node.address is not None
-    if herd.config.ray.address != "local" or ours:
+    if herd.config.ray.address != "local" or herd.node.address is not None:
         return
-    gateway = herd.config.gateway
-    _require_port(gateway.host, gateway.port)
+    _require_port(herd.config.gateway.host, herd.config.gateway.port)
     small = sum(pool.scale.min_replicas for pool in pools(herd.config.models) if pool.checkpoint.startswith(SMALL))
-    needed, free = small * SMALL_ENGINE_GIB + RAY_GIB, psutil.virtual_memory().available / 2**30
-    if free < needed:
+    if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
         raise OperationError(
             f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
             "Close something, or take a model out of the config."

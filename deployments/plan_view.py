@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from cluster.advice import Plan, shape
 from cluster.assessment import Assessment, Verdict
@@ -62,8 +62,18 @@ def lines_table(title: str, lines: Iterable[Line]) -> Table:
 
 
 def herd_table(title: str, found: Assessment) -> Table:
-    """A herd on its cluster, one model a row."""
-    table = Table("model", "replicas", "shape", "GiB/GPU", "pool, tokens", "longest", "verdict", title=title, title_justify="left")
+    """A herd on its cluster, one model a row; names are shown whole, as some differ at their end only (`…:prefill`)."""
+    table = Table(
+        Column("model", overflow="fold"),
+        "replicas",
+        "shape",
+        "GiB/GPU",
+        "pool, tokens",
+        "longest",
+        "verdict",
+        title=title,
+        title_justify="left",
+    )
     for one in found.verdicts:
         table.add_row(*_verdict(one))
     return table

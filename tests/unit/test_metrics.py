@@ -9,7 +9,7 @@ import monitoring.metrics
 from monitoring.metrics import METRICS, Metric
 
 #: Names of models, endpoints, outcomes, reasons, verdicts and kinds of tokens: never anything a client can make up.
-SHORT_LISTS = {"model", "answered_by", "endpoint", "outcome", "reason", "verdict", "kind"}
+SHORT_LISTS = {"model", "answered_by", "endpoint", "outcome", "reason", "verdict", "kind", "by"}
 ENDINGS = {"counter": "_total", "histogram": "_seconds", "gauge": ""}
 EACH = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
