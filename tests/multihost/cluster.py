@@ -63,6 +63,7 @@ def model(kind: str, **fields: Any) -> dict[str, Any]:
         "accelerator": "gpu",
         "context_tokens": CONTEXT_TOKENS,
         "stop_s": 20,
+        "canary": {"stuck_s": 300},  # a handful of engines start on two cores at once: seen is a first token after 60 s
         "engine": ENGINE,
         **fields,
     }
