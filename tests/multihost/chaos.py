@@ -31,7 +31,7 @@ from tests.bench import report
 from tests.bench.asking import Answer, answered
 from tests.multihost.clients import PATH, Clients, Tally, asked
 from tests.multihost.cluster import HERD_UP, Cluster, model, resources, shell_environment
-from tests.multihost.faults import FAULTS, REDIS_PORT, Fault, redis_password, start_redis, victims
+from tests.multihost.faults import FAULTS, GCS, REDIS_PORT, Fault, redis_password, start_redis, victims
 from tests.multihost.hosts import NETWORK, Hosts, missing
 from tests.multihost.steps import token
 
@@ -89,9 +89,9 @@ def engines(cluster: Cluster, host: int) -> set[str]:
 
 
 def whole(cluster: Cluster) -> bool:
-    """Everything is there: each host has a gateway that knows all replicas, and Serve's controller lives."""
+    """Everything is there: each host has a gateway that knows all replicas, and Ray's GCS and Serve's controller live."""
     known = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
-    return all(len(one) == REPLICAS for one in known) and bool(victims(cluster.hosts.cluster[0], r"ServeController"))
+    return all(len(one) == REPLICAS for one in known) and all(victims(cluster.hosts.cluster[0], one) for one in (GCS, r"ServeController"))
 
 
 def seen(cluster: Cluster) -> str:

@@ -22,6 +22,7 @@ AWAY_S = 20.0
 #: And a process that its host starts again for so long.
 AGAIN_S = 5.0
 REDIS_PORT = 6379
+GCS = r"gcs_server"
 
 
 class NoVictim(RuntimeError):
@@ -95,7 +96,7 @@ def _on_worker(pattern: str) -> Callable[[Cluster], None]:
 
 
 def _head_process(cluster: Cluster) -> None:
-    kill(cluster.hosts.cluster[0], r"gcs_server")
+    kill(cluster.hosts.cluster[0], GCS)
     time.sleep(AGAIN_S)
     start_head(cluster)
 
@@ -123,9 +124,12 @@ def _worker_network(cluster: Cluster) -> None:
 
 
 def _redis(cluster: Cluster) -> None:
+    """Ray's GCS asks Redis five times in half a second, and ends itself: the head has to be started anew, as by a unit of its host."""
     kill(cluster.hosts.operator, r"redis-server")
     time.sleep(AGAIN_S)
     start_redis(cluster)
+    if not victims(cluster.hosts.cluster[0], GCS):
+        start_head(cluster)
 
 
 FAULTS = (
@@ -138,6 +142,6 @@ FAULTS = (
     Fault("power of a worker", _worker_power, "Ray's autoscaler, over ssh"),
     Fault("head process", _head_process, "its start command, and Redis"),
     Fault("power of the head", _head_host, "its start command, and Redis"),
-    Fault("Redis", _redis, "its own start, from its disk"),
+    Fault("Redis", _redis, "its own start, from its disk; then the head's start command"),
     Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", ranks=2),
 )
