@@ -198,7 +198,7 @@ def settings_of(model: Model) -> Settings:
     return Settings(
         context_tokens=model.context_tokens,
         kv_dtype=_kv_dtype(said),
-        hybrid_kv=not (said.get("disable_hybrid_kv_cache_manager") or model.prefill),
+        hybrid_kv=not said.get("disable_hybrid_kv_cache_manager"),
         hands_over="kv_transfer_config" in said,
         drafts=model.draft is not None or "eagle" in str(said.get("speculative_config", "")).lower(),
         gpu_memory_utilization=_number(said.get("gpu_memory_utilization")) or GPU_MEMORY_UTILIZATION,
@@ -237,7 +237,7 @@ def _chosen(model: Model, cluster: Cluster | None) -> Model:
     if gpu is None or entry.decoder is None:
         raise NoShape(f"{model.id}: parallel: auto needs a GPU to choose for; name it in hardware or as the accelerator")
     here = cluster or Cluster(Node(gpu, GPUS_PER_NODE))
-    settings = settings_of(model)
+    settings = settings_of(pools([model])[0])
     subject = Subject(model.id, entry.decoder, (_checkpoint(model),), entry.context_tokens)
     wish = Wish(
         context_tokens=model.context_tokens,

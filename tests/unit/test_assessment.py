@@ -98,6 +98,9 @@ def test_engines_that_only_prefill_take_their_gpus_and_both_kinds_say_what_it_co
     assert (found.gpus, found.nodes, found.shortages) == (24, 3, ())
     assert [cost.partition(" leaves ")[0] for cost in found.costs] == ["maverick: prefill apart", "maverick:prefill: prefill apart"]
     assert not assess(config(model(prefill={}, accelerator="H100")), None).costs, "Llama 3 has no chunked layers"
+    assert not assess(config(maverick(prefill={}, engine={"disable_hybrid_kv_cache_manager": False})), None).costs, (
+        "as the engines are told"
+    )
 
 
 @pytest.mark.parametrize(
