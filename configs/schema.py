@@ -62,7 +62,7 @@ AllToAll = Literal[
 ]
 #: Stands behind the id of a model where its engines only compute prompts; no model of a config is called so.
 PREFILL = ":prefill"
-ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,95}(:prefill)?$")]
+ModelId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,95}}({PREFILL})?$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,250}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 

@@ -46,23 +46,17 @@ CALM_S = 8.0
 BACK_S = 600.0
 
 
-@dataclass
-class Cost:
+@dataclass(kw_only=True)
+class Cost(Tally):
     """What one fault cost, over all of its times."""
 
     fault: str
     saves: str
     times: int = 0
-    requests: int = 0
-    failed: int = 0
-    broken: int = 0
-    wrong: int = 0
-    slowest_s: float = 0.0
     full_service_s: list[float] = field(default_factory=list)
     """From the fault's end (a host that was off is on again) until everything is there for good; one number a time."""
     new_engines: int = 0
     """Engines that had to start anew."""
-    complaints: list[str] = field(default_factory=list)
 
     def add(self, tally: Tally, took_s: float, new_engines: int) -> None:
         """Once more."""
@@ -179,7 +173,7 @@ def site(folder: Path, ranks: int, say: Say) -> Iterator[tuple[Cluster, str]]:
 
 def measured(faults: Sequence[Fault], times: int, say: Say) -> list[Cost]:
     """Each fault so many times, one after the other, on as many clusters as there are kinds of engines."""
-    costs = {fault.name: Cost(fault.name, fault.saves) for fault in faults}
+    costs = {fault.name: Cost(fault=fault.name, saves=fault.saves) for fault in faults}
     for ranks in sorted({fault.ranks for fault in faults}):
         here = [fault for fault in faults if fault.ranks == ranks]
         with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", ranks, say) as (cluster, url):

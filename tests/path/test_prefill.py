@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,9 +104,7 @@ async def test_while_no_prefill_engine_is_there_the_model_is_served_and_healthy(
 async def test_full_prefill_engines_are_a_full_model(engine: FakeEngine, first: FakeEngine) -> None:
     async with apart(engine, first, queue_s=0.05) as herd:
         herd.has(first, model=POOL)
-        view = herd.roster.replicas(POOL)[0]
-        busy = {name: getattr(view, name) for name in view.__slots__} | {"slots": 1, "ongoing": 1, "running": 1}
-        herd.roster.update(POOL, [type(view)(**busy)])
+        herd.roster.update(POOL, [replace(herd.roster.replicas(POOL)[0], slots=1, ongoing=1, running=1)])
         refused = await herd.http.post(CHAT, json=asking(messages=[{"role": "user", "content": LONG}]))
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
     assert LLAMA in refused.json()["error"]["message"]

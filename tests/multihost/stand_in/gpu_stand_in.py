@@ -13,9 +13,6 @@ from typing import Any
 NAP_S = 0.0005
 
 
-NAP_S = 0.0005
-
-
 def platform() -> str:
     """The platform's class, by name: its module must not be imported before vLLM has chosen."""
     return "gpu_stand_in_platform.GpuStandIn"
