@@ -1,8 +1,5 @@
-"""The planner beside vLLM itself: the shapes that its models assert, the pool that its own functions compute, and what engines report."""
+"""The planner beside vLLM itself: the shapes that its models assert, the pool that its own functions compute, and small checkpoints."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,32 +9,20 @@ from cluster import shapes
 from cluster.architecture import Architecture
 from cluster.assessment import Stored
 from cluster.capacity import KV_BYTES, KvDtype
-from cluster.kv_cache import CPU_BLOCK_TOKENS, kv_cache
+from cluster.kv_cache import kv_cache
 from cluster.legality import refusals
 from cluster.models import CATALOGUE
 from configs.load import environment
 from configs.schema import Kind, Parallelism
 from deployments import small_models
 from deployments.planning import stored_in
-
-ROOT = Path(__file__).parents[2]
-ENGINE_S = 300
-KV_BYTES_OF_ENGINE = 1 << 28
-BATCHED_TOKENS = 2048
-
-
-def ask_vllm(what: str, *arguments: Any) -> Any:
-    """An answer of `vllm_itself`."""
-    command = [sys.executable, "-m", "tests.alone.vllm_itself", what, *map(json.dumps, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_S, check=False, cwd=ROOT)
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    return json.loads(ran.stdout.splitlines()[-1])
+from tests.alone import vllm_itself
 
 
 def test_legal_tensor_parallel_sizes_are_those_that_vllms_models_assert() -> None:
     architectures = [entry.decoder for entry in CATALOGUE.values() if entry.decoder]
     sizes = [*range(1, 17), 32, 40, 64]
-    allowed = iter(ask_vllm("assertions", [_for_vllm(one) for one in architectures], sizes))
+    allowed = iter(vllm_itself.ask("assertions", [_for_vllm(one) for one in architectures], sizes))
     for architecture in architectures:
         for size in sizes:
             refused = "tensor" in dict(refusals(architecture, Parallelism(tensor=size)))
@@ -56,7 +41,7 @@ def test_no_legal_shape_is_refused_by_vllms_own_check() -> None:
         {"heads": one.heads, "experts": one.experts, **parallel.model_dump(include={"tensor", "pipeline", "expert"})}
         for one, parallel in asked
     ]
-    accepted = ask_vllm("verified", cases)
+    accepted = vllm_itself.ask("verified", cases)
     assert set(accepted) == {True, False}
     for answer, (architecture, parallel) in zip(accepted, asked, strict=True):
         assert answer or list(refusals(architecture, parallel)), (architecture, parallel)
@@ -105,7 +90,7 @@ def test_pool_and_refusal_are_those_of_vllms_own_functions() -> None:
         }
         for shape, cache, parallel, dtype, hybrid, context, size in asked
     ]
-    found = ask_vllm("pool", cases)
+    found = vllm_itself.ask("pool", cases)
     assert len(found) == len(cases) > 100
     assert any(answer is None for answer in found)
     for answer, (shape, cache, parallel, _, _, context, size) in zip(found, asked, strict=True):
@@ -120,28 +105,6 @@ def test_a_checkpoint_has_the_weights_that_were_planned(kind: Kind) -> None:
     assert stored == Stored(CATALOGUE[kind].architecture, stored.layout)  # type: ignore[arg-type]
     weights = (folder / "model.safetensors").stat().st_size
     assert stored.layout.weight_bytes(stored.architecture) == pytest.approx(weights, rel=0.01)
-
-
-def test_an_engine_reports_the_pool_that_was_planned() -> None:
-    """Of the kind that is hardest to plan: chunked layers beside full ones."""
-    folder, stored = small("llama-4-scout-tiny")
-    context_tokens = 8192
-    arguments = {
-        "max_model_len": context_tokens,
-        "max_num_batched_tokens": BATCHED_TOKENS,
-        "max_num_seqs": 32,
-        "kv_cache_memory_bytes": KV_BYTES_OF_ENGINE,
-        "skip_mm_profiling": True,
-    }
-    reported = ask_vllm("engine", str(folder), arguments)
-    # On CPUs vLLM schedules no step ahead, so one step's tokens are in flight.
-    cache = kv_cache(stored.architecture, Parallelism(), 2, hybrid=True, in_flight_tokens=BATCHED_TOKENS, block_tokens=CPU_BLOCK_TOKENS)
-    blocks = cache.pool_blocks((KV_BYTES_OF_ENGINE,))
-    pool = cache.pool_tokens(blocks, context_tokens)
-    print(f"\nvLLM {reported['tokens']:,} tokens in {reported['blocks']:,} blocks, planner {pool:,} in {blocks:,}")
-    assert reported["block_tokens"] == CPU_BLOCK_TOKENS
-    assert pool == pytest.approx(reported["tokens"], rel=0.01)
-    assert blocks == pytest.approx(reported["blocks"], rel=0.01)
 
 
 def small(kind: Kind) -> tuple[Path, Stored]:

@@ -1,14 +1,18 @@
-"""What vLLM itself says, for `test_planner.py` to ask: a process each, as the import takes ten seconds and an engine leaves threads.
+"""What vLLM itself says, and Ray's layer over it, for the tests here to ask: the import takes ten seconds, and leaves threads.
 
 `python -m tests.alone.vllm_itself NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
 """
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+LONGEST_S = 300
 
 
 class Passed(Exception):
@@ -140,12 +144,34 @@ def _config(case: dict[str, Any]) -> SimpleNamespace:
     )
 
 
-def engine(path: str, arguments: dict[str, Any]) -> dict[str, int]:
-    """What a running engine reports about its KV cache."""
-    from vllm import LLM
+def options(asked: list[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
+    """What Ray's own builder tells Ray Serve of an engine's deployment: where it is placed, and in which environment."""
+    from ray.serve.llm import LLMConfig
+    from ray.serve.llm.deployment import DPServer, LLMServer
 
-    cache = LLM(path, enforce_eager=True, **arguments).llm_engine.vllm_config.cache_config
-    return {"blocks": cache.num_gpu_blocks, "tokens": cache.kv_cache_size_tokens, "block_tokens": cache.block_size}
+    from configs.schema import Model
+    from deployments.app import engine_config
+
+    def told(model: Model, accelerator: Any) -> dict[str, Any]:
+        server = LLMServer if model.parallel.data == 1 else DPServer
+        found = server.get_deployment_options(LLMConfig(**engine_config(model, accelerator)))
+        gang = found.get("gang_scheduling_config")
+        return {
+            "bundles": [{name: count for name, count in bundle.items() if count} for bundle in found["placement_group_bundles"]],
+            "strategy": found.get("placement_group_strategy"),
+            "gang": gang and gang.model_dump(mode="json"),
+            "environment": found["ray_actor_options"]["runtime_env"]["env_vars"],
+        }
+
+    return [told(Model.model_validate(model), accelerator) for model, accelerator in asked]
+
+
+def ask(what: str, *arguments: Any) -> Any:
+    """An answer of one of these functions, in a process of its own."""
+    command = [sys.executable, "-m", "tests.alone.vllm_itself", what, *map(json.dumps, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2])
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -20,12 +20,14 @@ from tests.bench.process import free_port
 
 HERD = str(Path(sys.executable).parent / "herd")
 UP_S = 600.0
+BATCHED_TOKENS = 2048
 
 SMALL: dict[str, Any] = {
     "enforce_eager": True,
     "dtype": "float32",  # in bfloat16 a token depends on who else is in the batch
     "kv_cache_memory_bytes": 1 << 28,
     "max_num_seqs": 32,
+    "max_num_batched_tokens": BATCHED_TOKENS,  # what vLLM takes on its own here; the planner's arithmetic is held to it
 }
 
 
@@ -124,7 +126,7 @@ def up(folder: Path, config: dict[str, Any]) -> Iterator[Herd]:
     finally:
         down = running.run("down", within_s=120)
     assert down.returncode == 0, down.stdout + down.stderr
-    assert not _left(running.folder), "processes of the herd are left"
+    assert not processes(running), "processes of the herd are left"
 
 
 @pytest.fixture(scope="package")  # and not the session: the tests over hosts need the memory
@@ -134,14 +136,14 @@ def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
         yield running
 
 
-def _left(folder: Path) -> list[str]:
-    mark = f"HERD_STATE={folder}"
-    return [process.name() for process in psutil.process_iter() if _environment_has(process, mark)]
+def processes(herd: Herd) -> list[str]:
+    """What runs for it, by what each process calls itself."""
+    return [" ".join(one.cmdline()) or one.name() for one in psutil.process_iter() if _is_of(one, herd)]
 
 
-def _environment_has(process: psutil.Process, mark: str) -> bool:
+def _is_of(process: psutil.Process, herd: Herd) -> bool:
     try:
-        return process.environ().get("HERD_STATE", "") == mark.partition("=")[2] + "/state"
+        return process.environ().get("HERD_STATE", "") == str(herd.folder / "state")
     except psutil.Error:
         return False
 
