@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.serve.config import GangPlacementStrategy, GangRuntimeFailurePolicy, GangSchedulingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.hardware import cluster_of
 from cluster.models import CATALOGUE, images_per_prompt
-from cluster.placement import GPUS_PER_NODE, placement
+from cluster.placement import GPUS_PER_NODE, Placement, placement
 from cluster.pools import model_of, pools
 from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
+from deployments.canary import Gate
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.conformance import Abilities
 
@@ -143,30 +145,53 @@ def gateway(args: dict[str, Any]) -> serve.Application:
 
 
 def engine(args: dict[str, Any]) -> serve.Application:
-    """Ray Serve's builder of a model's application."""
-    from ray.serve.llm import LLMConfig, build_llm_deployment
-
-    from deployments.engine import EngineServer, Gate, RankServer
-
+    """Ray Serve's builder of a model's application. It names the engine's class, whose import takes ten seconds: that is the replica's."""
     model = Model.model_validate(args["model"])
-    config = LLMConfig(**engine_config(model, _resolved(model.accelerator), args["gpus_per_node"]))
+    accelerator = _resolved(model.accelerator)
+    config = engine_config(model, accelerator, args["gpus_per_node"])
     gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
-    # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
-    options: dict[str, Any] = {"name": ENGINE, "placement_group_bundle_label_selector": [NOT_SICK], "max_constructor_retry_count": STARTS}
-    server: type[EngineServer] = EngineServer
-    if model.parallel.data > 1:
-        # Ray's own builder would take the range of replicas for one of groups, and multiply it once more.
-        server, options = RankServer, options | {"autoscaling_config": autoscaling(model)}
-    return build_llm_deployment(config, deployment_cls=server, override_serve_options=options, bind_kwargs={"gate": gate})
+    server: Any = f"deployments.engine.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
+    return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate)
+
+
+def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
+    """A model entry as what Ray Serve must know of its deployment: what `ray.serve.llm` would make of it, without importing that."""
+    group = placement(model.parallel, accelerator, gpus_per_node)
+    first, *others = _bundles(group, accelerator)
+    options: dict[str, Any] = {
+        "name": ENGINE,
+        "max_ongoing_requests": MOST_ONGOING,
+        "health_check_period_s": HEALTH_PERIOD_S,
+        "health_check_timeout_s": HEALTH_TIMEOUT_S,
+        "autoscaling_config": autoscaling(model),
+        "max_constructor_retry_count": STARTS,
+        "placement_group_bundles": [first | {"CPU": first["CPU"] + 1.0}, *others],  # the replica itself is beside the first worker
+        # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
+        "placement_group_bundle_label_selector": [NOT_SICK],
+        "ray_actor_options": {"runtime_env": {"env_vars": engine_environment(accelerator)}},
+    }
+    if group.ranks == 1:
+        return options | {"placement_group_strategy": group.strategy}
+    gang = GangSchedulingConfig(
+        gang_size=group.ranks,
+        gang_placement_strategy=GangPlacementStrategy.PACK,
+        runtime_failure_policy=GangRuntimeFailurePolicy.RESTART_GANG,
+    )
+    return options | {"gang_scheduling_config": gang}
 
 
 def placed(model: Model, config: Config) -> dict[str, Any]:
     """Where a replica of it goes: the bundles and the strategy of its placement group, and which nodes are out of the question."""
     accelerator = _resolved(model.accelerator)
-    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
     group = placement(model.parallel, accelerator, gpus_per_node(config))
-    bundles = [bundle | named for bundle in group.bundles]
+    bundles = _bundles(group, accelerator)
     return {"bundles": bundles, "strategy": group.strategy, "bundle_label_selector": [NOT_SICK] * len(bundles)}
+
+
+def _bundles(group: Placement, accelerator: Accelerator) -> list[dict[str, float]]:
+    """With the kind of GPU, where the config names one."""
+    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
+    return [bundle | named for bundle in group.bundles]
 
 
 def abilities(model: Model) -> Abilities:
@@ -188,12 +213,6 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
         # vLLM's metrics under its own names, from the replica's own /metrics, instead of Ray's re-export of them.
         "log_engine_metrics": False,
         "runtime_env": {"env_vars": engine_environment(accelerator)},
-        "deployment_config": {
-            "max_ongoing_requests": MOST_ONGOING,
-            "health_check_period_s": HEALTH_PERIOD_S,
-            "health_check_timeout_s": HEALTH_TIMEOUT_S,
-            "autoscaling_config": autoscaling(model),
-        },
     }
 
 

@@ -17,7 +17,7 @@ from configs.schema import Canary
 from deployments.answer import Address, EngineGone
 from deployments.door import UNCOUNTED
 from deployments.policy.canary import Heard, History, Token, Verdict, Vote, heard, judged, outvoted, request, slow_after, unfit, vote
-from deployments.policy.conformance import COMPLETIONS, Check, complaint
+from deployments.policy.conformance import COMPLETIONS, Abilities, Check, complaint
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
 
@@ -31,6 +31,16 @@ Others = Callable[[], Awaitable[Sequence[Sequence[Token]]]]
 
 class NotFit(RuntimeError):
     """A replica may not serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a replica must show before it serves, and goes on showing."""
+
+    canary: Canary
+    abilities: Abilities
+    made_of: str
+    """Equal for replicas that must give the same answers: same checkpoint, same engine, same release."""
 
 
 @dataclass(frozen=True, slots=True)

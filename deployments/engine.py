@@ -10,7 +10,6 @@ import gc
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -20,15 +19,14 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import DPServer, LLMServer
 
 from configs.load import environment
-from configs.schema import Canary
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
-from deployments.canary import Canaries, Engine, NotFit
+from deployments.canary import Canaries, Engine, Gate, NotFit
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
 from deployments.names import ENGINE, app_name
 from deployments.policy.canary import Token, as_plain, of_plain
-from deployments.policy.conformance import Abilities, checks
+from deployments.policy.conformance import checks
 from deployments.policy.routing import ReplicaState
 from deployments.replicas import Replicas
 from deployments.server import Server, listen
@@ -46,21 +44,15 @@ GENERATION_S = 30.0
 FIRST = {"priority": -1}
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What a replica must show before it serves, and goes on showing."""
-
-    canary: Canary
-    abilities: Abilities
-    made_of: str
-    """Equal for replicas that must give the same answers: same checkpoint, same engine, same release."""
-
-
 class EngineServer(LLMServer):  # type: ignore[misc]
     """A replica of one model."""
 
-    async def __init__(self, llm_config: LLMConfig, gate: Gate) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+    async def __init__(self, config: dict[str, Any], gate: Gate) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
         """Starts the engine, then its HTTP server on a free port of the node's own address, and passes the gate.
+
+        Args:
+            config: fields of `ray.serve.llm.LLMConfig`.
+            gate: what it must show.
 
         Raises:
             RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
@@ -69,6 +61,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         began = time.monotonic()
         logs.configure()
         secret = environment().own_secret()
+        llm_config = LLMConfig(**config)
         await engine_start.settle(llm_config)
         if "kv_transfer_config" in llm_config.engine_kwargs:
             _own_side_channel()
@@ -95,6 +88,10 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
         gc.collect()
         gc.freeze()
+
+    async def _start_engine(self) -> None:
+        """Ray's, without its report of what is served: that waits for an actor on the head, which imports all of vLLM for it."""
+        await self.engine.start()
 
     def _watched(self, gate: Gate) -> Canaries:
         first = FIRST if self._vllm.scheduler_config.policy == "priority" else {}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.bench.process import free_port
-from tests.e2e.conftest import Herd, wait_for
+from tests.e2e.conftest import Herd, processes, wait_for
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 
@@ -71,6 +71,13 @@ def test_every_process_has_metrics_under_its_own_names(herd: Herd) -> None:
     engines = [httpx.get(f"http://{engine}/metrics").text for engine in targets(herd, "engine")]
     assert all("vllm:num_requests_running" in text for text in engines)
     assert any(metric(text, "vllm:generation_tokens_total") >= 2 for text in engines)
+
+
+def test_nobody_is_told_what_is_served(herd: Herd) -> None:
+    """Ray would gather it in an actor of its own."""
+    running = processes(herd)
+    assert any("ServeReplica" in one for one in running)
+    assert not [one for one in running if "Telemetry" in one]
 
 
 @pytest.fixture

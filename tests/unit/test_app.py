@@ -2,7 +2,6 @@
 
 import sys
 from importlib.metadata import PackageNotFoundError
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,14 +220,24 @@ def test_engine_is_placed_on_nodes_of_the_size_that_the_config_says() -> None:
     assert strategies == ["STRICT_PACK", "PACK"]
 
 
-def test_engines_keep_off_sick_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Ray's and vLLM's engine, which take half a minute to import: only what they are told."""
-    told: dict[str, Any] = {}
-    llm = SimpleNamespace(LLMConfig=dict, build_llm_deployment=lambda config, **options: told.update(options))
-    monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
-    monkeypatch.setitem(sys.modules, "deployments.engine", SimpleNamespace(EngineServer=object, RankServer=object, Gate=lambda *_: None))
-    app.engine(application(dump(config()), "model.llama")["args"])
-    assert told["override_serve_options"]["placement_group_bundle_label_selector"] == [NOT_SICK]
+def test_engines_keep_off_sick_nodes() -> None:
+    bound = app.engine(application(dump(config()), "model.llama")["args"])._bound_deployment
+    assert bound._replica_config.placement_group_bundle_label_selector == [NOT_SICK]
+
+
+@pytest.mark.parametrize(("ranks", "server"), [(1, "EngineServer"), (2, "RankServer")])
+def test_an_engine_is_declared_without_vllm(ranks: int, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import takes ten seconds and more, once for each model; the class is named."""
+    for module in ("deployments.engine", "ray.serve.llm", "vllm"):
+        monkeypatch.setitem(sys.modules, module, None)
+    wide = scout(parallel={"tensor": 2, "data": ranks, "expert": True}, accelerator="H100")
+    bound = app.engine(application(dump(config(wide)), "model.scout")["args"])._bound_deployment
+    assert bound.func_or_class == f"deployments.engine.{server}"
+    fields, gate = bound.init_args
+    assert fields["model_loading_config"]["model_id"] == "scout"
+    assert gate.abilities.images
+    assert bound._replica_config.placement_group_bundles[0] == {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H100": 0.001}
+    assert (bound._deployment_config.gang_scheduling_config is None) == (ranks == 1)
 
 
 def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:
