@@ -33,7 +33,7 @@ check: lint ## What takes seconds: linters, types, import contracts, unit and pa
 	@$(TOOK)
 
 test: lint ## Everything that one host can show: what `check` does and the end-to-end tests, with real engines
-	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_maverick.py --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
+	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
 	@$(TOOK)
 
 multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2 and rsync, on an idle machine
