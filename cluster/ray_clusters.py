@@ -21,6 +21,8 @@ GCP_MACHINES: dict[GcpMachine, tuple[int, str]] = {
 }
 EFA_LIBRARIES = "/opt/amazon/ofi-nccl/lib:/opt/amazon/ofi-nccl/lib/x86_64-linux-gnu:/opt/amazon/efa/lib"
 UNLOCKED = ("--ulimit=memlock=-1:-1", "--ulimit=nofile=65536:65536")
+#: What the nodes' container is called, where Ray runs in one.
+CONTAINER = "herd"
 INFINIBAND = "--device=/dev/infiniband"
 
 
@@ -99,7 +101,7 @@ def _shared(inventory: Inventory, worker_options: Sequence[str]) -> dict[str, An
     key = {} if inventory.ssh_key is None else {"ssh_private_key": inventory.ssh_key}
     container = {
         "image": inventory.image,
-        "container_name": "herd",
+        "container_name": CONTAINER,
         "pull_before_run": True,
         "run_options": [*UNLOCKED, *(f"--volume={folder}:{folder}" for folder in inventory.mounts)],
         "worker_run_options": list(worker_options),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster import ray_clusters
+from cluster.head_unit import head_unit
 from cluster.load_balancer import load_balancer
 from cluster.models import problems
 from cluster.nodes import expected
@@ -35,6 +36,7 @@ class Provider(StrEnum):
     GCP = "gcp"
     KUBERAY = "kuberay"
     HAPROXY = "haproxy"
+    SYSTEMD = "systemd"
 
 
 @commands.callback()
@@ -45,7 +47,9 @@ def _commands() -> None:
 @commands.command()
 def emit(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file, with a `cluster` section.")],
-    provider: Annotated[Provider, typer.Option(help="For `ray up` (onprem, aws, gcp), the KubeRay operator, or HAProxy.")],
+    provider: Annotated[
+        Provider, typer.Option(help="For `ray up` (onprem, aws, gcp), the KubeRay operator, HAProxy, or the head's systemd.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write it. Default: standard output.")] = None,
 ) -> None:
     """Write the file that brings the config's machines up. No secret is ever in it."""
@@ -86,6 +90,11 @@ def emitted(path: Path, provider: Provider) -> str:
         need("gateway.host", reachable, BEYOND)
         return load_balancer(config.name, inventory, hosts, config.gateway)
     promised = expected(config.hardware)
+    if provider is Provider.SYSTEMD:
+        need("cluster.redis", inventory.redis, ": without it a head that comes back knows nothing of the herd")
+        return head_unit(
+            config.name, inventory, need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves"), promised
+        )
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
         Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
         Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 
 from cluster import ray_start
 from cluster.hardware import NODES
+from cluster.head_unit import head_unit
 from cluster.load_balancer import load_balancer
 from cluster.models import problems
 from cluster.ray_clusters import EFA_CARDS, aws, gcp, onprem
@@ -33,6 +36,7 @@ FILES = {
     "gcp.yaml": (Provider.GCP, "maverick-2xa3-ultra.yaml"),
     "kuberay.yaml": (Provider.KUBERAY, "maverick-2xdgx-onprem.yaml"),
     "haproxy.cfg": (Provider.HAPROXY, "maverick-2xdgx-onprem.yaml"),
+    "herd-head.service": (Provider.SYSTEMD, "maverick-2xdgx-onprem.yaml"),
 }
 RAY_UP = [name for name, (provider, _) in FILES.items() if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP)]
 #: Of the operator's own definition of a RayService.
@@ -114,6 +118,8 @@ def test_out_is_a_file(tmp_path: Path) -> None:
         ("cluster: {}", "kuberay", "cluster.image"),
         ("cluster: {image: 'a:1'}", "kuberay", "cluster.kuberay"),
         ("cluster: {}", "haproxy", "cluster.onprem"),
+        (f"cluster: {{onprem: {json.dumps(HOSTS)}}}", "systemd", "cluster.redis"),
+        ("cluster: {redis: 'redis:6379'}", "systemd", "cluster.onprem"),
     ],
 )
 def test_what_is_missing_is_told_by_its_field(tmp_path: Path, cluster: str, provider: str, field: str) -> None:
@@ -323,6 +329,45 @@ def test_on_hosts_of_ones_own_the_first_autoscaler_runs() -> None:
 def test_wheel_is_installed_with_its_engine_only_where_no_image_has_one() -> None:
     assert "[gpu]" in of_hosts(wheel="dist/herd-1.whl")["setup_commands"][0]
     assert "[gpu]" not in of_hosts(wheel="dist/herd-1.whl", image="a:1")["setup_commands"][0]
+
+
+def unit_of(**fields: Any) -> str:
+    given = inventory(onprem=HOSTS, redis="redis:6379", secret_command="echo 100%", **fields)
+    assert given.onprem is not None
+    return head_unit("herd", given, given.onprem)
+
+
+def words_of(unit: str, name: str) -> list[str]:
+    """A unit's command as systemd takes it apart."""
+    (line,) = [line for line in unit.splitlines() if line.startswith(f"{name}=")]
+    return [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line.partition("=")[2].removeprefix("-"))]
+
+
+def test_unit_starts_the_head_as_ray_up_does_and_waits_for_its_end(shell: Any) -> None:
+    *bash, command = words_of(unit_of(), "ExecStart")
+    assert bash == ["/bin/bash", "--login", "-i", "-c"]
+    (start, *environment), (as_ray_up, *its) = (
+        shell(one).stdout.splitlines()
+        for one in (command, of_hosts(redis="redis:6379", secret_command="echo 100%")["head_start_ray_commands"][-1])
+    )
+    assert (start, set(environment)) == (f"{as_ray_up} --block", set(its))
+    assert "HERD_SECRET=100%" in environment
+    assert words_of(unit_of(), "ExecStop")[-1] == "ray stop"
+
+
+def test_unit_of_a_head_in_a_container_starts_that_first() -> None:
+    unit = unit_of(image="a:1")
+    assert words_of(unit, "ExecStart")[:3] == ["/usr/bin/docker", "exec", "herd"]
+    assert words_of(unit, "ExecStart")[3:] == words_of(unit_of(), "ExecStart")
+    assert unit.index("docker start herd") < unit.index("ray stop")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: apt-get install systemd)")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "herd-head.service"
+    unit.write_text(unit_of(ssh_user="root"))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_lines_are_read_back_as_they_were() -> None:
