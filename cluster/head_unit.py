@@ -8,7 +8,7 @@ from cluster.nodes import Expected
 from cluster.ray_clusters import CONTAINER, onprem
 from configs.inventory import Inventory, OnPrem
 
-#: Long enough for what is left of the last start to end, far from the two minutes for which the other nodes wait.
+#: Long enough for what is left of the last start to end.
 AGAIN_S = 2
 
 LINES = """\

@@ -11,8 +11,9 @@ from cluster.quarantine import examination
 from configs.inventory import Inventory
 
 PORT = 6379
-#: A lost head may take that long to come back; Ray's nodes give up after a minute by themselves.
-RECONNECT_S = 120
+#: A lost head may take that long to come back, which is a DGX that boots, or somebody who is woken: engines and gateways answer without it.
+#: Ray's nodes give up after a minute by themselves, and end what runs on them.
+RECONNECT_S = 3600
 WHEELS = "/tmp/herd"
 
 

@@ -273,7 +273,7 @@ def test_secret_and_token_reach_the_node_by_environment(shell: Any) -> None:
     for command in (ray_start.head(given, "herd", "")[-1], ray_start.worker(given)[-1]):
         said = shell(command).stdout.splitlines()
         assert {"HERD_SECRET=the-secret", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={token}"} <= set(said)
-        assert "RAY_gcs_rpc_server_reconnect_timeout_s=120" in said
+        assert "RAY_gcs_rpc_server_reconnect_timeout_s=3600" in said
         assert token not in command
     head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
     assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd"} <= set(head)
