@@ -171,17 +171,17 @@ def site(folder: Path, ranks: int, say: Say) -> Iterator[tuple[Cluster, str]]:
         hosts.close()
 
 
-def measured(faults: Sequence[Fault], times: int, say: Say) -> list[Cost]:
-    """Each fault so many times, one after the other, on as many clusters as there are kinds of engines."""
+def measured(faults: Sequence[Fault], times: int, say: Say) -> Iterator[Sequence[Cost]]:
+    """Each fault so many times, one after the other, on as many clusters as there are kinds of engines; what all cost so far after each."""
     costs = {fault.name: Cost(fault=fault.name, saves=fault.saves) for fault in faults}
     for ranks in sorted({fault.ranks for fault in faults}):
         here = [fault for fault in faults if fault.ranks == ranks]
         with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", ranks, say) as (cluster, url):
-            _each(cluster, url, here * times, costs, say)
-    return list(costs.values())
+            for _ in _each(cluster, url, here * times, costs, say):
+                yield list(costs.values())
 
 
-def _each(cluster: Cluster, url: str, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Say) -> None:
+def _each(cluster: Cluster, url: str, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Say) -> Iterator[None]:
     known = undisturbed(cluster, url)
     for fault in faults:
         cost = costs[fault.name]
@@ -191,8 +191,10 @@ def _each(cluster: Cluster, url: str, faults: Sequence[Fault], costs: Mapping[st
         except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
             cost.complaints.append(f"{type(error).__name__}: {error}")
             say(f"{cost.complaints[-1]}\n{seen(cluster)}")
+            yield
             return
         say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
+        yield
 
 
 def table(costs: Sequence[dict[str, Any]]) -> Table:
@@ -228,9 +230,11 @@ def main() -> None:
     if why_not := lacking():
         parser.exit(1, f"{why_not}\n")
     faults = [fault for fault in FAULTS if not wanted.only or fault.name in wanted.only]
-    costs = [asdict(cost) | {"measured": report.about("tests.multihost.chaos")} for cost in measured(faults, wanted.times, console.log)]
+    costs: list[dict[str, Any]] = []
+    for so_far in measured(faults, wanted.times, console.log):
+        costs = [asdict(cost) | {"measured": report.about("tests.multihost.chaos")} for cost in so_far]
+        report.save(wanted.out, {"faults": renewed(wanted.out, costs)})  # each time: an hour is long enough for something to end it
     console.print(table(costs), *(line for cost in costs for line in cost["complaints"]), sep="\n")
-    report.save(wanted.out, {"faults": renewed(wanted.out, costs)})
 
 
 if __name__ == "__main__":
