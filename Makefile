@@ -32,11 +32,11 @@ check: lint ## What takes seconds: linters, types, import contracts, unit and pa
 	@$(VENV)/bin/python -m pytest tests/unit tests/path --cov
 	@$(TOOK)
 
-test: lint ## Everything that one host can show: what `check` does and the end-to-end tests, with real engines
+test: lint ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any
 	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
 	@$(TOOK)
 
-multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2 and rsync, on an idle machine
+multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2, rsync and redis-server
 	@$(VENV)/bin/python -m pytest tests/multihost
 	@$(TOOK)
 

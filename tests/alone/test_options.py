@@ -1,8 +1,6 @@
 """What Ray Serve is told of an engine's deployment is what `ray.serve.llm`, which the builder does not import, would tell it."""
 
-from typing import Any
-
-from configs.schema import Accelerator, Model
+from configs.schema import Accelerator
 from deployments.app import engine_options
 from tests.alone import vllm_itself
 from tests.unit.samples import scout
@@ -13,22 +11,10 @@ MODELS = [
     scout(parallel={"tensor": 8, "pipeline": 2}),
     scout(parallel={"tensor": 4, "data": 2, "expert": True}),
 ]
-
-
 ACCELERATORS: tuple[Accelerator, ...] = ("cpu", "gpu", "H100")
 
 
 def test_placement_and_environment_are_those_of_rays_own_builder() -> None:
     asked = [(model.model_dump(mode="json"), accelerator) for accelerator in ACCELERATORS for model in MODELS]
-    assert [told(model, accelerator) for accelerator in ACCELERATORS for model in MODELS] == vllm_itself.ask("options", asked)
-
-
-def told(model: Model, accelerator: Accelerator) -> dict[str, Any]:
-    options = engine_options(model, accelerator)
-    gang = options.get("gang_scheduling_config")
-    return {
-        "bundles": options["placement_group_bundles"],
-        "strategy": options.get("placement_group_strategy"),
-        "gang": gang and gang.model_dump(mode="json"),
-        "environment": options["ray_actor_options"]["runtime_env"]["env_vars"],
-    }
+    ours = [vllm_itself.told(engine_options(model, accelerator)) for accelerator in ACCELERATORS for model in MODELS]
+    assert ours == vllm_itself.ask("options", asked)

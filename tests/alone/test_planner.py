@@ -1,6 +1,5 @@
 """The planner beside vLLM itself: the shapes that its models assert, the pool that its own functions compute, and small checkpoints."""
 
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -101,16 +100,9 @@ def test_pool_and_refusal_are_those_of_vllms_own_functions() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind.endswith("-tiny") or kind == "smollm2-135m"])
 def test_a_checkpoint_has_the_weights_that_were_planned(kind: Kind) -> None:
-    folder, stored = small(kind)
+    folder = small_models.ensure({"smollm2-135m": "smollm2-135m-instruct"}.get(kind, kind), environment().models)
+    stored = stored_in(folder)
+    assert stored is not None
     assert stored == Stored(CATALOGUE[kind].architecture, stored.layout)  # type: ignore[arg-type]
     weights = (folder / "model.safetensors").stat().st_size
     assert stored.layout.weight_bytes(stored.architecture) == pytest.approx(weights, rel=0.01)
-
-
-def small(kind: Kind) -> tuple[Path, Stored]:
-    """A small model's folder, and what the planner reads there."""
-    name = {"smollm2-135m": "smollm2-135m-instruct"}.get(kind, kind)
-    folder = small_models.ensure(name, environment().cache / "models")
-    stored = stored_in(folder)
-    assert stored is not None
-    return folder, stored

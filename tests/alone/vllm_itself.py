@@ -152,18 +152,24 @@ def options(asked: list[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
     from configs.schema import Model
     from deployments.app import engine_config
 
-    def told(model: Model, accelerator: Any) -> dict[str, Any]:
+    def theirs(model: Model, accelerator: Any) -> dict[str, Any]:
         server = LLMServer if model.parallel.data == 1 else DPServer
-        found = server.get_deployment_options(LLMConfig(**engine_config(model, accelerator)))
-        gang = found.get("gang_scheduling_config")
-        return {
-            "bundles": [{name: count for name, count in bundle.items() if count} for bundle in found["placement_group_bundles"]],
-            "strategy": found.get("placement_group_strategy"),
-            "gang": gang and gang.model_dump(mode="json"),
-            "environment": found["ray_actor_options"]["runtime_env"]["env_vars"],
-        }
+        found = told(server.get_deployment_options(LLMConfig(**engine_config(model, accelerator))))
+        # On CPUs Ray says that a replica has no GPU.
+        return found | {"bundles": [{name: count for name, count in bundle.items() if count} for bundle in found["bundles"]]}
 
-    return [told(Model.model_validate(model), accelerator) for model, accelerator in asked]
+    return [theirs(Model.model_validate(model), accelerator) for model, accelerator in asked]
+
+
+def told(options: dict[str, Any]) -> dict[str, Any]:
+    """Of a deployment's options, where it is placed, and in which environment; as JSON says it."""
+    gang = options.get("gang_scheduling_config")
+    return {
+        "bundles": options["placement_group_bundles"],
+        "strategy": options.get("placement_group_strategy"),
+        "gang": gang and gang.model_dump(mode="json"),
+        "environment": options["ray_actor_options"]["runtime_env"]["env_vars"],
+    }
 
 
 def ask(what: str, *arguments: Any) -> Any:

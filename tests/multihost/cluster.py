@@ -38,14 +38,12 @@ def resources(gpus: int) -> str:
 
 def shell_environment(gpus: int = 1) -> dict[str, str]:
     """What a site's own shells would have: this environment's programs, the network card, and what stands in for GPUs."""
-    found = os.environ.get("PYTHONPATH", "")
+    found, cache = os.environ.get("PYTHONPATH", ""), environment().cache.absolute()
     return {
         "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONPATH": f"{STAND_IN}:{found}" if found else str(STAND_IN),
-        "HERD_CACHE": str(environment().cache.absolute()),
-        "VLLM_CACHE_ROOT": str(
-            environment().cache.absolute() / "vllm"
-        ),  # what vLLM finds out of a model's class takes it a process of its own
+        "HERD_CACHE": str(cache),
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),  # what vLLM finds out of a model's class takes it a process of its own
         "RAY_OVERRIDE_RESOURCES": resources(gpus),
         "GLOO_SOCKET_IFNAME": "eth0",
         "VLLM_RPC_BASE_PATH": "/dev/shm",  # ranks that share it take each other for neighbours, and look for sockets in one place

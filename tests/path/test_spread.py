@@ -5,6 +5,7 @@ Nodes are lost here by not answering any more. That real ones are, and by real R
 
 import asyncio
 import concurrent.futures
+import selectors
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,7 +41,8 @@ class Together(Crew):
     def __init__(self, root: Path, nodes: str) -> None:
         self.names = {node: f"node-{node}" for node in nodes}
         self._agents = {node: Agent("127.0.0.1", root / node) for node in nodes}
-        self._loop = asyncio.new_event_loop()
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.lost: set[str] = set()
@@ -83,6 +85,8 @@ class Together(Crew):
 
     async def _idle(self) -> None:
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        while len(self._selector.get_map()) > 1:  # noqa: ASYNC110 (a connection whose other side has just closed; one is the loop's own)
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
-"""`herd cluster emit`: what it writes is what is committed, what others' schemas take, and what a node's shell runs. No secret is in it."""
+"""`herd cluster emit`: what it writes is what is committed, what others' schemas take. No secret is in it."""
 
-import hashlib
 import json
-import os
-import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,20 +12,18 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
-from cluster import ray_start
 from cluster.hardware import NODES
-from cluster.head_unit import head_unit
 from cluster.load_balancer import load_balancer
 from cluster.models import problems
-from cluster.ray_clusters import EFA_CARDS, aws, gcp, onprem
+from cluster.ray_clusters import EFA_CARDS, aws, gcp
 from cluster.ray_service import RAY_VERSION, ray_service
 from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
 from deployments.cli import app
 from deployments.cluster_command import Provider
+from tests.unit.machines import HOSTS, ROOT, emit, inventory, of_hosts
 
-ROOT = Path(__file__).parents[2]
 FILES = {
     "onprem.yaml": (Provider.ONPREM, "maverick-2xdgx-onprem.yaml"),
     "aws.yaml": (Provider.AWS, "maverick-2xp5en.yaml"),
@@ -41,7 +35,6 @@ FILES = {
 RAY_UP = [name for name, (provider, _) in FILES.items() if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP)]
 #: Of the operator's own definition of a RayService.
 RAY_SERVICE = ROOT / "tests/unit/published_schemas/rayservice-v1.7.0.json"
-HOSTS = {"head": "10.0.0.1", "workers": ["10.0.0.2", "10.0.0.3"]}
 AWS = {
     "region": "us-east-2",
     "zone": "us-east-2a",
@@ -66,14 +59,6 @@ models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]
 """
 
 
-def emit(*words: str) -> Any:
-    return CliRunner().invoke(app, ["cluster", "emit", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
-
-
-def inventory(**fields: Any) -> Inventory:
-    return Inventory.model_validate(fields)
-
-
 def of_aws(**fields: Any) -> dict[str, Any]:
     given = inventory(aws=AWS | fields)
     assert given.aws is not None
@@ -84,12 +69,6 @@ def of_gcp(**fields: Any) -> dict[str, Any]:
     given = inventory(gcp=GCP | fields)
     assert given.gcp is not None
     return gcp("herd", given, given.gcp)
-
-
-def of_hosts(**fields: Any) -> dict[str, Any]:
-    given = inventory(onprem=HOSTS, **fields)
-    assert given.onprem is not None
-    return onprem("herd", given, given.onprem)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -253,62 +232,11 @@ def test_the_heads_gateway_waits_where_two_others_serve(workers: tuple[str, ...]
     check_by_haproxy(tmp_path / "haproxy.cfg")
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Any:
-    """Runs a node's command in bash, with a `ray` that tells what it got."""
-    ray = tmp_path / "ray"
-    ray.write_text('#!/bin/sh\necho "$*"; env | grep -E "^(RAY_|HERD_)"\n')
-    ray.chmod(0o755)
-
-    def run(command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_HEAD_IP": "10.0.0.1", **environment}
-        return subprocess.run(["bash", "-c", f"true && ({command})"], capture_output=True, text=True, check=False, env=env)
-
-    return run
-
-
-def test_secret_and_token_reach_the_node_by_environment(shell: Any) -> None:
-    given = inventory(redis="redis:6379", secret_command="echo the-secret")
-    token = hashlib.sha256(b"the-secret").hexdigest()
-    for command in (ray_start.head(given, "herd", "")[-1], ray_start.worker(given)[-1]):
-        said = shell(command).stdout.splitlines()
-        assert {"HERD_SECRET=the-secret", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={token}"} <= set(said)
-        assert "RAY_gcs_rpc_server_reconnect_timeout_s=3600" in said
-        assert token not in command
-    head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
-    assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd"} <= set(head)
-    assert {"--redis-password=word", "--dashboard-host=127.0.0.1"} <= set(head[0].split())
-
-
-def test_secret_of_the_nodes_own_environment_goes_first(shell: Any) -> None:
-    command = ray_start.worker(inventory(secret_command="echo other"))[-1]
-    assert "HERD_SECRET=own" in shell(command, HERD_SECRET="own").stdout.splitlines()
-
-
-def test_node_examines_itself_before_its_ray_starts(shell: Any, tmp_path: Path) -> None:
-    herd = tmp_path / "herd"
-    herd.write_text('#!/bin/sh\necho "$*" >&2; echo llama-herd/health=ok\n')
-    herd.chmod(0o755)
-    made = of_hosts()
-    for kind, rest in (("head", " --head"), ("worker", "")):
-        done = shell(made[f"{kind}_start_ray_commands"][-1], HERD_SECRET="own")
-        assert done.stdout.splitlines()[0].endswith(" --labels=llama-herd/health=ok")
-        assert f"doctor --node --labels{rest}\n" in done.stderr
-    blind = ray_start.worker(inventory(preflight=False))[-1]
-    assert "labels" not in shell(blind, HERD_SECRET="own").stdout
-
-
 @pytest.mark.parametrize("name", RAY_UP)
 def test_workers_must_have_the_gpus_that_the_config_names(name: str) -> None:
     made = yaml.safe_load((ROOT / "cluster/ray" / name).read_text(encoding="utf-8"))
     assert "herd doctor --node --labels --gpus 8 --gpu-memory-gib" in made["worker_start_ray_commands"][-1]
     assert "--head" in made["head_start_ray_commands"][-1]
-
-
-def test_node_without_a_secret_does_not_start(shell: Any) -> None:
-    done = shell(ray_start.worker(inventory())[-1])
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "HERD_SECRET is not known on this node" in done.stderr
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -331,45 +259,6 @@ def test_wheel_is_installed_with_its_engine_only_where_no_image_has_one() -> Non
     assert "[gpu]" not in of_hosts(wheel="dist/herd-1.whl", image="a:1")["setup_commands"][0]
 
 
-def unit_of(**fields: Any) -> str:
-    given = inventory(onprem=HOSTS, redis="redis:6379", secret_command="echo 100%", **fields)
-    assert given.onprem is not None
-    return head_unit("herd", given, given.onprem)
-
-
-def words_of(unit: str, name: str) -> list[str]:
-    """A unit's command as systemd takes it apart."""
-    (line,) = [line for line in unit.splitlines() if line.startswith(f"{name}=")]
-    return [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line.partition("=")[2].removeprefix("-"))]
-
-
-def test_unit_starts_the_head_as_ray_up_does_and_waits_for_its_end(shell: Any) -> None:
-    *bash, command = words_of(unit_of(), "ExecStart")
-    assert bash == ["/bin/bash", "--login", "-i", "-c"]
-    (start, *environment), (as_ray_up, *its) = (
-        shell(one).stdout.splitlines()
-        for one in (command, of_hosts(redis="redis:6379", secret_command="echo 100%")["head_start_ray_commands"][-1])
-    )
-    assert (start, set(environment)) == (f"{as_ray_up} --block", set(its))
-    assert "HERD_SECRET=100%" in environment
-    assert words_of(unit_of(), "ExecStop")[-1] == "ray stop"
-
-
-def test_unit_of_a_head_in_a_container_starts_that_first() -> None:
-    unit = unit_of(image="a:1")
-    assert words_of(unit, "ExecStart")[:3] == ["/usr/bin/docker", "exec", "herd"]
-    assert words_of(unit, "ExecStart")[3:] == words_of(unit_of(), "ExecStart")
-    assert unit.index("docker start herd") < unit.index("ray stop")
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: apt-get install systemd)")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / "herd-head.service"
-    unit.write_text(unit_of(ssh_user="root"))
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_lines_are_read_back_as_they_were() -> None:
     said = {"a": "one\ntwo\n", "b": ["x" * 300, "y"], "c": {"d": None}}
     assert yaml.safe_load(as_lines(said)) == said
@@ -383,19 +272,3 @@ def test_machines_are_those_that_the_planner_reckons_with(config: str) -> None:
     site = herd.cluster.aws or herd.cluster.gcp
     if site is not None:
         assert (site.machine, site.workers) == (herd.hardware.node, herd.hardware.nodes)
-
-
-def test_commands_of_the_readme_are_those_that_run(tmp_path: Path, shell: Any) -> None:
-    """Every `herd cluster emit` of the README, and its line for a shell that connects to the cluster."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    commands = [line.partition("#")[0].split() for line in lines if line.startswith("herd cluster emit ")]
-    assert commands
-    copied = {"herd.yaml": "configs/maverick-3xdgx-onprem.yaml"}  # as the README's page begins
-    for _, _, _, named, *options in commands:
-        config = copied.get(named, named)
-        options[-1] = str(tmp_path / options[-1])
-        assert emit(str(ROOT / config), *options).exit_code == 0
-    (token,) = [line for line in lines if line.startswith("export RAY_AUTH_MODE")]
-    said = shell(f"{token}; ray", HERD_SECRET="own").stdout.splitlines()
-    assert said == shell(f"{ray_start.secrets(inventory())}; ray", HERD_SECRET="own").stdout.splitlines()
-    assert f"RAY_AUTH_TOKEN={hashlib.sha256(b'own').hexdigest()}" in said

@@ -1,0 +1,27 @@
+"""Inventories of machines for tests, and what `herd cluster emit` makes of them."""
+
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from cluster.ray_clusters import onprem
+from configs.inventory import Inventory
+from deployments.cli import app
+
+ROOT = Path(__file__).parents[2]
+HOSTS = {"head": "10.0.0.1", "workers": ["10.0.0.2", "10.0.0.3"]}
+
+
+def emit(*words: str) -> Any:
+    return CliRunner().invoke(app, ["cluster", "emit", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def inventory(**fields: Any) -> Inventory:
+    return Inventory.model_validate(fields)
+
+
+def of_hosts(**fields: Any) -> dict[str, Any]:
+    given = inventory(onprem=HOSTS, **fields)
+    assert given.onprem is not None
+    return onprem("herd", given, given.onprem)
