@@ -93,6 +93,7 @@ class Limits(Strict):
     attempts: int = Field(3, ge=1, le=10, description="Replicas that may fail at one place of an answer, one after the other.")
     queue_requests: int = Field(256, ge=0, le=100_000, description="Requests that may wait for a model whose replicas are all full.")
     queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
+    resume_s: float = Field(600, gt=0, le=86400, description="Longest wait of a stream whose engine is lost for another one.")
     header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")
 
     @model_validator(mode="after")

@@ -45,6 +45,13 @@ class Place(AbstractContextManager["Place"]):
 Waiter = asyncio.Future[Place]
 
 
+def _patience_s(ask: Ask, limits: Limits) -> float | None:
+    """How long a request waits for a place. A batch request that made way waits as long as its answer may take."""
+    if not ask.begun:
+        return limits.queue_s
+    return None if ask.priority is Priority.BATCH else limits.resume_s
+
+
 class Admission:
     """Lets requests in to replicas with room."""
 
@@ -68,7 +75,7 @@ class Admission:
         try:
             chosen = self._roster.choose(model, ask)
         except Unavailable:
-            if not ask.patient:
+            if not ask.begun:
                 raise
             chosen = None
         if chosen is not None and not (line and line.ahead(ask.priority)):
@@ -98,7 +105,7 @@ class Admission:
     async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
         line, now = self._lines.setdefault(model, Line()), self._clock()
         refusal = line.refusal(ask.priority, now, limits.queue_requests, limits.queue_s)
-        if refusal is not None and not ask.made_way:
+        if refusal is not None and not ask.begun:
             raise Overloaded(model, refusal.retry_after_s)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         line.join((waiter, ask), ask.priority, now)
@@ -107,8 +114,7 @@ class Admission:
         if not waiter.done() and ask.priority is Priority.INTERACTIVE:
             self._make_way(model)
         try:
-            # Who made way has an answer that has begun: it waits as long as the answer may take.
-            await asyncio.wait((waiter,), timeout=None if ask.made_way else limits.queue_s)
+            await asyncio.wait((waiter,), timeout=_patience_s(ask, limits))
             if waiter.done():
                 return waiter.result()
             raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))
@@ -136,7 +142,7 @@ class Admission:
             try:
                 chosen = self._roster.choose(model, ask)
             except Unavailable as error:
-                if ask.patient:  # for a replica that it has not failed on; the others need not wait for that
+                if ask.begun and model in self._roster.models:  # a replica will come that it has not failed on; others need not wait for it
                     continue
                 waiter.set_exception(error)
             else:

@@ -14,7 +14,6 @@ from deployments.admission import Admission, Place
 from deployments.answer import Answer, EngineGone
 from deployments.asked import Asked, Asking
 from deployments.policy import engine_errors, resume, usage
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import with_field
 from deployments.policy.errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.routing import Ask
@@ -83,17 +82,17 @@ class Forward:
             body = self._again(asked, raw, relay, ended)
             kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
             self._meter.retried(asked.chosen.model.id, kind)
-            ask = replace(asked.ask, tried=frozenset(failed), patient=relay.started or place.gave_way, made_way=place.gave_way)
+            ask = replace(asked.ask, tried=frozenset(failed), begun=relay.started or place.gave_way)
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome | Unavailable:
         """How it ended with one replica. A client that has a whole answer misses nothing, whatever the engine did behind it."""
         replica, relay.on_first = place.pick.replica, place.sending.answered
-        failure: Unavailable = EngineLost(replica.model, RETRY_AFTER_S)
         try:
             return await self._once(asked, raw, place, relay)
         except EngineGone:
             if not place.gave_way:
                 self._roster.suspect(replica)
+            failure: Unavailable = EngineLost(replica.model, self._roster.retry_after_s(replica.model))
         except Unavailable as error:
             failure = error
         if relay.kept and resume.is_whole(relay.tail):

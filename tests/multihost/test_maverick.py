@@ -9,8 +9,8 @@ import json
 import pytest
 
 from tests.e2e.conftest import wait_for
-from tests.multihost.cluster import HERD_UP, PORT, Cluster, model
-from tests.multihost.conftest import MAVERICK, PROMPTS, SCOUT
+from tests.multihost.cluster import HERD_UP, MAVERICK, PORT, SCOUT, Cluster, model
+from tests.multihost.conftest import PROMPTS
 from tests.multihost.hosts import Host, words
 from tests.multihost.reference import ANSWER_TOKENS
 from tests.multihost.steps import between

@@ -106,7 +106,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def limits(**changed: float) -> Limits:
     """Short enough for a test, long enough for a slow machine where the test is not about them."""
     return Limits.model_validate(
-        {"body_mib": 64, "body_read_s": 30, "first_byte_s": 30, "total_s": 60, "header_s": 30, "queue_s": 0.2, **changed}
+        {"body_mib": 64, "body_read_s": 30, "first_byte_s": 30, "total_s": 60, "header_s": 30, "queue_s": 0.2, "resume_s": 0.2, **changed}
     )
 
 

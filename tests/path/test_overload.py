@@ -148,7 +148,7 @@ async def test_a_replica_with_full_memory_takes_nothing_until_it_says_otherwise(
 
 
 async def test_a_broken_stream_waits_for_a_replica_and_others_do_not_wait_for_it(limited: Start, engine: FakeEngine) -> None:
-    herd = await limited(queue_s=30)
+    herd = await limited(resume_s=30)
     engine.script = breaking(3)
     async with fake_engine() as other, connected(herd.port) as client:
         await client.send(request(asking(stream=True)))
@@ -159,6 +159,31 @@ async def test_a_broken_stream_waits_for_a_replica_and_others_do_not_wait_for_it
         herd.has(other)
         assert b"".join(await client.chunks()) == WHOLE
     assert herd.ended("ok") == 1
+
+
+async def test_a_broken_stream_waits_longer_than_others_however_long_the_line_is(limited: Start, engine: FakeEngine) -> None:
+    """The only engine of a large model takes minutes to be back."""
+    herd = await limited(queue_s=0.1, queue_requests=0, resume_s=30)
+    engine.script = breaking(3)
+    async with fake_engine() as other, connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        await client.head()
+        await waiting(herd, 1)
+        await asyncio.sleep(0.3)
+        other.script = streams(answer())
+        herd.has(other)
+        assert b"".join(await client.chunks()) == WHOLE
+
+
+async def test_a_broken_stream_does_not_wait_for_a_model_that_is_no_longer_served(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(resume_s=30)
+    engine.script = breaking(3)
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        await client.head()
+        await waiting(herd, 1)
+        herd.roster.keep([])
+        assert b'"code":"engine_gone"' in b"".join(await client.chunks())
 
 
 async def test_when_all_replicas_go_those_who_wait_are_told(limited: Start, engine: FakeEngine) -> None:

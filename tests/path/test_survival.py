@@ -1,5 +1,6 @@
 """An engine fails, another one answers: at once where the client has nothing yet, behind what it has where a stream broke off."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,13 @@ async def test_no_more_replicas_than_the_config_says(limited: Start, engine: Fak
         got = await herd.chat()
         assert (got.status_code, got.json()["error"]["code"]) == (503, "engine_gone")
         assert [herd.state(one) for one in (engine, second, third)].count(ReplicaState.DEAD) == 2
+
+
+async def test_who_lost_the_only_engine_is_told_how_long_a_start_takes(herd: Herd, engine: FakeEngine) -> None:
+    herd.roster.update(LLAMA, [replace(view, start_s=90.0) for view in herd.roster.replicas(LLAMA)])
+    engine.script = then_breaks(head=False)
+    got = await herd.chat()
+    assert (got.status_code, got.json()["error"]["code"], got.headers["retry-after"]) == (503, "engine_gone", "90")
 
 
 async def test_an_engine_that_says_something_else_is_not_gone_on_with(herd: Herd, engine: FakeEngine) -> None:
