@@ -13,7 +13,7 @@ from types import TracebackType
 from configs.schema import Limits
 from deployments.policy.calls import Priority
 from deployments.policy.errors import Overloaded, Unavailable
-from deployments.policy.line import Line, retry_after_s
+from deployments.policy.line import Line
 from deployments.policy.router import Sending
 from deployments.policy.routing import Ask, Pick
 from deployments.roster import Roster
@@ -117,7 +117,7 @@ class Admission:
             await asyncio.wait((waiter,), timeout=_patience_s(ask, limits))
             if waiter.done():
                 return waiter.result()
-            raise Overloaded(model, retry_after_s(line.expected_s(ask.priority, self._clock())))
+            raise Overloaded(model, line.retry_after_s(ask.priority, self._clock()))
         except asyncio.CancelledError:
             if waiter.done() and waiter.exception() is None:
                 waiter.result().leave()  # its turn came in the very moment that its client hung up
@@ -142,6 +142,8 @@ class Admission:
             try:
                 chosen = self._roster.choose(model, ask)
             except Unavailable as error:
+                if not self._roster.ready(model):
+                    line.interrupted()
                 if ask.begun and model in self._roster.models:  # a replica will come that it has not failed on; others need not wait for it
                     continue
                 waiter.set_exception(error)

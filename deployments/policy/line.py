@@ -64,8 +64,19 @@ class Line(Generic[Waiter]):
         expected = self.expected_s(priority, now_s)
         full = len(self) >= (most if priority is Priority.INTERACTIVE else most / 2)
         if full or (expected is not None and expected > longest_s):
-            return Refusal(retry_after_s(expected))
+            return Refusal(self.retry_after_s(priority, now_s))
         return None
+
+    def retry_after_s(self, priority: Priority, now_s: float) -> int:
+        """When to come again, in whole seconds: when the line as it is now will be gone. One that does not move may stand as long again."""
+        expected = self.expected_s(priority, now_s)
+        if expected is None:
+            expected = now_s - self._ends[-1] if self._ends else 0.0
+        return min(_LATEST_S, max(_SOONEST_S, math.ceil(expected)))
+
+    def interrupted(self) -> None:
+        """No replica is there: how fast requests have ended does not tell how fast they will."""
+        self._ends.clear()
 
     def join(self, waiter: Waiter, priority: Priority, now_s: float) -> None:
         """At the end of its class."""
@@ -82,8 +93,3 @@ class Line(Generic[Waiter]):
     def __iter__(self) -> Iterator[Waiter]:
         """In the order of their turns."""
         return chain.from_iterable(self._waiting.values())
-
-
-def retry_after_s(expected_s: float | None) -> int:
-    """When to come again, in whole seconds: when the line as it is now will be gone."""
-    return _SOONEST_S if expected_s is None else min(_LATEST_S, max(_SOONEST_S, math.ceil(expected_s)))

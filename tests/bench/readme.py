@@ -90,13 +90,14 @@ def chaos(results: Path = RESULTS) -> str:
     path = results / "chaos.json"
     faults = json.loads(path.read_text(encoding="utf-8"))["faults"] if path.exists() else []
     lines = [
-        "| killed or cut | times | requests | failed | streams broken | wrong | full service after | by |",
-        "|---|---|---|---|---|---|---|---|",
+        "| killed or cut | times | requests | failed | told to wait | streams broken | wrong | model away | full service after | by |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in faults:
+        counts = " | ".join(str(one[name]) for name in ("times", "requests", "failed", "refused", "broken", "wrong"))
+        away = " · ".join(f"{took:.0f} s, told {told} s" for took, told in zip(one["away_s"], one["told_s"], strict=True))
         took = " · ".join(f"{seconds:.0f} s" for seconds in one["full_service_s"])
-        counts = " | ".join(str(one[name]) for name in ("times", "requests", "failed", "broken", "wrong"))
-        lines.append(f"| {one['fault']} | {counts} | {took} | {one['saves']} |")
+        lines.append(f"| {one['fault']} | {counts} | {away} | {took} | {one['saves']} |")
     return "\n".join(lines) + "\n"
 
 

@@ -65,7 +65,7 @@ def measured(faults: Sequence[Fault], times: int, say: Say) -> Iterator[Sequence
     costs = {fault.name: Cost(fault=fault.name, saves=fault.saves) for fault in faults}
     for shape in dict.fromkeys(fault.shape for fault in faults):
         here = [fault for fault in faults if fault.shape is shape]
-        with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, bed(Path(folder) / "hosts", here[0].shape, say) as made:
+        with tempfile.TemporaryDirectory(prefix="llama-herd-chaos-") as folder, bed(Path(folder) / "hosts", shape, say) as made:
             for _ in _each(made, here * times, costs, say):
                 yield list(costs.values())
 

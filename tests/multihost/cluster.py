@@ -5,6 +5,7 @@ Decides what stands in for a site: its shells' environment, its inventory, its s
 
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -123,8 +124,9 @@ class Cluster:
             DidNotStart: it did not, three times.
         """
         *before, ray_up = between("herd plan", "ray up")
+        everyone = " ".join(host.address for host in self.hosts.cluster)  # the page has three
         for step in before:
-            self.operator(step, within_s=UP_S)
+            self.operator(re.sub(r"(?<=for host in )[\d. ]+", everyone, step), within_s=UP_S)
         said = []
         for _ in range(3):  # a node of Ray's gives itself 30 s to start, on however busy a machine, and its autoscaler tries each host once
             done = self.hosts.run("bash", "-c", ray_up, within_s=UP_S)

@@ -156,11 +156,18 @@ def _gang(cluster: Cluster) -> tuple[Host, Host, Host]:
 
 
 def _first_of_gang(cluster: Cluster) -> None:
-    _until_spared(cluster, _gang(cluster)[0])
+    first, _, _ = _gang(cluster)
+    _until_spared(cluster, lambda: cluster.hosts.power_off(first), lambda: cluster.hosts.power_on(first))
 
 
 def _other_of_gang(cluster: Cluster) -> None:
-    _until_spared(cluster, _gang(cluster)[1])
+    _, other, _ = _gang(cluster)
+    _until_spared(cluster, lambda: cluster.hosts.power_off(other), lambda: cluster.hosts.power_on(other))
+
+
+def _network_of_gang(cluster: Cluster) -> None:
+    _, other, _ = _gang(cluster)
+    _until_spared(cluster, lambda: cluster.hosts.plug(other, "down"), lambda: cluster.hosts.plug(other, "up"))
 
 
 def _gang_without_spare(cluster: Cluster) -> None:
@@ -168,21 +175,20 @@ def _gang_without_spare(cluster: Cluster) -> None:
     _without_power(cluster, spare, other)
 
 
-def _until_spared(cluster: Cluster, host: Host) -> None:
-    """Without power until the gang is whole again without it.
+def _until_spared(cluster: Cluster, away: Callable[[], object], again: Callable[[], object]) -> None:
+    """A host is away until the gang is whole without it.
 
     Raises:
         TimeoutError: it does not come to that.
     """
     before = {one["id"] for one in cluster.replicas(MAVERICK)}
-    cluster.hosts.power_off(host)
+    away()
     deadline = time.monotonic() + SPARE_S
-    while len({one["id"] for one in cluster.replicas(MAVERICK)} - before) < len(before):
-        if time.monotonic() > deadline:
-            cluster.hosts.power_on(host)
-            raise TimeoutError(f"the spare was not taken within {SPARE_S:g} s")
+    while len({one["id"] for one in cluster.replicas(MAVERICK)} - before) < len(before) and time.monotonic() < deadline:
         time.sleep(0.5)
-    cluster.hosts.power_on(host)
+    again()
+    if time.monotonic() > deadline:
+        raise TimeoutError(f"the spare was not taken within {SPARE_S:g} s")
 
 
 def _worker_network(cluster: Cluster) -> None:
@@ -215,6 +221,7 @@ FAULTS = (
     Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", TWINS_OF_TWO_RANKS),
     Fault("power of the host with a gang's first rank", _first_of_gang, "Ray Serve, on the spare", GANG),
     Fault("power of a gang's other host", _other_of_gang, "vLLM ends its engine, Ray Serve starts another on the spare", GANG),
+    Fault("network of a gang's other host", _network_of_gang, "vLLM ends its engine, Ray Serve starts another on the spare", GANG),
     Fault("power of a gang's other host, and no spare", _gang_without_spare, "Ray's autoscaler, over ssh; then Ray Serve", GANG),
     Fault("power of a host of data-parallel ranks", _other_of_gang, "Ray Serve, all ranks, on the spare", GANG_OF_DATA_PARALLEL_RANKS),
 )

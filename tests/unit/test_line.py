@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.calls import Priority
-from deployments.policy.line import Line, retry_after_s
+from deployments.policy.line import Line
 
 NOW, HURRY, BATCH = 100.0, Priority.INTERACTIVE, Priority.BATCH
 
@@ -73,6 +73,23 @@ def test_who_would_wait_too_long_is_refused_at_once_with_the_time() -> None:
     assert refusal.retry_after_s == 20
 
 
-@pytest.mark.parametrize(("expected", "told"), [(None, 1), (0.0, 1), (0.2, 1), (7.1, 8), (1e9, 120)])
-def test_times_that_clients_are_told(expected: float | None, told: int) -> None:
-    assert retry_after_s(expected) == told
+@pytest.mark.parametrize(("ended_after_s", "told"), [(0.0, 1), (0.2, 1), (3.55, 8), (1e9, 120)])
+def test_times_that_clients_are_told(ended_after_s: float, told: int) -> None:
+    line = line_of(("a", HURRY))
+    line.ended(NOW + ended_after_s)
+    assert line.retry_after_s(HURRY, NOW + ended_after_s) == told
+
+
+def test_a_line_that_does_not_move_is_expected_to_stand_as_long_again() -> None:
+    line = line_of(("a", HURRY))
+    assert [line.retry_after_s(HURRY, NOW + stands_s) for stands_s in (0, 17, 500)] == [1, 17, 120]
+
+
+def test_what_was_before_all_replicas_went_says_nothing() -> None:
+    line = line_of(("a", HURRY))
+    line.ended(NOW + 1)
+    line.interrupted()
+    assert (line.expected_s(HURRY, NOW + 300), line.retry_after_s(HURRY, NOW + 300)) == (None, 1)
+    for ends in range(2):
+        line.ended(NOW + 300 + ends)
+    assert line.expected_s(HURRY, NOW + 301) == 2.0
