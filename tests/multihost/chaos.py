@@ -41,8 +41,6 @@ class Cost(Tally):
     """What the first who was refused was told to wait."""
     away_s: list[float] = field(default_factory=list)
     """How long it took from there until somebody was answered."""
-    in_vain: int = 0
-    """Of those who were refused, who would be refused again if they came when they were told to."""
     new_engines: int = 0
 
     def add(self, once: Suffered) -> None:
@@ -55,7 +53,6 @@ class Cost(Tally):
         for first in once.promises[:1]:
             self.told_s.append(first.told_s)
             self.away_s.append(first.took_s)
-        self.in_vain += sum(one.told_s < one.took_s for one in once.promises)
         self.full_service_s.append(round(once.full_service_s, 1))
         self.new_engines += once.new_engines
 
@@ -82,7 +79,7 @@ def _each(made: Bed, faults: Sequence[Fault], costs: Mapping[str, Cost], say: Sa
             yield
             return
         counts = ", ".join(f"{getattr(cost, name)} {name}" for name in COUNTED)
-        say(f"  {counts}; told {cost.told_s} s, took {cost.away_s} s, {cost.in_vain} in vain; whole after {cost.full_service_s[-1]:.0f} s")
+        say(f"  {counts}; told {cost.told_s} s, took {cost.away_s} s; whole after {cost.full_service_s[-1]:.0f} s")
         yield
 
 
