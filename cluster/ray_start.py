@@ -41,13 +41,15 @@ def head(inventory: Inventory, name: str, flags: str, variables: str = "", promi
         variables: for the environment, as `NAME=value` words.
         promised: the GPUs that it has, if it has any.
     """
-    redis, password = "", ""
+    store, password = "", ""
     if inventory.redis is not None:
-        redis = f"RAY_REDIS_ADDRESS={inventory.redis} RAY_external_storage_namespace={name}"
+        store = f"RAY_REDIS_ADDRESS={inventory.redis} RAY_external_storage_namespace={name}"
         password = ' --redis-password="${HERD_REDIS_PASSWORD:-}"'
+    if inventory.gcs_folder is not None:
+        store = f"RAY_gcs_storage=rocksdb RAY_gcs_storage_path={inventory.gcs_folder}"
     start = f"ray start --head --port={PORT} --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
     start = f"{start} --disable-usage-stats{flags}{password}"
-    return _commands(inventory, (variables, redis), start, examination(promised, head=True))
+    return _commands(inventory, (variables, store), start, examination(promised, head=True))
 
 
 def worker(inventory: Inventory, variables: str = "", before: str = "", promised: Expected | None = None) -> list[str]:
@@ -58,7 +60,7 @@ def worker(inventory: Inventory, variables: str = "", before: str = "", promised
 
 def _commands(inventory: Inventory, variables: tuple[str, ...], start: str, examined: str, before: str = "") -> list[str]:
     """What a node finds out about itself must be known when its Ray starts: Ray's labels do not change afterwards."""
-    reconnect = "" if inventory.redis is None else f"RAY_gcs_rpc_server_reconnect_timeout_s={RECONNECT_S}"
+    reconnect = f"RAY_gcs_rpc_server_reconnect_timeout_s={RECONNECT_S}" if inventory.outlives_its_head else ""
     exports = " ".join(filter(None, (*variables, reconnect)))
     steps = [secrets(inventory), before, exports and f"export {exports}", "ulimit -n 65536"]
     steps += [examined, f'{start} --labels="$HERD_LABELS"'] if inventory.preflight else [start]

@@ -108,6 +108,10 @@ class Inventory(Strict):
     redis: HostPort | None = Field(
         None, description="A Redis outside of the cluster: a lost head comes back. Its password: HERD_REDIS_PASSWORD."
     )
+    gcs_folder: File | None = Field(
+        None,
+        description="Instead of Redis, for a trial: a folder on the head's own disk (RocksDB, alpha in Ray). With the disk all is lost.",
+    )
     balancer_port: int = Field(80, ge=1, le=65_535, description="Where HAProxy listens, on a machine of its own.")
     onprem: OnPrem | None = None
     aws: Aws | None = None
@@ -120,6 +124,17 @@ class Inventory(Strict):
         if self.onprem is not None or self.kuberay is not None or (self.aws is None) == (self.gcp is None):
             return None
         return "gcp" if self.aws is None else "aws"
+
+    @property
+    def outlives_its_head(self) -> bool:
+        """Ray's GCS keeps its state where the next one finds it."""
+        return self.redis is not None or self.gcs_folder is not None
+
+    @model_validator(mode="after")
+    def _one_store(self) -> Self:
+        if self.redis is not None and self.gcs_folder is not None:
+            raise ValueError("redis and gcs_folder cannot both keep the state of Ray's GCS: leave one out")
+        return self
 
     @model_validator(mode="after")
     def _image_is_pinned(self) -> Self:

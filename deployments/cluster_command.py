@@ -83,6 +83,8 @@ def emitted(path: Path, provider: Provider) -> str:
     if provider is Provider.KUBERAY:
         need("cluster.image", inventory.image, ": an image with this package in it")
         site = need("cluster.kuberay", inventory.kuberay)
+        if inventory.gcs_folder is not None:
+            raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
         need("gateway.host", reachable, BEYOND)
         return as_lines(_ray_service(config, inventory, site))
     if provider is Provider.HAPROXY:
@@ -91,7 +93,7 @@ def emitted(path: Path, provider: Provider) -> str:
         return load_balancer(config.name, inventory, hosts, config.gateway)
     promised = expected(config.hardware)
     if provider is Provider.SYSTEMD:
-        need("cluster.redis", inventory.redis, ": without it a head that comes back knows nothing of the herd")
+        need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
         return head_unit(
             config.name, inventory, need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves"), promised
         )

@@ -90,6 +90,8 @@ class Shape:
     replicas: int
     gpus: tuple[int, ...]
     """Of each host, the head first."""
+    store: tuple[str, str] = ("redis", f"{NETWORK}.1:{REDIS_PORT}")
+    """Where Ray's GCS keeps its state: a field of the inventory, and its value."""
 
     @property
     def answering(self) -> int:
@@ -99,10 +101,11 @@ class Shape:
     def config(self, cluster: Cluster) -> None:
         """Writes the operator's `herd.yaml`."""
         served = model(self.model, parallel=self.parallel, replicas=self.replicas, stop_s=60)
-        cluster.config(served, redis=f"{NETWORK}.1:{REDIS_PORT}")
+        cluster.config(served, **dict([self.store]))
 
 
 TWINS = Shape(SCOUT, {"tensor": 1}, 2, (0, 1, 1))
+TWINS_WITHOUT_REDIS = Shape(SCOUT, {"tensor": 1}, 2, (0, 1, 1), ("gcs_folder", "/var/lib/herd/gcs"))
 #: Only where a rank is killed, because each is a process that takes its time to start.
 TWINS_OF_TWO_RANKS = Shape(SCOUT, {"tensor": 2}, 2, (0, 2, 2))
 #: One engine over two hosts, and a third host as its spare.
@@ -218,6 +221,8 @@ FAULTS = (
     Fault("head process", _head_process, "its start command, and Redis"),
     Fault("power of the head", _head_host, "its start command, and Redis"),
     Fault("Redis", _redis, "its own start, from its disk; then the head's start command"),
+    Fault("head process, without Redis", _head_process, "its start command, and its disk", TWINS_WITHOUT_REDIS),
+    Fault("power of the head, without Redis", _head_host, "its start command, and its disk", TWINS_WITHOUT_REDIS),
     Fault("one tensor parallel rank", _on_worker(r"RayWorkerProc"), "vLLM ends its engine, Ray Serve starts another", TWINS_OF_TWO_RANKS),
     Fault("power of the host with a gang's first rank", _first_of_gang, "Ray Serve, on the spare", GANG),
     Fault("power of a gang's other host", _other_of_gang, "vLLM ends its engine, Ray Serve starts another on the spare", GANG),

@@ -109,6 +109,14 @@ def test_what_is_missing_is_told_by_its_field(tmp_path: Path, cluster: str, prov
     assert f"  {field}: is required for --provider {provider}" in refused.stderr
 
 
+def test_two_stores_and_one_that_kuberay_does_not_know_are_refused(tmp_path: Path) -> None:
+    herd, folder = tmp_path / "herd.yaml", "gcs_folder: /var/lib/herd/gcs"
+    herd.write_text(f"cluster: {{redis: 'redis:6379', {folder}}}\n{HERD}")
+    assert "leave one out" in emit(str(herd), "--provider", "onprem").stderr
+    herd.write_text(f"cluster: {{image: 'a:1', kuberay: {{}}, {folder}}}\n{HERD}")
+    assert "cluster.gcs_folder: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
+
+
 @pytest.mark.parametrize("provider", ["haproxy", "kuberay"])
 def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str) -> None:
     herd = tmp_path / "herd.yaml"

@@ -42,6 +42,15 @@ def test_secret_and_token_reach_the_node_by_environment(shell: Any) -> None:
     assert {"--redis-password=word", "--dashboard-host=127.0.0.1"} <= set(head[0].split())
 
 
+def test_a_head_on_trial_keeps_its_state_on_its_own_disk(shell: Any) -> None:
+    given = inventory(gcs_folder="/var/lib/herd/gcs", secret_command="echo s")
+    head = shell(ray_start.head(given, "herd", "")[-1]).stdout.splitlines()
+    assert {"RAY_gcs_storage=rocksdb", "RAY_gcs_storage_path=/var/lib/herd/gcs", "RAY_gcs_rpc_server_reconnect_timeout_s=3600"} <= set(head)
+    worker = shell(ray_start.worker(given)[-1]).stdout.splitlines()
+    assert "RAY_gcs_rpc_server_reconnect_timeout_s=3600" in worker
+    assert "RAY_gcs_storage=rocksdb" not in worker
+
+
 def test_secret_of_the_nodes_own_environment_goes_first(shell: Any) -> None:
     command = ray_start.worker(inventory(secret_command="echo other"))[-1]
     assert "HERD_SECRET=own" in shell(command, HERD_SECRET="own").stdout.splitlines()
@@ -67,7 +76,7 @@ def test_node_without_a_secret_does_not_start(shell: Any) -> None:
 
 
 def unit_of(**fields: Any) -> str:
-    given = inventory(onprem=HOSTS, redis="redis:6379", secret_command="echo 100%", **fields)
+    given = inventory(onprem=HOSTS, secret_command="echo 100%", **{"redis": "redis:6379"} | fields)
     assert given.onprem is not None
     return head_unit("herd", given, given.onprem)
 
@@ -88,6 +97,10 @@ def test_unit_starts_the_head_as_ray_up_does_and_waits_for_its_end(shell: Any) -
     assert (start, set(environment)) == (f"{as_ray_up} --block", set(its))
     assert "HERD_SECRET=100%" in environment
     assert words_of(unit_of(), "ExecStop")[-1] == "ray stop"
+
+
+def test_unit_keeps_a_head_that_has_its_state_on_its_own_disk() -> None:
+    assert "RAY_gcs_storage=rocksdb" in words_of(unit_of(redis=None, gcs_folder="/var/lib/herd/gcs"), "ExecStart")[-1]
 
 
 def test_unit_of_a_head_in_a_container_starts_that_first() -> None:
