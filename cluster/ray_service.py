@@ -60,7 +60,7 @@ def _workers(inventory: Inventory, site: KubeRay, gpus: int, port: int) -> dict[
 
 def _pod(inventory: Inventory, site: KubeRay, name: str, resources: dict[str, str], port: int) -> dict[str, Any]:
     secret = {"valueFrom": {"secretKeyRef": {"name": site.secret, "key": "HERD_SECRET"}}}
-    reconnect = [{"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": str(RECONNECT_S)}] if inventory.redis else []
+    reconnect = [{"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": str(RECONNECT_S)}] if inventory.outlives_its_head else []
     container = {
         "name": name,
         "image": inventory.image,

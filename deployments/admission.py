@@ -137,13 +137,13 @@ class Admission:
         line = self._lines.get(model)
         if line is None:
             return
+        if not self._roster.ready(model):
+            line.interrupted()
         for waiting in tuple(line):
             waiter, ask = waiting
             try:
                 chosen = self._roster.choose(model, ask)
             except Unavailable as error:
-                if not self._roster.ready(model):
-                    line.interrupted()
                 if ask.begun and model in self._roster.models:  # a replica will come that it has not failed on; others need not wait for it
                     continue
                 waiter.set_exception(error)

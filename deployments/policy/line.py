@@ -64,12 +64,14 @@ class Line(Generic[Waiter]):
         expected = self.expected_s(priority, now_s)
         full = len(self) >= (most if priority is Priority.INTERACTIVE else most / 2)
         if full or (expected is not None and expected > longest_s):
-            return Refusal(self.retry_after_s(priority, now_s))
+            return Refusal(self._told_s(expected, now_s))
         return None
 
     def retry_after_s(self, priority: Priority, now_s: float) -> int:
         """When to come again, in whole seconds: when the line as it is now will be gone. One that does not move may stand as long again."""
-        expected = self.expected_s(priority, now_s)
+        return self._told_s(self.expected_s(priority, now_s), now_s)
+
+    def _told_s(self, expected: float | None, now_s: float) -> int:
         if expected is None:
             expected = now_s - self._ends[-1] if self._ends else 0.0
         return min(_LATEST_S, max(_SOONEST_S, math.ceil(expected)))
