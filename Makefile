@@ -48,8 +48,8 @@ chaos: env ## What is killed or cut in a cluster of fake hosts under load, and w
 	@$(VENV)/bin/python -m tests.multihost.chaos
 	@$(TOOK)
 
-bench: env ## What the gateway costs, against none at all
-	@$(VENV)/bin/python -m tests.bench.overhead
+bench: env ## What the gateway costs, against none at all; half an hour: VLLM_ROUTER=path of that program
+	@$(VENV)/bin/python -m tests.bench.overhead $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
 bench-cpu: env ## The gateway's CPU time beside other proxies': VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.cpu $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))

@@ -1,8 +1,8 @@
-"""What the herd costs: `make bench`, or `python -m tests.bench.overhead`. Takes about ten minutes; wants a machine that does nothing else.
+"""What the herd costs: `make bench`, or `python -m tests.bench.overhead`. Takes about half an hour; wants a machine that does nothing else.
 
-Starts a herd and vLLM's own API server with the same engine, measures both in turn, then measures the gateway's CPU time with a faked
-engine. Prints every figure beside its bar, and writes `results/overhead.json`. A missed bar is a figure like any other: the exit code
-says only whether there are figures.
+Starts a herd and vLLM's own API server with the same engine, in front of that the vLLM project's router where `--vllm-router` names it,
+measures all in turn, then measures the gateway's CPU time with a faked engine. Prints every figure beside its bar, and writes
+`results/overhead.json`. A missed bar is a figure like any other: the exit code says only whether there are figures.
 
 Exit codes: 0 measured · 1 it could not be measured · 2 the command line is wrong · 130 interrupted.
 """
@@ -67,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.overhead", description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, the figures mean little")
     parser.add_argument("--only", choices=PARTS, help="one of the two parts; in the file, the other stays as it was")
+    parser.add_argument("--vllm-router", type=Path, help="the program `vllm-router`, of an environment of its own")
     return parser.parse_args()
 
 
@@ -76,31 +77,30 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _measured(asked: argparse.Namespace) -> Run:
-    parts: Mapping[str, Callable[[Run, bool, Path, Say], None]] = {"engine": _engine, "cpu": _cpu}
+    parts: Mapping[str, Callable[[Run, argparse.Namespace, Path, Say], None]] = {"engine": _engine, "cpu": _cpu}
     run = Run()
     # One folder for both: a process can show only one token to Ray, and it lies there.
     with tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder, out.status("Starting") as status:
         for name in PARTS if asked.only is None else (asked.only,):
-            parts[name](run, asked.quick, Path(folder), lambda what: status.update(what))
+            parts[name](run, asked, Path(folder), lambda what: status.update(what))
     return run
 
 
-def _engine(run: Run, quick: bool, folder: Path, say: Say) -> None:
-    sizes = throughput.QUICK if quick else throughput.FULL
-    measured = throughput.measure(folder, sizes, say)
+def _engine(run: Run, asked: argparse.Namespace, folder: Path, say: Say) -> None:
+    sizes = throughput.QUICK if asked.quick else throughput.FULL
+    measured = throughput.measure(folder, sizes, asked.vllm_router, say)
     run.figures += report.of_throughput(measured)
-    run.servers |= {
-        "bare": throughput.summary(measured.bare),
-        "herd": throughput.summary(measured.herd),
-        "bare_without_ray": throughput.summary(measured.alone),
-    }
+    series = {"bare": measured.herd.bare, "herd": measured.herd.own, "bare_without_ray": measured.alone}
+    if measured.router is not None:
+        series[throughput.ROUTER] = measured.router.own
+    run.servers |= {name: throughput.summary(one) for name, one in series.items()}
     model = servers.model().model_dump(mode="json", exclude_defaults=True)
     tokens = {"tokens": throughput.TOKENS, "rounds": sizes.rounds, "requests": {str(at): count for at, count in sizes.requests.items()}}
     run.settings["engine"] = {"model": model, "environment": servers.engine_environment(), **tokens}
 
 
-def _cpu(run: Run, quick: bool, folder: Path, say: Say) -> None:
-    sizes = gateway_cpu.QUICK if quick else gateway_cpu.FULL
+def _cpu(run: Run, asked: argparse.Namespace, folder: Path, say: Say) -> None:
+    sizes = gateway_cpu.QUICK if asked.quick else gateway_cpu.FULL
     with gateway_cpu.one_core(), fake_engine.fake_engine() as port, servers.gateway(folder, port, say) as gateway:
         measured = gateway_cpu.measure({"the gateway": gateway}, sizes, say)["the gateway"]
     run.figures += report.of_gateway(measured)

@@ -16,8 +16,13 @@ Row = tuple[str, str, str]
 
 
 def _overhead(said: dict[str, Any]) -> Iterator[Row]:
-    yield "Tokens/s at 32 streams, as a part of the bare engine's", f"{said['ratio_32']:g}", "bare vLLM server: 1"
-    yield "Time to first token added, one stream", f"{said['ttft_added_ms_1']:g} ms", ""
+    for key, what, unit in (
+        ("ratio_32", "Tokens/s at 32 streams, as a part of the bare engine's", ""),
+        ("ttft_added_ms_1", "Time to first token added, one stream", " ms"),
+        ("ttft_added_ms_32", "Time to first token added, 32 streams", " ms"),
+    ):
+        router = said.get(f"vllm-router: {key}")
+        yield what, f"{said[key]:g}{unit}", "" if router is None else f"vllm-router: {router:g}{unit}"
 
 
 def _cpu(said: dict[str, Any]) -> Iterator[Row]:

@@ -73,7 +73,8 @@ def bare(folder: Path, say: Say) -> Iterator[str]:
     port, log = free_port(), folder / "bare.log"
     given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | engine_environment()
     with log.open("wb") as out:
-        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=given, start_new_session=True)
+        # In this session, as a router in front of it is: the kernel shares cores out by sessions, and a herd's processes have one.
+        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=given, process_group=0)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(lambda: _answers(f"{url}/health"), "vLLM's API server", lambda: _still_runs(process, log))

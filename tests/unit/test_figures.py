@@ -21,10 +21,12 @@ def test_readme_without_a_place_for_figures_is_told() -> None:
 
 
 def test_results_that_are_not_there_have_no_row(tmp_path: Path) -> None:
-    (tmp_path / "overhead.json").write_text(json.dumps({"ratio_32": 0.97, "ttft_added_ms_1": 3.5}), encoding="utf-8")
+    said = {"ratio_32": 0.97, "ttft_added_ms_1": 3.5, "ttft_added_ms_32": 20.0, "vllm-router: ttft_added_ms_1": 4.0}
+    (tmp_path / "overhead.json").write_text(json.dumps(said), encoding="utf-8")
     assert table(tmp_path).splitlines()[2:] == [
-        "| Tokens/s at 32 streams, as a part of the bare engine's | 0.97 | bare vLLM server: 1 |",
-        "| Time to first token added, one stream | 3.5 ms |  |",
+        "| Tokens/s at 32 streams, as a part of the bare engine's | 0.97 |  |",
+        "| Time to first token added, one stream | 3.5 ms | vllm-router: 4 ms |",
+        "| Time to first token added, 32 streams | 20 ms |  |",
     ]
 
 
