@@ -13,7 +13,7 @@ from types import TracebackType
 from configs.schema import Limits
 from deployments.policy.calls import Priority
 from deployments.policy.errors import Overloaded, Unavailable
-from deployments.policy.line import Line
+from deployments.policy.line import Line, Stays
 from deployments.policy.router import Sending
 from deployments.policy.routing import Ask, Pick
 from deployments.roster import Roster
@@ -23,10 +23,11 @@ from monitoring.export import Meter
 class Place(AbstractContextManager["Place"]):
     """A request's place at a replica, taken until it is left."""
 
-    __slots__ = ("_left", "gave_way", "give_way", "pick", "sending")
+    __slots__ = ("_left", "gave_way", "give_way", "pick", "sending", "since_s")
 
-    def __init__(self, pick: Pick, sending: Sending, left: "Callable[[Place], None]") -> None:
+    def __init__(self, pick: Pick, sending: Sending, since_s: float, left: "Callable[[Place], None]") -> None:
         self.pick = pick
+        self.since_s = since_s
         self.sending = sending
         self.give_way: Callable[[], bool] | None = None
         """Set by who can go on later: ends the exchange, if that is still so."""
@@ -60,6 +61,7 @@ class Admission:
         self._meter = meter
         self._clock = clock
         self._lines: dict[str, Line[tuple[Waiter, Ask]]] = {}
+        self._stays: dict[str, Stays] = {}
         self._batch: dict[str, dict[Place, None]] = {}
         """Places of requests that are in no hurry."""
         roster.on_news = self._admit
@@ -83,14 +85,16 @@ class Admission:
         return await self._wait(model, ask, limits)
 
     def _left(self, place: Place) -> None:
-        model = place.pick.replica.model
+        model, now = place.pick.replica.model, self._clock()
         self._batch.get(model, {}).pop(place, None)
+        self._stays[model].left(now - place.since_s)
         if line := self._lines.get(model):
-            line.ended(self._clock())
+            line.ended(now)
             self._admit(model)
 
     def _taken(self, chosen: Pick, ask: Ask) -> Place:
-        place = Place(chosen, self._roster.sending(chosen, ask.prompt), self._left)
+        place = Place(chosen, self._roster.sending(chosen, ask.prompt), self._clock(), self._left)
+        self._stays.setdefault(chosen.replica.model, Stays()).came()
         if ask.priority is Priority.BATCH:
             self._batch.setdefault(chosen.replica.model, {})[place] = None
         return place
@@ -103,7 +107,7 @@ class Admission:
                 return
 
     async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
-        line, now = self._lines.setdefault(model, Line()), self._clock()
+        line, now = self._line(model), self._clock()
         refusal = line.refusal(ask.priority, now, limits.queue_requests, limits.queue_s)
         if refusal is not None and not ask.begun:
             raise Overloaded(model, refusal.retry_after_s)
@@ -125,6 +129,14 @@ class Admission:
         finally:
             self._leave(model, line, waiter, ask)
             self._meter.waited(model, self._clock() - now)
+
+    def _line(self, model: str) -> Line[tuple[Waiter, Ask]]:
+        """The line as it is, or one that begins now with the pace of those before: of none where batch requests can make way at once."""
+        line = self._lines.get(model)
+        if line is None or not len(line):
+            stays = Stays() if self._batch.get(model) else self._stays.get(model, Stays())
+            line = self._lines[model] = Line(stays.between_ends_s)
+        return line
 
     def _leave(self, model: str, line: Line[tuple[Waiter, Ask]], waiter: Waiter, ask: Ask) -> None:
         line.leave((waiter, ask), ask.priority)

@@ -35,6 +35,8 @@ PROMPT_BYTES, TOKENS = 1600, 32
 INTERACTIVE, BATCH, FLOOD_FACTOR = 4, 64, 10.0
 PHASE_S, QUEUE_S = 15.0, 5.0
 MEMORY_PERIOD_S = 0.5
+#: Who is refused later than this was let into the line, and waited for nothing.
+LATE_S = 1.0
 WIDE = Size(400_000, sequences=SEQUENCES)
 
 
@@ -55,6 +57,7 @@ class Seen:
             "ttft_p50_ms": _ms(self.first_s, 50),
             "ttft_p99_ms": _ms(self.first_s, 99),
             "refused": len(self.refused_s),
+            "refused_late": sum(took_s > LATE_S for took_s in self.refused_s),
             "refused_within_p50_ms": _ms(self.refused_s, 50),
             "refused_within_p99_ms": _ms(self.refused_s, 99),
             "retry_after_p50_s": statistics.median(self.retry_after_s) if self.retry_after_s else 0,

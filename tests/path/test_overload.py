@@ -121,6 +121,25 @@ async def test_who_has_waited_long_enough_is_told(limited: Start, engine: FakeEn
     assert (await first).status_code == 200
 
 
+async def test_who_would_wait_too_long_is_told_at_once_by_how_long_others_stayed(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=0.3)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    for done in range(2):
+        asked = asks(herd, str(done))
+        await until(lambda: gate.inside == 1)
+        await asyncio.sleep(0.5)
+        gate.let_go()
+        assert (await asked).status_code == 200
+    asked = asks(herd, "a")
+    await until(lambda: gate.inside == 1)
+    refused = await herd.chat()
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert herd.count("herd_queue_seconds_count", model=LLAMA) == 0, "it was not let into the line"
+    gate.let_go()
+    assert (await asked).status_code == 200
+
+
 async def test_who_hangs_up_leaves_the_line(limited: Start, engine: FakeEngine) -> None:
     herd = await limited(queue_s=30)
     engine.script = gate = Gate()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.calls import Priority
-from deployments.policy.line import Line
+from deployments.policy.line import Line, Stays
 
 NOW, HURRY, BATCH = 100.0, Priority.INTERACTIVE, Priority.BATCH
 
@@ -45,6 +45,29 @@ def test_how_long_it_takes_follows_from_how_fast_requests_end() -> None:
     assert line.expected_s(BATCH, NOW + 4) == 3.0
 
 
+def test_until_a_request_has_ended_the_pace_is_that_of_those_before() -> None:
+    stays = Stays()
+    assert stays.between_ends_s is None
+    for _ in range(4):
+        stays.came()
+    assert stays.between_ends_s is None, "none has ended, and so none says how long they take"
+    for lasted_s in (3.0, 5.0):
+        stays.left(lasted_s)
+    line: Line[str] = Line(stays.between_ends_s)
+    line.join("a", HURRY, NOW)
+    assert line.expected_s(HURRY, NOW) == 4.0, "two are there, for four seconds each, and there is one before"
+    line.ended(NOW + 1)
+    assert line.expected_s(HURRY, NOW + 1) == 2.0
+    line.interrupted()
+    assert line.expected_s(HURRY, NOW + 2) is None
+
+
+def test_a_line_that_should_move_and_does_not_is_expected_to_stand_as_long_again() -> None:
+    line: Line[str] = Line(0.5)
+    line.join("a", HURRY, NOW)
+    assert [line.retry_after_s(HURRY, NOW + stands_s) for stands_s in (0, 17)] == [1, 17]
+
+
 def test_a_quiet_hour_before_the_line_formed_says_nothing() -> None:
     line: Line[str] = Line()
     for ends in range(5):
@@ -67,8 +90,8 @@ def test_a_full_line_refuses_and_a_half_full_one_refuses_batches() -> None:
 def test_who_would_wait_too_long_is_refused_at_once_with_the_time() -> None:
     line = line_of(*((str(number), HURRY) for number in range(9)))
     line.ended(NOW + 2)
-    assert line.refusal(HURRY, NOW + 2, most=99, longest_s=21) is None
-    refusal = line.refusal(HURRY, NOW + 2, most=99, longest_s=19)
+    assert line.refusal(HURRY, NOW + 2, most=99, longest_s=23) is None
+    refusal = line.refusal(HURRY, NOW + 2, most=99, longest_s=22)
     assert refusal is not None
     assert refusal.retry_after_s == 20
 
