@@ -39,6 +39,9 @@ def _trace(said: dict[str, Any]) -> Iterator[Row]:
             f"{name}: {row['goodput']:.2f}" for name, row in rows.items() if name.startswith(("Ray", "the same", "round_robin"))
         )
         yield f"Goodput where round robin has half, trace of conversations, {where}", f"{rows['herd']['goodput']:.2f}", others
+        hits = ", ".join(f"{name}: {rows[name]['hit_rate']:.3f}" for name in ("round_robin", "Ray PrefixCacheAffinityRouter"))
+        one_cache = f"one shared cache: {part['shared_lru_hit_rate']:.3f}"
+        yield "Prefix hit rate of the same", f"{rows['herd']['hit_rate']:.3f}", f"{one_cache}, {hits}"
     for load, rows in said.get("several", {"loads": {}})["loads"].items():
         one, four, alone = (rows[name]["goodput"] for name in ("herd", "herd, 4 gateways", "the same, each on its own"))
         yield f"Goodput of four gateways, load {load}", f"{four:.2f}", f"one gateway: {one:.2f}, four that hear nothing: {alone:.2f}"

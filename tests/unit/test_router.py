@@ -70,7 +70,7 @@ def test_replica_that_has_gone_took_its_cache_along() -> None:
 def test_index_holds_no_more_than_the_cache_or_the_config_allows() -> None:
     small = replace(A, kv_tokens=1280)
     router = Router(Routing(index_tokens=2560))
-    for view, most in ((small, 11), (replace(A, kv_tokens=0), 20), (A, 20)):
+    for view, most in ((small, 14), (replace(A, kv_tokens=0), 20), (A, 20)):
         router.pick((view,), Ask())
         for start in range(0, 1000, 7):
             with router.sending(Pick(view, Reason.ONLY), prompt(*range(start, start + 7))) as sending:
@@ -196,7 +196,7 @@ def test_session_decides_over_the_prompt_and_nothing_known_over_nobody() -> None
 
 def test_new_prompt_goes_where_least_is_lost() -> None:
     router = Router(Routing())
-    views = tuple(replace(view, kv_tokens=512) for view in (A, B))
+    views = tuple(replace(view, kv_tokens=400) for view in (A, B))  # four blocks, with what a gateway thinks they have more
     for number in range(3):
         for view in views:
             with router.sending(Pick(view, Reason.ONLY), prompt(*range(number * 10, number * 10 + 4))) as sending:
