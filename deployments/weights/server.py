@@ -13,6 +13,9 @@ from cluster.weights import File, Manifest
 from deployments.server import listen
 from deployments.weights.cache import Cache
 
+#: Transfers that are stopped go on elsewhere by themselves: none is waited for longer.
+_STOP_S = 0.1
+
 
 class FileServer:
     """The files of some manifests, as far as they are here."""
@@ -34,7 +37,7 @@ class FileServer:
         """
         app = web.Application()
         app.router.add_get("/{digest}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_S)
         await self._runner.setup()
         listener = listen(host, 0)
         await web.SockSite(self._runner, listener).start()

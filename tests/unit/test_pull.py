@@ -66,8 +66,9 @@ def test_rate_is_that_of_late() -> None:
     assert rate.now(20, 200) == 0
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_board_shows_rows_in_a_terminal_and_elsewhere(terminal: bool) -> None:
+@pytest.mark.parametrize(("terminal", "kind"), [(True, "xterm"), (True, "dumb"), (False, "xterm")])
+def test_board_shows_rows_in_a_terminal_and_elsewhere(terminal: bool, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", kind)
     said = io.StringIO()
     with Board(Console(file=said, force_terminal=terminal, width=120)) as board:
         board.show([ROW])
