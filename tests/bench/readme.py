@@ -38,7 +38,9 @@ def _trace(said: dict[str, Any]) -> Iterator[Row]:
         others = ", ".join(
             f"{name}: {row['goodput']:.2f}" for name, row in rows.items() if name.startswith(("Ray", "the same", "round_robin"))
         )
-        yield f"Goodput where round robin has half, trace of conversations, {where}", f"{rows['herd']['goodput']:.2f}", others
+        lightest = min(part["loads"], key=float)
+        most = f"load {lightest}, where hardly anybody waits: {part['loads'][lightest]['herd']['goodput']:.2f}"
+        yield f"Goodput where round robin has half, trace of conversations, {where}", f"{rows['herd']['goodput']:.2f}", f"{others}; {most}"
         hits = ", ".join(f"{name}: {rows[name]['hit_rate']:.3f}" for name in ("round_robin", "Ray PrefixCacheAffinityRouter"))
         one_cache = f"one shared cache: {part['shared_lru_hit_rate']:.3f}"
         yield "Prefix hit rate of the same", f"{rows['herd']['hit_rate']:.3f}", f"{one_cache}, {hits}"
