@@ -23,8 +23,7 @@ class Board:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        redraws = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(console=console, auto_refresh=False, transient=True) if redraws else None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_interactive else None
         self._rates: dict[tuple[str, str], Rate] = {}
         self._said_s = -LINE_S
 

@@ -1,7 +1,8 @@
-"""What every test starts from: an environment that does not decide how wide or how coloured the commands' output is."""
+"""The terminal of every test and of every command that it starts: wide, and without colours, whoever's shell it is."""
 
 import os
 
-# Rich reads them once, when the commands are imported: here is before that.
-for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+# Rich reads some of them once, when the commands are imported: here is before that.
+os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
+for _name in ("LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)

@@ -32,10 +32,9 @@ RESULTS = Path(__file__).parent / "results" / "trace.json"
 REPLICAS = 8
 KV_TOKENS = (400_000, 1_300_000)
 FIRST_S, PER_TOKEN_S = 6.0, 0.175
-#: At this load hardly anybody waits for anybody: what is late here is late by its own prefill, and no router brings it in time.
-NO_WAIT = 0.1
 #: Times the trace's own rate; the load where round robin's goodput is half is found, and put between them.
-LOADS = (NO_WAIT, 0.7, 1.0, 1.3)
+#: At the lightest hardly anybody waits for anybody: what is late there is late by its own prefill, and no router brings it in time.
+LOADS = (0.1, 0.7, 1.0, 1.3)
 #: Requests that share their beginnings, a second.
 SHARED_PER_S = (8.0, 16.0, 24.0)
 SHARED_REQUESTS = 2_500

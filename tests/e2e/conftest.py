@@ -70,7 +70,7 @@ class Herd:
 
     def run(self, *words: str, within_s: float = UP_S, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Runs `herd …` as a user does."""
-        env = os.environ | {"HERD_STATE": str(self.folder / "state"), "COLUMNS": "200", "NO_COLOR": "1"}
+        env = os.environ | {"HERD_STATE": str(self.folder / "state")}
         return subprocess.run([HERD, *words], env=env, capture_output=True, text=True, timeout=within_s, input=stdin, check=False)
 
     @property

@@ -50,7 +50,7 @@ def _started() -> Cluster:
 def doctor(cluster: Cluster, folder: Path, config: dict[str, Any], *words: str) -> "subprocess.CompletedProcess[str]":
     path = folder / "herd.yaml"
     path.write_text(yaml.safe_dump({"ray": {"address": cluster.address}, "models": [MODEL], **config}), encoding="utf-8")
-    env = os.environ | {"HERD_STATE": str(folder), "COLUMNS": "200", "NO_COLOR": "1"}
+    env = os.environ | {"HERD_STATE": str(folder)}
     return subprocess.run([HERD, "doctor", str(path), *words], env=env, capture_output=True, text=True, timeout=300, check=False)
 
 

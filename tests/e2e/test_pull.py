@@ -62,7 +62,7 @@ class Site:
         return self.run(sys.executable, "-c", START, self.cluster.address, ids[0], checkpoint, *ids)
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        own = {"HERD_STATE": str(self.folder / "state"), "COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+        own = {"HERD_STATE": str(self.folder / "state"), "PYTHONPATH": str(ROOT)}
         return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
 
     def there(self, node: str) -> dict[str, bytes]:

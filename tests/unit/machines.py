@@ -14,7 +14,7 @@ HOSTS = {"head": "10.0.0.1", "workers": ["10.0.0.2", "10.0.0.3"]}
 
 
 def emit(*words: str) -> Any:
-    return CliRunner().invoke(app, ["cluster", "emit", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return CliRunner().invoke(app, ["cluster", "emit", *words])
 
 
 def inventory(**fields: Any) -> Inventory:

@@ -33,7 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def doctor(folder: Path, *words: str) -> Any:
-    return CliRunner().invoke(app, ["doctor", *words], env={"HERD_STATE": str(folder), "COLUMNS": "200", "NO_COLOR": "1"})
+    return CliRunner().invoke(app, ["doctor", *words], env={"HERD_STATE": str(folder)})
 
 
 def herd(folder: Path, **fields: Any) -> str:

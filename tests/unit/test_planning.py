@@ -28,7 +28,7 @@ KEYS = {"fits", "gpus", "parallel", "quantization", "weights_gib_per_gpu", "kv_p
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return CliRunner().invoke(app, list(words))
 
 
 def as_json(*words: str) -> list[dict[str, Any]]:
