@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -221,7 +221,7 @@ class Hosts:
         while time.monotonic() < deadline and host.process.poll() is None:
             try:
                 self.inside(lambda: socket.create_connection((host.address, 22), timeout=2).close())
-            except OSError:
+            except (OSError, BrokenExecutor):  # the latter where the host has ended before a thread is in its network
                 time.sleep(0.1)
             else:
                 return
