@@ -1,11 +1,11 @@
 """The herd as facts: for each model of the catalogue its shape, its checkpoints, its licence, and how its engine should run.
 
-Decides what a model entry of a config asks for that its kind cannot do; nothing about memory or speed. Facts are from Meta's model cards
+Decides nothing about memory or speed. Facts are from Meta's model cards
 (llama-models: `models/llama4/MODEL_CARD.md`; the cards of Llama 3, 3.1, 3.3, Llama Guard and Prompt Guard); tool parsers are vLLM's names,
 repositories those that vLLM's recipes and the vendors' own pages name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -34,8 +34,6 @@ from cluster.entries import (
     Entry,
     Licence,
 )
-from cluster.legality import refusals
-from cluster.weights import source_of
 from configs.schema import Kind, Model
 
 LLAMA_4_LANGUAGES = ("ar", "en", "fr", "de", "hi", "id", "it", "pt", "es", "tl", "th", "vi")
@@ -192,32 +190,3 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
 def images_per_prompt(model: Model) -> int:
     """Images that one prompt may carry: what the config says, else what the model was tested with."""
     return CATALOGUE[model.kind].images_per_prompt if model.images_per_prompt is None else model.images_per_prompt
-
-
-def problems(model: Model) -> Iterator[tuple[str, str]]:
-    """What a model entry asks for that its kind cannot do: a field's path inside the entry, and why."""
-    entry = CATALOGUE[model.kind]
-    if entry.not_deployable:
-        yield "kind", f"{entry.title} {entry.not_deployable}"
-    if model.images_per_prompt and "image" not in entry.modalities:
-        yield "images_per_prompt", f"{entry.title} reads text only; leave this out"
-    yield from _checkpoint_problems(model, entry)
-    if entry.decoder and not model.parallel.auto:
-        for field, reason in refusals(entry.decoder, model.parallel):
-            yield f"parallel.{field}", f"{entry.title}: {reason}"
-
-
-def _checkpoint_problems(model: Model, entry: Entry) -> Iterator[tuple[str, str]]:
-    known = entry.known(model.checkpoint)
-    _, mark, revision = model.checkpoint.partition("@")
-    if mark and "://" not in model.checkpoint and not model.checkpoint.startswith("/"):
-        if source_of(model.checkpoint) is None:
-            yield "checkpoint", f"{model.checkpoint!r} is no repository@revision; a revision is a branch, a tag or a commit"
-        elif model.engine.get("revision", revision) != revision:
-            yield "checkpoint", f"names the revision {revision!r}, engine.revision another one; leave engine.revision out"
-    most = (known and known.context_tokens) or entry.context_tokens
-    if model.context_tokens > most:
-        yield "context_tokens", f"{model.context_tokens} is more than {entry.title} can take ({most})"
-    if known and known.layout.quantization != model.quantization:
-        stored = known.layout.quantization
-        yield "quantization", f"{known.repository} stores {stored}, not {model.quantization}; write quantization: {stored}"

@@ -12,15 +12,16 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cluster.models import problems
+from cluster.config_problems import problems
 from configs.load import ConfigError, environment, read
 from deployments import cluster_command, operate
 from deployments.doctor_command import doctor
 from deployments.operate import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
+from deployments.progress import Say
 from deployments.pull_command import pull
-from deployments.terminal import WRONG_CONFIG, Say, err, interrupt, out, refuse, told
+from deployments.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
 
 app = typer.Typer(
     no_args_is_help=True,

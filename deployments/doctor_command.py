@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from cluster.config_problems import problems
 from cluster.examined import Examined, Member, Report, Wanted, own_findings, wanted
-from cluster.models import problems
 from cluster.node_reading import read_node
 from cluster.nodes import Expected
 from cluster.quarantine import as_ray, labels, to_drain

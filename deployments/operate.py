@@ -25,12 +25,12 @@ from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
 from deployments import rollout
 from deployments.cluster_access import NoSecret, ray_token
+from deployments.fit import CannotPlan, checked
 from deployments.names import ENGINE, GATEWAY, app_name
-from deployments.planning import CannotPlan, checked
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
+from deployments.progress import Say
 from deployments.rollout import CameUp, CannotStart
-from deployments.terminal import Say
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
 SMALL_ENGINE_GIB = 3.0

@@ -14,24 +14,22 @@ from pathlib import Path
 import typer
 
 from cluster.advice import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
-from cluster.assessment import Assessment, NoShape, Stored, assess, chosen, known_cluster
-from cluster.checkpoints import Checkpoint, NotRead, architecture_from, layout_from
+from cluster.assessment import known_cluster
+from cluster.checkpoints import Checkpoint
+from cluster.config_problems import problems
 from cluster.emission import emitted, record
 from cluster.entries import Entry
 from cluster.explanation import explain
 from cluster.hardware import GPUS, NODES, Cluster, Node
-from cluster.models import CATALOGUE, problems
+from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE
-from configs.load import as_yaml, checkpoint_config, read
-from configs.schema import Config, Kind
+from configs.load import as_yaml, read
+from configs.schema import Kind
+from deployments.fit import CannotPlan, checked, stored_in
 from deployments.plan_view import best_of_each_kind, herd_table, lines_table, plans_table
 from deployments.terminal import out, tell
 
 NO_FIT = 1
-
-
-class CannotPlan(ValueError):
-    """There is nothing to plan; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +120,6 @@ def _in_folder(folder: Path) -> Subject:
     return Subject(folder.resolve().name, stored.architecture, (Checkpoint(str(folder.resolve()), stored.layout),), context)
 
 
-def stored_in(folder: Path) -> Stored | None:
-    """What a checkpoint's folder says about itself; none where it has no `config.json`.
-
-    Raises:
-        CannotPlan: it says something that the planner does not know.
-        ConfigError: it cannot be read.
-    """
-    config = checkpoint_config(folder)
-    if config is None:
-        return None
-    try:
-        architecture = architecture_from(config)
-        return Stored(architecture, layout_from(config, architecture))
-    except NotRead as error:
-        raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error
-
-
 def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
     """Plans one model and tells the answer.
 
@@ -207,30 +188,6 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: 
     if wrong:
         tell("\n".join(wrong))
         raise typer.Exit(NO_FIT)
-
-
-def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessment]:
-    """A herd with every shape chosen, and how it fits.
-
-    Raises:
-        CannotPlan: a shape cannot be chosen.
-        ConfigError: a checkpoint's `config.json` cannot be read.
-    """
-    try:
-        settled = chosen(config, hardware)
-    except NoShape as error:
-        raise CannotPlan(str(error)) from error
-    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
-    return settled, assess(settled, hardware, stored)
-
-
-def _local(checkpoint: str) -> Stored | None:
-    """What a folder on this machine says; where the planner cannot read it, it is taken for what its kind is."""
-    folder = Path(checkpoint)
-    try:
-        return stored_in(folder) if folder.is_absolute() else None
-    except CannotPlan:
-        return None
 
 
 def _print_json(value: object) -> None:

@@ -20,7 +20,7 @@ from cluster.pairs import PairResult, rounds
 from configs.load import environment
 from deployments.all_reduce import Partner
 from deployments.draining import draining
-from deployments.terminal import Say
+from deployments.progress import Say
 
 #: A new worker process, and every command of the reading at its slowest.
 READ_S = 150.0

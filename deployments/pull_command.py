@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster.config_problems import problems
 from cluster.local_node import NodeError
-from cluster.models import problems
 from cluster.weights import Node, Source, may_serve, size, sources_of
 from configs.load import environment, read
 from configs.schema import Config, Model

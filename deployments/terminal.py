@@ -4,7 +4,7 @@ Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NoReturn
 
 import typer
@@ -17,9 +17,6 @@ out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 WRONG_CONFIG = 3
 INTERRUPTED = 130
-
-Say = Callable[[str], None]
-"""Tells a step of a command that takes long."""
 
 
 @contextlib.contextmanager

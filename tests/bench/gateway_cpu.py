@@ -13,7 +13,7 @@ from statistics import median
 
 import psutil
 
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import load
 from tests.bench.fake_engine import PACE_S
 from tests.bench.load import Load, Outcome

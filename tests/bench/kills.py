@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.schema import Model
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import asking, report, servers
 from tests.bench.asking import Answer, Failed, answered
 from tests.bench.load import CannotMeasure

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from cluster.local_node import NodeError
 from deployments.operate import OperationError
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import fake_engine, gateway_cpu, report, servers, throughput
 from tests.bench.load import CannotMeasure
 from tests.bench.report import Figure

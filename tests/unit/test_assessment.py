@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from cluster import shapes
 from cluster.assessment import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
 from cluster.checkpoints import BF16
+from cluster.config_problems import problems
 from cluster.hardware import GPUS, Cluster, Node
 from cluster.legality import handover_refusal
-from cluster.models import problems
 from cluster.pools import pools
 from configs.load import read
 from configs.schema import Config, Model

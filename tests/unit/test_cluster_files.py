@@ -12,9 +12,9 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
+from cluster.config_problems import problems
 from cluster.hardware import NODES
 from cluster.load_balancer import load_balancer
-from cluster.models import problems
 from cluster.ray_clusters import EFA_CARDS, aws, gcp
 from cluster.ray_service import RAY_VERSION, ray_service
 from configs.inventory import Inventory, OnPrem

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cluster.models
+from cluster import config_problems
 from configs.load import ConfigError, Problem, environment, fields_at, parse, read
 from configs.schema import Config, Scaling
 from tests.unit.samples import JSON, MODEL, raw
@@ -22,7 +22,7 @@ GOOD = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]\
 
 def refusal(text: str) -> ConfigError | None:
     try:
-        parse(text, "herd.yaml", cluster.models.problems)
+        parse(text, "herd.yaml", config_problems.problems)
     except ConfigError as error:
         return error
     return None
@@ -35,7 +35,7 @@ def problems(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_config_that_comes_with_the_project_loads(path: Path) -> None:
-    assert read(path, cluster.models.problems).models
+    assert read(path, config_problems.problems).models
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 
+from cluster.config_problems import problems
 from cluster.entries import Entry
-from cluster.models import CATALOGUE, images_per_prompt, problems
+from cluster.models import CATALOGUE, images_per_prompt
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
 from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model, Quantization
 from tests.unit.samples import model, raw, scout

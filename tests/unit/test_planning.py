@@ -11,7 +11,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from cluster.models import problems
+from cluster.config_problems import problems
 from configs.load import parse
 from deployments import operate
 from deployments.operate import Herd, OperationError
