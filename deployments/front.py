@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from deployments.edge import JSON, Exchange
 from deployments.pipeline import Pipeline, tell
 from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
 from deployments.roster import Roster
+from deployments.wire.client_exchange import JSON, Exchange
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
 

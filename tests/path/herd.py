@@ -10,15 +10,15 @@ import httpx
 
 from cluster.pools import pools
 from configs.schema import Limits, Model
-from deployments.edge import edge
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Images, Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
-from deployments.server import Server, listen
+from deployments.server import listen
 from deployments.upstream import Engines
+from deployments.wire.listener import Bounds, Listener
 from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
 
@@ -55,7 +55,7 @@ class Herd:
     roster: Roster
     meter: Meter
     pipeline: Pipeline
-    server: Server
+    server: Listener
     http: httpx.AsyncClient
     gateways: list[Mapping[str, Any]] = field(default_factory=list)
     generated: dict[str, int] = field(default_factory=dict)
@@ -129,7 +129,8 @@ async def herd_of(
     front = Front(roster, pipeline, meter, others, generates)
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
-    servers = edge(front.serve, own, wanted.header_s, stop_s), edge(front.metrics, pages, wanted.header_s, stop_s)
+    bounds = Bounds(header_s=wanted.header_s)
+    servers = Listener(front.serve, [own], bounds, stop_s), Listener(front.metrics, [pages], bounds, stop_s)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False, verify=False) as http:
             herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
