@@ -5,6 +5,8 @@ cuts the bytes.
 """
 
 import re
+from collections.abc import Callable
+from typing import cast
 
 from deployments.wire.unreadable import Unreadable
 
@@ -22,6 +24,10 @@ _TRAILER = re.compile(rb"(" + _TOKEN + rb"+:[\t -~\x80-\xff]*)?\r\n")
 _TRAILER_BEGUN = re.compile(rb"\r?|" + _TOKEN + rb"*|" + _TOKEN + rb"+:[\t -~\x80-\xff]*\r?")
 
 
+#: Reads the next part of a body: from bytes and a position in them to the position behind it; content is appended to the list.
+_Turn = Callable[["ChunkedBody", bytes, int, list[bytes]], int]
+
+
 class ChunkedBody:
     """The state of one chunked body."""
 
@@ -30,7 +36,7 @@ class ChunkedBody:
     def __init__(self) -> None:
         self.whole = False
         """The body's last byte has been read."""
-        self._turn = ChunkedBody._size
+        self._turn: _Turn = ChunkedBody._size
         self._left = 0
         self._content = self._framing = self._trailers = self._trailer_bytes = 0
 
@@ -63,7 +69,7 @@ class ChunkedBody:
         self._framing += found.end() - at + 2
         if self._framing > MOST_FRAMING_BYTES + self._content:
             raise Unreadable("The body has more bytes of chunk sizes than of content. Send larger chunks.")
-        self._turn = ChunkedBody._data if self._left else ChunkedBody._trailer
+        self._turn = cast(_Turn, ChunkedBody._data if self._left else ChunkedBody._trailer)
         return found.end()
 
     def _data(self, data: bytes, at: int, pieces: list[bytes]) -> int:

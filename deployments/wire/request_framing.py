@@ -18,6 +18,8 @@ MOST_FIELDS = 100
 MOST_LINE_BYTES = 16 << 10
 """Of the request's first line."""
 
+# llhttp alone would take more than one space between the line's parts.
+_LINE = re.compile(rb"([A-Z-]{1,24}) [!-~]+ HTTP/1\.([01])\r\n")
 _HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -63,9 +65,12 @@ class Head:
         Raises:
             Unreadable: it is none, or the end of its request cannot be known for sure.
         """
-        parser = HttpRequestParser(self)
+        line = _LINE.match(data)
+        if line is None or line[1] == b"CONNECT":
+            raise Unreadable("The request must begin with a method, a path and HTTP/1.1. This server is no proxy.")
+        self.method, self.old = line[1].decode("ascii"), line[2] == b"0"
         try:
-            parser.feed_data(data)
+            HttpRequestParser(self).feed_data(data)
         except HttpParserUpgrade:  # an offer, which is not taken
             self.closes = True
         except HttpParserError as error:
@@ -73,11 +78,6 @@ class Head:
             raise Unreadable(f"The request is not valid HTTP: {error}.") from error
         if not self._whole:
             raise Unreadable("The request's head ends too early.")
-        self.method = parser.get_method().decode("ascii")
-        version = parser.get_http_version()
-        if version not in ("1.1", "1.0") or self.method == "CONNECT":
-            raise Unreadable("This server speaks HTTP/1.1, and is no proxy.")
-        self.old = version == "1.0"
         self._frame()
         self._persist()
         if not self.target.startswith(b"/"):
