@@ -24,6 +24,7 @@ from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
+from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
 from deployments.remote_images import ImageFetcher
@@ -74,7 +75,8 @@ class Gateway:
         if self._images is None:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
-        rules = Rules(catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images)
+        wanted = config.gateway
+        rules = Rules(catalog(config.models, self._started, wanted.auto), wanted.limits, self._images, guests(wanted))
         self._roster.keep([pool.id for pool in pools(config.models)], config.gateway.routing)
         if self._pipeline is None:
             self._start(rules, config.gateway)
@@ -141,7 +143,8 @@ class Gateway:
 
 
 def _bounds(wanted: GatewayConfig) -> Bounds:
-    return Bounds(header_s=wanted.limits.header_s)
+    limits = wanted.limits
+    return Bounds(limits.header_s, wanted.keep_alive_s, limits.write_s, wanted.connections, wanted.connections_per_address)
 
 
 def _leave(notice: Notice) -> str | None:

@@ -104,6 +104,10 @@ class Forbidden(BadRequest):
     code = "forbidden"
 
 
+#: Characters of a client's own words that an error repeats.
+_SHOWN = 200
+
+
 class UnknownPath(HerdError):
     """Nothing is served at this path with this method."""
 
@@ -111,10 +115,20 @@ class UnknownPath(HerdError):
     type = "invalid_request_error"
     code = "unknown_url"
 
-    def __init__(self, method: str, path: str, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, method: str, path: str, allowed: Iterable[str] = (), meant: str | None = None) -> None:
+        """Args:
+        method: the request's.
+        path: the request's.
+        allowed: methods that the path knows.
+        meant: a path that is served, and may have been meant.
+        """
         self.allowed = tuple(allowed)
-        hint = f" It answers to {', '.join(self.allowed)}." if self.allowed else " See /v1/models for what is served."
-        super().__init__(f"Invalid URL ({method} {path}).{hint}")
+        hint = " See /v1/models for what is served."
+        if self.allowed:
+            hint = f" It answers to {', '.join(self.allowed)}."
+        elif meant is not None:
+            hint = f" Did you mean {meant}? The slashes and the /v1 of the client's base URL make the difference."
+        super().__init__(f"Invalid URL ({method} {path[:_SHOWN]}).{hint}")
         self.status = 405 if self.allowed else 404
 
 

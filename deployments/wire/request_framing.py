@@ -51,7 +51,7 @@ class Head:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(b" \t")
         headers = self.headers
         headers[name] = headers[name] + b", " + value if name in headers else value
 

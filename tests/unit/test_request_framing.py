@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployments.wire.chunked_body import MOST_FRAMING_BYTES, MOST_TRAILER_BYTES, MOST_TRAILERS
-from deployments.wire.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, RequestReader
+from deployments.wire.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, Head, RequestReader
 from deployments.wire.unreadable import Unreadable
 from tests.unit.http_streams import STREAMS, Found, damaged, ours, reference
 
@@ -100,6 +100,7 @@ def test_a_body_is_never_read_as_a_request_wherever_the_network_cuts(name: str, 
         (post(b"content-length:"), 400),
         (post(b"content-length: 5 5"), 400),
         (post(b"content-length: " + b"9" * 30), 400),
+        (post(b"content-length: " + b"9" * 19), 400),
         (post(b"transfer-encoding: gzip, chunked"), 501),
         (post(b"transfer-encoding: chunked, identity"), 400),
         (post(b"transfer-encoding: identity"), 501),
@@ -231,6 +232,19 @@ def test_headers_of_one_name_are_one_list() -> None:
     head = reader.head()
     assert head is not None
     assert head.headers == {b"host": b"a", b"x-a": b"1, 2"}
+
+
+def test_spaces_around_a_value_are_no_part_of_it() -> None:
+    reader = RequestReader()
+    reader.feed(post(b"transfer-encoding:\tchunked \t", b"connection:  close ", b"x-a:", host=b"host: a ", body=b"1\r\na\r\n0\r\n\r\n"))
+    head = reader.head()
+    assert head is not None
+    assert (head.chunked, head.closes, head.headers[b"host"], head.headers[b"x-a"]) == (True, True, b"a", b"")
+
+
+def test_head_without_its_end_is_refused() -> None:
+    with pytest.raises(Unreadable, match="ends too early"):
+        Head().parse(b"GET / HTTP/1.1\r\nhost: a\r\n")
 
 
 def test_bytes_that_are_not_read_yet_are_counted() -> None:
