@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from configs.doorway import Doorway
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
 from configs.strict import Strict
@@ -95,6 +96,7 @@ class Limits(Strict):
     queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
     resume_s: float = Field(600, gt=0, le=86400, description="Longest wait of a stream whose engine is lost for another one.")
     header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")
+    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take nothing of its answer.")
 
     @model_validator(mode="after")
     def _first_byte_within_total(self) -> Self:
@@ -143,12 +145,9 @@ class Routing(Strict):
     )
 
 
-class Gateway(Strict):
+class Gateway(Doorway):
     """The one door: an OpenAI-compatible endpoint on every node."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on. 0.0.0.0 is every interface of every node.")
-    port: int = Field(8000, ge=1, le=65535)
-    replicas_per_node: int = Field(1, ge=1, le=64, description="Gateway processes per node; they share the port.")
     limits: Limits = Limits()
     remote_images: RemoteImages = RemoteImages()
     routing: Routing = Routing()

@@ -113,7 +113,6 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
         "args": {
             "host": wanted.host,
             "port": wanted.port,
-            "header_s": wanted.limits.header_s,
             "per_node": wanted.replicas_per_node if nodes > 1 else None,
             "release": version("llama-herd"),
         },
@@ -141,7 +140,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
     )(Gateway)
-    return deployment.bind(args["host"], args["port"], args["header_s"])
+    return deployment.bind(args["host"], args["port"])
 
 
 def engine(args: dict[str, Any]) -> serve.Application:

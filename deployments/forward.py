@@ -26,6 +26,8 @@ from monitoring.metrics import Outcome, Retry
 
 #: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
 _FORWARDED = (b"content-type", b"cache-control")
+#: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
+_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
 class Forward:
@@ -136,7 +138,7 @@ class Forward:
         if asked.chosen.instead_of is not None:
             headers.append((b"x-fallback-from", asked.chosen.instead_of.encode("ascii")))
         if answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            relay.begin(answer.status, headers, answer)
+            relay.begin(answer.status, [*headers, *_UNBUFFERED[b"cache-control" in answer.headers :]], answer)
             return await self._streamed(asked, answer, relay)
         body = await answer.read()
         if answer.status >= 400:

@@ -10,17 +10,20 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import structlog
 
-from deployments.edge import JSON, Exchange
 from deployments.pipeline import Pipeline, tell
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.calls import Call, endpoint, request_id
+from deployments.policy import browsers
+from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
+from deployments.policy.paths import meant
 from deployments.roster import Roster
+from deployments.wire.client_exchange import JSON, Exchange
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
 
@@ -68,6 +71,12 @@ class Front:
 
     async def metrics(self, exchange: Exchange) -> None:
         """The port that Prometheus asks."""
+        if self._pipeline.rules.guests.loopback:
+            try:
+                browsers.admitted(self._pipeline.rules.guests, exchange.headers)
+            except HerdError as error:
+                exchange.refuse(error)
+                return
         if exchange.path != "/metrics":
             exchange.refuse(UnknownPath(exchange.method, exchange.path))
             return
@@ -75,27 +84,47 @@ class Front:
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
 
     async def _answer(self, exchange: Exchange, identity: str) -> None:
+        if self._is_preflight(exchange):
+            return
         page = self._page(exchange)
         if page is not None:
             await page(exchange)
             return
+        if exchange.path not in ENDPOINTS:
+            raise UnknownPath(exchange.method, exchange.path, meant=meant(exchange.path, (*self._pages, *ENDPOINTS)))
         name = endpoint(exchange.method, exchange.path)
         body = await self._body(exchange, name)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
         await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
 
+    def _is_preflight(self, exchange: Exchange) -> bool:
+        """Whether it was a browser's question about another request, and has been answered.
+
+        Raises:
+            Forbidden: the request comes from a page that may not use the herd.
+        """
+        guests = self._pipeline.rules.guests
+        told = browsers.admitted(guests, exchange.headers)
+        if told:
+            exchange.always(told)
+        if exchange.method != "OPTIONS" or (said := browsers.preflight(guests, exchange.headers)) is None:
+            return False
+        exchange.reply(204, said, b"")
+        return True
+
     async def _body(self, exchange: Exchange, name: str) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()
         try:
+            browsers.check_content_type(exchange.headers)
             return await exchange.body(limits.body_mib, limits.body_read_s)
         except HerdError:  # it never comes to the pipeline, which counts all others
             self._meter.ended("unknown", name, Outcome.CLIENT_ERROR, time.perf_counter() - began)
             raise
 
     def _page(self, exchange: Exchange) -> Page | None:
-        page = self._pages.get(exchange.path)
-        if page is None and exchange.path.startswith("/v1/models/"):
+        page = self._pages.get(exchange.path)  # the path as it came: no other spelling means a page
+        if page is None and exchange.path.startswith("/v1/models/") and exchange.path != "/v1/models/":
             page = self._model
         if page is not None and exchange.method not in ("GET", "HEAD"):
             raise UnknownPath(exchange.method, exchange.path, allowed=("GET", "HEAD"))
@@ -109,7 +138,7 @@ class Front:
         _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.cards.values()]})
 
     async def _model(self, exchange: Exchange) -> None:
-        name = exchange.path.removeprefix("/v1/models/")
+        name = unquote(exchange.path.removeprefix("/v1/models/"))
         served = self._catalog.by_name.get(name)
         card = served.card if served is not None else self._catalog.cards.get(name)
         if card is None:

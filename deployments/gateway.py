@@ -15,15 +15,16 @@ import ray
 from cluster.pools import pools
 from configs.load import environment
 from configs.schema import Config
+from configs.schema import Gateway as GatewayConfig
 from deployments.answer import Address
 from deployments.draining import drain
-from deployments.edge import edge
 from deployments.feed import Feed
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
+from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
 from deployments.remote_images import ImageFetcher
@@ -31,6 +32,7 @@ from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines
+from deployments.wire.listener import Bounds, Listener
 from monitoring import logs
 from monitoring.export import Meter
 
@@ -42,7 +44,7 @@ DRAIN_S = 600.0
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, host: str, port: int, header_s: float) -> None:
+    def __init__(self, host: str, port: int) -> None:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
@@ -51,7 +53,6 @@ class Gateway:
         logs.configure()
         secret = environment().own_secret()
         self._listen_on = (host, port)
-        self._header_s = header_s
         self._started = int(time.time())
         self._replicas = Replicas()
         self._engines = Engines(secret.get_secret_value())
@@ -74,27 +75,30 @@ class Gateway:
         if self._images is None:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
-        rules = Rules(catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images)
+        wanted = config.gateway
+        rules = Rules(catalog(config.models, self._started, wanted.auto), wanted.limits, self._images, guests(wanted))
         self._roster.keep([pool.id for pool in pools(config.models)], config.gateway.routing)
         if self._pipeline is None:
-            self._start(rules, config.gateway.roster_period_s, config.gateway.load_period_s)
+            self._start(rules, config.gateway)
         else:
             self._pipeline.rules = rules
+            self._server.change(_bounds(config.gateway))
         if self._watch is not None:
             self._watch.follow()
         if self._notices is None and (cloud := config.cluster and config.cluster.cloud):
             self._notices = Notices(cloud, _leave)
 
-    def _start(self, rules: Rules, roster_period_s: float, load_period_s: float) -> None:
+    def _start(self, rules: Rules, wanted: GatewayConfig) -> None:
         self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
-        self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
-        self._feed = Feed(self._roster, self._engines, self._name, load_period_s)
+        self._watch = Watch(self._roster, self._replicas.views, wanted.roster_period_s)
+        self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()
         pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)
         self._metrics_at = Address(*pages.getsockname()[:2])
-        self._metrics_server = edge(front.metrics, pages, self._header_s, stop_s=1)
-        self._server = edge(front.serve, listen(*self._listen_on, shared=True), self._header_s, stop_s=DRAIN_S)
+        bounds = _bounds(wanted)
+        self._metrics_server = Listener(front.metrics, [pages], bounds, stop_s=1)
+        self._server = Listener(front.serve, [listen(*self._listen_on, shared=True)], bounds, stop_s=DRAIN_S)
         # What is loaded by now stays: a collection need not walk through it while streams wait.
         gc.collect()
         gc.freeze()
@@ -136,6 +140,11 @@ class Gateway:
             return len(await self._replicas.ask(app_name(model), ENGINE, "generate_one", within_s=GENERATE_S))
         except OSError:
             return 0
+
+
+def _bounds(wanted: GatewayConfig) -> Bounds:
+    limits = wanted.limits
+    return Bounds(limits.header_s, wanted.keep_alive_s, limits.write_s, wanted.connections, wanted.connections_per_address)
 
 
 def _leave(notice: Notice) -> str | None:

@@ -23,7 +23,7 @@ _EVENT = b'data: {"id"'
 
 
 class Client(Protocol):
-    """Where an answer goes; `deployments.edge.Exchange` over HTTP."""
+    """Where an answer goes; `deployments.wire.client_exchange.Exchange` over HTTP."""
 
     started: bool
 

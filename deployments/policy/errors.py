@@ -4,12 +4,15 @@
     ├── BadRequest            400  the request itself is wrong; never retried
     │   ├── ContextExceeded   400  context_length_exceeded
     │   ├── TooManyImages     400  too_many_images
-    │   └── BodyTooLarge      413  request_too_large
+    │   ├── BodyTooLarge      413  request_too_large
+    │   ├── WrongMedia        415  unsupported_media_type: a body of a type or an encoding that nobody here reads
+    │   └── Forbidden         403  of a web page that the config does not allow
     ├── UnknownPath           404  and 405 where the path is known but not the method
     ├── NotServed             404  unsupported_endpoint: embeddings of a model that generates, say
     ├── UnknownModel          404  model_not_found, with the known ones
     ├── Timeout               408 while the body arrives, 504 while the engine answers
     ├── Overloaded            429  overloaded: with Retry-After
+    ├── TooManyConnections    429  of one address, or 503 of all
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
         ├── EngineLost        503  engine_gone: its connection broke
         └── EngineFailed      502  the engine answered with an error of its own
@@ -87,6 +90,24 @@ class BodyTooLarge(BadRequest):
         super().__init__(f"The request's body is larger than this server takes ({limit_mib:g} MiB).")
 
 
+class WrongMedia(BadRequest):
+    """The body has a type or an encoding that this server does not read."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Forbidden(BadRequest):
+    """The request comes from a web page, or by a name of this server, that the config does not allow."""
+
+    status = 403
+    code = "forbidden"
+
+
+#: Characters of a client's own words that an error repeats.
+_SHOWN = 200
+
+
 class UnknownPath(HerdError):
     """Nothing is served at this path with this method."""
 
@@ -94,10 +115,20 @@ class UnknownPath(HerdError):
     type = "invalid_request_error"
     code = "unknown_url"
 
-    def __init__(self, method: str, path: str, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, method: str, path: str, allowed: Iterable[str] = (), meant: str | None = None) -> None:
+        """Args:
+        method: the request's.
+        path: the request's.
+        allowed: methods that the path knows.
+        meant: a path that is served, and may have been meant.
+        """
         self.allowed = tuple(allowed)
-        hint = f" It answers to {', '.join(self.allowed)}." if self.allowed else " See /v1/models for what is served."
-        super().__init__(f"Invalid URL ({method} {path}).{hint}")
+        hint = " See /v1/models for what is served."
+        if self.allowed:
+            hint = f" It answers to {', '.join(self.allowed)}."
+        elif meant is not None:
+            hint = f" Did you mean {meant}? The slashes and the /v1 of the client's base URL make the difference."
+        super().__init__(f"Invalid URL ({method} {path[:_SHOWN]}).{hint}")
         self.status = 405 if self.allowed else 404
 
 
@@ -152,6 +183,18 @@ class Overloaded(HerdError):
 
     def __init__(self, model: str, retry_after_s: int) -> None:
         super().__init__(f"All replicas of '{model}' are busy. Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
+
+
+class TooManyConnections(HerdError):
+    """One more connection than a client may have, or than the server takes."""
+
+    type = "rate_limit_error"
+    code = "too_many_connections"
+    retryable = True
+
+    def __init__(self, message: str, status: int = 429) -> None:
+        super().__init__(f"{message} Use connections again, or try later.", retry_after_s=1)
+        self.status = status
 
 
 class EngineLost(Unavailable):

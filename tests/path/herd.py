@@ -9,16 +9,17 @@ from typing import Any
 import httpx
 
 from cluster.pools import pools
-from configs.schema import Limits, Model
-from deployments.edge import edge
+from configs.schema import Gateway, Limits, Model
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Images, Pipeline, Rules
+from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
-from deployments.server import Server, listen
+from deployments.server import listen
 from deployments.upstream import Engines
+from deployments.wire.listener import Bounds, Listener
 from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
 
@@ -55,7 +56,7 @@ class Herd:
     roster: Roster
     meter: Meter
     pipeline: Pipeline
-    server: Server
+    server: Listener
     http: httpx.AsyncClient
     gateways: list[Mapping[str, Any]] = field(default_factory=list)
     generated: dict[str, int] = field(default_factory=dict)
@@ -112,11 +113,18 @@ def limits(**changed: float) -> Limits:
 
 @contextlib.asynccontextmanager
 async def herd_of(
-    engines: Iterable[FakeEngine], wanted: Limits, images: Images | None = None, stop_s: float = WAIT_S, models: Sequence[Model] = MODELS
+    engines: Iterable[FakeEngine],
+    wanted: Limits,
+    images: Images | None = None,
+    stop_s: float = WAIT_S,
+    models: Sequence[Model] = MODELS,
+    **doorway: Any,
 ) -> AsyncIterator[Herd]:
-    """A gateway in front of these engines, all of the model `LLAMA`."""
+    """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
     roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(SECRET)
-    pipeline = Pipeline(Rules(catalog(models, created=1), wanted, images or NoImages()), Forward(roster, upstream, meter, "own"), meter)
+    gateway = Gateway.model_validate({"allowed_hosts": ["herd"], **doorway})
+    rules = Rules(catalog(models, created=1), wanted, images or NoImages(), guests(gateway))
+    pipeline = Pipeline(rules, Forward(roster, upstream, meter, "own"), meter)
     gateways: list[Mapping[str, Any]] = []
     generated: dict[str, int] = {}
 
@@ -129,9 +137,11 @@ async def herd_of(
     front = Front(roster, pipeline, meter, others, generates)
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
-    servers = edge(front.serve, own, wanted.header_s, stop_s), edge(front.metrics, pages, wanted.header_s, stop_s)
+    bounds = Bounds(wanted.header_s, gateway.keep_alive_s, wanted.write_s, gateway.connections, gateway.connections_per_address)
+    servers = Listener(front.serve, [own], bounds, stop_s), Listener(front.metrics, [pages], bounds, stop_s)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False, verify=False) as http:
+        url, told = f"http://127.0.0.1:{port}", {"content-type": "application/json"}
+        async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
             herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
             herd.has(*engines)
             yield herd

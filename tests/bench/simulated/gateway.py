@@ -1,4 +1,4 @@
-"""Our gateway as production builds it, but for Ray: its real edge, pipeline and router in a process of its own, over engines by port.
+"""Our gateway as production builds it, but for Ray: its real listener, pipeline and router in a process of its own, over engines by port.
 
 The engines' reports are asked for over HTTP. Prints its port, and ends when its standard input does.
 """
@@ -16,7 +16,6 @@ import uvloop
 
 from configs.schema import Limits, Model, Routing
 from deployments.answer import Address, EngineGone
-from deployments.edge import edge
 from deployments.feed import PATH, Feed
 from deployments.forward import Forward
 from deployments.front import Front
@@ -27,6 +26,7 @@ from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines
+from deployments.wire.listener import Bounds, Listener
 from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 
@@ -68,7 +68,7 @@ async def _serve(ports: Sequence[int], policy: str, period_s: float, queue_s: fl
     pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter, own), meter)
     front = Front(roster, pipeline, meter, _nobody, _none)
     socket = listen("127.0.0.1", 0)
-    server = edge(front.serve, socket, limits.header_s, 1.0)
+    server = Listener(front.serve, [socket], Bounds(header_s=limits.header_s), stop_s=1.0)
 
     async def discover(_model: str) -> Sequence[ReplicaView]:
         views = await asyncio.gather(*(_report(engines, port) for port in ports))
