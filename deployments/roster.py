@@ -107,6 +107,10 @@ class Roster:
         """Replicas of a model that take requests."""
         return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
 
+    def slow(self, model: str) -> int:
+        """Replicas of a model that take requests only while the others are full, because they are slow."""
+        return sum(replica.state is ReplicaState.READY and replica.slow for replica in self.replicas(model))
+
     def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick | None:
         """The replica for the next request; None where all have as many as they can run.
 
