@@ -71,9 +71,9 @@ class Roster:
         """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
         self._replace(view)
 
-    def silent(self, view: ReplicaView, periods: float) -> None:
-        """A replica has not been heard of for so many periods of the feed."""
-        now = after_silence(view, periods)
+    def silent(self, view: ReplicaView, periods: float, reached: bool) -> None:
+        """A replica has not been heard of for so many periods of the feed; whether its machine still takes connections."""
+        now = after_silence(view, periods, reached)
         if now is not view:
             self._replace(now)
 
