@@ -195,8 +195,7 @@ class Canaries:
     async def _first(self) -> str | None:
         """Why the answers that it begins with do not do; the first may have waited for what an engine makes once."""
         crowd = self._engine.crowd()
-        generous_s = stuck_after(self._settings, 0, self._engine.batch_tokens, crowd)
-        generous = Patience(generous_s, generous_s, self._settings.tokens)
+        generous = Patience(self._generous_s(crowd), self._generous_s(crowd), self._settings.tokens)
         came = await sent(self._engine, self._engines, self._body, generous)
         if (reason := unfit(self._settings, came)) is not None:
             return reason
@@ -206,6 +205,10 @@ class Canaries:
             return f"its second canary is {self._history.last.value}: {self._history.why}"
         contradicted = await self._vote(newcomer=True) is Vote.OUTVOTED
         return "its canary's answer is not that of the replicas that serve" if contradicted else None
+
+    def _generous_s(self, crowd: float) -> float:
+        """How long the gate waits for one answer, in seconds; longer on a crowded machine, where several engines may start."""
+        return stuck_after(self._settings, 0, self._engine.batch_tokens, crowd)
 
     async def _vote(self, newcomer: bool) -> Vote:
         """What the replicas that serve say of its known answer. They are asked until most agree: two may have begun wrong together."""
@@ -219,7 +222,7 @@ class Canaries:
     async def _nonconformity(self, checks: Iterable[Check]) -> str | None:
         for check in checks:
             try:
-                async with asyncio.timeout(self._settings.stuck_s):
+                async with asyncio.timeout(self._generous_s(self._engine.crowd())):
                     status, text = await self._answered(check)
             except (EngineGone, TimeoutError) as error:
                 return f"{check.name} was not answered ({type(error).__name__})"
