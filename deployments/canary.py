@@ -143,7 +143,8 @@ class Canaries:
         verdict = self._history.last
         self._meter.judged(verdict.value, came.seconds if came.tokens and not came.unfinished else None)
         if verdict not in (Verdict.RIGHT, Verdict.BUSY):
-            self._log.warning("canary", model=self._engine.model, verdict=verdict.value, slow=self.slow, sick=self._history.sick)
+            seen = {"seconds": round(came.seconds, 2), "work": round(came.work, 1), "idle": came.idle}
+            self._log.warning("canary", model=self._engine.model, verdict=verdict.value, slow=self.slow, sick=self._history.sick, **seen)
 
     async def generate(self, within_s: float) -> None:
         """One canary that nothing follows from: for who asks whether the replica generates.
