@@ -260,7 +260,7 @@ class Canary(Strict):
     slow_times: float = Field(20, ge=2, le=1000, description="And so many times of what it usually takes, where that is longer.")
     stuck_s: float = Field(60, gt=0, le=3600, description="Longest wait for its first token while the engine does nothing else either.")
     tolerance: float = Field(1.0, gt=0, le=20, description="In nats: how far the same engine's log-probabilities may be apart.")
-    failures: int = Field(2, ge=1, le=100, description="Bad ones in a row after which the replica is restarted.")
+    failures: int = Field(2, ge=1, le=100, description="Bad ones in a row: the replica is restarted. Slow ones: it is avoided.")
 
 
 class Model(Strict):

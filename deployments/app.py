@@ -37,6 +37,8 @@ NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbac
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
 STARTS = 3
+#: Ray Serve restarts a replica after three health checks in a row that failed or timed out: after three seconds where it says that it is
+#: sick, and after 90 s where its event loop stands still. No client's request may stop it for nearly so long.
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0
 

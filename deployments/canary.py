@@ -6,27 +6,53 @@ Knows neither Ray nor vLLM. Its requests are nobody's load: the door does not co
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
 
 from configs.schema import Canary
-from deployments.answer import Address, EngineGone
-from deployments.door import UNCOUNTED
-from deployments.policy.canary import Heard, History, Token, Verdict, Vote, heard, judged, outvoted, request, slow_after, unfit, vote
-from deployments.policy.conformance import COMPLETIONS, Abilities, Check, complaint
+from deployments.answer import EngineGone
+from deployments.canary_request import HEADERS, Engine, Patience, sent
+from deployments.policy.canary import (
+    Heard,
+    History,
+    Told,
+    Verdict,
+    is_slow,
+    judged,
+    late,
+    outvoted,
+    request,
+    stuck_after,
+    unfit,
+    whole_after,
+)
+from deployments.policy.conformance import Abilities, Check, complaint
+from deployments.policy.known_answer import Token, Vote, vote
+from deployments.policy.slowness import Circumstances, Pace
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
 
-HEADERS = ((b"content-type", b"application/json"), (UNCOUNTED, b"1"))
 #: After a bad one the next comes so soon: a replica that is sick should not answer for another period.
 AGAIN_S = 1.0
+#: What the gate says of a canary that is no reason to refuse a replica: it may be slow because others start on its machine.
+FIT = (Verdict.RIGHT, Verdict.SLOW, Verdict.HELD_UP)
 
-Others = Callable[[], Awaitable[Sequence[Sequence[Token]]]]
-"""The known answers of the model's other replicas of the same make. Raises OSError where nobody could be asked."""
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The model's other replicas of the same make."""
+
+    told: Sequence[Told] = ()
+    """What they say of their canaries."""
+    complete: bool = False
+    """All replicas of the model run, and none is being started or stopped."""
+
+
+Ask = Callable[[], Awaitable[Others]]
+"""Asks the other replicas. Raises OSError where nobody could be asked."""
 
 
 class NotFit(RuntimeError):
@@ -43,32 +69,22 @@ class Gate:
     """Equal for replicas that must give the same answers: same checkpoint, same engine, same release."""
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What canaries need to know of the engine that they go through."""
-
-    model: str
-    address: Address
-    """Of its own door."""
-    doing: Callable[[], object]
-    """Something that changes whenever the engine has done anything."""
-    step_s: Callable[[], float]
-    """Seconds of one of its steps, lately."""
-    first: Mapping[str, Any]
-    """Fields of a request that put it before all others."""
-
-
 class Canaries:
     """The canaries of one replica."""
 
-    def __init__(self, settings: Canary, engine: Engine, engines: Engines, others: Others, meter: CanaryMeter) -> None:
+    def __init__(self, settings: Canary, engine: Engine, engines: Engines, ask: Ask, meter: CanaryMeter) -> None:
         self._settings = settings
         self._engine = engine
         self._engines = engines
-        self._others = others
+        self._ask = ask
         self._meter = meter
-        self._body = msgspec.json.encode(request(engine.model, settings) | dict(engine.first))
+        body = request(engine.model, settings)
+        self._body = msgspec.json.encode(body | dict(engine.first))
+        # A check that strangers may ask for takes its turn behind clients' requests, which have their own places in the engine, as it has.
+        self._check = msgspec.json.encode(body | {"max_tokens": 1})
         self._agreed = False
+        self._pace = Pace(engine.name, engine.address.host)
+        self._ended_s = float("-inf")
         self._history = History()
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("herd.canary")
@@ -82,6 +98,16 @@ class Canaries:
     def sick(self) -> Verdict | None:
         """What is wrong with the replica; None where it may serve."""
         return self._history.last if self._history.sick else None
+
+    @property
+    def slow(self) -> bool:
+        """Whether the other replicas should be preferred to this one."""
+        return is_slow(self._settings, self._history)
+
+    @property
+    def pace(self) -> Pace:
+        """How long the last canary took, for the other replicas."""
+        return replace(self._pace, age_s=time.monotonic() - self._ended_s, slow=self.slow, serves=not self._history.sick)
 
     @property
     def why(self) -> str:
@@ -109,15 +135,16 @@ class Canaries:
 
     async def once(self) -> None:
         """One canary, and what follows from it."""
-        step_s = self._engine.step_s()
-        came = await self._send(slow_after(self._settings, self._history.usual_s, step_s))
-        self._history = judged(self._settings, self._history, came, step_s)
+        crowd = self._engine.crowd()
+        came = await self._send(crowd)
+        self._history = await self._judged(came, crowd)
         if not self._agreed and await self._vote(newcomer=False) is Vote.OUTVOTED:
             self._history = outvoted(self._history)
         verdict = self._history.last
         self._meter.judged(verdict.value, came.seconds if came.tokens and not came.unfinished else None)
         if verdict not in (Verdict.RIGHT, Verdict.BUSY):
-            self._log.warning("canary", model=self._engine.model, verdict=verdict.value, sick=self._history.sick)
+            seen = {"seconds": round(came.seconds, 2), "work": round(came.work, 1), "idle": came.idle}
+            self._log.warning("canary", model=self._engine.model, verdict=verdict.value, slow=self.slow, sick=self._history.sick, **seen)
 
     async def generate(self, within_s: float) -> None:
         """One canary that nothing follows from: for who asks whether the replica generates.
@@ -127,11 +154,36 @@ class Canaries:
         """
         try:
             async with asyncio.timeout(within_s):
-                came = await self._send(within_s)
+                came = await sent(self._engine, self._engines, self._check, Patience(within_s, within_s, 1))
         except TimeoutError:
             came = Heard(waiting=True)
         if not came.tokens:
             raise NotFit(f"{self._engine.model} did not generate: {came.error or f'nothing within {within_s:g} s'}.")
+
+    async def _send(self, crowd: float) -> Heard:
+        settings, engine, usual_s = self._settings, self._engine, self._history.usual_s
+        patience = Patience(
+            stuck_after(settings, usual_s, engine.batch_tokens, crowd),
+            whole_after(settings, usual_s, crowd, engine.step_s()),
+            settings.tokens,
+        )
+        return await sent(engine, self._engines, self._body, patience)
+
+    async def _judged(self, came: Heard, crowd: float) -> History:
+        """Judges a canary; of one that is late, the other replicas are asked how long theirs took."""
+        if came.seconds:
+            self._pace, self._ended_s = replace(self._pace, seconds=came.seconds, work=came.work), time.monotonic()
+        others = await self._asked() if late(self._settings, self._history, came, crowd) else Others()
+        paces = [told.pace for told in others.told]
+        seen = Circumstances(self._pace, paces, others.complete, came.idle, crowd, time.monotonic())
+        return judged(self._settings, self._history, came, seen)
+
+    async def _asked(self) -> Others:
+        try:
+            return await self._ask()
+        except OSError as error:  # Ray's head is away, or another replica is too busy to answer: the next time will tell
+            self._log.warning("canary_alone", model=self._engine.model, error=str(error))
+            return Others()
 
     async def _loop(self) -> None:
         while not self._history.sick:
@@ -143,22 +195,25 @@ class Canaries:
 
     async def _first(self) -> str | None:
         """Why the answers that it begins with do not do; the first may have waited for what an engine makes once."""
-        came = await self._send(self._settings.stuck_s)
+        crowd = self._engine.crowd()
+        generous = Patience(self._generous_s(crowd), self._generous_s(crowd), self._settings.tokens)
+        came = await sent(self._engine, self._engines, self._body, generous)
         if (reason := unfit(self._settings, came)) is not None:
             return reason
-        self._history = judged(self._settings, History(known=came.tokens), await self._send(self._settings.stuck_s), 0.0)
-        if self._history.last is not Verdict.RIGHT:
+        self._history = History(known=came.tokens)
+        self._history = await self._judged(await sent(self._engine, self._engines, self._body, generous), crowd)
+        if self._history.last not in FIT:
             return f"its second canary is {self._history.last.value}: {self._history.why}"
         contradicted = await self._vote(newcomer=True) is Vote.OUTVOTED
         return "its canary's answer is not that of the replicas that serve" if contradicted else None
 
-    async def _vote(self, newcomer: bool) -> Vote | None:
+    def _generous_s(self, crowd: float) -> float:
+        """How long the gate waits for one answer, in seconds; longer on a crowded machine, where several engines may start."""
+        return stuck_after(self._settings, 0, self._engine.batch_tokens, crowd)
+
+    async def _vote(self, newcomer: bool) -> Vote:
         """What the replicas that serve say of its known answer. They are asked until most agree: two may have begun wrong together."""
-        try:
-            others = await self._others()
-        except OSError as error:  # Ray's head is away; the next time will tell
-            self._log.warning("canary_alone", model=self._engine.model, error=str(error))
-            return None
+        others = [told.known for told in (await self._asked()).told]
         found = vote(self._history.known, others, self._settings.tolerance, newcomer)
         self._agreed = found is Vote.AGREED
         if found is Vote.DISPUTED:
@@ -168,7 +223,7 @@ class Canaries:
     async def _nonconformity(self, checks: Iterable[Check]) -> str | None:
         for check in checks:
             try:
-                async with asyncio.timeout(self._settings.stuck_s):
+                async with asyncio.timeout(self._generous_s(self._engine.crowd())):
                     status, text = await self._answered(check)
             except (EngineGone, TimeoutError) as error:
                 return f"{check.name} was not answered ({type(error).__name__})"
@@ -183,43 +238,3 @@ class Canaries:
             return answer.status, (await answer.read()).decode(errors="replace")
         finally:
             answer.close()
-
-    async def _send(self, whole_s: float) -> Heard:
-        """One canary; from its first token on it is waited for so long."""
-        before, pieces = self._engine.doing(), _Timed()
-        try:
-            async with asyncio.timeout(self._settings.stuck_s) as patience:
-                pieces.begun = lambda: patience.reschedule(asyncio.get_running_loop().time() + whole_s)
-                answer = await self._engines.exchange(self._engine.address, b"POST", COMPLETIONS.encode(), HEADERS, self._body)
-                try:
-                    await answer.pipe(pieces)
-                finally:
-                    answer.close()
-        except TimeoutError:
-            if pieces.times:
-                return Heard(unfinished=True)
-            return Heard(waiting=True, moved=self._engine.doing() != before)
-        except EngineGone:
-            return Heard(error="its door broke the connection")
-        if answer.status != 200:
-            return Heard(error=f"{answer.status}: {pieces.text[:200]}")
-        return heard(pieces.text, pieces.times[-1] - pieces.times[0] if pieces.times else 0.0)
-
-
-class _Timed:
-    """The pieces of an answer, and when each came."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.begun: Callable[[], None] = lambda: None
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self.times:
-            self.begun()
-        self.times.append(time.perf_counter())
-        self._pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return b"".join(self._pieces).decode(errors="replace")

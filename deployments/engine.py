@@ -9,7 +9,7 @@ import contextlib
 import gc
 import os
 import time
-from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
@@ -21,15 +21,19 @@ from ray.serve.llm.deployment import DPServer, LLMServer
 from configs.load import environment
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
-from deployments.canary import Canaries, Engine, Gate, NotFit
+from deployments.canary import Canaries, Gate, NotFit, Others
+from deployments.canary_request import Engine
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
 from deployments.names import ENGINE, app_name
-from deployments.policy.canary import Token, as_plain, of_plain
+from deployments.policy.canary import Told
 from deployments.policy.conformance import checks
+from deployments.policy.known_answer import as_plain, of_plain
 from deployments.policy.routing import ReplicaState
+from deployments.policy.slowness import Pace
 from deployments.replicas import Replicas
 from deployments.server import Server, listen
+from deployments.shared_answer import SharedAnswer
 from deployments.upstream import Engines
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
@@ -40,6 +44,8 @@ from monitoring.export import CanaryMeter
 LINGER_S = 2.0
 #: A generation takes a few steps; a full engine makes it wait for its turn.
 GENERATION_S = 30.0
+#: Every gateway may ask for a generation; those that ask within so many seconds share one.
+GENERATION_KEPT_S = 2.0
 #: Before every client's request, where the scheduler goes by priority.
 FIRST = {"priority": -1}
 
@@ -67,16 +73,16 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             _own_side_channel()
         serve_here()
         await super().__init__(llm_config)
-        self._model = llm_config.model_id
-        self._leaving = False
+        self._model, self._leaving = llm_config.model_id, False
         self._own = Engines(secret.get_secret_value())
         self._door = Door(await self.__serve_build_asgi_app__(), secret, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
-        self._load, self._made_of, self._others = EngineLoad(), gate.made_of, Replicas()
-        self._canaries = self._watched(gate)
+        self._load = EngineLoad(kv_tokens=self._vllm.cache_config.kv_cache_size_tokens or 0)
+        self._made_of, self._others = gate.made_of, Replicas()
+        self._canaries, self._generation = self._watched(gate)
         try:
             await self._canaries.let_in(checks(self._model, gate.abilities))
         except NotFit:
@@ -93,18 +99,32 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         """Ray's, without its report of what is served: that waits for an actor on the head, which imports all of vLLM for it."""
         await self.engine.start()
 
-    def _watched(self, gate: Gate) -> Canaries:
-        first = FIRST if self._vllm.scheduler_config.policy == "priority" else {}
-        engine = Engine(self._model, self._address, self._load.doing, self._load.step_s, first)
-        return Canaries(gate.canary, engine, self._own, self._answers_of_others, CanaryMeter(REGISTRY, self._model))
+    def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
+        scheduler = self._vllm.scheduler_config
+        engine = Engine(
+            model=self._model,
+            name=self._id,
+            address=self._address,
+            progress=self._load.progress,
+            step_s=self._load.step_s,
+            crowd=_crowd,
+            batch_tokens=scheduler.max_num_batched_tokens,
+            first=FIRST if scheduler.policy == "priority" else {},
+        )
+        canaries = Canaries(gate.canary, engine, self._own, self._ask_others, CanaryMeter(REGISTRY, self._model))
+        return canaries, SharedAnswer(lambda: canaries.generate(GENERATION_S), GENERATION_KEPT_S)
 
     async def known_answer(self) -> dict[str, Any]:
-        """For the other replicas: what this one's canary answers, and what it is made of."""
-        return {"id": self._id, "made_of": self._made_of, "answer": as_plain(self._canaries.known)}
+        """For the other replicas: what this one's canary answers, how long it took, and what the replica is made of."""
+        pace = replace(self._canaries.pace, serves=await self._state() is ReplicaState.READY)
+        return {"id": self._id, "made_of": self._made_of, "answer": as_plain(self._canaries.known), "pace": asdict(pace)}
 
-    async def _answers_of_others(self) -> Sequence[Sequence[Token]]:
-        said = await self._others.ask(app_name(self._model), ENGINE, "known_answer")
-        return [of_plain(one["answer"]) for one in said if one["made_of"] == self._made_of and one["id"] != self._id]
+    async def _ask_others(self) -> Others:
+        app = app_name(self._model)
+        said = await self._others.ask(app, ENGINE, "known_answer")
+        others = [one for one in said if one["made_of"] == self._made_of and one["id"] != self._id]
+        complete = self._canaries.slow and await self._others.complete(app, ENGINE)
+        return Others([Told(of_plain(one["answer"]), Pace.of_plain(one["pace"])) for one in others], complete)
 
     @property
     def _id(self) -> str:
@@ -120,6 +140,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "port": self._address.port,
             "state": (await self._state()).value,
             "canary": str(self._canaries.sick or ""),
+            "slow": self._canaries.slow,
             "ongoing": self._door.ongoing,
             "slots": self._vllm.scheduler_config.max_num_seqs,
             "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
@@ -167,12 +188,12 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             raise RuntimeError("the replica's HTTP server has stopped")
 
     async def generate_one(self) -> None:
-        """Generates through this replica's own door, now.
+        """Generates through this replica's own door, now or a moment ago.
 
         Raises:
             NotFit: it did not, or not in time.
         """
-        await self._canaries.generate(GENERATION_S)
+        await self._generation.get()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Ray Serve's hook: what `deployments.autoscaler` decides on."""
@@ -193,6 +214,11 @@ class EngineServer(LLMServer):  # type: ignore[misc]
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()
+
+
+def _crowd() -> float:
+    """Runnable threads per CPU of this machine, of any program, over the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def _own_side_channel() -> None:

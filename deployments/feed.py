@@ -20,8 +20,10 @@ from deployments.roster import Roster
 from deployments.upstream import Engines
 
 PATH = b"/-/load"
-#: Longest wait for one report; the next is asked for only after it.
-ANSWER_S = 2.0
+#: Longest wait for one report, in seconds and in periods; the next is asked for only after it.
+ANSWER_S, ANSWER_PERIODS = 2.0, 10
+#: Longest wait for a connection to a replica that gave no report, in periods.
+REACH_PERIODS = 5
 
 
 class Feed:
@@ -41,6 +43,8 @@ class Feed:
         self._period_s = period_s
         self._clock = clock
         self._heard: dict[str, float] = {}
+        self._reached: dict[str, bool] = {}
+        """Whether the machines of silent replicas take connections."""
         self._last: dict[str, int] = {}
         """Prompts of each replica's that have been heard of."""
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -61,26 +65,32 @@ class Feed:
             there = {view.id: view for model in self._roster.models for view in self._roster.replicas(model)}
             self._heard = {name: self._heard.get(name, self._clock()) for name in there}
             self._last = {name: self._last.get(name, 0) for name in there}
+            self._reached = {name: reached for name, reached in self._reached.items() if name in there}
             self._asking = {name: task for name, task in self._asking.items() if not task.done()}
             for name, view in there.items():
                 periods = (self._clock() - self._heard[name]) / self._period_s
                 if periods >= SUSPECTED_AFTER:
-                    self._roster.silent(view, periods)
+                    self._roster.silent(view, periods, self._reached.get(name, False))
                 if name not in self._asking:
                     self._asking[name] = asyncio.get_running_loop().create_task(self._ask(view))
             await asyncio.sleep(self._period_s)
 
     async def _ask(self, view: ReplicaView) -> None:
+        address = Address(view.host, view.port)
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(min(ANSWER_S, ANSWER_PERIODS * self._period_s)):
                 path = b"%b?%b" % (PATH, sent.asking_after(self._last.get(view.id, 0)))
-                answer = await self._engines.exchange(Address(view.host, view.port), b"GET", path, (), b"")
+                answer = await self._engines.exchange(address, b"GET", path, (), b"")
                 try:
                     report = msgspec.json.decode(await answer.read(), type=dict)
                 finally:
                     answer.close()
             said = view_of(report)
-        except (EngineGone, TimeoutError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+        except TimeoutError:
+            self._reached[view.id] = await self._engines.reaches(address, REACH_PERIODS * self._period_s)
+            return
+        except (EngineGone, msgspec.DecodeError, KeyError, TypeError, ValueError):
+            self._reached[view.id] = False
             return  # its silence will tell
         self._heard[view.id] = self._clock()
         self._roster.heard(said)

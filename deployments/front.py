@@ -16,13 +16,14 @@ import msgspec
 import structlog
 
 from deployments.pipeline import Pipeline, tell
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy import browsers
+from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
 from deployments.policy.paths import meant
 from deployments.roster import Roster
+from deployments.shared_answer import SharedAnswer
 from deployments.wire.client_exchange import JSON, Exchange
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
@@ -32,6 +33,9 @@ Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
 """Where each gateway shows its metrics: `host`, `port` and `node`."""
 Generated = Callable[[str], Awaitable[int]]
 """How many replicas of a model generate a token now."""
+
+#: `/health?generate=true` is a generation on every replica, for anybody who asks: those that ask within so many seconds share one.
+GENERATED_KEPT_S = 5.0
 
 
 class Front:
@@ -45,7 +49,7 @@ class Front:
         self._pipeline = pipeline
         self._meter = meter
         self._gateways = gateways
-        self._generated = generated
+        self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/v1/models": self._models,
@@ -81,6 +85,7 @@ class Front:
             exchange.refuse(UnknownPath(exchange.method, exchange.path))
             return
         self._meter.ready((model, self._roster.ready(model)) for model in self._roster.models)
+        self._meter.slow((model, self._roster.slow(model)) for model in self._roster.models)
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
 
     async def _answer(self, exchange: Exchange, identity: str) -> None:
@@ -152,15 +157,21 @@ class Front:
         healthy = all(ready[served.id] for served in self._catalog.models)  # the others' work these can do themselves
         answer: dict[str, Any] = {"status": "ok" if healthy else "degraded", "ready": ready}
         if b"generate=true" in exchange.query:
-            counts = await asyncio.gather(*(self._generated(model) for model in models))
-            answer["generated"] = dict(zip(models, counts, strict=True))
+            answer["generated"] = {model: count for model, count in (await self._generated.get()).items() if model in ready}
             healthy = healthy and answer["generated"] == ready
         _reply(exchange, answer, 200 if healthy else 503)
 
     async def _status(self, exchange: Exchange) -> None:
         models = {
             model: [
-                {"id": one.id, "state": one.state.value, "ongoing": one.ongoing, "address": f"{one.host}:{one.port}", "canary": one.canary}
+                {
+                    "id": one.id,
+                    "state": one.state.value,
+                    "ongoing": one.ongoing,
+                    "address": f"{one.host}:{one.port}",
+                    "canary": one.canary,
+                    "slow": one.slow,
+                }
                 for one in self._roster.replicas(model)
             ]
             for model in self._roster.models
@@ -179,6 +190,11 @@ class Front:
             for one in await self._gateways()
         ]
         _reply(exchange, groups)
+
+
+async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:
+    counts = await asyncio.gather(*(generated(model) for model in models))
+    return dict(zip(models, counts, strict=True))
 
 
 def _reply(exchange: Exchange, body: object, status: int = 200) -> None:

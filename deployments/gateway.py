@@ -4,6 +4,7 @@ Decides nothing about requests: that is `deployments.front`'s. Ray Serve places,
 them a new config by `reconfigure`, without a restart.
 """
 
+import asyncio
 import gc
 import secrets
 import socket
@@ -137,8 +138,9 @@ class Gateway:
 
     async def _generated(self, model: str) -> int:
         try:
-            return len(await self._replicas.ask(app_name(model), ENGINE, "generate_one", within_s=GENERATE_S))
-        except OSError:
+            async with asyncio.timeout(GENERATE_S):  # to find the replicas may take as long as Ray's head is away
+                return len(await self._replicas.ask(app_name(model), ENGINE, "generate_one", within_s=GENERATE_S))
+        except (OSError, TimeoutError):
             return 0
 
 

@@ -50,6 +50,18 @@ class Replicas:
             raise OSError(str(error)) from error
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
+    async def complete(self, app: str, deployment: str) -> bool:
+        """Whether all replicas that there should be run, and none is being started or stopped.
+
+        Raises:
+            OSError: nobody could be asked.
+        """
+        try:
+            states = (await asyncio.to_thread(serve.status)).applications[app].deployments[deployment].replica_states
+        except (RayError, RayServeException, KeyError) as error:
+            raise OSError(str(error)) from error
+        return not any(count for state, count in states.items() if state != "RUNNING")
+
     async def _handle(self, app: str, deployment: str) -> "DeploymentHandle[Any]":
         handle = self._handles.get((app, deployment))
         if handle is None:  # it asks the controller, and waits for it

@@ -71,9 +71,9 @@ class Roster:
         """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
         self._replace(view)
 
-    def silent(self, view: ReplicaView, periods: float) -> None:
-        """A replica has not been heard of for so many periods of the feed."""
-        now = after_silence(view, periods)
+    def silent(self, view: ReplicaView, periods: float, reached: bool) -> None:
+        """A replica has not been heard of for so many periods of the feed; whether its machine still takes connections."""
+        now = after_silence(view, periods, reached)
         if now is not view:
             self._replace(now)
 
@@ -106,6 +106,10 @@ class Roster:
     def ready(self, model: str) -> int:
         """Replicas of a model that take requests."""
         return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
+
+    def slow(self, model: str) -> int:
+        """Replicas of a model that take requests only while the others are full, because they are slow."""
+        return sum(replica.state is ReplicaState.READY and replica.slow for replica in self.replicas(model))
 
     def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick | None:
         """The replica for the next request; None where all have as many as they can run.

@@ -39,6 +39,18 @@ class Engines:
                 pass
         return await self._answer(await self._connect(address), request)
 
+    async def reaches(self, address: Address, within_s: float) -> bool:
+        """Whether the engine's machine takes a new connection.
+
+        It does so for a process that is too busy to answer, and not where the machine is lost or the process has ended.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                (await self._connect(address)).shut()
+        except (EngineGone, TimeoutError):
+            return False
+        return True
+
     def close(self) -> None:
         """Closes every idle connection."""
         self._pool.close()

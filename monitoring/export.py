@@ -23,6 +23,7 @@ from monitoring.metrics import (
     PREFILLS,
     REPLICAS_READY,
     REPLICAS_SICK,
+    REPLICAS_SLOW,
     REQUESTS,
     REQUESTS_OPEN,
     RETRIES,
@@ -95,6 +96,7 @@ class Meter:
         self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
         self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
         self._replicas_ready, self._replicas_sick = self._gauge(REPLICAS_READY), self._counter(REPLICAS_SICK)
+        self._replicas_slow = self._gauge(REPLICAS_SLOW)
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
@@ -167,6 +169,11 @@ class Meter:
         """So many replicas of each model take requests."""
         for model, count in counts:
             self._replicas_ready.labels(model).set(count)
+
+    def slow(self, counts: Iterable[tuple[str, int]]) -> None:
+        """So many replicas of each model are avoided because they are slow."""
+        for model, count in counts:
+            self._replicas_slow.labels(model).set(count)
 
     def sick(self, model: str, reason: str) -> None:
         """A replica has left the roster because of its canary."""

@@ -101,6 +101,12 @@ REPLICAS_SICK = Metric(
     "Engine replicas that left this gateway's roster because of their canary, by what it said.",
     ("model", "reason"),
 )
+REPLICAS_SLOW = Metric(
+    "herd_replicas_slow",
+    "gauge",
+    "Engine replicas in this gateway's roster that take requests only while the others are full: their canaries are far slower.",
+    ("model",),
+)
 #: These two are the engine replicas' own, and stand beside vLLM's on their pages.
 CANARIES = Metric("herd_canary_total", "counter", "Canaries through this replica, by what they said.", ("model", "verdict"))
 CANARY_SECONDS = Metric(
@@ -123,5 +129,6 @@ GATEWAYS = (
     PREFILLS,
     REPLICAS_READY,
     REPLICAS_SICK,
+    REPLICAS_SLOW,
 )
 METRICS = (*GATEWAYS, CANARIES, CANARY_SECONDS)

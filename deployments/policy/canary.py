@@ -1,25 +1,25 @@
 """Canaries: what a short generation with a known answer says of the replica that it went through.
 
-Decides over answers, times and what was found before. An engine in bfloat16, FP8 or INT4 is not batch-invariant: who else is in the batch
-moves its log-probabilities a little, and a token that was ahead by less than that may change. So tokens alone prove nothing. What is
-compared are log-probabilities, for as long as both answers have had the same tokens, and at the first place where they differ: there, how
-far each one's token was ahead of the other's. Batches move these by hundredths of a nat, a broken engine by several nats. Behind that place
-nothing can be compared.
+Decides over answers, times and what was found before. How far two answers are apart is `policy.known_answer`'s, and what a late one means
+is `policy.slowness`'s.
 """
 
 import json
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from configs.schema import Canary
+from deployments.policy.known_answer import BEST, Token, disagreement, tokens_of
+from deployments.policy.slowness import APART, NOT_SLOW, Circumstances, Pace, Slowness, compared
 
 #: How much a new time counts in what is usual.
 NEW_SHARE = 0.2
-#: Likeliest tokens that are asked for at each place.
-BEST = 5
+#: HTTP statuses by which vLLM refuses a request because it has too many: the canary waits in the same line as clients' requests.
+REFUSED = (429, 503)
+#: A token costs at most this part of its time alone when it is computed together with as many others as fit into a step. A CPU gains least
+#: by computing tokens together, about so much; a GPU gains a hundred times.
+GAIN = 4
 
 
 class Verdict(StrEnum):
@@ -29,7 +29,9 @@ class Verdict(StrEnum):
     WRONG = "wrong"
     """Another answer than the known one."""
     SLOW = "slow"
-    """Its tokens took far longer than they usually do, and than the engine's others do now."""
+    """Its tokens took far longer than they usually do, and than most other replicas take for the same work."""
+    HELD_UP = "held_up"
+    """Its tokens took far longer than usual, and its requests or its machine explain it, or there is no replica to compare."""
     STUCK = "stuck"
     """It had no token in time, and the engine had nothing for anybody else."""
     FAILED = "failed"
@@ -41,32 +43,27 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """One token of an answer, as the engine weighed it."""
-
-    id: str
-    logprob: float
-    """In nats."""
-    best: Mapping[str, float]
-    """The likeliest tokens at this place, with theirs; this one among them."""
-
-
-@dataclass(frozen=True, slots=True)
 class Heard:
     """What came back from one canary."""
 
     text: str = ""
     tokens: tuple[Token, ...] = ()
     seconds: float = 0.0
-    """From its first token to its last: how long it waited for its turn is not in it."""
+    """From its first token to its last, or as long as it was waited for: how long it waited for its turn is not in it."""
     unfinished: bool = False
     """It had its first token, and not its last in time."""
     error: str = ""
     """Why there is no answer; empty where there is one."""
+    refused: bool = False
+    """The error says that the engine has too many requests."""
     waiting: bool = False
     """It had no token in time."""
     moved: bool = True
-    """The engine has done something meanwhile, for anybody."""
+    """The engine has done something lately, for anybody."""
+    work: float = 1.0
+    """Tokens that the engine computed in each of its steps meanwhile, for all requests."""
+    idle: bool = True
+    """The engine had no other request meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +75,21 @@ class History:
     usual_s: float = 0.0
     """What its tokens usually take."""
     in_a_row: int = 0
-    """Bad ones, one after the other."""
+    """Bad ones, one after the other; slow ones do not count."""
+    slowness: Slowness = NOT_SLOW
     last: Verdict = Verdict.RIGHT
     sick: bool = False
     why: str = ""
     """A sentence about the last bad one."""
 
 
-class Vote(StrEnum):
-    """What the known answers of the other replicas say of this one's."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What another replica of the same make says of its canaries."""
 
-    ALONE = "alone"
-    AGREED = "agreed"
-    DISPUTED = "disputed"
-    """As many for it as against it: nobody knows who is right."""
-    OUTVOTED = "outvoted"
+    known: tuple[Token, ...]
+    """The answer that it has to give."""
+    pace: Pace
 
 
 def request(model: str, settings: Canary) -> dict[str, Any]:
@@ -109,13 +106,8 @@ def request(model: str, settings: Canary) -> dict[str, Any]:
     }
 
 
-def heard(stream: str, seconds: float) -> Heard:
-    """What a streamed answer to it says.
-
-    Args:
-        stream: its server-sent events.
-        seconds: from its first to its last.
-    """
+def heard(stream: str) -> Heard:
+    """Reads a canary's streamed answer (server-sent events)."""
     text, tokens = "", []
     try:
         for line in stream.splitlines():
@@ -125,63 +117,10 @@ def heard(stream: str, seconds: float) -> Heard:
                     return Heard(error=str(event["error"]["message"])[:200])
                 for choice in event["choices"]:
                     text += choice["text"]
-                    tokens += _tokens(choice.get("logprobs"))
+                    tokens += tokens_of(choice.get("logprobs"))
     except (ValueError, LookupError, TypeError) as error:
         return Heard(error=f"its answer cannot be read ({type(error).__name__})")
-    return Heard(text, tuple(tokens), seconds)
-
-
-def _tokens(logprobs: Mapping[str, Any] | None) -> list[Token]:
-    """A number that is none arrives as null."""
-    if logprobs is None:
-        return []
-    places = zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
-    return [Token(id_, _number(own), {other: _number(value) for other, value in (best or {}).items()}) for id_, own, best in places]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def as_plain(tokens: Sequence[Token]) -> list[Any]:
-    """Tokens as what another release can read."""
-    return [[one.id, one.logprob, dict(one.best)] for one in tokens]
-
-
-def of_plain(plain: Sequence[Any]) -> tuple[Token, ...]:
-    """The same back."""
-    return tuple(Token(id_, logprob, best) for id_, logprob, best in plain)
-
-
-def disagreement(one: Sequence[Token], other: Sequence[Token]) -> float:
-    """How far two answers to the same prompt are apart, in nats; infinite where one has a number that is none, or no token at all."""
-    apart = 0.0 if len(one) == len(other) and one else float("inf")
-    for mine, theirs in zip(one, other, strict=False):
-        if mine.id != theirs.id:
-            return _worse(apart, _worse(_ahead(mine, theirs.id), _ahead(theirs, mine.id)))
-        apart = _worse(apart, abs(mine.logprob - theirs.logprob))
-    return apart
-
-
-def _worse(one: float, other: float) -> float:
-    """The larger; what is no number is larger than all."""
-    return float("inf") if math.isnan(one) or math.isnan(other) else max(one, other)
-
-
-def _ahead(token: Token, rival: str) -> float:
-    """How far ahead a token was of a rival; of one that is not among the best, at least as far as of the last of them."""
-    return token.logprob - token.best.get(rival, min(token.best.values(), default=float("-inf")))
-
-
-def vote(known: Sequence[Token], others: Sequence[Sequence[Token]], tolerance: float, newcomer: bool = False) -> Vote:
-    """What the other replicas' known answers say; a newcomer's own voice does not count against theirs."""
-    if not others:
-        return Vote.ALONE
-    against = sum(disagreement(known, other) > tolerance for other in others)
-    agreeing = len(others) - against + (not newcomer)
-    if agreeing > against:
-        return Vote.AGREED
-    return Vote.OUTVOTED if against > agreeing else Vote.DISPUTED
+    return Heard(text, tuple(tokens))
 
 
 def unfit(settings: Canary, heard: Heard) -> str | None:
@@ -205,22 +144,26 @@ def _begins(text: str, answer: str) -> bool:
     return bool(text.strip()) and (text.startswith(answer) or answer.startswith(text.rstrip()))
 
 
-def judged(settings: Canary, history: History, heard: Heard, step_s: float) -> History:
-    """The history with one more canary.
+def judged(settings: Canary, history: History, heard: Heard, seen: Circumstances) -> History:
+    """Adds one more canary to the history.
 
     Args:
         settings: the model's.
         history: what there was before.
         heard: what came back.
-        step_s: seconds of one scheduling step of the engine lately, as its other requests saw it; 0 where there were none.
+        seen: the replica and its surroundings; the other replicas need not be known unless the canary is `late`.
     """
-    verdict, why = _verdict(settings, history, heard, step_s)
-    if verdict is Verdict.BUSY:
-        return replace(history, last=verdict)
-    if verdict is Verdict.RIGHT:
-        return replace(history, last=verdict, in_a_row=0, usual_s=_usual(history.usual_s, heard.seconds))
-    row = history.in_a_row + 1
-    return replace(history, last=verdict, in_a_row=row, sick=history.sick or row >= settings.failures, why=why)
+    if heard.error or heard.waiting or not heard.moved:
+        return _unanswered(settings, history, heard)
+    if not heard.unfinished and (apart := disagreement(history.known, heard.tokens)) > settings.tolerance:
+        why = f"its answer {heard.text!r} is {apart:.2f} nats from the known one (tolerance: {settings.tolerance:g})"
+        return _bad(settings, history, Verdict.WRONG, why)
+    if not heard.unfinished:
+        history = replace(history, in_a_row=0)
+    if late(settings, history, heard, seen.crowd):
+        return _late(settings, history, heard, seen)
+    usual_s = _usual(history.usual_s, heard.seconds) if heard.idle else history.usual_s
+    return replace(history, last=Verdict.RIGHT, usual_s=usual_s, slowness=NOT_SLOW)
 
 
 def outvoted(history: History) -> History:
@@ -228,24 +171,75 @@ def outvoted(history: History) -> History:
     return replace(history, sick=True, last=Verdict.OUTVOTED, why="most other replicas of the same make answer something else")
 
 
-def _verdict(settings: Canary, history: History, heard: Heard, step_s: float) -> tuple[Verdict, str]:
+def _unanswered(settings: Canary, history: History, heard: Heard) -> History:
+    """An engine that refuses a canary because it is full is at work as long as it moves: clients' requests can fill it."""
+    if (heard.refused or heard.waiting) and heard.moved:
+        return replace(history, last=Verdict.BUSY)
     if heard.error:
-        return Verdict.FAILED, heard.error
-    if heard.waiting:
-        stuck = f"no token within {settings.stuck_s:g} s, neither for it nor for anybody else"
-        return (Verdict.BUSY, "") if heard.moved else (Verdict.STUCK, stuck)
-    bound = slow_after(settings, history.usual_s, step_s)
-    if heard.unfinished or heard.seconds > bound:
-        return Verdict.SLOW, f"its tokens took more than {bound:.1f} s"
-    apart = disagreement(history.known, heard.tokens)
-    if apart > settings.tolerance:
-        return Verdict.WRONG, f"its answer {heard.text!r} is {apart:.2f} nats from the known one (tolerance: {settings.tolerance:g})"
-    return Verdict.RIGHT, ""
+        return _bad(settings, history, Verdict.FAILED, heard.error)
+    return _bad(settings, history, Verdict.STUCK, f"no token for {settings.stuck_s:g} s or longer, neither for it nor for anybody else")
 
 
-def slow_after(settings: Canary, usual_s: float, step_s: float) -> float:
-    """Seconds after which a canary is slow. An engine that is full takes longer for a step: then for everybody, and that is no fault."""
-    return max(settings.slow_s, settings.slow_times * max(usual_s, step_s * settings.tokens))
+def _bad(settings: Canary, history: History, verdict: Verdict, why: str) -> History:
+    row = history.in_a_row + 1
+    return replace(history, last=verdict, in_a_row=row, sick=history.sick or row >= settings.failures, why=why)
+
+
+def _late(settings: Canary, history: History, heard: Heard, seen: Circumstances) -> History:
+    found = compared(history.slowness, seen)
+    if found is None:
+        return replace(history, last=Verdict.HELD_UP, slowness=NOT_SLOW)
+    why = f"its tokens took {heard.seconds:.1f} s, and most other replicas are faster"
+    return replace(history, last=Verdict.SLOW, slowness=found, sick=history.sick or found.due, why=why)
+
+
+def is_slow(settings: Canary, history: History) -> bool:
+    """Whether the other replicas are preferred to it."""
+    return history.slowness.row >= settings.failures
+
+
+def late(settings: Canary, history: History, heard: Heard, crowd: float) -> bool:
+    """Whether a canary took so long that it must be compared with those of other replicas."""
+    return heard.unfinished or heard.seconds > slow_after(settings, history.usual_s, crowd)
+
+
+def slow_after(settings: Canary, usual_s: float, crowd: float) -> float:
+    """Computes the seconds after which a canary is late.
+
+    Args:
+        settings: the model's.
+        usual_s: what it takes an engine that has nothing else.
+        crowd: runnable threads per CPU of the machine. Where there are more than CPUs, each gets its share only.
+    """
+    return max(settings.slow_s, settings.slow_times * usual_s) * max(1.0, crowd)
+
+
+def whole_after(settings: Canary, usual_s: float, crowd: float, step_s: float) -> float:
+    """Computes how long a canary is waited for from its first token on: where the steps are long at the moment, longer, so that there is an
+    answer to look at.
+
+    Args:
+        settings: the model's.
+        usual_s: as of `slow_after`.
+        crowd: as of `slow_after`.
+        step_s: seconds of one step of the engine lately, whatever it computed; 0 where there was none.
+    """
+    return max(slow_after(settings, usual_s, crowd), APART * settings.tokens * step_s)
+
+
+def stuck_after(settings: Canary, usual_s: float, batch_tokens: int, crowd: float) -> float:
+    """Computes how long an engine may show nothing, in seconds, before it is stuck.
+
+    Its figures change at the end of a step only, so this must be longer than the longest step that a client can cause: one that computes as
+    many tokens as fit.
+
+    Args:
+        settings: the model's.
+        usual_s: as of `slow_after`.
+        batch_tokens: most tokens of one step (vLLM's `max_num_batched_tokens`).
+        crowd: as of `slow_after`.
+    """
+    return max(settings.stuck_s, batch_tokens * usual_s / settings.tokens / GAIN) * max(1.0, crowd)
 
 
 def _usual(before: float, now: float) -> float:

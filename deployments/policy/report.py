@@ -12,7 +12,7 @@ from deployments.policy.routing import ReplicaState, ReplicaView, Trust
 _SAID = frozenset(field.name for field in fields(ReplicaView)) - {"trust"}
 _STATES = frozenset(ReplicaState)
 
-#: Periods without a report after which a replica is suspected, avoided, and given up.
+#: Periods without a report after which a replica is suspected, avoided, and given up if its machine takes no connection either.
 SUSPECTED_AFTER, AVOIDED_AFTER, GIVEN_UP_AFTER = 3, 8, 25
 
 
@@ -23,13 +23,20 @@ def view_of(report: Mapping[str, Any]) -> ReplicaView:
     return ReplicaView(**said | {"state": state})
 
 
-def after_silence(view: ReplicaView, periods: float) -> ReplicaView:
+def after_silence(view: ReplicaView, periods: float, reached: bool) -> ReplicaView:
     """The view of a replica that has not been heard of for so many periods; the same one where nothing changes.
 
     A single lost report is nothing: an engine that is busy with a long prompt answers late. One that is given up takes no requests until
-    it is heard of again.
+    it is heard of again. A replica whose machine still takes connections is never given up for its silence: the check of one client's
+    large request can make it silent for seconds, and it may be the only replica. Where there are others, it is avoided. If it never answers
+    again, Ray's health check ends it.
+
+    Args:
+        view: what is known of it.
+        periods: how long it has been silent.
+        reached: its machine took a new connection a moment ago.
     """
-    if periods >= GIVEN_UP_AFTER:
+    if periods >= GIVEN_UP_AFTER and not reached:
         return view if view.state is ReplicaState.DEAD else replace(view, state=ReplicaState.DEAD, trust=Trust.AVOIDED)
     trust = Trust.AVOIDED if periods >= AVOIDED_AFTER else Trust.SUSPECTED if periods >= SUSPECTED_AFTER else Trust.TRUSTED
     return view if view.trust is trust else replace(view, trust=trust)

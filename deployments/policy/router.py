@@ -22,7 +22,7 @@ from configs.schema import Routing
 from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, has_room, takes
+from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, has_room, preferred, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -136,7 +136,7 @@ class Router:
         taking = takes(replicas, ask.tried)
         if not taking:
             raise NobodyTakes
-        able = [view for view in taking if has_room(view, self.requests(view), ask.priority)]
+        able = preferred([view for view in taking if has_room(view, self.requests(view), ask.priority)])
         if len(able) < 2:
             return Pick(able[0], Reason.ONLY if len(taking) == 1 else Reason.ROOM_LEFT) if able else None
         question = Question(ask.prompt.tokens, self._turn, self._scores)

@@ -94,6 +94,8 @@ class ReplicaView:
     """Seconds that its start took; 0 where it has not said."""
     canary: str = ""
     """What is wrong with one that is sick (`policy.canary.Verdict`)."""
+    slow: bool = False
+    """Its canaries are far slower than those of the other replicas: it takes requests only while these are full."""
     trust: Trust = Trust.TRUSTED
 
 
@@ -145,6 +147,11 @@ def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) 
     ready = [one for one in replicas if one.state is ReplicaState.READY and one.id not in tried]
     heard = [one for one in ready if one.trust is not Trust.AVOIDED]
     return heard or ready
+
+
+def preferred(able: list[ReplicaView]) -> list[ReplicaView]:
+    """Leaves out slow replicas while another one has room."""
+    return [view for view in able if not view.slow] or able
 
 
 #: Above it, with requests waiting, a KV cache is full.

@@ -60,6 +60,10 @@ class Herd:
     http: httpx.AsyncClient
     gateways: list[Mapping[str, Any]] = field(default_factory=list)
     generated: dict[str, int] = field(default_factory=dict)
+    asked_to_generate: list[str] = field(default_factory=list)
+    """Models whose replicas were asked to generate, in order."""
+    generates_when: asyncio.Event = field(default_factory=asyncio.Event)
+    """They do when this is set, as it is at first."""
 
     @property
     def url(self) -> str:
@@ -131,7 +135,12 @@ async def herd_of(
     async def others() -> list[Mapping[str, Any]]:
         return gateways
 
+    generates_when, asked_to_generate = asyncio.Event(), list[str]()
+    generates_when.set()
+
     async def generates(model: str) -> int:
+        asked_to_generate.append(model)
+        await generates_when.wait()
         return generated.get(model, 0)
 
     front = Front(roster, pipeline, meter, others, generates)
@@ -142,7 +151,9 @@ async def herd_of(
     try:
         url, told = f"http://127.0.0.1:{port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
-            herd = Herd(port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated)
+            herd = Herd(
+                port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated, asked_to_generate, generates_when
+            )
             herd.has(*engines)
             yield herd
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from configs.schema import Canary
 from deployments.answer import Address
-from deployments.canary import Canaries, Engine, NotFit
-from deployments.policy.canary import Token, Verdict
+from deployments.canary import Canaries, NotFit, Others
+from deployments.canary_request import Engine
+from deployments.policy.canary import Told, Verdict
 from deployments.policy.conformance import Check
+from deployments.policy.known_answer import Token
+from deployments.policy.slowness import RESTARTED_AFTER, Pace, Progress
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
 from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
@@ -41,22 +45,34 @@ class Replica:
     def __init__(self, engine: FakeEngine, **settings: Any) -> None:
         self.engine = engine
         self.steps = 0
+        self.generated = 0
         self.others: Sequence[Sequence[Token]] = ()
+        self.pace = Pace("other", "10.0.0.2", 0.001, age_s=0.0)
+        """Of each of the others."""
         self.ray_is_away = False
         self.registry = CollectorRegistry()
         self.engines = Engines(SECRET)
         self.canaries = Canaries(
             Canary.model_validate({"period_s": 0.02, "slow_s": WAIT_S, "slow_times": 2, "stuck_s": WAIT_S} | settings),
-            Engine("llama", Address("127.0.0.1", engine.port), lambda: self.steps, lambda: 0.0, {"priority": -1}),
+            Engine(
+                model="llama",
+                name="own",
+                address=Address("127.0.0.1", engine.port),
+                progress=lambda: Progress(steps=self.steps, generated=self.generated),
+                step_s=lambda: 0.0,
+                crowd=lambda: 0.0,
+                batch_tokens=8,
+                first={"priority": -1},
+            ),
             self.engines,
-            self._others,
+            self._ask,
             CanaryMeter(self.registry, "llama"),
         )
 
-    async def _others(self) -> Sequence[Sequence[Token]]:
+    async def _ask(self) -> Others:
         if self.ray_is_away:
             raise OSError("the head is away")
-        return self.others
+        return Others([Told(tuple(known), self.pace) for known in self.others], complete=True)
 
     def counted(self, verdict: Verdict) -> float:
         return self.registry.get_sample_value("herd_canary_total", {"model": "llama", "verdict": verdict.value}) or 0.0
@@ -80,7 +96,7 @@ def replica(engine: FakeEngine) -> Replica:
 def hasty(engine: FakeEngine) -> Replica:
     """One whose canaries are waited for as briefly as a busy machine allows."""
     engine.script = RIGHT
-    return Replica(engine, slow_s=0.5, stuck_s=0.5)
+    return Replica(engine, slow_s=0.2, stuck_s=0.5)
 
 
 def known(*names: str) -> list[Token]:
@@ -160,13 +176,87 @@ async def test_wrong_twice_is_sick_and_right_in_between_is_not(replica: Replica,
     assert (replica.counted(Verdict.WRONG), replica.counted(Verdict.RIGHT)) == (3, 1)
 
 
-async def test_slow_is_from_the_first_token_on(hasty: Replica, engine: FakeEngine) -> None:
+def slowly(replica: Replica, pace_s: float = 0.1) -> Script:
+    """The right answer, whose tokens come slowly because the engine's steps are long."""
+
+    async def script(wire: Wire) -> None:
+        await wire.open_stream()
+        for name in "abc":
+            replica.steps += 1
+            await wire.chunk(place(name))
+            await asyncio.sleep(pace_s)
+        await wire.chunk(DONE)
+        await wire.chunk(b"")
+
+    return script
+
+
+async def test_a_slow_replica_is_avoided_where_others_are_quick_and_restarted_after_long(hasty: Replica, engine: FakeEngine) -> None:
     canaries = await let_in(hasty)
-    engine.queue = [says("a", "b", "c", pace_s=0.4), then_hangs(place("a"))]
+    hasty.others = [known("a", "b", "c")]
+    engine.script = slowly(hasty)
     await canaries.once()
-    assert hasty.counted(Verdict.SLOW) == 1
+    assert (hasty.counted(Verdict.SLOW), canaries.slow, canaries.sick) == (1, False, None)
     await canaries.once()
+    assert (canaries.slow, canaries.sick, canaries.pace.slow) == (True, None, True)
+    assert 0.2 < canaries.pace.seconds < WAIT_S
+    engine.script = RIGHT
+    await canaries.once()
+    assert not canaries.slow, "one quick canary ends it"
+    engine.script = slowly(hasty)
+    for _ in range(RESTARTED_AFTER):
+        assert canaries.sick is None
+        await canaries.once()
     assert canaries.sick is Verdict.SLOW
+
+
+async def test_a_slow_replica_that_is_alone_or_as_slow_as_the_others_is_held_up(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+    engine.script = slowly(hasty)
+    await canaries.once()
+    hasty.others = [known("a", "b", "c")]
+    hasty.pace = Pace("other", "10.0.0.2", 0.2, age_s=0.0)
+    await canaries.once()
+    hasty.ray_is_away = True
+    await canaries.once()
+    assert (hasty.counted(Verdict.HELD_UP), canaries.slow, canaries.sick) == (3, False, None)
+
+
+async def test_a_canary_that_is_slow_under_load_restarts_nothing(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+    hasty.others = [known("a", "b", "c")]
+
+    async def loaded(wire: Wire) -> None:
+        hasty.generated += 100
+        await slowly(hasty)(wire)
+
+    engine.script = loaded
+    for _ in range(RESTARTED_AFTER + 1):
+        await canaries.once()
+    assert (canaries.slow, canaries.sick) == (True, None), "another replica is asked first, and this one goes on"
+
+
+async def test_a_canary_without_an_end_is_not_waited_for_while_the_engine_works(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+
+    async def endless(wire: Wire) -> None:
+        await wire.open_stream()
+        while True:
+            hasty.steps += 1
+            await wire.chunk(place("a"))
+            await asyncio.sleep(0.02)
+
+    engine.script = endless
+    await canaries.once()
+    assert (hasty.counted(Verdict.HELD_UP), canaries.sick) == (1, None)
+
+
+async def test_an_engine_that_stops_in_the_middle_of_a_canary_is_stuck(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+    engine.script = then_hangs(place("a"))
+    await canaries.once()
+    await canaries.once()
+    assert (hasty.counted(Verdict.STUCK), canaries.sick) == (2, Verdict.STUCK)
 
 
 async def test_an_engine_that_is_full_is_busy_and_one_that_does_nothing_is_stuck(hasty: Replica, engine: FakeEngine) -> None:
@@ -185,6 +275,51 @@ async def test_an_engine_that_is_full_is_busy_and_one_that_does_nothing_is_stuck
     await canaries.once()
     assert (hasty.counted(Verdict.STUCK), canaries.sick) == (2, Verdict.STUCK)
     assert "for anybody else" in canaries.why
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_engine_that_refuses_is_busy_while_it_works_and_has_failed_where_it_does_not(
+    hasty: Replica, engine: FakeEngine, status: int
+) -> None:
+    canaries = await let_in(hasty)
+    engine.script = answers(status, {"error": {"message": "too many requests"}})
+
+    async def works() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            hasty.steps += 1
+
+    working = asyncio.create_task(works())
+    for _ in range(3):
+        await canaries.once()
+    working.cancel()
+    assert (hasty.counted(Verdict.BUSY), canaries.sick) == (3, None)
+    await canaries.once()
+    await canaries.once()
+    assert (hasty.counted(Verdict.FAILED), canaries.sick) == (2, Verdict.FAILED)
+
+
+async def test_time_in_which_the_replicas_own_loop_stood_still_does_not_count(hasty: Replica, engine: FakeEngine) -> None:
+    canaries = await let_in(hasty)
+
+    def stands_still(script: Script) -> Script:
+        async def blocked(wire: Wire) -> None:
+            await wire.open_stream()
+            await wire.chunk(place("a"))
+            await asyncio.sleep(0.05)
+            time.sleep(1.0)  # noqa: ASYNC251 (as the check of a large request does)
+            await script(wire)
+
+        return blocked
+
+    async def rest(wire: Wire) -> None:
+        for piece in (place("b"), place("c"), DONE, b""):
+            await wire.chunk(piece)
+
+    engine.script = stands_still(rest)
+    for _ in range(2):
+        await canaries.once()
+    assert (hasty.counted(Verdict.RIGHT), canaries.sick) == (2, None)
 
 
 async def test_two_that_began_wrong_together_are_found_when_a_third_comes(replica: Replica) -> None:
@@ -233,9 +368,11 @@ async def test_a_defect_does_not_end_them(replica: Replica, monkeypatch: pytest.
     canaries.stop()
 
 
-async def test_who_asks_for_a_generation_gets_one_and_judges_nothing(replica: Replica, engine: FakeEngine) -> None:
+async def test_who_asks_for_a_generation_gets_one_in_turn_and_judges_nothing(replica: Replica, engine: FakeEngine) -> None:
     canaries = await let_in(replica)
     await canaries.generate(WAIT_S)
+    sent = engine.requests[-1].json
+    assert (sent["max_tokens"], "priority" in sent) == (1, False), "as small as can be, and before nobody"
     engine.queue = [then_hangs(), answers(500, {})]
     with pytest.raises(NotFit, match="nothing within"):
         await canaries.generate(0.05)

@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from deployments.feed import Feed
+from deployments.feed import ANSWER_PERIODS, Feed
 from deployments.policy.prompt import in_blocks
+from deployments.policy.report import GIVEN_UP_AFTER
 from deployments.policy.routing import Ask, ReplicaState, ReplicaView, Trust
 from deployments.policy.sent import Sent, written
 from deployments.roster import Roster
 from deployments.upstream import Engines
-from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_hangs
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_breaks, then_hangs
 from tests.path.herd import LLAMA, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -75,8 +77,8 @@ async def test_what_other_gateways_have_sent_is_learned_once_and_ones_own_is_kno
     assert hits["own"][1] == 0
 
 
-async def test_a_silent_replica_is_doubted_then_given_up_and_holds_up_nobody(engine: FakeEngine) -> None:
-    engine.script = then_hangs(head=False)
+async def test_a_replica_that_is_gone_is_doubted_then_given_up_and_holds_up_nobody(engine: FakeEngine) -> None:
+    engine.script = then_breaks(head=False)
     async with fake_engine() as other:
         other.script = reporting(other, running=1)
         async with fed(engine, other) as roster:
@@ -85,7 +87,44 @@ async def test_a_silent_replica_is_doubted_then_given_up_and_holds_up_nobody(eng
             roster.update(LLAMA, [view(engine), view(other)])
             assert seen(roster, engine).state is ReplicaState.DEAD, "that Ray reaches it is not enough"
             assert seen(roster, other).trust is Trust.TRUSTED
-            assert len(other.requests) > len(engine.requests)
+
+
+async def test_a_replica_that_is_too_busy_to_answer_is_avoided_and_not_given_up(engine: FakeEngine) -> None:
+    engine.script = then_hangs(head=False)
+    async with fake_engine() as other:
+        other.script = reporting(other, running=1)
+        async with fed(engine, other) as roster:
+            await until(lambda: seen(roster, engine).trust is Trust.AVOIDED)
+            await asyncio.sleep((GIVEN_UP_AFTER + ANSWER_PERIODS) * PERIOD_S)
+            assert (seen(roster, engine).state, seen(roster, engine).trust) == (ReplicaState.READY, Trust.AVOIDED)
+            picked = roster.choose(LLAMA)
+            assert picked is not None
+            assert picked.replica.port == other.port
+            roster.update(LLAMA, [view(engine)])
+            alone = roster.choose(LLAMA)
+            assert alone is not None
+            assert alone.replica.port == engine.port, "the only one is better than none"
+            engine.script = reporting(engine, running=1)
+            await until(lambda: seen(roster, engine).trust is Trust.TRUSTED)
+
+
+async def test_a_machine_that_takes_no_connection_is_given_up(engine: FakeEngine) -> None:
+    """A listener whose queue is full answers no new connection, as a machine that is lost."""
+    with socket.socket() as lost:
+        lost.bind(("127.0.0.1", 0))
+        lost.listen(0)
+        port = lost.getsockname()[1]
+        with contextlib.ExitStack() as queued:
+            for _ in range(4):
+                one = queued.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            roster, upstream = Roster([LLAMA]), Engines("secret")
+            roster.update(LLAMA, [ReplicaView("lost", LLAMA, "127.0.0.1", port, ReplicaState.READY, 0)])
+            feed = Feed(roster, upstream, "own", PERIOD_S)
+            await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.DEAD)
+            feed.stop()
+            upstream.close()
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b'{"state": "ready"}', b'{"state": "odd"}'])

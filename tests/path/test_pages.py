@@ -62,7 +62,16 @@ async def test_health_can_mean_that_every_replica_generates(herd: Herd, engine: 
 async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) -> None:
     assert (await herd.http.get("/-/status")).json() == {
         "models": {
-            LLAMA: [{"id": f"replica-{engine.port}", "state": "ready", "ongoing": 0, "address": f"127.0.0.1:{engine.port}", "canary": ""}],
+            LLAMA: [
+                {
+                    "id": f"replica-{engine.port}",
+                    "state": "ready",
+                    "ongoing": 0,
+                    "address": f"127.0.0.1:{engine.port}",
+                    "canary": "",
+                    "slow": False,
+                }
+            ],
             SCOUT: [],
         }
     }
@@ -83,6 +92,7 @@ async def test_metrics_have_a_port_of_their_own(herd: Herd) -> None:
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert 'herd_requests_total{endpoint="chat",model="herd/llama",outcome="ok"} 1.0' in answer.text
         assert 'herd_replicas_ready{model="herd/llama"} 1.0' in answer.text
+        assert 'herd_replicas_slow{model="herd/llama"} 0.0' in answer.text
         assert (await http.get("/v1/models")).status_code == 404
 
 

@@ -81,12 +81,14 @@ def test_everything_that_a_request_counts_is_shown() -> None:
     meter.streamed("scout", 10.0, [10.25, 10.5, 11.0])
     meter.used("scout", 7, 3)
     meter.ready([("scout", 2), ("llama", 0)])
+    meter.slow([("scout", 1)])
     meter.sick("scout", "wrong")
     found = shown(meter)
     scout = ("model", "scout")
     assert found["herd_requests_open", (scout,)] == 1
     assert found["herd_streams_open", (scout,)] == 1
     assert found["herd_replicas_sick_total", (scout, ("reason", "wrong"))] == 1
+    assert found["herd_replicas_slow", (scout,)] == 1
     assert found["herd_picks_total", (scout, ("reason", "only"))] == 1
     assert found["herd_requests_total", (("endpoint", "chat"), scout, ("outcome", "ok"))] == 1
     assert found["herd_request_seconds_sum", (("endpoint", "chat"), scout)] == 1.5

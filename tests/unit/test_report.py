@@ -16,6 +16,7 @@ def test_a_report_is_a_view() -> None:
     assert view_of(said | {"trust": "avoided", "of_a_later_release": 1}) == VIEW
     assert view_of(said | {"state": "asleep"}).state is ReplicaState.LEAVING, "a later release's word for taking no requests, or another"
     assert view_of(said | {"state": "sick", "canary": "wrong"}) == replace(VIEW, state=ReplicaState.SICK, canary="wrong")
+    assert view_of(said | {"slow": True}) == replace(VIEW, slow=True)
     least = {name: said[name] for name in ("id", "model", "host", "port", "state", "ongoing")}
     assert view_of(least) == ReplicaView("a", "llama", "10.0.0.1", 9000, ReplicaState.READY, 3)
 
@@ -36,11 +37,18 @@ def test_what_is_no_report(said: dict[str, str]) -> None:
     ],
 )
 def test_silence_is_first_suspected_then_avoided_then_given_up(periods: int, trust: Trust, state: ReplicaState) -> None:
-    silent = after_silence(VIEW, periods)
+    silent = after_silence(VIEW, periods, reached=False)
     assert (silent.trust, silent.state) == (trust, state)
-    assert after_silence(silent, periods) is silent
+    assert after_silence(silent, periods, reached=False) is silent
     told = still_silent(silent, VIEW)
     assert (told.trust, told.state) == (trust, state), "what Ray says ends no silence"
+
+
+def test_a_silent_replica_whose_machine_takes_connections_is_avoided_and_not_given_up() -> None:
+    silent = after_silence(VIEW, 100 * GIVEN_UP_AFTER, reached=True)
+    assert (silent.trust, silent.state) == (Trust.AVOIDED, ReplicaState.READY)
+    given_up = after_silence(VIEW, GIVEN_UP_AFTER, reached=False)
+    assert after_silence(given_up, GIVEN_UP_AFTER + 1, reached=True) is given_up, "until it is heard of again"
 
 
 def test_what_ray_tells_of_others_is_believed() -> None:

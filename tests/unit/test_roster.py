@@ -67,6 +67,13 @@ def test_a_sick_replica_is_out_and_told_of_once(roster: Roster) -> None:
     assert roster.ready("llama") == 2
 
 
+def test_a_slow_replica_is_ready_and_counted(roster: Roster) -> None:
+    roster.update("llama", [replace(A, slow=True), replace(B, slow=True, state=ReplicaState.DEAD)])
+    assert (roster.ready("llama"), roster.slow("llama")) == (1, 1)
+    roster.heard(A)
+    assert roster.slow("llama") == 0
+
+
 def test_who_says_nothing_is_out(roster: Roster) -> None:
     roster.update("llama", [A])
     assert roster.replicas("llama") == (A,)

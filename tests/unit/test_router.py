@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Routing
+from deployments.policy.policies import POLICIES
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.router import NobodyTakes, Router
 from deployments.policy.routing import Ask, Pick, Reason, ReplicaState, ReplicaView
@@ -50,6 +51,18 @@ def test_the_only_one_is_picked_without_a_choice_and_none_where_all_are_full() -
     sending.end()
     sending.end()
     assert router.requests(one) == 1
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_slow_replica_takes_requests_only_while_the_others_are_full(policy: str) -> None:
+    router = Router(Routing.model_validate({"policy": policy}))
+    slow, other = replace(A, slow=True, slots=2), replace(B, slots=2, ongoing=1)
+    picked = router.pick((slow, other), Ask(LONG))
+    assert picked is not None
+    assert picked.replica is other
+    full = replace(other, ongoing=2)
+    assert router.pick((slow, full), Ask(LONG)) == Pick(slow, Reason.ROOM_LEFT)
+    assert router.pick((slow,), Ask(LONG)) == Pick(slow, Reason.ONLY)
 
 
 def test_prompt_goes_where_its_beginning_went() -> None:
