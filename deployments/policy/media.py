@@ -11,7 +11,8 @@ from typing import Any
 
 from deployments.policy.errors import BadImage, BadRequest, TooManyImages
 
-_IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+_BY_URL = frozenset({"image_url", "input_image"})
+_IMAGE_PARTS = _BY_URL | {"image"}
 #: Content that vLLM would read for other models, or by paths that no request may take (embeddings, objects, files of the node).
 _REFUSED_PARTS = frozenset(
     {
@@ -51,17 +52,22 @@ class Image:
     """Of the holder: `url` or `image_url` for a URL, `source` for a source of `/v1/messages`."""
 
     @property
-    def address(self) -> str | None:
-        """The http(s) address to fetch it from; None where the request has the image itself."""
+    def is_url(self) -> bool:
+        """Given by a URL, of whatever scheme; else in base64."""
         value = self.holder[self.key]
-        url = value.get("url") if isinstance(value, dict) else value
-        return url if isinstance(url, str) and not _is_data(url) else None
+        return not isinstance(value, dict) or value.get("type") == "url"
 
     @property
     def given(self) -> str:
-        """The image itself: a `data:` URL, or base64 for a source."""
+        """The URL, or the base64."""
         value = self.holder[self.key]
-        return str(value["data"] if isinstance(value, dict) else value)
+        given: str = value["url" if self.is_url else "data"] if isinstance(value, dict) else value
+        return given
+
+    @property
+    def address(self) -> str | None:
+        """The http(s) address to fetch it from; None where the request has the image itself."""
+        return self.given if self.is_url and not _is_data(self.given) else None
 
     def put(self, media_type: str, base64: str) -> None:
         """Puts the image itself in this place, in the form that engines take."""
@@ -84,7 +90,8 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
     """Finds and counts the images of a request.
 
     Changes the body where clients write what engines do not take: members that are null are as good as absent and go, so that an engine
-    sees the part as it was read here; an image of a response has a `detail`, `auto` unless it says otherwise, as in OpenAI's API.
+    sees the part as it was read here; an image of a response has a `detail`, `auto` unless it says otherwise, as in OpenAI's API; a URL
+    that stands alone where chat completions have an object is put into one.
 
     Args:
         body: the request, decoded.
@@ -104,7 +111,7 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
     parts = [part for part in marked if _is_image(part)]
     if len(parts) > limit:
         raise TooManyImages(model, len(parts), limit)
-    changed += [_with_detail(part) for part in parts]
+    changed += [_in_form(part) for part in parts]
     return Media(tuple(image for part in parts for image in _images(body, part)), any(changed))
 
 
@@ -159,12 +166,15 @@ def _without_nulls(part: dict[str, Any]) -> bool:
     return bool(nulls)
 
 
-def _with_detail(part: dict[str, Any]) -> bool:
+def _in_form(part: dict[str, Any]) -> bool:
     """Says what vLLM requires to be said, and takes out what it refuses. Whether anything was changed."""
-    if _kind(part) == "input_image" and part.get("detail") is None:
+    kind, image_url = _kind(part), part.get("image_url")
+    if kind == "input_image" and part.get("detail") is None:
         part["detail"] = "auto"
         return True
-    image_url = part.get("image_url")
+    if kind == "image_url" and isinstance(image_url, str):
+        part["image_url"] = {"url": image_url}
+        return True
     if isinstance(image_url, dict) and "detail" in image_url and image_url["detail"] is None:
         del image_url["detail"]
         return True
@@ -200,17 +210,20 @@ def _refuse(body: dict[str, Any], part: dict[str, Any]) -> None:
 def _images(body: dict[str, Any], part: dict[str, Any]) -> Iterator[Image]:
     """The images in an image's part, whatever its `type` says: it is the engine that decides which of them it reads."""
     source = part.get("source")
-    if "image_url" in part or not isinstance(source, dict):
+    if "image_url" in part or _kind(part) in _BY_URL or not isinstance(source, dict):
         image_url = part.get("image_url")
         holder, key = (image_url, "url") if isinstance(image_url, dict) else (part, "image_url")
         _check_url(holder.get(key), body, part, "source" if _kind(part) == "image" else "image_url")
         yield Image(part, holder, key)
-    if isinstance(source, dict):
-        if source.get("type") == "url":
-            _check_url(source.get("url"), body, part, "source.url")
-        elif not isinstance(source.get("data"), str) or source.get("type", "base64") != "base64":
-            raise BadImage("An image's source must be of type 'base64' with its 'data', or of type 'url'.", place(body, part, "source"))
+    if not isinstance(source, dict):
+        return
+    if source.get("type") == "url":
+        _check_url(source.get("url"), body, part, "source.url")
         yield Image(part, part, "source")
+    elif isinstance(source.get("data"), str):  # whatever its `type`: vLLM takes it for base64
+        yield Image(part, part, "source")
+    elif source or "image_url" not in part:
+        raise BadImage("An image's source must be of type 'base64' with its 'data', or of type 'url'.", place(body, part, "source"))
 
 
 def _check_url(url: object, body: dict[str, Any], part: dict[str, Any], key: str) -> None:
