@@ -1,7 +1,7 @@
 """A vLLM plugin for the serving side: of the formats that Pillow can open, only those that the gateway lets pass.
 
-Decides nothing. Some of Pillow's other readers start programs of the machine (Ghostscript, for EPS) or are seldom tested. The gateway refuses
-such files by their first bytes; here they cannot be opened even if one came through.
+Decides nothing. Some of Pillow's other readers start programs of the machine (Ghostscript, for EPS), and some are seldom used. The gateway
+refuses such files by their first bytes; here they cannot be opened even if one came through.
 """
 
 #: Pillow's names. MPO is a JPEG file with several pictures.

@@ -8,6 +8,8 @@ from deployments.policy.picture import Header, Unfit, damaged
 _MOST_SEGMENTS = 4096
 #: Bytes between segments that belong to none. Pillow reads them one by one.
 _MOST_STRAY_BYTES = 1 << 16
+#: Bytes searched at a time.
+_PIECE = 1 << 18
 #: A progressive picture is decoded once for each of its scans, which may be empty; encoders write about ten.
 _MOST_SCANS = 100
 
@@ -32,7 +34,7 @@ def header(data: bytes) -> Header:
     """
     at, stray, found = 2, 0, None
     for _ in range(_MOST_SEGMENTS):
-        marker = _MARKER.search(data, at)
+        marker = _MARKER.search(data, at, at + _MOST_STRAY_BYTES + 2)
         if marker is None:
             break
         stray += marker.end() - at - 2
@@ -74,7 +76,7 @@ def _with_scans(found: Header | None, data: bytes, at: int) -> Header:
         raise damaged("JPEG")
     scans = 1
     for _ in range(_MOST_SEGMENTS):
-        marker = _AFTER_SCAN.search(data, at)
+        marker = _end_of_scan(data, at)
         if marker is None or marker[1][0] == _END:
             return found
         code, at = marker[1][0], marker.end()
@@ -87,3 +89,12 @@ def _with_scans(found: Header | None, data: bytes, at: int) -> Header:
         if scans > _MOST_SCANS:
             break
     raise Unfit(f"is a JPEG file of more than {_MOST_SCANS} scans; save it anew")
+
+
+def _end_of_scan(data: bytes, at: int) -> re.Match[bytes] | None:
+    """The first marker that ends a scan. Searched piece by piece: no single step over a large file holds the interpreter for long."""
+    for start in range(at, len(data), _PIECE - 1):
+        marker = _AFTER_SCAN.search(data, start, start + _PIECE)
+        if marker is not None:
+            return marker
+    return None

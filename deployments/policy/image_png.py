@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 from deployments.policy.picture import MOST_FRAMES, Header, Unfit, damaged
 
@@ -11,12 +12,16 @@ _MOST_CHUNKS = 1 << 14
 #: Chunks that are unpacked, each to 1 MiB at most.
 _PACKED = frozenset({b"iCCP", b"zTXt", b"iTXt"})
 _MOST_PACKED = 64
+#: The signature and the first chunk.
+_FIRST_END = 33
 _HEAD = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 _NAME = re.compile(rb"[A-Za-z0-9_]{4}")
 #: Bits of a sample and kind of colour, as the standard allows them together.
 _COLOURS = frozenset(
-    {(bits, 0) for bits in (1, 2, 4, 8, 16)} | {(bits, 3) for bits in (1, 2, 4, 8)} | {(bits, kind) for bits in (8, 16) for kind in (2, 4, 6)}
+    {(bits, 0) for bits in (1, 2, 4, 8, 16)}
+    | {(bits, 3) for bits in (1, 2, 4, 8)}
+    | {(bits, kind) for bits in (8, 16) for kind in (2, 4, 6)}
 )
 
 
@@ -27,24 +32,16 @@ def header(data: bytes) -> Header:
         Unfit: the file is damaged before its picture begins, or has more chunks, packed chunks or frames than are walked through.
     """
     width, height = _size(data)
-    at, packed, frames, picture = 33, 0, 1, False
-    for _ in range(_MOST_CHUNKS):
-        if at + 8 > len(data):
-            break
-        length, name = _HEAD.unpack_from(data, at)
-        if name == b"IEND":
-            break
+    packed, frames, picture = 0, 1, False
+    for at, length, name in _chunks(data):
         picture = picture or name in (b"IDAT", b"fdAT")
         if not picture:
             _check(data, at, length, name)
+        if name == b"acTL" and not picture:
+            frames = int.from_bytes(data[at + 8 : at + 12], "big")
         packed += name in _PACKED
         if packed > _MOST_PACKED:
             raise Unfit(f"is a PNG file with more than {_MOST_PACKED} packed texts; save it without them")
-        if name == b"acTL" and not picture:
-            frames = int.from_bytes(data[at + 8 : at + 12], "big")
-        at += 12 + length
-    else:
-        raise Unfit(f"is a PNG file of more than {_MOST_CHUNKS} chunks; save it anew")
     if not picture:
         raise damaged("PNG")
     if frames > MOST_FRAMES:
@@ -52,9 +49,23 @@ def header(data: bytes) -> Header:
     return Header("image/png", width, height, frames)
 
 
+def _chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Where each chunk after the first begins, its bytes of data, and its name."""
+    at = _FIRST_END
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return
+        length, name = _HEAD.unpack_from(data, at)
+        if name == b"IEND":
+            return
+        yield at, length, name
+        at += 12 + length
+    raise Unfit(f"is a PNG file of more than {_MOST_CHUNKS} chunks; save it anew")
+
+
 def _size(data: bytes) -> tuple[int, int]:
     """Width and height. The chunk that says them is the first one and has no second."""
-    if len(data) < 33 or data[8:16] != b"\0\0\0\x0dIHDR":
+    if len(data) < _FIRST_END or data[8:16] != b"\0\0\0\x0dIHDR":
         raise damaged("PNG")
     width, height, bits, colour, _compression, filtering, _interlace = _IHDR.unpack_from(data, 16)
     _check_sum(data, 8, 13)

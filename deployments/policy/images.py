@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pybase64
-
-from deployments.policy.data_url import Content, content_of, decoded
+from deployments.policy.data_url import Content, content_of, decoded, encoded
 from deployments.policy.errors import BadImage
 from deployments.policy.image_header import header
 from deployments.policy.media import Image, place
@@ -38,7 +36,7 @@ def settle(body: dict[str, Any], images: Sequence[Image], fetched: Mapping[str, 
     Raises:
         BadImage: one of them cannot be served.
     """
-    return any([_settle(body, image, fetched, model, mpx) for image in images])
+    return sum(_settle(body, image, fetched, model, mpx) for image in images) > 0
 
 
 def _settle(body: dict[str, Any], image: Image, fetched: Mapping[str, bytes], model: str, mpx: float) -> bool:
@@ -51,7 +49,7 @@ def _settle(body: dict[str, Any], image: Image, fetched: Mapping[str, bytes], mo
         host = "" if address is None else f" from '{host_of(address)}'"
         raise BadImage(f"The image{host} {error}.", place(body, image.part, image.key if image.key == "source" else "image_url")) from error
     if not content.as_engines_take_it:
-        image.put(found.media_type, pybase64.b64encode_as_string(content.data))
+        image.put(found.media_type, encoded(content.data))
     return not content.as_engines_take_it
 
 

@@ -5,7 +5,7 @@ Decides over decoded JSON, in the forms of chat completions (`image_url`), respo
 `data:` URL must never pass: an engine would fetch it from inside the cluster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,32 +122,29 @@ def count(body: dict[str, Any]) -> int:
 
 def place(body: dict[str, Any], part: dict[str, Any], key: str) -> str:
     """Where a part's member stands, for example `messages[0].content[1].image_url`."""
-    steps: list[tuple[int, str]] = []
-    left: list[tuple[Any, int]] = []
-    for name in _CONTAINERS:
-        left.append((body.get(name), len(steps)))
-        steps.append((-1, name))
-    while left:
-        node, at = left.pop()
+    steps: list[str] = []
+    nodes = [_below(body, _CONTAINERS)]
+    while nodes:
+        found = next(nodes[-1], None)
+        if found is None:
+            nodes.pop()
+            del steps[-1:]
+            continue
+        step, node = found
+        steps.append(step)
         if node is part:
-            return _joined(steps, at, key)
-        below = [(f"[{index}]", one) for index, one in enumerate(node)] if isinstance(node, list) else []
-        if isinstance(node, dict):
-            below = [(f".{name}", node.get(name)) for name in ("output", "content")]
-        for step, one in below:
-            left.append((one, len(steps)))
-            steps.append((at, step))
-    return "messages"
+            break
+        nodes.append(_below(node, ("output", "content")))
+    named = "".join((*steps, ".", key))[1:]
+    return named if len(named) <= _LONGEST_PLACE else steps[0][1:]
 
 
-def _joined(steps: list[tuple[int, str]], at: int, key: str) -> str:
-    """The steps from the body to a part, as one name."""
-    names = [f".{key}"]
-    while at >= 0:
-        at, name = steps[at]
-        names.append(name)
-    joined = "".join(reversed(names))
-    return joined if len(joined) <= _LONGEST_PLACE else names[-1]
+def _below(node: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (whatever the client sent)
+    """What is inside a list, or inside these members of a mapping, and the step to it."""
+    if isinstance(node, list):
+        yield from ((f"[{index}]", one) for index, one in enumerate(node))
+    elif isinstance(node, dict):
+        yield from ((f".{name}", node[name]) for name in names if name in node)
 
 
 def _is_marked(part: dict[str, Any]) -> bool:

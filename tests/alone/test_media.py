@@ -14,9 +14,35 @@ from tests.unit.pictures import FILES, OTHERS, SIZE, data_url, png
 
 URL, ODD = data_url(png()), data_url(png()).replace("base64,", "BASE64,\n")
 KEYS = ("image_url", "input_audio", "audio_url", "video_url", "image_embeds", "audio_embeds", "video_embeds", "prompt_embeds", "image_pil")
-TYPES = (None, "text", "input_text", "image_url", "input_image", "image", "refusal", "thinking", "audio_url", "input_audio", "video_url", "x")
-VALUES = (None, URL, ODD, {"url": URL}, {"url": ODD, "detail": None}, {"url": "https://a/b.png"}, "data:,x", "file:///a", 5, [], {}, {"url": None})
-SOURCES = (
+TYPES = (
+    None,
+    "text",
+    "input_text",
+    "image_url",
+    "input_image",
+    "image",
+    "refusal",
+    "thinking",
+    "audio_url",
+    "input_audio",
+    "video_url",
+    "x",
+)
+VALUES: tuple[Any, ...] = (
+    None,
+    URL,
+    ODD,
+    {"url": URL},
+    {"url": ODD, "detail": None},
+    {"url": "https://a/b.png"},
+    "data:,x",
+    "file:///a",
+    5,
+    [],
+    {},
+    {"url": None},
+)
+SOURCES: tuple[Any, ...] = (
     None,
     {},
     {"type": "base64", "media_type": "x,", "data": URL.partition(",")[2]},

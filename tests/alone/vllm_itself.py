@@ -216,7 +216,7 @@ def _messages(endpoint: str, body: dict[str, Any]) -> list[Any]:
             asked = AnthropicMessagesRequest.model_validate({"max_tokens": 1, **body})
             return list(AnthropicServingMessages.to_chat_completion_request(asked).messages)
         case _:
-            return construct_input_messages(request_input=ResponsesRequest.model_validate(body).input)
+            return list(construct_input_messages(request_input=ResponsesRequest.model_validate(body).input))
 
 
 def images(urls: list[str]) -> list[list[int] | None]:
@@ -240,7 +240,9 @@ def images(urls: list[str]) -> list[list[int] | None]:
 def ask(what: str, *arguments: Any) -> Any:
     """An answer of one of these functions, in a process of its own."""
     command = [sys.executable, "-m", "tests.alone.vllm_itself", what]
-    ran = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2])
+    ran = subprocess.run(
+        command, input=json.dumps(arguments), capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2]
+    )
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])
 

@@ -13,7 +13,8 @@ from configs.schema import Limits, Model
 from deployments.edge import edge
 from deployments.forward import Forward
 from deployments.front import Front
-from deployments.pipeline import Images, Pipeline, Rules
+from deployments.images import Images
+from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
@@ -42,7 +43,7 @@ def asking(model: str = LLAMA, stream: bool = False, **more: Any) -> dict[str, A
 class NoImages:
     """Fetches nothing."""
 
-    async def fetch(self, url: str) -> str:
+    async def fetch(self, url: str) -> bytes:
         raise AssertionError(f"nothing should be fetched, least of all {url}")
 
 

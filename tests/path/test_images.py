@@ -119,7 +119,9 @@ async def test_parameters_of_a_data_url_pass(herd: Herd, engine: FakeEngine) -> 
     await reaches(herd, engine, CHAT, body, body)
 
 
-@pytest.mark.parametrize("url", ["data:,x", "data:", "data:image/png,%89PNG", "data:image/png;base64,", "data:image/png;base64,A", "data:a,b,c"])
+@pytest.mark.parametrize(
+    "url", ["data:,x", "data:", "data:image/png,%89PNG", "data:image/png;base64,", "data:image/png;base64,A", "data:a,b,c"]
+)
 async def test_a_data_url_without_an_image_is_refused(herd: Herd, engine: FakeEngine, url: str) -> None:
     error = await refused(herd, engine, CHAT, chat(openai(url)))
     assert (error["code"], error["param"]) == ("invalid_image", "messages[0].content[1].image_url")
@@ -132,7 +134,9 @@ async def test_a_source_reaches_the_engine_under_its_true_type(herd: Herd, engin
     await reaches(herd, engine, MESSAGES, body, becomes)
 
 
-@pytest.mark.parametrize("source", [{}, {"type": "base64", "media_type": "x,"}, {"type": "file", "file_id": "1"}, {"type": "url"}, "x", None])
+@pytest.mark.parametrize(
+    "source", [{}, {"type": "base64", "media_type": "x,"}, {"type": "file", "file_id": "1"}, {"type": "url"}, "x", None]
+)
 async def test_a_source_without_an_image_is_refused(herd: Herd, engine: FakeEngine, source: object) -> None:
     error = await refused(herd, engine, MESSAGES, chat({"type": "image", "source": source}))
     assert error["param"].startswith("messages[0].content[1].source")

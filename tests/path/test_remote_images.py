@@ -22,6 +22,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PNG = png()
 DATA_URL = data_url(PNG)
 MIB = 1 << 20
+#: What a host sends, by path, and what it calls that.
+SENT = {
+    "/llama.png": (PNG, "image/png"),
+    "/untyped": (PNG, "application/octet-stream"),
+    "/bomb": (png(20_000, 20_000), "image/png"),
+    "/eps.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/png"),
+    "/large": (bytes(MIB + 1), "image/png"),
+    "/page": (b"<svg/>", "image/svg+xml"),
+}
 
 
 class Host:
@@ -33,25 +42,16 @@ class Host:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)
+        if request.path in SENT:
+            body, called = SENT[request.path]
+            return web.Response(body=body, content_type=called)
         match request.path:
-            case "/llama.png":
-                return web.Response(body=PNG, content_type="image/png")
-            case "/untyped":
-                return web.Response(body=PNG, content_type="application/octet-stream")
-            case "/bomb":
-                return web.Response(body=png(20_000, 20_000), content_type="image/png")
-            case "/eps.png":
-                return web.Response(body=b"%!PS-Adobe-3.0 EPSF-3.0\n", content_type="image/png")
-            case "/large":
-                return web.Response(body=bytes(MIB + 1), content_type="image/png")
             case "/gzip":
                 answer = web.Response(body=bytes(64 * MIB), content_type="image/png", zlib_executor_size=1 << 30)
                 answer.enable_compression(web.ContentCoding.gzip)
                 return answer
             case "/redirect":
                 raise web.HTTPFound("/llama.png")
-            case "/page":
-                return web.Response(text="<svg/>", content_type="image/svg+xml")
             case "/slow":
                 await self.leave.wait()
         raise web.HTTPNotFound

@@ -111,7 +111,9 @@ FILES: dict[str, bytes] = {
 }
 
 #: Formats that Pillow knows and no client may send, by name.
-OTHERS: dict[str, bytes] = {kind.lower(): saved(kind) for kind in ("BMP", "TIFF", "ICO", "TGA", "PPM", "PCX", "EPS", "SGI", "DDS", "AVIF")} | {
+OTHERS: dict[str, bytes] = {
+    kind.lower(): saved(kind) for kind in ("BMP", "TIFF", "ICO", "TGA", "PPM", "PCX", "EPS", "SGI", "DDS", "AVIF")
+} | {
     "fits": b"SIMPLE  =                    T" + b" " * 2850,
     "svg": b"<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>",
     "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n",

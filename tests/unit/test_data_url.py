@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.data_url import Content, content_of, decoded
+from deployments.policy.data_url import Content, content_of, decoded, encoded
 from deployments.policy.picture import Unfit
 
 DATA = b"\xfb\xff\xfe llamas"
@@ -90,9 +90,16 @@ def test_nothing_is_an_empty_image() -> None:
 
 @pytest.mark.parametrize("shift", range(4))
 def test_escapes_at_the_border_of_two_pieces_stay_whole(shift: int) -> None:
-    data = bytes(3 * (1 << 16) - 3) + b"\xff" * 12
+    data = bytes(3 * (1 << 18) - 3) + b"\xff" * 12
     text = "\n" * shift + quote(base64.b64encode(data).decode(), safe="")
     assert decoded(text) == Content(data, False)
+
+
+def test_padding_between_two_pieces_is_refused_as_an_engine_refuses_it() -> None:
+    text = "A" * ((1 << 20) - 2) + "=="
+    assert encoded(decoded(text).data) == text
+    with pytest.raises(Unfit):
+        decoded(text + "AAAA")
 
 
 SPELLINGS = st.lists(st.sampled_from([" ", "\n", "\r\n", "%0A", "%0d%0a", ""]), max_size=8)

@@ -1,4 +1,4 @@
-"""`deployments.policy.image_header`: what is read from a header is what Pillow would decode, and what costs a decoder too much is refused."""
+"""`deployments.policy.image_header`: a header is read as Pillow reads it, and a file that costs a decoder too much is refused."""
 
 import io
 import struct
@@ -100,6 +100,7 @@ def test_header_by_hand(data: bytes, expected: Header) -> None:
         (jpeg(b"\xff\x02", frame(), SCAN), "damaged or incomplete JPEG"),
         (jpeg(b"\xff\xfe\0\1", frame(), SCAN), "damaged or incomplete JPEG"),
         (jpeg(b"\xff", bytes(70_000), frame(), SCAN), "damaged or incomplete JPEG"),
+        (jpeg(b"\xff", bytes(40_000), segment(0xFE, b""), bytes(40_000), frame(), SCAN), "damaged or incomplete JPEG"),
         (jpeg(segment(0xFE, b"") * 5000, frame(), SCAN), "damaged or incomplete JPEG"),
         (jpeg(frame(bits=12, marker=0xC1), SCAN), "of a kind that is not served"),
         (jpeg(frame(marker=0xC5), SCAN), "of a kind that is not served"),
@@ -155,6 +156,14 @@ def test_animations_have_a_bound(kind: str) -> None:
         header(animated(kind, MOST_FRAMES + 1, (8, 8)))
 
 
+@pytest.mark.parametrize("more", range(-3, 3))
+def test_a_marker_at_the_border_of_two_pieces_is_seen(more: int) -> None:
+    picture = bytes((1 << 18) + more)
+    with pytest.raises(Unfit, match="more than 100 scans"):
+        header(jpeg(frame(), SCAN, picture, SCAN * 100))
+    assert header(jpeg(frame(), SCAN, picture, b"\xff\xd9", SCAN * 100)).width == 8
+
+
 def test_a_refusal_has_no_bytes_of_the_file() -> None:
     for data in (b"\x89PNG\r\n\x1a\nsecret", b"GIF89asecret", b"RIFFsecrWEBPsecret", b"\xff\xd8\xffsecret", b"secret"):
         with pytest.raises(Unfit) as refused:
@@ -163,7 +172,9 @@ def test_a_refusal_has_no_bytes_of_the_file() -> None:
 
 
 #: Bytes that mean something in one of the formats.
-PIECES = st.sampled_from([b"\0", b"\xff", b"\xff\xd9", SCAN, frame(60, 50), frame(60, 50, 0xDE), b"!\xf9\0", gif_frame(9, 9, 60, 50), ihdr(60, 50)])
+PIECES = st.sampled_from(
+    [b"\0", b"\xff", b"\xff\xd9", SCAN, frame(60, 50), frame(60, 50, 0xDE), b"!\xf9\0", gif_frame(9, 9, 60, 50), ihdr(60, 50)]
+)
 CHANGES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 12), PIECES | st.binary(max_size=3)), min_size=1, max_size=4)
 
 

@@ -125,7 +125,9 @@ def test_image_takes_the_place_of_its_address(part: dict[str, Any], inlined: dic
     assert body == chat(inlined)
 
 
-@pytest.mark.parametrize("key", ["image_url", "source", "audio_url", "input_audio", "video_url", "image_embeds", "prompt_embeds", "image_pil"])
+@pytest.mark.parametrize(
+    "key", ["image_url", "source", "audio_url", "input_audio", "video_url", "image_embeds", "prompt_embeds", "image_pil"]
+)
 @pytest.mark.parametrize("part", [{"type": "text", "text": "Hi"}, {"text": "Hi"}, {"type": "text", "text": "Hi", "uuid": "1"}])
 def test_null_members_beside_text_are_as_good_as_absent(key: str, part: dict[str, Any]) -> None:
     body = chat({**part, key: None})
