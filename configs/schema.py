@@ -278,9 +278,8 @@ class Model(Strict):
     accelerator: Accelerator = Field("auto", description="`auto`: GPU where the installed vLLM is built for one, else CPU.")
     parallel: Parallelism = Parallelism()
     context_tokens: int = Field(ge=16, le=10_485_760, description="Longest prompt and answer together.")
-    images_per_prompt: int | None = Field(
-        None, ge=0, le=MOST_IMAGES_PER_PROMPT, description="Default: what the model's card was tested with."
-    )
+    images_per_prompt: int | None = Field(None, ge=0, le=MOST_IMAGES_PER_PROMPT, description="Default: what its card was tested with.")
+    image_mpx: float = Field(20, ge=0.1, le=178, description="Megapixels (10^6 pixels) that one image may have.")
     replicas: int | None = Field(None, ge=1, le=1024, description="A fixed number of replicas. Or give `scaling`. Default: 1.")
     scaling: Scaling | None = Field(None, description="A range of replicas. Or give `replicas`.")
     sampling: Sampling = Sampling()

@@ -169,7 +169,7 @@ def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = 
         "placement_group_bundles": [first | {"CPU": first["CPU"] + 1.0}, *others],  # the replica itself is beside the first worker
         # On no node that found itself sick when its Ray started; one that nobody examined has no label, and may serve.
         "placement_group_bundle_label_selector": [NOT_SICK],
-        "ray_actor_options": {"runtime_env": {"env_vars": engine_environment(accelerator)}},
+        "ray_actor_options": {"runtime_env": {"env_vars": engine_environment(model, accelerator)}},
     }
     if group.ranks == 1:
         return options | {"placement_group_strategy": group.strategy}
@@ -213,7 +213,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
         "engine_kwargs": engine_arguments(model),
         # vLLM's metrics under its own names, from the replica's own /metrics, instead of Ray's re-export of them.
         "log_engine_metrics": False,
-        "runtime_env": {"env_vars": engine_environment(accelerator)},
+        "runtime_env": {"env_vars": engine_environment(model, accelerator)},
     }
 
 
@@ -267,12 +267,14 @@ def _revision(model: Model) -> dict[str, str]:
     return {"revision": source.revision} | ({} if "tokenizer" in model.engine else {"tokenizer_revision": source.revision})
 
 
-def engine_environment(accelerator: Accelerator) -> dict[str, str]:
-    """Environment of an engine's processes."""
+def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]:
+    """Environment of the processes of a model's engine."""
     common = {
         # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
         "VLLM_CONFIGURE_LOGGING": "0",
         "VLLM_NO_USAGE_STATS": "1",
+        # The gateway refuses a larger image already; the engine's own limit is the second wall.
+        "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),
     }
     return common | ({"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if accelerator == "cpu" else {})
 

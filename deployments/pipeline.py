@@ -7,32 +7,26 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from configs.schema import Limits
 from deployments.asked import Asked
 from deployments.forward import Forward
+from deployments.images import Images, settled
 from deployments.policy import media, resume
 from deployments.policy.browsers import Guests
 from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
-from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
-from deployments.policy.media import RemoteImage
+from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
-
-
-class Images(Protocol):
-    """Fetches an image by address, as a `data:` URL; `deployments.remote_images` over HTTP."""
-
-    async def fetch(self, url: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ class Pipeline:
         for chosen in self.rules.catalog.in_place_of(named, body) if others else ():
             if client.started:
                 break
-            with contextlib.suppress(Unavailable, Overloaded):
+            with contextlib.suppress(Unavailable, Overloaded, BadImage):  # a fallback may take smaller images only
                 outcome = await self._by(call, body, chosen, client, arrived)
                 self._meter.fell_back(named.id, chosen.model.id)
                 return outcome
@@ -122,18 +116,14 @@ class Pipeline:
             raise Timeout(f"The engine of '{served.id}' did not {waited} in time ({self._clock() - arrived:.0f} s).") from error
 
     async def _prepared(self, call: Call, body: dict[str, Any], served: Served) -> bytes:
-        """The body as the engine shall get it: as it came, unless an alias or an image's address had to be replaced."""
-        remote = media.inspect(body, served.id, served.images_per_prompt)
-        if not remote and body["model"] == served.id:
+        """The body as the engine shall get it: as it came, unless an alias or a part of its content had to be replaced."""
+        found = media.inspect(body, served.id, served.images_per_prompt)
+        changed = found.changed
+        if found.images:
+            changed = await settled(self.rules.images, body, found.images, served) or changed
+        if not changed and body["model"] == served.id:
             return call.body
-        await self._inline(remote)
         return msgspec.json.encode({**body, "model": served.id})
-
-    async def _inline(self, remote: Sequence[RemoteImage]) -> None:
-        async with asyncio.TaskGroup() as group:
-            fetches = [group.create_task(_caught(self.rules.images.fetch(image.url))) for image in remote]
-        for image, fetch in zip(remote, fetches, strict=True):
-            image.inline(_released(fetch.result()))
 
 
 def tell(client: Client, error: HerdError, request_id: str) -> None:
@@ -145,21 +135,6 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
         client.finish()
     else:
         client.refuse(error, ((b"x-request-id", request_id.encode("ascii")),))
-
-
-async def _caught(fetch: Any) -> "str | HerdError":  # noqa: ANN401 (an awaitable)
-    """An error as a value: a group of tasks would wrap it."""
-    try:
-        image: str = await fetch
-    except HerdError as error:
-        return error
-    return image
-
-
-def _released(image: "str | HerdError") -> str:
-    if isinstance(image, HerdError):
-        raise image
-    return image
 
 
 def _outcome(error: HerdError) -> Outcome:

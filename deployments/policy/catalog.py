@@ -49,6 +49,8 @@ class Served:
     """Its engines' scheduler heeds a request's priority."""
     prefill_from: int | None = None
     """Prompts of so many tokens, about, are computed by engines of their own; None where there are no such engines."""
+    image_mpx: float = 20
+    """Megapixels that one image may have."""
 
     def fits(self, needs: Needs) -> bool:
         """It takes so many images, and has room for so many tokens."""
@@ -165,4 +167,14 @@ def _served(model: Model, created: int) -> Served:
     }
     by_priority = model.engine.get("scheduling_policy", "priority") == "priority"
     prefill_from = model.prefill.from_tokens if model.prefill else None
-    return Served(model.id, model.aliases, images, MappingProxyType(card), model.context_tokens, model.fallbacks, by_priority, prefill_from)
+    return Served(
+        model.id,
+        model.aliases,
+        images,
+        MappingProxyType(card),
+        context_tokens=model.context_tokens,
+        fallbacks=model.fallbacks,
+        by_priority=by_priority,
+        prefill_from=prefill_from,
+        image_mpx=model.image_mpx,
+    )

@@ -4,6 +4,7 @@
     ├── BadRequest            400  the request itself is wrong; never retried
     │   ├── ContextExceeded   400  context_length_exceeded
     │   ├── TooManyImages     400  too_many_images
+    │   ├── BadImage          400  invalid_image
     │   ├── BodyTooLarge      413  request_too_large
     │   ├── WrongMedia        415  unsupported_media_type: a body of a type or an encoding that nobody here reads
     │   └── Forbidden         403  of a web page that the config does not allow
@@ -78,6 +79,15 @@ class TooManyImages(BadRequest):
         allowed = f"at most {limit} image{'s' if limit != 1 else ''} per prompt" if limit else "no images"
         found = f"{count} image{'s' if count != 1 else ''}"
         super().__init__(f"The request has {found}, but the model '{model}' takes {allowed}.", param="messages")
+
+
+class BadImage(BadRequest):
+    """An image that no engine shall decode: not in a known format, damaged, or too large for the model."""
+
+    code = "invalid_image"
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message, param=param)
 
 
 class BodyTooLarge(BadRequest):

@@ -1,6 +1,6 @@
 """What vLLM itself says, and Ray's layer over it, for the tests here to ask: the import takes ten seconds, and leaves threads.
 
-`python -m tests.alone.vllm_itself NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
+`python -m tests.alone.vllm_itself NAME`, a list of arguments (on the standard input) and the answer (the last line) in JSON.
 """
 
 import json
@@ -172,14 +172,81 @@ def told(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def media(requests: list[tuple[str, dict[str, Any]]]) -> list[list[tuple[str, Any]] | None]:
+    """What vLLM reads as media in the body of each request, by its endpoint's short name; None where it refuses the body."""
+    return [_media(endpoint, body) for endpoint, body in requests]
+
+
+def _media(endpoint: str, body: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    from vllm.entrypoints.chat_utils import _parse_chat_message_content_part
+    from vllm.exceptions import VLLMValidationError
+
+    found: list[tuple[str, Any]] = []
+
+    class Reader:
+        """Takes down what it should read, in place of vLLM's own."""
+
+        model_config = SimpleNamespace(enable_prompt_embeds=False)
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda content, *_more: found.append((name, content))
+
+    try:
+        for message in _messages(endpoint, body):
+            content = message.get("content") if isinstance(message, dict) else None
+            for part in content if content and not isinstance(content, str) else ():
+                _parse_chat_message_content_part(part, Reader(), wrap_dicts=True, interleave_strings=False)
+    except (VLLMValidationError, ValueError, TypeError, KeyError, AttributeError):  # answered with a status of 400 or more
+        return found or None
+    return found
+
+
+def _messages(endpoint: str, body: dict[str, Any]) -> list[Any]:
+    """The messages that vLLM's templates get."""
+    from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
+    from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+    from vllm.entrypoints.openai.responses.utils import construct_input_messages
+
+    match endpoint:
+        case "chat":
+            return list(ChatCompletionRequest.model_validate(body).messages)
+        case "messages":
+            asked = AnthropicMessagesRequest.model_validate({"max_tokens": 1, **body})
+            return list(AnthropicServingMessages.to_chat_completion_request(asked).messages)
+        case _:
+            return list(construct_input_messages(request_input=ResponsesRequest.model_validate(body).input))
+
+
+def images(urls: list[str]) -> list[list[int] | None]:
+    """The size that vLLM's loader makes of each image, under the herd's plugin; none where it refuses."""
+    from PIL import Image
+    from vllm.multimodal.media import ImageMediaIO, MediaConnector
+
+    from deployments.vllm_images import mend
+
+    mend()
+
+    def size(url: str) -> list[int] | None:
+        try:
+            return list(MediaConnector().load_from_url(url, ImageMediaIO()).media.size)
+        except (ValueError, NotImplementedError, Image.DecompressionBombError):
+            return None
+
+    return [size(url) for url in urls]
+
+
 def ask(what: str, *arguments: Any) -> Any:
     """An answer of one of these functions, in a process of its own."""
-    command = [sys.executable, "-m", "tests.alone.vllm_itself", what, *map(json.dumps, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2])
+    command = [sys.executable, "-m", "tests.alone.vllm_itself", what]
+    ran = subprocess.run(
+        command, input=json.dumps(arguments), capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2]
+    )
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    answered = globals()[sys.argv[1]](*map(json.loads, sys.argv[2:]))
+    answered = globals()[sys.argv[1]](*json.load(sys.stdin))
     print(f"\n{json.dumps(answered)}")

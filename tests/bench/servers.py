@@ -47,7 +47,7 @@ def engine_environment() -> dict[str, str]:
     """What both engines have in their environments."""
     from deployments.app import engine_environment
 
-    return engine_environment("cpu") | THREADS
+    return engine_environment(model(), "cpu") | THREADS
 
 
 @contextlib.contextmanager

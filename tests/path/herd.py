@@ -12,7 +12,8 @@ from cluster.pools import pools
 from configs.schema import Gateway, Limits, Model
 from deployments.forward import Forward
 from deployments.front import Front
-from deployments.pipeline import Images, Pipeline, Rules
+from deployments.images import Images
+from deployments.pipeline import Pipeline, Rules
 from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.routing import ReplicaState, ReplicaView
@@ -43,7 +44,7 @@ def asking(model: str = LLAMA, stream: bool = False, **more: Any) -> dict[str, A
 class NoImages:
     """Fetches nothing."""
 
-    async def fetch(self, url: str) -> str:
+    async def fetch(self, url: str) -> bytes:
         raise AssertionError(f"nothing should be fetched, least of all {url}")
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from configs.schema import Model
+from configs.schema import Model, Routing
 from deployments.policy.catalog import catalog
 from tests.path.begun import chunks
 from tests.path.fake_engine import DONE, FakeEngine, answers, event, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd
+from tests.unit.pictures import data_url, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -113,10 +114,22 @@ async def test_tokens_of_one_model_are_not_another_ones(herd: Herd, scout: FakeE
 
 async def test_auto_asks_the_model_that_takes_images(herd: Herd, engine: FakeEngine, scout: FakeEngine) -> None:
     declares(herd, auto=(LLAMA, SCOUT))
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    image = {"type": "image_url", "image_url": {"url": data_url(png())}}
     await herd.chat(model="auto")
     await herd.chat(model="auto", messages=[{"role": "user", "content": [image]}])
     assert [one.json["model"] for one in engine.requests] == [LLAMA]
     assert [one.json["model"] for one in scout.requests] == [SCOUT]
     assert (await herd.http.get("/v1/models/auto")).json()["chooses_from"] == [LLAMA, SCOUT]
     assert [one["id"] for one in (await herd.http.get("/v1/models")).json()["data"]] == [LLAMA, SCOUT, "auto"]
+
+
+async def test_a_fallback_that_takes_smaller_images_only_does_not_answer_in_its_own_words(herd: Herd, scout: FakeEngine) -> None:
+    image = {"type": "image_url", "image_url": {"url": data_url(png(4000, 4000))}}
+    small = MODELS[1].model_copy(update={"image_mpx": 1})
+    sees = MODELS[1].model_copy(update={"id": "sees", "fallbacks": (SCOUT,)})
+    herd.roster.keep([LLAMA, SCOUT, "sees"], Routing())
+    herd.pipeline.rules = replace(herd.pipeline.rules, catalog=catalog([MODELS[0], small, sees], created=1))
+    answer = await herd.chat(model="sees", messages=[{"role": "user", "content": [image]}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_starting")
+    assert (await herd.chat(model=SCOUT, messages=[{"role": "user", "content": [image]}])).json()["error"]["code"] == "invalid_image"
+    assert not scout.requests

@@ -1,7 +1,6 @@
 """Images by address: fetched by the gateway from a host on the list, or refused in a sentence; the engine sees `data:` URLs only."""
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,12 +15,22 @@ from deployments.policy.errors import BadRequest
 from deployments.remote_images import Allowed, ImageFetcher, is_public
 from tests.path.fake_engine import FakeEngine
 from tests.path.herd import SCOUT, Herd, herd_of, limits
+from tests.unit.pictures import data_url, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
-DATA_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+PNG = png()
+DATA_URL = data_url(PNG)
 MIB = 1 << 20
+#: What a host sends, by path, and what it calls that.
+SENT = {
+    "/llama.png": (PNG, "image/png"),
+    "/untyped": (PNG, "application/octet-stream"),
+    "/bomb": (png(20_000, 20_000), "image/png"),
+    "/eps.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/png"),
+    "/large": (bytes(MIB + 1), "image/png"),
+    "/page": (b"<svg/>", "image/svg+xml"),
+}
 
 
 class Host:
@@ -33,19 +42,16 @@ class Host:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)
+        if request.path in SENT:
+            body, called = SENT[request.path]
+            return web.Response(body=body, content_type=called)
         match request.path:
-            case "/llama.png":
-                return web.Response(body=PNG, content_type="image/png")
-            case "/large":
-                return web.Response(body=bytes(MIB + 1), content_type="image/png")
             case "/gzip":
                 answer = web.Response(body=bytes(64 * MIB), content_type="image/png", zlib_executor_size=1 << 30)
                 answer.enable_compression(web.ContentCoding.gzip)
                 return answer
             case "/redirect":
                 raise web.HTTPFound("/llama.png")
-            case "/page":
-                return web.Response(text="<svg/>", content_type="image/svg+xml")
             case "/slow":
                 await self.leave.wait()
         raise web.HTTPNotFound
@@ -91,7 +97,7 @@ def chat(url: str) -> dict[str, Any]:
 
 
 def responses(url: str) -> dict[str, Any]:
-    return {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]}
+    return {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url, "detail": "auto"}]}]}
 
 
 def messages(source: dict[str, str]) -> dict[str, Any]:
@@ -110,6 +116,38 @@ async def test_messages_get_the_image_itself(herd: Herd, engine: FakeEngine, url
     assert (await herd.http.post("/v1/messages", json=body)).status_code == 200
     inlined = {"type": "base64", "media_type": "image/png", "data": DATA_URL.partition(",")[2]}
     assert (await engine.asked()).json == {"model": SCOUT, **messages(inlined)}
+
+
+async def test_the_bytes_count_and_not_what_their_host_calls_them(herd: Herd, engine: FakeEngine, url: str) -> None:
+    answer = await herd.http.post("/v1/chat/completions", json={"model": SCOUT, **chat(f"{url}/untyped")})
+    assert answer.status_code == 200
+    assert (await engine.asked()).json == {"model": SCOUT, **chat(DATA_URL)}
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/page", "is not a JPEG, PNG, WebP or GIF file"),
+        ("/eps.png", "is not a JPEG, PNG, WebP or GIF file"),
+        ("/bomb", "has 20000 × 20000 pixels (400 megapixels)"),
+    ],
+)
+async def test_what_a_host_sends_is_checked_as_what_a_client_sends(
+    herd: Herd, engine: FakeEngine, url: str, path: str, sentence: str
+) -> None:
+    answer = await herd.http.post("/v1/chat/completions", json={"model": SCOUT, **chat(url + path)})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_image", "messages[0].content[1].image_url")
+    assert f"The image from 'localhost' {sentence}" in error["message"]
+    assert not engine.requests
+
+
+async def test_an_address_that_is_given_twice_is_fetched_once(herd: Herd, host: Host, engine: FakeEngine, url: str) -> None:
+    body = chat(f"{url}/llama.png")
+    body["messages"] *= 2
+    assert (await herd.http.post("/v1/chat/completions", json={"model": SCOUT, **body})).status_code == 200
+    assert len(host.asked) == 1
+    assert (await engine.asked()).body.count(DATA_URL.encode()) == 2
 
 
 async def test_fetcher_tells_the_host_nothing(herd: Herd, host: Host, url: str) -> None:
@@ -136,7 +174,6 @@ async def test_one_bad_image_among_good_ones_refuses_the_request(herd: Herd, eng
     [
         ("/none", "it answered 404"),
         ("/redirect", "it answered 302"),
-        ("/page", "is no image but 'image/svg\\+xml'"),
         ("/large", "larger than 1 MiB"),
         ("/gzip", "larger than 1 MiB"),
         ("/slow", "did not arrive within 0.3 s"),
@@ -186,7 +223,7 @@ async def test_host_that_does_not_listen(unused_tcp_port: int) -> None:
 
 async def test_new_rules_hold_from_the_next_image_on(url: str) -> None:
     async with fetching() as fetcher:
-        assert await fetcher.fetch(f"{url}/llama.png") == DATA_URL
+        assert await fetcher.fetch(f"{url}/llama.png") == PNG
         fetcher.rules = RemoteImages()
         with pytest.raises(BadRequest, match="allowed hosts: none"):
             await fetcher.fetch(f"{url}/llama.png")

@@ -209,6 +209,12 @@ def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, b
     assert ("VLLM_CPU_OMP_THREADS_BIND" in found["runtime_env"]["env_vars"]) == bound
 
 
+def test_engine_has_the_gateways_limit_for_images_as_its_own() -> None:
+    for asked, pixels in ((scout(), "20000000"), (scout(image_mpx=0.5), "500000")):
+        assert app.engine_environment(asked, "cpu")["VLLM_MAX_IMAGE_PIXELS"] == pixels
+        assert app.engine_options(asked, "cpu")["ray_actor_options"]["runtime_env"]["env_vars"]["VLLM_MAX_IMAGE_PIXELS"] == pixels
+
+
 def test_engine_is_placed_on_nodes_of_the_size_that_the_config_says() -> None:
     wide = model(parallel={"tensor": 8}, accelerator="H100")
     sizes = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.errors import BadRequest, TooManyImages
-from deployments.policy.media import inspect
+from deployments.policy.media import Media, count, inspect
 from tests.unit.samples import JSON
 
 DATA = "data:image/png;base64,aGk="
@@ -54,7 +54,11 @@ def anthropic(**source: object) -> dict[str, Any]:
     ],
 )
 def test_images_by_address_are_found(body: dict[str, Any], urls: list[str]) -> None:
-    assert [image.url for image in inspect(body, "scout", 5)] == urls
+    assert fetched(body) == urls
+
+
+def fetched(body: dict[str, Any]) -> list[str]:
+    return [address for image in inspect(body, "scout", 5).images if (address := image.address) is not None]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_images_by_address_are_found(body: dict[str, Any], urls: list[str]) -> N
 def test_other_media_and_other_addresses_are_refused(part: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadRequest, match=sentence) as refused:
         inspect(chat(part), "scout", 5)
-    assert refused.value.param == "messages"
+    assert str(refused.value.param).startswith("messages[0].content[1].")
 
 
 @pytest.mark.parametrize(
@@ -96,36 +100,116 @@ def test_other_media_and_other_addresses_are_refused(part: dict[str, Any], sente
     ],
 )
 def test_address_does_not_hide_behind_an_image(part: dict[str, Any]) -> None:
-    assert [image.url for image in inspect(chat(part), "scout", 5)] == [WEB]
+    assert fetched(chat(part)) == [WEB]
 
 
-@pytest.mark.parametrize(("count", "limit"), [(1, 0), (6, 5), (2, 1)])
-def test_too_many_images(count: int, limit: int) -> None:
-    with pytest.raises(TooManyImages, match=f"The request has {count} image"):
-        inspect(chat(*[openai(DATA)] * count), "scout", limit)
-    assert inspect(chat(*[openai(DATA)] * limit), "scout", limit) == ()
+@pytest.mark.parametrize(("number", "limit"), [(1, 0), (6, 5), (2, 1)])
+def test_too_many_images(number: int, limit: int) -> None:
+    with pytest.raises(TooManyImages, match=f"The request has {number} image"):
+        inspect(chat(*[openai(DATA)] * number), "scout", limit)
+    assert len(inspect(chat(*[openai(DATA)] * limit), "scout", limit).images) == limit
 
 
 @pytest.mark.parametrize(
     ("part", "inlined"),
     [
         (openai(WEB), openai(DATA)),
-        ({"type": "input_image", "image_url": WEB}, {"type": "input_image", "image_url": DATA}),
+        ({"type": "input_image", "image_url": WEB}, {"type": "input_image", "image_url": DATA, "detail": "auto"}),
         (anthropic(type="url", url=WEB), anthropic(type="base64", media_type="image/png", data="aGk=")),
     ],
 )
 def test_image_takes_the_place_of_its_address(part: dict[str, Any], inlined: dict[str, Any]) -> None:
     body = chat(part)
-    (image,) = inspect(body, "scout", 5)
-    image.inline(DATA)
+    (image,) = inspect(body, "scout", 5).images
+    image.put("image/png", "aGk=")
     assert body == chat(inlined)
+
+
+@pytest.mark.parametrize(
+    "key", ["image_url", "source", "audio_url", "input_audio", "video_url", "image_embeds", "prompt_embeds", "image_pil"]
+)
+@pytest.mark.parametrize("part", [{"type": "text", "text": "Hi"}, {"text": "Hi"}, {"type": "text", "text": "Hi", "uuid": "1"}])
+def test_null_members_beside_text_are_as_good_as_absent(key: str, part: dict[str, Any]) -> None:
+    body = chat({**part, key: None})
+    assert count(body) == 0
+    assert inspect(body, "llama", 0) == Media((), True)
+    assert body == chat(part)
+
+
+def test_other_null_members_stay() -> None:
+    body = chat({"type": "text", "text": "Hi", "file": None, "image": None})
+    assert inspect(copied := copy.deepcopy(body), "llama", 0) == Media((), False)
+    assert copied == body
+
+
+@pytest.mark.parametrize(
+    ("part", "becomes"),
+    [
+        ({"type": "input_image", "image_url": DATA}, {"type": "input_image", "image_url": DATA, "detail": "auto"}),
+        ({"type": "input_image", "image_url": DATA, "detail": None}, {"type": "input_image", "image_url": DATA, "detail": "auto"}),
+        ({"type": "image_url", "image_url": {"url": DATA, "detail": None}}, openai(DATA)),
+        ({"type": "image_url", "image_url": DATA}, openai(DATA)),
+        ({**openai(DATA), "source": None}, openai(DATA)),
+    ],
+)
+def test_what_engines_want_to_be_said_is_said(part: dict[str, Any], becomes: dict[str, Any]) -> None:
+    body = chat(part)
+    assert inspect(body, "scout", 1).changed
+    assert body == chat(becomes)
+    assert not inspect(body, "scout", 1).changed
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        openai(DATA),
+        {"type": "input_image", "image_url": DATA, "detail": "low"},
+        {"type": "image_url", "image_url": {"url": DATA, "detail": "high"}},
+        {"image_url": DATA},
+        anthropic(type="base64", media_type="image/png", data="aGk="),
+    ],
+)
+def test_what_engines_take_stays(part: dict[str, Any]) -> None:
+    body = chat(part)
+    assert not inspect(body, "scout", 1).changed
+    assert body == chat(part)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (chat(openai("ftp://a")), "messages[0].content[1].image_url"),
+        (chat({"type": "input_image", "file_id": "1"}), "messages[0].content[1].image_url"),
+        (chat({"type": "image"}), "messages[0].content[1].source"),
+        (chat(anthropic(type="file", file_id="1")), "messages[0].content[1].source"),
+        (chat(anthropic(type="base64")), "messages[0].content[1].source"),
+        (chat(anthropic(type="url", url="ftp://a")), "messages[0].content[1].source.url"),
+        (chat({"type": "tool_result", "content": [anthropic(data=1)]}), "messages[0].content[1].content[0].source"),
+        (chat({"type": "file"}), "messages[0].content[1].type"),
+        (chat({"audio_url": "x"}), "messages[0].content[1].audio_url"),
+        ({"input": ["Hi", {"type": "x", "output": {"type": "y", "image_url": 1}}]}, "input[1].output.image_url"),
+    ],
+)
+def test_an_error_names_the_place(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        inspect(body, "scout", 5)
+    assert refused.value.param == param
+
+
+def test_a_place_too_deep_to_be_written_is_named_by_its_field() -> None:
+    body: dict[str, Any] = {"audio_url": "x"}
+    for _ in range(100_000):
+        body = {"content": [body]}
+    with pytest.raises(BadRequest) as refused:
+        inspect({"messages": [body]}, "scout", 5)
+    assert refused.value.param == "messages"
 
 
 def test_depth_is_no_defect() -> None:
     body: dict[str, Any] = openai(WEB)
     for _ in range(100_000):
         body = {"content": [body]}
-    assert [image.url for image in inspect({"messages": [body]}, "scout", 5)] == [WEB]
+    assert fetched({"messages": [body]}) == [WEB]
 
 
 def refusal(body: dict[str, Any], limit: int) -> BadRequest | None:
@@ -164,11 +248,11 @@ def addresses(node: Any) -> list[str]:
 def test_what_passes_has_no_address_left_once_it_is_inlined(parts: list[dict[str, Any]]) -> None:
     body = chat(*parts)
     try:
-        images = inspect(body, "scout", 9)
+        images = inspect(body, "scout", 9).images
     except BadRequest:
         return
     for image in images:
-        image.inline(DATA)
+        image.put("image/png", "aGk=")
     assert addresses(body) == []
 
 

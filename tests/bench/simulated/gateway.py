@@ -36,7 +36,7 @@ _ROSTER_S = 1.0
 
 
 class _NoImages:
-    async def fetch(self, url: str) -> str:
+    async def fetch(self, url: str) -> bytes:
         raise AssertionError(f"nobody asks for images: {url}")
 
 
