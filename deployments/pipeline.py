@@ -18,7 +18,7 @@ from deployments.asked import Asked
 from deployments.forward import Forward
 from deployments.images import Images, settled
 from deployments.policy import media, resume
-from deployments.policy.browsers import Guests
+from deployments.policy.browsers import ANYBODY, Guests
 from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
 from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
@@ -36,7 +36,7 @@ class Rules:
     catalog: Catalog
     limits: Limits
     images: Images
-    guests: Guests = Guests(loopback=False)
+    guests: Guests = ANYBODY
     """Which web pages may ask."""
 
 

@@ -38,6 +38,10 @@ class Guests:
     """How long a browser keeps the answer to a preflight."""
 
 
+#: Any name of a server that does not listen on loopback, and no pages of other sites.
+ANYBODY = Guests(loopback=False)
+
+
 def guests(wanted: Gateway) -> Guests:
     """What the config says about pages and names."""
     cors = wanted.cors
@@ -124,7 +128,7 @@ def _check_host(guests: Guests, host: bytes | None) -> None:
 
 @lru_cache(maxsize=64)
 def host_name(host: bytes) -> str:
-    """A host header's name without its port, in lower case and without the root's dot."""
+    """A host header's name without its port, in lower case and without the dot of the root."""
     name = host.decode("ascii", "replace").lower()
     if name.startswith("["):
         return name.partition("]")[0] + "]"

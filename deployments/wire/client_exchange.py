@@ -11,6 +11,7 @@ from typing import Protocol
 
 from deployments.answer import Flow, Headers
 from deployments.policy.errors import BodyTooLarge, HerdError, Timeout, UnknownPath
+from deployments.wire.content_encoding import decoded
 from deployments.wire.request_framing import Head
 
 JSON = (b"content-type", b"application/json")
@@ -91,12 +92,14 @@ class Exchange:
         self._always = headers
 
     async def body(self, limit_mib: float, within_s: float) -> bytes:
-        """The request's body.
+        """The request's body, decoded where its client has compressed it.
 
         Raises:
-            BodyTooLarge: more than the limit, by its header or in fact.
+            BodyTooLarge: more than the limit, by its header, in fact or decoded.
             Timeout: it did not arrive in time.
             Unreadable: its framing is broken.
+            WrongMedia: its content-encoding is not known.
+            BadRequest: it is not what its content-encoding says.
         """
         limit = int(limit_mib * (1 << 20))
         if self._head.length > limit:
@@ -105,7 +108,9 @@ class Exchange:
             await self._arriving(limit, limit_mib, within_s)
         if self._size > limit:
             raise BodyTooLarge(limit_mib)
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        encoding = self.headers.get(b"content-encoding")
+        return whole if encoding is None else await decoded(encoding, whole, limit_mib)
 
     async def _arriving(self, limit: int, limit_mib: float, within_s: float) -> None:
         self._asked = True

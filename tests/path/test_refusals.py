@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
+import zlib
 
 import pytest
+from backports import zstd
 
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine
+from tests.path.fake_engine import FakeEngine, answers
 from tests.path.herd import CHAT, Herd, asking
 from tests.path.wire import connected, request
 
@@ -170,3 +173,31 @@ async def test_refused_request_leaves_its_connection_for_the_next(herd: Herd) ->
         async with asyncio.timeout(10):
             await client.send(request(path="/v1/models", method="GET"))
             assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+async def test_compressed_body_is_read_as_what_it_was(herd: Herd, engine: FakeEngine, encoding: str) -> None:
+    engine.script = answers(200, {"ok": True})
+    encode = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[encoding]
+    said = asking(user="x" * 300_000)
+    answer = await herd.http.post(CHAT, content=encode(json.dumps(said).encode()), headers={"content-encoding": encoding})
+    assert answer.status_code == 200
+    assert engine.requests[0].json == said
+    assert "content-encoding" not in engine.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("br", b"x", 415),
+        ("gzip, gzip", b"x", 415),
+        ("gzip", b"{}", 400),
+        ("gzip", gzip.compress(b"x" * 1000)[:-3], 400),
+        ("gzip", gzip.compress(b" " * (2 * MIB)), 413),
+    ],
+)
+async def test_compressed_body_that_cannot_be_read(limited: Start, encoding: str, body: bytes, status: int) -> None:
+    herd = await limited(body_mib=1)
+    answer = await herd.http.post(CHAT, content=body, headers={"content-encoding": encoding})
+    assert answer.status_code == status
+    assert herd.ended("client_error", model="unknown") == 1

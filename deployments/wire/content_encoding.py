@@ -1,0 +1,163 @@
+"""Bodies that a client has compressed: gzip, deflate (with zlib's frame or without) and zstd.
+
+Decides that a body is never larger in memory than the limit says, whatever it would be decoded to: it is decoded piece by piece. A large
+one is decoded in a thread, so that no stream waits for it.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from backports import zstd
+
+from deployments.policy.errors import BadRequest, BodyTooLarge, WrongMedia
+
+#: Decoded bytes that are made on the event loop, which takes a millisecond or two. What is larger goes to a thread.
+MOST_AT_ONCE = 256 << 10
+#: Frames of a body, one behind the other. Each one costs a copy of those behind it.
+MOST_FRAMES = 16
+#: 8 MiB: the window that content encodings may ask for (RFC 9659).
+_WINDOW_LOG = 23
+
+
+class _Decoder(Protocol):
+    """A decoder of the standard library's kind, for one frame."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def more(self, most: int) -> bytes: ...
+
+
+class _Zlib:
+    def __init__(self, data: bytes, window: int) -> None:
+        self._decoder = zlib.decompressobj(window)
+        self._data = data
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def more(self, most: int) -> bytes:
+        found = self._decoder.decompress(self._data, most)
+        self._data = self._decoder.unconsumed_tail
+        return found
+
+
+class _Zstd:
+    def __init__(self, data: bytes) -> None:
+        self._decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        self._data = data
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def more(self, most: int) -> bytes:
+        data, self._data = self._data, b""
+        return self._decoder.decompress(data, most)
+
+
+def _gzip(data: bytes) -> _Decoder:
+    return _Zlib(data, 16 + zlib.MAX_WBITS)
+
+
+def _deflate(data: bytes) -> _Decoder:
+    """RFC 9110 means zlib's frame by it; some clients leave it out."""
+    framed = len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
+    return _Zlib(data, zlib.MAX_WBITS if framed else -zlib.MAX_WBITS)
+
+
+_DECODERS: Mapping[str, Callable[[bytes], _Decoder]] = MappingProxyType(
+    {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "zstd": _Zstd},
+)
+#: Encodings whose frames may stand one behind the other.
+_IN_MEMBERS = frozenset({"gzip", "x-gzip", "zstd"})
+
+
+class _Body:
+    """One body, decoded as far as somebody has asked."""
+
+    def __init__(self, encoding: str, data: bytes, limit_mib: float) -> None:
+        self._make = _DECODERS[encoding]
+        self._encoding = encoding
+        self._decoder = self._make(data)
+        self._limit_mib = limit_mib
+        self.limit = int(limit_mib * (1 << 20))
+        self.pieces: list[bytes] = []
+        self._size = 0
+        self._frames = 0
+        self.whole = False
+
+    def decode(self, most: int) -> None:
+        """Goes on until so many bytes are there in all, or the body is whole.
+
+        Raises:
+            BadRequest: the body is not what it is said to be.
+            BodyTooLarge: it is larger than the limit.
+        """
+        try:
+            while not self.whole and self._size < most:
+                self._step(min(most, self.limit + 1) - self._size)
+        except (zlib.error, zstd.ZstdError) as error:
+            raise BadRequest(f"The body is not {self._encoding}, as its header content-encoding says.", code="invalid_encoding") from error
+
+    def _step(self, most: int) -> None:
+        piece = self._decoder.more(most)
+        self.pieces.append(piece)
+        self._size += len(piece)
+        if self._size > self.limit:
+            raise BodyTooLarge(self._limit_mib)
+        if self._decoder.eof:
+            self._end_of_frame(self._decoder.unused_data)
+        elif not piece:
+            raise BadRequest(f"The body ends inside its {self._encoding} data.", code="invalid_encoding")
+
+    def _end_of_frame(self, rest: bytes) -> None:
+        self._frames += 1
+        if rest and self._encoding in _IN_MEMBERS and self._frames < MOST_FRAMES:
+            self._decoder = self._make(rest)
+        elif rest:
+            raise BadRequest(f"The body goes on behind its {self._encoding} data.", code="invalid_encoding")
+        else:
+            self.whole = True
+
+
+async def decoded(encoding: bytes, data: bytes, limit_mib: float) -> bytes:
+    """A body as it was before its client encoded it.
+
+    Args:
+        encoding: the header `content-encoding`.
+        data: the body as it came.
+        limit_mib: largest size of the decoded body.
+
+    Raises:
+        WrongMedia: the encoding is not known, or there are several.
+        BadRequest: the data are not of that encoding, or not whole.
+        BodyTooLarge: the decoded body is larger than the limit.
+    """
+    name = encoding.decode("ascii", "replace").strip().lower()
+    if name in ("", "identity"):
+        return data
+    if name not in _DECODERS:
+        raise WrongMedia(
+            f"The content-encoding '{name[:100]}' is not read here. Send the body as it is, or encoded once with gzip, deflate or zstd.",
+            param="content-encoding",
+        )
+    body = _Body(name, data, limit_mib)
+    if len(data) <= MOST_AT_ONCE:
+        body.decode(MOST_AT_ONCE)
+    if not body.whole:
+        await asyncio.to_thread(body.decode, body.limit + 1)
+    return b"".join(body.pieces)
