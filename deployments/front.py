@@ -106,7 +106,7 @@ class Front:
         return self._pipeline.rules.catalog
 
     async def _models(self, exchange: Exchange) -> None:
-        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.cards.values()]})
+        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.listed]})
 
     async def _model(self, exchange: Exchange) -> None:
         name = exchange.path.removeprefix("/v1/models/")

@@ -74,7 +74,9 @@ class Gateway:
         if self._images is None:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
-        rules = Rules(catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images)
+        rules = Rules(
+            catalog(config.models, self._started, config.gateway.auto), config.gateway.limits, self._images, config.gateway.requests
+        )
         self._roster.keep([pool.id for pool in pools(config.models)], config.gateway.routing)
         if self._pipeline is None:
             self._start(rules, config.gateway.roster_period_s, config.gateway.load_period_s)

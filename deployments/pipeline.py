@@ -8,24 +8,29 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
 
+from configs.requests import Requests
 from configs.schema import Limits
 from deployments.asked import Asked
 from deployments.forward import Forward
-from deployments.policy import media, resume
-from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
+from deployments.policy import fields, media, sizes
+from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
 from deployments.policy.errors import BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.media import RemoteImage
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
+from deployments.reading import read
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
+
+#: The bounds of a config that says nothing of them.
+DEFAULT_BOUNDS = Requests()
 
 
 class Images(Protocol):
@@ -41,6 +46,7 @@ class Rules:
     catalog: Catalog
     limits: Limits
     images: Images
+    requests: Requests = DEFAULT_BOUNDS
 
 
 class Pipeline:
@@ -58,10 +64,10 @@ class Pipeline:
         outcome, model = Outcome.INTERNAL_ERROR, "unknown"
         rules = self.rules
         try:
-            body = decoded(call.body)
-            resume.refuse_forged(body)
+            body = await read(call.body, rules.catalog, rules.requests)
             named = rules.catalog.choose(body)
             model = named.id
+            call = _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             outcome = await self._by_any(call, body, named, client, arrived)
         except HerdError as error:
             outcome = _outcome(error)
@@ -78,7 +84,7 @@ class Pipeline:
             return await self._by(call, body, Chosen(named), client, arrived)
         except (Unavailable, Overloaded) as error:
             refusal = error
-        others = call.fallback and call.endpoint in GENERATING and not body.get("background")
+        others = call.fallback and call.endpoint in GENERATING and not body.get("background") and not sizes.has_token_ids(body)
         for chosen in self.rules.catalog.in_place_of(named, body) if others else ():
             if client.started:
                 break
@@ -97,6 +103,7 @@ class Pipeline:
 
     async def _forward(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:
         limits, served = self.rules.limits, chosen.model
+        sizes.check(call.endpoint, body, len(call.body), served, self.rules.requests)
         # Without a stream the first byte comes with the last.
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s
         try:
@@ -121,10 +128,10 @@ class Pipeline:
     async def _prepared(self, call: Call, body: dict[str, Any], served: Served) -> bytes:
         """The body as the engine shall get it: as it came, unless an alias or an image's address had to be replaced."""
         remote = media.inspect(body, served.id, served.images_per_prompt)
-        if not remote and body["model"] == served.id:
-            return call.body
-        await self._inline(remote)
-        return msgspec.json.encode({**body, "model": served.id})
+        if remote:
+            await self._inline(remote)
+            return msgspec.json.encode({**body, "model": served.id})
+        return call.body if body["model"] == served.id else with_field(call.body, b'"model":' + msgspec.json.encode(served.id))
 
     async def _inline(self, remote: Sequence[RemoteImage]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -142,6 +149,15 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
         client.finish()
     else:
         client.refuse(error, ((b"x-request-id", request_id.encode("ascii")),))
+
+
+def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) -> Call:
+    """A call without some fields of its body; itself where there are none."""
+    if not left_out:
+        return call
+    for name in left_out:
+        del body[name]
+    return replace(call, body=msgspec.json.encode(body))
 
 
 async def _caught(fetch: Any) -> "str | HerdError":  # noqa: ANN401 (an awaitable)
