@@ -35,8 +35,8 @@ class Requests(Strict):
     schema_members: int = Field(4000, ge=1, le=100_000, description="Members and elements of one JSON schema in all, at most.")
     enum_values: int = Field(1000, ge=1, le=100_000, description="Values of one list in a JSON schema (`enum`, `required`), at most.")
     tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="Text that `/tokenize` and `count_tokens` take, at most.")
-    structure: int = Field(200_000, ge=1000, le=100_000_000, description="Lists, objects and strings in one body, at most.")
-    text_mib: float = Field(20, gt=0, le=1024, description="One text in a large body, at most; the text of an image counts as well.")
+    structure: int = Field(100_000, ge=1000, le=100_000_000, description="Lists, objects and strings in one body, at most.")
+    text_mib: float = Field(16, gt=0, le=1024, description="One string in a body, at most. An image is a string, a third longer than it.")
     unknown_fields: Literal["pass", "drop", "refuse"] = Field(
         "pass", description="A field that the API does not have goes on to the engine, is left out, or makes the request a 400."
     )

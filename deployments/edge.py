@@ -51,8 +51,13 @@ class Exchange:
         """The answer is whole."""
         return bool(self._cycle.response_complete)
 
-    async def body(self, limit_mib: float, within_s: float) -> bytes:
+    async def body(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
         """The request's body.
+
+        Args:
+            limit_mib: its largest size.
+            within_s: its longest time to arrive.
+            count: is told the size of each piece that has arrived, and may raise a `HerdError`.
 
         Raises:
             BodyTooLarge: more than the limit, by its header or in fact.
@@ -63,7 +68,9 @@ class Exchange:
             raise BodyTooLarge(limit_mib)
         whole = bytes(self._cycle.body)
         if self._cycle.more_body or not 0 < len(whole) <= limit:  # else it came with its head, as nearly every one does
-            whole = await self._arriving(limit, limit_mib, within_s)
+            whole = await self._arriving(limit_mib, within_s, count)
+        else:
+            count(len(whole))
         self._connection.listen_for_hang_up()
         return whole
 
@@ -71,22 +78,23 @@ class Exchange:
         length = self.headers.get(b"content-length", b"0")
         return int(length) if length.isdigit() else 0
 
-    async def _arriving(self, limit: int, limit_mib: float, within_s: float) -> bytes:
+    async def _arriving(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
         try:
             async with asyncio.timeout(within_s):
-                return await self._read(limit, limit_mib)
+                return await self._read(limit_mib, count)
         except TimeoutError as error:
             raise Timeout(f"The request's body did not arrive within {within_s:g} s.", status=408) from error
 
-    async def _read(self, limit: int, limit_mib: float) -> bytes:
+    async def _read(self, limit_mib: float, count: Callable[[int], None]) -> bytes:
         pieces: list[bytes] = []
         size, more = 0, True
         while more:
             message = await self._receive()
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
+            count(len(pieces[-1]))
             more = message.get("more_body", False)
-            if size > limit:
+            if size > limit_mib * (1 << 20):
                 raise BodyTooLarge(limit_mib)
         return b"".join(pieces)
 

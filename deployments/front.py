@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from deployments.body_budget import Bodies, Body
 from deployments.edge import JSON, Exchange
 from deployments.pipeline import Pipeline, tell
 from deployments.policy.absence import RETRY_AFTER_S
@@ -43,6 +44,7 @@ class Front:
         self._meter = meter
         self._gateways = gateways
         self._generated = generated
+        self._bodies = Bodies()
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/v1/models": self._models,
@@ -80,17 +82,19 @@ class Front:
             await page(exchange)
             return
         name = endpoint(exchange.method, exchange.path)
-        body = await self._body(exchange, name)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
-        await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
+        with self._bodies.one(self._pipeline.rules.limits.bodies_mib) as held:
+            body = await self._body(exchange, name, held)
+            await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
 
-    async def _body(self, exchange: Exchange, name: str) -> bytes:
+    async def _body(self, exchange: Exchange, name: str, held: Body) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()
         try:
-            return await exchange.body(limits.body_mib, limits.body_read_s)
-        except HerdError:  # it never comes to the pipeline, which counts all others
-            self._meter.ended("unknown", name, Outcome.CLIENT_ERROR, time.perf_counter() - began)
+            return await exchange.body(limits.body_mib, limits.body_read_s, held.add)
+        except HerdError as error:  # it never comes to the pipeline, which counts all others
+            outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
+            self._meter.ended("unknown", name, outcome, time.perf_counter() - began)
             raise
 
     def _page(self, exchange: Exchange) -> Page | None:

@@ -65,9 +65,10 @@ class Pipeline:
         rules = self.rules
         try:
             body = await read(call.body, rules.catalog, rules.requests)
+            rules.catalog.check_name(body.get("model"))
+            call = _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             named = rules.catalog.choose(body)
             model = named.id
-            call = _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             outcome = await self._by_any(call, body, named, client, arrived)
         except HerdError as error:
             outcome = _outcome(error)

@@ -13,6 +13,7 @@ from configs.requests import Requests
 from deployments.policy.calls import INVALID, decoded, model_of
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import BadRequest, BodyTooLarge
+from deployments.policy.sizes import CHARACTERS_PER_TOKEN
 from deployments.policy.structure import Structure, may_be_deep, pieces
 
 MIB = 1 << 20
@@ -45,7 +46,7 @@ async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, An
     if len(raw) <= LARGE:
         return decoded(raw)
     try:
-        body = await _gently(raw, 0, requests)
+        body = await _gently(raw, 0)
     except INVALID as error:
         raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
     if not isinstance(body, dict):
@@ -61,49 +62,51 @@ def _weigh(piece: bytes, structure: Structure) -> None:
 
 async def _weighed(raw: bytes, catalog: Catalog, requests: Requests) -> None:
     structure = Structure()
-    tokens = max(model.context_tokens for model in catalog.models)  # a prompt in token ids is one long list of numbers
+    longest = max(model.context_tokens for model in catalog.models)
+    values = requests.structure + longest  # a prompt in token ids is one long list of numbers
+    escapes = requests.structure + longest * CHARACTERS_PER_TOKEN
     for piece in pieces(raw, PIECE):
         _weigh(piece, structure)
-        if structure.built > requests.structure or structure.separators > requests.structure + tokens:
+        if structure.built > requests.structure or structure.separators > values or structure.escapes > escapes:
             raise BadRequest(
-                f"The body has more than {requests.structure} lists, objects and strings, or more values than any prompt has tokens. "
+                f"The body has more than {requests.structure} lists, objects and strings, or more than any prompt fills. "
                 "Send less in one request.",
                 code="request_too_large",
             )
+        if structure.longest > requests.text_mib * MIB:
+            raise BodyTooLarge(requests.text_mib)
         await asyncio.sleep(0)
 
 
-async def _gently(raw: Any, level: int, requests: Requests) -> Any:  # noqa: ANN401
+async def _gently(raw: Any, level: int) -> Any:  # noqa: ANN401
     """Decodes a large value from its parts.
 
     Raises:
         msgspec.DecodeError: it is no JSON.
-        BodyTooLarge: one text in it is too long.
     """
     if len(raw) <= MIB:
         return msgspec.json.decode(raw)
     await asyncio.sleep(0)
     first = bytes(memoryview(raw)[:1])
-    if first == b'"' and len(raw) > requests.text_mib * MIB:
-        raise BodyTooLarge(requests.text_mib)
     if level == LEVELS or first not in (b"{", b"["):
         return msgspec.json.decode(raw)
     if first == b"{":
-        return await _object(raw, level + 1, requests)
-    return await _list(raw, level + 1, requests)
+        return await _object(raw, level + 1)
+    return await _list(raw, level + 1)
 
 
-async def _object(raw: Any, level: int, requests: Requests) -> dict[str, Any]:  # noqa: ANN401
-    return {name: await _gently(value, level, requests) for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()}
+async def _object(raw: Any, level: int) -> dict[str, Any]:  # noqa: ANN401
+    return {name: await _gently(value, level) for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()}
 
 
-async def _list(raw: Any, level: int, requests: Requests) -> list[Any]:  # noqa: ANN401
-    text = bytes(raw)
-    if b'"' not in text and b"[" not in text[1:] and b"{" not in text:
-        return await _numbers(text)
+async def _list(raw: Any, level: int) -> list[Any]:  # noqa: ANN401
+    if b'"' not in bytes(memoryview(raw)[:PIECE]):
+        text = bytes(raw)
+        if text.count(b"[") == 1 and b'"' not in text and b"{" not in text:
+            return await _numbers(text)
     values: list[Any] = []
     for index, value in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
-        values.append(await _gently(value, level, requests))
+        values.append(await _gently(value, level))
         if index % TURN == 0:
             await asyncio.sleep(0)
     return values

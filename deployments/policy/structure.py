@@ -22,21 +22,37 @@ class Structure:
         """Lists, objects and strings so far."""
         self.separators = 0
         """Commas so far: one less than the values of each list and object."""
+        self.escapes = 0
+        """Backslashes so far: a decoder takes ten times as long for what is written with them."""
+        self.longest = 0
+        """Bytes of the longest string, about, where it is longer than a piece."""
         self.too_deep = False
         self._inside = False
+        self._run = 0
         self._open = b""
 
     def feed(self, piece: bytes) -> None:
         """Counts one more piece, which does not end inside an escape sequence; see `pieces`."""
-        if b"\\" in piece:
+        escapes = piece.count(b"\\")
+        if escapes:
+            self.escapes += escapes
             piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         segments = piece.split(b'"')
         outside = b"".join(segments[1::2] if self._inside else segments[::2]).translate(None, _OTHERS)
         quotes = len(segments) - 1
+        self._measure(segments)
         self.built += (quotes + (not self._inside)) // 2 + outside.count(b"[") + outside.count(b"{")
         self._inside ^= bool(quotes & 1)
         self.separators += outside.count(_SEPARATOR)
         self._open = self._closed(self._open + outside.replace(_SEPARATOR, b""))
+
+    def _measure(self, segments: list[bytes]) -> None:
+        """Adds to the string that goes on from piece to piece."""
+        if self._inside:
+            self._run += len(segments[0])
+            self.longest = max(self.longest, self._run)
+        if len(segments) > 1:
+            self._run = len(segments[-1])
 
     def _closed(self, brackets: bytes) -> bytes:
         """Takes away pairs with nothing between them, level by level; what stays is open."""
