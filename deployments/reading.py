@@ -46,12 +46,9 @@ async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, An
     if len(raw) <= LARGE:
         return decoded(raw)
     try:
-        body = await _gently(raw, 0)
+        return await _object(raw, 1)
     except INVALID as error:
         raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    return body
 
 
 def _weigh(piece: bytes, structure: Structure) -> None:

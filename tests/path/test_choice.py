@@ -119,4 +119,4 @@ async def test_auto_asks_the_model_that_takes_images(herd: Herd, engine: FakeEng
     assert [one.json["model"] for one in engine.requests] == [LLAMA]
     assert [one.json["model"] for one in scout.requests] == [SCOUT]
     assert (await herd.http.get("/v1/models/auto")).json()["chooses_from"] == [LLAMA, SCOUT]
-    assert [one["id"] for one in (await herd.http.get("/v1/models")).json()["data"]] == [LLAMA, SCOUT, "auto"]
+    assert [one["id"] for one in (await herd.http.get("/v1/models")).json()["data"]] == [LLAMA, SCOUT, "auto", "llama", "gpt-4o"]
