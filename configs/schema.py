@@ -11,6 +11,8 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from configs.doorway import Doorway
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
+from configs.requests import Requests
+from configs.routing import Routing
 from configs.strict import Strict
 
 Kind = Literal[
@@ -32,7 +34,6 @@ Kind = Literal[
     "llama-4-maverick-tiny",
 ]
 Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
-RoutingPolicy = Literal["herd", "prefix", "least_loaded", "power_of_two", "round_robin"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
 GpuName = Literal["H100", "H200", "B200", "A100", "A100-40", "L40S", "RTX4090", "MI300X"]
 NodeName = Literal[
@@ -88,6 +89,7 @@ class Limits(Strict):
     """What one request may take."""
 
     body_mib: float = Field(64, gt=0, le=1024, description="Largest request body.")
+    bodies_mib: float = Field(1024, gt=0, le=1 << 20, description="All bodies that one gateway holds, until their answers end.")
     body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
     first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
     total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
@@ -113,42 +115,11 @@ class RemoteImages(Strict):
     image_mib: float = Field(10, gt=0, le=100, description="Largest image.")
 
 
-class RoutingWeights(Strict):
-    """What the policy `herd` gives for each reason to pick a replica. Each reason is a score from 0 to 1, and the scores are added up.
-
-    `prefix` and `queue` are measured in the same prompt tokens. At equal weights the replica wins that begins its answer first. The
-    default stays with what a replica remembers until waiting elsewhere is shorter by thirty times the tokens: who moves a prompt takes
-    room from others' in a second cache. On the replay of a trace this costs no time to the first token, and finds a fifth more. `balance`
-    bounds the crowd at a prefix that everybody shares, and must be as heavy.
-    """
-
-    prefix: float = Field(30.0, ge=0, le=1000, description="It has the beginning of the prompt in its cache.")
-    queue: float = Field(1.0, ge=0, le=1000, description="It has little to compute before.")
-    kv: float = Field(0.1, ge=0, le=1000, description="Its KV cache has room for the prompt.")
-    balance: float = Field(30.0, ge=0, le=1000, description="It has not much more than its share of the requests.")
-    session: float = Field(0.05, ge=0, le=1000, description="It is the home of the session, or of a prompt that is new.")
-    room: float = Field(0.3, ge=0, le=1000, description="What its prefix cache would forget has long not been used.")
-    warm_up: float = Field(0.1, ge=0, le=1000, description="It has not just started.")
-    trust: float = Field(0.5, ge=0, le=1000, description="It has been heard of lately.")
-
-
-class Routing(Strict):
-    """Which engine replica serves a request."""
-
-    policy: RoutingPolicy = "herd"
-    weights: RoutingWeights = RoutingWeights()
-    index_tokens: int = Field(
-        4_000_000,
-        ge=0,
-        le=1 << 30,
-        description="Prompt tokens that a gateway remembers for each replica, at most; fewer where the replica's KV cache is smaller.",
-    )
-
-
 class Gateway(Doorway):
     """The one door: an OpenAI-compatible endpoint on every node."""
 
     limits: Limits = Limits()
+    requests: Requests = Requests()
     remote_images: RemoteImages = RemoteImages()
     routing: Routing = Routing()
     auto: tuple[ModelId, ...] = Field(

@@ -106,12 +106,17 @@ def status(
                 out.print(_status_table(herd))
 
 
+def _cards(endpoint: str) -> list[dict[str, Any]]:
+    """What is served, each model once: its aliases stand in its card."""
+    return [card for card in _get(f"{endpoint}/v1/models")["data"] if not card.get("parent")]
+
+
 @app.command()
 def models(name: Name = None, as_json: AsJson = False) -> None:
     """List what is served: names, context, images, licence."""
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
-        cards = _get(f"{herd.endpoint}/v1/models")["data"]
+        cards = _cards(herd.endpoint)
     if as_json:
         sys.stdout.write(json.dumps(cards) + "\n")
         return
@@ -157,7 +162,7 @@ def chat(
 
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
-        cards = _get(f"{herd.endpoint}/v1/models")["data"]
+        cards = _cards(herd.endpoint)
         by_name = {one: card for card in cards for one in (card["id"], *card["aliases"])}
         if model not in by_name:
             raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(by_name))}.")

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from deployments.body_budget import Bodies, Body
 from deployments.pipeline import Pipeline, tell
 from deployments.policy import browsers
 from deployments.policy.absence import RETRY_AFTER_S
@@ -50,6 +51,7 @@ class Front:
         self._meter = meter
         self._gateways = gateways
         self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
+        self._bodies = Bodies()
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/v1/models": self._models,
@@ -98,10 +100,11 @@ class Front:
         if exchange.path not in ENDPOINTS:
             raise UnknownPath(exchange.method, exchange.path, meant=meant(exchange.path, (*self._pages, *ENDPOINTS)))
         name = endpoint(exchange.method, exchange.path)
-        body = await self._body(exchange, name)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
-        await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
+        with self._bodies.one(self._pipeline.rules.limits.bodies_mib) as held:
+            body = await self._body(exchange, name, held)
+            await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
 
     def _is_preflight(self, exchange: Exchange) -> bool:
         """Whether it was a browser's question about another request, and has been answered.
@@ -118,13 +121,14 @@ class Front:
         exchange.reply(204, said, b"")
         return True
 
-    async def _body(self, exchange: Exchange, name: str) -> bytes:
+    async def _body(self, exchange: Exchange, name: str, held: Body) -> bytes:
         limits, began = self._pipeline.rules.limits, time.perf_counter()
         try:
             browsers.check_content_type(exchange.headers)
-            return await exchange.body(limits.body_mib, limits.body_read_s)
-        except HerdError:  # it never comes to the pipeline, which counts all others
-            self._meter.ended("unknown", name, Outcome.CLIENT_ERROR, time.perf_counter() - began)
+            return await exchange.body(limits.body_mib, limits.body_read_s, held.add)
+        except HerdError as error:  # it never comes to the pipeline, which counts all others
+            outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
+            self._meter.ended("unknown", name, outcome, time.perf_counter() - began)
             raise
 
     def _page(self, exchange: Exchange) -> Page | None:
@@ -140,7 +144,7 @@ class Front:
         return self._pipeline.rules.catalog
 
     async def _models(self, exchange: Exchange) -> None:
-        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.cards.values()]})
+        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.listed]})
 
     async def _model(self, exchange: Exchange) -> None:
         name = unquote(exchange.path.removeprefix("/v1/models/"))

@@ -77,7 +77,7 @@ class Gateway:
             self._images = ImageFetcher(config.gateway.remote_images)
         self._images.rules = config.gateway.remote_images
         wanted = config.gateway
-        rules = Rules(catalog(config.models, self._started, wanted.auto), wanted.limits, self._images, guests(wanted))
+        rules = Rules(catalog(config.models, self._started, wanted.auto), wanted.limits, self._images, guests(wanted), wanted.requests)
         self._roster.keep([pool.id for pool in pools(config.models)], config.gateway.routing)
         if self._pipeline is None:
             self._start(rules, config.gateway)

@@ -7,26 +7,31 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from configs.requests import Requests
 from configs.schema import Limits
 from deployments.asked import Asked
 from deployments.forward import Forward
 from deployments.images import Images, settled
-from deployments.policy import media, resume
+from deployments.policy import fields, media, sizes
 from deployments.policy.browsers import ANYBODY, Guests
-from deployments.policy.calls import GENERATING, Call, Priority, decoded, priority_of, session_of, with_field
+from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
 from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, HerdError, Overloaded, Timeout, Unavailable
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
+from deployments.reading import read
 from deployments.relay import Client, Relay
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
+
+#: The bounds of a config that says nothing of them.
+DEFAULT_BOUNDS = Requests()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Rules:
     images: Images
     guests: Guests = ANYBODY
     """Which web pages may ask."""
+    requests: Requests = DEFAULT_BOUNDS
 
 
 class Pipeline:
@@ -55,8 +61,9 @@ class Pipeline:
         outcome, model = Outcome.INTERNAL_ERROR, "unknown"
         rules = self.rules
         try:
-            body = decoded(call.body)
-            resume.refuse_forged(body)
+            body = await read(call.body, rules.catalog, rules.requests)
+            rules.catalog.check_name(body.get("model"))
+            call = _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             named = rules.catalog.choose(body)
             model = named.id
             outcome = await self._by_any(call, body, named, client, arrived)
@@ -75,7 +82,7 @@ class Pipeline:
             return await self._by(call, body, Chosen(named), client, arrived)
         except (Unavailable, Overloaded) as error:
             refusal = error
-        others = call.fallback and call.endpoint in GENERATING and not body.get("background")
+        others = call.fallback and call.endpoint in GENERATING and not body.get("background") and not sizes.has_token_ids(body)
         for chosen in self.rules.catalog.in_place_of(named, body) if others else ():
             if client.started:
                 break
@@ -94,6 +101,7 @@ class Pipeline:
 
     async def _forward(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:
         limits, served = self.rules.limits, chosen.model
+        sizes.check(call.endpoint, body, len(call.body), served, self.rules.requests)
         # Without a stream the first byte comes with the last.
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s
         try:
@@ -121,9 +129,9 @@ class Pipeline:
         changed = found.changed
         if found.images:
             changed = await settled(self.rules.images, body, found.images, served) or changed
-        if not changed and body["model"] == served.id:
-            return call.body
-        return msgspec.json.encode({**body, "model": served.id})
+        if changed:
+            return msgspec.json.encode({**body, "model": served.id})
+        return call.body if body["model"] == served.id else with_field(call.body, b'"model":' + msgspec.json.encode(served.id))
 
 
 def tell(client: Client, error: HerdError, request_id: str) -> None:
@@ -135,6 +143,15 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
         client.finish()
     else:
         client.refuse(error, ((b"x-request-id", request_id.encode("ascii")),))
+
+
+def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) -> Call:
+    """A call without some fields of its body; itself where there are none."""
+    if not left_out:
+        return call
+    for name in left_out:
+        del body[name]
+    return replace(call, body=msgspec.json.encode(body))
 
 
 def _outcome(error: HerdError) -> Outcome:

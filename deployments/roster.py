@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from configs.schema import Routing
+from configs.routing import Routing
 from deployments.policy.absence import NEVER, Absence
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.report import after_silence, still_silent

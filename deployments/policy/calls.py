@@ -21,6 +21,7 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
         "/v1/completions": "completions",
         "/v1/responses": "responses",
         "/v1/messages": "messages",
+        "/v1/messages/count_tokens": "count_tokens",
         "/v1/embeddings": "embeddings",
         "/tokenize": "tokenize",
         "/detokenize": "detokenize",
@@ -29,6 +30,8 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
 
 #: Who generates: only there can another model stand in.
 GENERATING = frozenset({"chat", "completions", "responses", "messages"})
+#: What decoding raises where a text is no JSON.
+INVALID = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -82,11 +85,32 @@ def decoded(body: bytes) -> dict[str, Any]:
     """
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except INVALID as error:
         raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
     return value
+
+
+class _Named(msgspec.Struct):
+    model: Any = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def model_of(body: bytes) -> object:
+    """Reads what a body gives as its `model`, and builds nothing of the rest.
+
+    Raises:
+        BadRequest: it is not JSON, or not an object.
+    """
+    try:
+        return _NAMED.decode(body).model
+    except msgspec.ValidationError as error:
+        raise BadRequest("The body must be a JSON object.", code="invalid_json") from error
+    except INVALID as error:
+        raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
 
 
 def session_of(named: str | None, body: Mapping[str, Any]) -> str | None:
@@ -114,4 +138,4 @@ def priority_of(named: str | None, body: Mapping[str, Any]) -> Priority:
 
 def with_field(raw: bytes, field: bytes) -> bytes:
     """A JSON object with one more field, as it is but for that. The last of equal names counts, and so this one."""
-    return raw[: raw.rindex(b"}")] + b"," + field + b"}"
+    return b"".join((memoryview(raw)[: raw.rindex(b"}")], b",", field, b"}"))

@@ -47,6 +47,8 @@ class Served:
     fallbacks: tuple[str, ...] = ()
     by_priority: bool = True
     """Its engines' scheduler heeds a request's priority."""
+    vocabulary: int | None = None
+    """Token ids that the model has an embedding for: 0 to one less than this. None: unknown."""
     prefill_from: int | None = None
     """Prompts of so many tokens, about, are computed by engines of their own; None where there are no such engines."""
     image_mpx: float = 20
@@ -75,7 +77,26 @@ class Catalog:
     auto: tuple[Served, ...]
     """What `auto` may mean, the preferred ones first."""
     cards: Mapping[str, Mapping[str, Any]]
-    """What `/v1/models` says of each name that is listed there."""
+    """What `/v1/models` says of each id, and of `auto`."""
+
+    @property
+    def listed(self) -> tuple[Mapping[str, Any], ...]:
+        """All cards of `/v1/models`: a client that knows a model by an alias looks for that name in the list."""
+        named = ((alias, model) for model in self.models for alias in model.aliases)
+        aliases = ({**model.card, "id": alias, "root": model.id, "parent": model.id, "aliases": []} for alias, model in named)
+        return (*self.cards.values(), *aliases)
+
+    def check_name(self, name: object) -> None:
+        """Checks what a request gives as its `model`.
+
+        Raises:
+            BadRequest: there is no name, or it is not a string.
+            UnknownModel: no model is called so.
+        """
+        if not isinstance(name, str) or not name:
+            raise BadRequest(f"'model' must name one of: {', '.join(self.cards)}.", param="model")
+        if name not in self.by_name and not (name == AUTO and self.auto):
+            raise UnknownModel(name, self.cards)
 
     def choose(self, body: dict[str, Any]) -> Served:
         """The model that a request's `model` names, or that suits it where the name is `auto`.
@@ -86,14 +107,9 @@ class Catalog:
             TooManyImages: none of those that `auto` may mean takes so many.
         """
         name = body.get("model")
-        if not isinstance(name, str) or not name:
-            raise BadRequest(f"'model' must name one of: {', '.join(self.cards)}.", param="model")
-        served = self.by_name.get(name)
-        if served is not None:
-            return served
-        if name == AUTO and self.auto:
-            return self._suited(needs_of(body))
-        raise UnknownModel(name, self.cards)
+        self.check_name(name)
+        served = self.by_name.get(str(name))
+        return self._suited(needs_of(body)) if served is None else served
 
     def _suited(self, needs: Needs) -> Served:
         """The first that fits. Where a prompt seems too long for all, the longest context: its engine counts, and says by how much."""
@@ -168,13 +184,14 @@ def _served(model: Model, created: int) -> Served:
     by_priority = model.engine.get("scheduling_policy", "priority") == "priority"
     prefill_from = model.prefill.from_tokens if model.prefill else None
     return Served(
-        model.id,
-        model.aliases,
-        images,
-        MappingProxyType(card),
+        id=model.id,
+        aliases=model.aliases,
+        images_per_prompt=images,
+        card=MappingProxyType(card),
         context_tokens=model.context_tokens,
         fallbacks=model.fallbacks,
         by_priority=by_priority,
+        vocabulary=entry.decoder.vocab if entry.decoder else None,
         prefill_from=prefill_from,
         image_mpx=model.image_mpx,
     )

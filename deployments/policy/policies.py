@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from configs.schema import RoutingWeights
+from configs.routing import RoutingWeights
 from deployments.policy.routing import Candidate, Pick, Reason, Trust
 
 

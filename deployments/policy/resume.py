@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from deployments.policy.calls import with_field
-from deployments.policy.errors import BadRequest
 
 #: Names under `vllm_xargs`, which vLLM hands through to the engine as they are.
 TOKENS, GROUPS, FINISH, STOP = "herd_tokens", "herd_groups", "herd_finish", "herd_stop"
@@ -69,20 +68,6 @@ def one_answer(endpoint: str, body: Mapping[str, Any]) -> bool:
 
 def _one_prompt(prompt: object) -> bool:
     return not isinstance(prompt, list) or (bool(prompt) and all(isinstance(token, int) for token in prompt))
-
-
-def refuse_forged(body: Mapping[str, Any]) -> None:
-    """What only a gateway may say.
-
-    Raises:
-        BadRequest: the request says it.
-    """
-    given = body.get("vllm_xargs")
-    forged = [name for name in (TOKENS, GROUPS, FINISH, STOP) if isinstance(given, dict) and name in given]
-    if forged:
-        raise BadRequest(f"'{forged[0]}' is the cluster's own: leave it out.", param="vllm_xargs")
-    if body.get("kv_transfer_params") is not None:  # it would make an engine connect to whom it names
-        raise BadRequest("'kv_transfer_params' is the cluster's own: leave it out.", param="kv_transfer_params")
 
 
 def with_ids(raw: bytes) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from configs.schema import Routing
+from configs.routing import Routing
 from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt

@@ -91,8 +91,13 @@ class Exchange:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
 
-    async def body(self, limit_mib: float, within_s: float) -> bytes:
+    async def body(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
         """The request's body, decoded where its client has compressed it.
+
+        Args:
+            limit_mib: its largest size.
+            within_s: its longest time to arrive.
+            count: is told the size of each piece that has arrived or been decoded, and may raise a `HerdError`.
 
         Raises:
             BodyTooLarge: more than the limit, by its header, in fact or decoded.
@@ -105,28 +110,33 @@ class Exchange:
         if self._head.length > limit:
             raise BodyTooLarge(limit_mib)
         if not self.whole:
-            await self._arriving(limit, limit_mib, within_s)
+            await self._arriving(limit, limit_mib, within_s, count)
+        else:
+            count(self._size)
         if self._size > limit:
             raise BodyTooLarge(limit_mib)
         whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         encoding = self.headers.get(b"content-encoding")
-        return whole if encoding is None else await decoded(encoding, whole, limit_mib)
+        return whole if encoding is None else await decoded(encoding, whole, limit_mib, count)
 
-    async def _arriving(self, limit: int, limit_mib: float, within_s: float) -> None:
+    async def _arriving(self, limit: int, limit_mib: float, within_s: float, count: Callable[[int], None]) -> None:
         self._asked = True
         if self._head.expects_continue and not self.gone and not self._size:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._connection.want_more()
-        loop = asyncio.get_running_loop()
+        loop, counted = asyncio.get_running_loop(), 0
         try:
             async with asyncio.timeout(within_s):
                 while not self.whole and self._size <= limit:
                     if self._broken is not None:
                         raise self._broken
+                    count(self._size - counted)
+                    counted = self._size
                     self._arrival = loop.create_future()
                     await self._arrival
         except TimeoutError as error:
             raise Timeout(f"The request's body did not arrive within {within_s:g} s.", status=408) from error
+        count(self._size - counted)
 
     def take(self, piece: bytes, whole: bool) -> bool:
         """A piece of the body has arrived.

@@ -16,6 +16,8 @@ from deployments.policy.errors import BadRequest, BodyTooLarge, WrongMedia
 
 #: Decoded bytes that are made on the event loop, which takes a millisecond or two. What is larger goes to a thread.
 MOST_AT_ONCE = 256 << 10
+#: Decoded bytes between two looks at what the gateway holds in all.
+MOST_AT_A_TIME = 8 << 20
 #: Frames of a body, one behind the other. Each one costs a copy of those behind it.
 MOST_FRAMES = 16
 #: 8 MiB: the window that content encodings may ask for (RFC 9659).
@@ -96,7 +98,8 @@ class _Body:
         self._limit_mib = limit_mib
         self.limit = int(limit_mib * (1 << 20))
         self.pieces: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """Bytes that have been decoded."""
         self._frames = 0
         self.whole = False
 
@@ -108,16 +111,16 @@ class _Body:
             BodyTooLarge: it is larger than the limit.
         """
         try:
-            while not self.whole and self._size < most:
-                self._step(min(most, self.limit + 1) - self._size)
+            while not self.whole and self.size < most:
+                self._step(min(most, self.limit + 1) - self.size)
         except (zlib.error, zstd.ZstdError) as error:
             raise BadRequest(f"The body is not {self._encoding}, as its header content-encoding says.", code="invalid_encoding") from error
 
     def _step(self, most: int) -> None:
         piece = self._decoder.more(most)
         self.pieces.append(piece)
-        self._size += len(piece)
-        if self._size > self.limit:
+        self.size += len(piece)
+        if self.size > self.limit:
             raise BodyTooLarge(self._limit_mib)
         if self._decoder.eof:
             self._end_of_frame(self._decoder.unused_data)
@@ -134,13 +137,14 @@ class _Body:
             self.whole = True
 
 
-async def decoded(encoding: bytes, data: bytes, limit_mib: float) -> bytes:
+async def decoded(encoding: bytes, data: bytes, limit_mib: float, count: Callable[[int], None]) -> bytes:
     """A body as it was before its client encoded it.
 
     Args:
         encoding: the header `content-encoding`.
         data: the body as it came.
         limit_mib: largest size of the decoded body.
+        count: is told the size of each decoded piece, and may raise a `HerdError`.
 
     Raises:
         WrongMedia: the encoding is not known, or there are several.
@@ -158,6 +162,9 @@ async def decoded(encoding: bytes, data: bytes, limit_mib: float) -> bytes:
     body = _Body(name, data, limit_mib)
     if len(data) <= MOST_AT_ONCE:
         body.decode(MOST_AT_ONCE)
-    if not body.whole:
-        await asyncio.to_thread(body.decode, body.limit + 1)
+    count(body.size)
+    while not body.whole:
+        before = body.size
+        await asyncio.to_thread(body.decode, before + MOST_AT_A_TIME)
+        count(body.size - before)
     return b"".join(body.pieces)

@@ -237,6 +237,77 @@ def images(urls: list[str]) -> list[list[int] | None]:
     return [size(url) for url in urls]
 
 
+def request_fields() -> dict[str, list[str]]:
+    """The fields of each endpoint's request classes, with their aliases."""
+    from typing import get_args
+
+    from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+    from vllm.entrypoints.pooling.embed.protocol import EmbeddingRequest
+    from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeRequest
+
+    classes = {
+        "chat": (ChatCompletionRequest,),
+        "completions": (CompletionRequest,),
+        "responses": (ResponsesRequest,),
+        "messages": (AnthropicMessagesRequest,),
+        "count_tokens": (AnthropicCountTokensRequest,),
+        "embeddings": get_args(get_args(EmbeddingRequest)[0]),
+        "tokenize": get_args(TokenizeRequest),
+        "detokenize": (DetokenizeRequest,),
+    }
+
+    def names(kind: Any) -> Iterator[str]:
+        for name, field in kind.model_fields.items():
+            yield field.alias or name
+
+    return {endpoint: sorted({name for kind in kinds for name in names(kind)}) for endpoint, kinds in classes.items()}
+
+
+def second_doors() -> dict[str, list[str]]:
+    """What vLLM takes beside its fields: arguments of chat templates, types of the items of `/v1/responses`, and limits of its samplers."""
+    import inspect
+    import typing
+
+    from pydantic import BaseModel
+    from transformers import PreTrainedTokenizerBase
+    from vllm import envs, sampling_params
+    from vllm.entrypoints.openai.responses.protocol import ResponseInputOutputItem
+    from vllm.v1.worker.gpu.sample import logit_bias
+
+    def words(kind: Any) -> set[str]:
+        if typing.get_origin(kind) is typing.Literal:
+            return set(typing.get_args(kind))
+        return {word for inner in typing.get_args(kind) for word in words(inner)}
+
+    def types_of(kind: Any) -> set[str]:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return words(kind.model_fields["type"].annotation)
+        if isinstance(kind, type):
+            return words(typing.get_type_hints(kind, include_extras=True).get("type"))
+        return {word for inner in typing.get_args(kind) for word in types_of(inner)}
+
+    parameters = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters.values()
+    return {
+        "template_arguments": [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD],
+        "item_types": sorted(types_of(ResponseInputOutputItem)),
+        "limits": [
+            str(number)
+            for number in (
+                logit_bias.MAX_NUM_ALLOWED_TOKEN_IDS,
+                logit_bias.MAX_NUM_LOGIT_BIAS_TOKENS,
+                logit_bias.MAX_NUM_STOP_TOKEN_IDS,
+                sampling_params.MAX_LOGPROB_TOKEN_IDS,
+                envs.VLLM_MAX_STOP_STRINGS,
+                envs.VLLM_MAX_BAD_WORDS_TOTAL_TOKENS,
+                envs.VLLM_MAX_NUM_BAD_WORDS,
+            )
+        ],
+    }
+
+
 def ask(what: str, *arguments: Any) -> Any:
     """An answer of one of these functions, in a process of its own."""
     command = [sys.executable, "-m", "tests.alone.vllm_itself", what]

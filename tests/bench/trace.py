@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from configs.schema import Routing
+from configs.routing import Routing
 from tests.bench.report import about, at, save
 from tests.bench.simulated import cluster, live, traces
 from tests.bench.simulated.choosers import Ours

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from configs.schema import Model, Routing
+from configs.routing import Routing
+from configs.schema import Model
 from deployments.policy.catalog import catalog
 from tests.path.begun import chunks
 from tests.path.fake_engine import DONE, FakeEngine, answers, event, fake_engine, streams, then_breaks
@@ -120,7 +121,7 @@ async def test_auto_asks_the_model_that_takes_images(herd: Herd, engine: FakeEng
     assert [one.json["model"] for one in engine.requests] == [LLAMA]
     assert [one.json["model"] for one in scout.requests] == [SCOUT]
     assert (await herd.http.get("/v1/models/auto")).json()["chooses_from"] == [LLAMA, SCOUT]
-    assert [one["id"] for one in (await herd.http.get("/v1/models")).json()["data"]] == [LLAMA, SCOUT, "auto"]
+    assert [one["id"] for one in (await herd.http.get("/v1/models")).json()["data"]] == [LLAMA, SCOUT, "auto", "llama", "gpt-4o"]
 
 
 async def test_a_fallback_that_takes_smaller_images_only_does_not_answer_in_its_own_words(herd: Herd, scout: FakeEngine) -> None:

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_models_with_what_a_client_needs_to_know(herd: Herd) -> None:
     listed = (await herd.http.get("/v1/models")).json()
     assert listed["object"] == "list"
-    assert [model["id"] for model in listed["data"]] == [LLAMA, SCOUT]
+    assert [model["id"] for model in listed["data"]] == [LLAMA, SCOUT, "llama", "gpt-4o"]
+    assert [model.get("root") for model in listed["data"]] == [None, None, LLAMA, LLAMA]
     assert listed["data"][0]["aliases"] == ["llama", "gpt-4o"]
     assert listed["data"][0]["max_model_len"] == 2048
 
@@ -37,7 +38,7 @@ async def test_unknown_model(herd: Herd) -> None:
 
 async def test_official_client_lists_and_retrieves_models(herd: Herd) -> None:
     async with AsyncOpenAI(base_url=f"{herd.url}/v1", api_key="none", max_retries=0) as client:
-        assert [model.id async for model in client.models.list()] == [LLAMA, SCOUT]
+        assert [model.id async for model in client.models.list()] == [LLAMA, SCOUT, "llama", "gpt-4o"]
         assert (await client.models.retrieve("llama")).id == LLAMA
 
 

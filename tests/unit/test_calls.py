@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.calls import ENDPOINTS, Priority, decoded, endpoint, priority_of, request_id, session_of, with_field
+from deployments.policy.calls import ENDPOINTS, Priority, decoded, endpoint, model_of, priority_of, request_id, session_of, with_field
 from deployments.policy.errors import BadRequest, UnknownPath
 from tests.unit.samples import JSON
 
@@ -94,6 +94,25 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     except BadRequest:
         return
     assert isinstance(value, dict)
+
+
+MEMBERS = st.lists(st.tuples(st.sampled_from(["model", "messages", "Model", "m"]), JSON), max_size=6)
+
+
+@given(MEMBERS)
+def test_model_of_a_shallow_look_is_that_of_the_whole_body(members: list[tuple[str, Any]]) -> None:
+    """Also where a name comes twice: the last one counts, as in vLLM's decoder."""
+    raw = "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members) + "}"
+    spelled = raw.replace('"model"', '"mod\\u0065l"')
+    for text in (raw, spelled):
+        assert model_of(text.encode()) == decoded(text.encode()).get("model") == json.loads(text).get("model")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b'{"model": NaN}'])
+def test_shallow_look_at_what_is_no_object(body: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        model_of(body)
+    assert refused.value.reason == "invalid_json"
 
 
 @pytest.mark.parametrize(

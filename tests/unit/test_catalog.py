@@ -117,3 +117,21 @@ def test_every_name_of_a_config_finds_its_model_and_every_card_is_json(value: di
     assert all(found.choose({"model": name}).id == one.id for one in models for name in (one.id, *one.aliases))
     assert len(found.by_name) == sum(1 + len(one.aliases) for one in models)
     json.dumps([dict(one.card) for one in found.models])
+
+
+def test_aliases_are_listed_with_the_id_that_they_stand_for() -> None:
+    listed = {card["id"]: card for card in HERD.listed}
+    assert list(listed) == ["scout", "b", "llama4"]
+    assert (listed["llama4"]["root"], listed["llama4"]["parent"], listed["llama4"]["max_model_len"]) == ("scout", "scout", 131072)
+
+
+def test_vocabulary_is_that_of_the_model_s_shape() -> None:
+    assert [served.vocabulary for served in HERD.models] == [202_048, 128_256]
+
+
+def test_name_is_known_before_the_rest_is() -> None:
+    for name in ("scout", "llama4"):
+        HERD.check_name(name)
+    ANY.check_name("auto")
+    with pytest.raises(UnknownModel):
+        HERD.check_name("auto")

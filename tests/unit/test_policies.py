@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import RoutingPolicy, RoutingWeights
+from configs.routing import RoutingPolicy, RoutingWeights
 from deployments.policy import policies
 from deployments.policy.policies import Question
 from deployments.policy.routing import Candidate, Pick, Reason, ReplicaState, ReplicaView, Trust

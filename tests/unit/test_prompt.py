@@ -106,3 +106,18 @@ def test_other_apis_have_prompts_too(body: dict[str, Any]) -> None:
 def test_no_body_is_too_strange(body: dict[str, Any]) -> None:
     body = msgspec.json.decode(msgspec.json.encode(body))
     assert prompt_of(body, "m") == prompt_of(body, "m")
+
+
+def test_prompt_in_token_ids_begins_as_one_that_goes_on() -> None:
+    short, long = (prompt_of({"prompt": list(range(count))}, "m") for count in (1000, 2000))
+    assert short.blocks[:-1] == long.blocks[: len(short.blocks) - 1]
+
+
+@pytest.mark.parametrize("part", [lambda data: {"type": "image_url", "image_url": {"url": data}}, lambda data: {"source": {"data": data}}])
+def test_large_image_is_known_by_its_length_and_ends(part: Any) -> None:
+    def blocks(data: str) -> tuple[int, ...]:
+        return prompt_of({"messages": [{"role": "user", "content": [part(data)]}]}, "m").blocks
+
+    data = "data:image/png;base64," + "A" * 100_000
+    assert blocks(data) == blocks(data)
+    assert len({blocks(data), blocks(data + "A"), blocks(data[:-1] + "B"), blocks("d" + data[2:] + "A")}) == 4

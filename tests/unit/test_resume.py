@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy import resume
-from deployments.policy.errors import BadRequest
 from deployments.policy.resume import CannotResume, Delivered, Seam
 
 CHAT = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -50,26 +49,6 @@ DONE = b"data: [DONE]\n\n"
 )
 def test_what_can_be_continued(endpoint: str, body: dict[str, Any], possible: bool) -> None:
     assert resume.can_resume(endpoint, body) is possible
-
-
-@pytest.mark.parametrize("name", [resume.TOKENS, resume.GROUPS, resume.FINISH, resume.STOP])
-def test_only_a_gateway_says_what_was_delivered(name: str) -> None:
-    with pytest.raises(BadRequest, match=name) as raised:
-        resume.refuse_forged(CHAT | {"vllm_xargs": {name: [1]}})
-    assert raised.value.param == "vllm_xargs"
-
-
-def test_only_a_gateway_says_where_a_kv_cache_is() -> None:
-    """Else a client could have an engine connect to any address."""
-    with pytest.raises(BadRequest) as raised:
-        resume.refuse_forged(CHAT | {"kv_transfer_params": {"do_remote_prefill": True, "remote_host": "10.0.0.9"}})
-    assert raised.value.param == "kv_transfer_params"
-    resume.refuse_forged(CHAT | {"kv_transfer_params": None})
-
-
-@pytest.mark.parametrize("given", [None, {}, {"my_own": 1}, "nonsense"])
-def test_other_extra_arguments_are_the_client_s_own(given: object) -> None:
-    resume.refuse_forged(CHAT | {"vllm_xargs": given})
 
 
 @pytest.mark.parametrize("raw", [json.dumps(CHAT), json.dumps(CHAT, indent=2) + "\n", json.dumps(CHAT | {"return_token_ids": False})])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import Routing
+from configs.routing import Routing
 from deployments.policy.policies import POLICIES
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.router import NobodyTakes, Router

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import Routing
+from configs.routing import Routing
 from tests.bench.simulated import traces
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.cluster import Reports, replay

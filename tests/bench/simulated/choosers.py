@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 
-from configs.schema import Routing
+from configs.routing import Routing
 from deployments.policy.prompt import Prompt
 from deployments.policy.router import Router, Sending
 from deployments.policy.routing import Ask, Pick, Reason, ReplicaView

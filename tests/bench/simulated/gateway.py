@@ -14,7 +14,8 @@ import msgspec
 import structlog
 import uvloop
 
-from configs.schema import Limits, Model, Routing
+from configs.routing import Routing
+from configs.schema import Limits, Model
 from deployments.answer import Address, EngineGone
 from deployments.feed import PATH, Feed
 from deployments.forward import Forward

@@ -1,0 +1,114 @@
+"""Whether a request's prompt can be one of this model's: its length, and its token ids.
+
+Decides by the model's context and vocabulary, without a tokenizer. vLLM checks most of this too, but after it has tokenized the whole text
+(`/tokenize` took 14 s for 5 MB, and the engine answered nobody meanwhile), and it lets the id behind the last one through where the
+tokenizer has more tokens than the model, which ends the engine.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from configs.requests import Requests
+from deployments.policy.bounds import KIB, are_ids, refused
+from deployments.policy.catalog import Served
+from deployments.policy.errors import ContextExceeded
+
+#: No prompt has more characters per token over its whole length: English has 4 to 5; a single token of Llama's has up to 128 spaces.
+CHARACTERS_PER_TOKEN = 16
+#: For counting tokens, where there is no answer and the engine tokenizes whatever comes.
+COUNTED_PER_TOKEN = 8
+COUNTING = frozenset({"tokenize", "count_tokens"})
+_TEXTS = ("system", "instructions", "prompt", "input", "messages", "tools", "documents")
+#: Members whose text is an image.
+_IMAGES = frozenset({"image_url", "source"})
+#: The field that may hold token ids.
+_IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
+
+
+def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:
+    """Checks a prompt against a model.
+
+    Args:
+        endpoint: the request's short name, of `deployments.policy.calls.ENDPOINTS`.
+        body: the decoded body, whose shape `deployments.policy.fields` has checked.
+        size: bytes of the body as it came, which no text in it exceeds.
+        model: which shall answer.
+        requests: the config's numbers.
+
+    Raises:
+        ContextExceeded: the prompt is longer than any that fits the model.
+        BadRequest: a token id is none of the model's.
+    """
+    most = _most_characters(endpoint, model, requests)
+    if size > most:
+        _check_text(endpoint, body, most, model)
+    field = _IDS.get(endpoint)
+    if field is not None:
+        _check_ids(field, body.get(field), model)
+
+
+def has_token_ids(body: Mapping[str, Any]) -> bool:
+    """Tells whether the prompt is in token ids, which mean something else to every other model."""
+    prompt = body.get("prompt")
+    return isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], str)
+
+
+def _most_characters(endpoint: str, model: Served, requests: Requests) -> int:
+    if endpoint in COUNTING:
+        return int(min(model.context_tokens * COUNTED_PER_TOKEN, requests.tokenize_kib * KIB))
+    return model.context_tokens * CHARACTERS_PER_TOKEN
+
+
+def _check_text(endpoint: str, body: Mapping[str, Any], most: int, model: Served) -> None:
+    total = 0
+    for name in _TEXTS:
+        value = body.get(name)
+        # Each text of a list is a prompt of its own, where the API takes several.
+        if endpoint in ("completions", "embeddings") and isinstance(value, list):
+            total = max(total, *(sum(_lengths(one)) for one in value), 0)
+        else:
+            total += sum(_lengths(value))
+        if total > most:
+            raise _too_long(name, f"{total} characters", f"{most} characters", model)
+
+
+def _lengths(value: object) -> Iterator[int]:
+    """Yields the length of every text in a value, but for images."""
+    left = [value]
+    while left:
+        node = left.pop()
+        if isinstance(node, str):
+            yield len(node)
+        elif isinstance(node, list):
+            left.extend(node)
+        elif isinstance(node, dict):
+            left.extend(inner for name, inner in node.items() if name not in _IMAGES)
+
+
+def _check_ids(field: str, value: object, model: Served) -> None:
+    if not isinstance(value, list) or not value:
+        return
+    if are_ids(value):
+        _check_prompt(field, value, model)
+    elif isinstance(value[0], list):
+        for index, ids in enumerate(value):
+            if ids and are_ids(ids):
+                _check_prompt(f"{field}[{index}]", ids, model)
+
+
+def _check_prompt(at: str, ids: list[int], model: Served) -> None:
+    if len(ids) > model.context_tokens:
+        raise _too_long(at, f"{len(ids)} tokens", f"{model.context_tokens}", model)
+    least, most = min(ids), max(ids)
+    if least < 0 or (model.vocabulary is not None and most >= model.vocabulary):
+        known = "" if model.vocabulary is None else f" It has the ids 0 to {model.vocabulary - 1}."
+        wrong = str(least if least < 0 else most)[:24]
+        raise refused(at, f"has the token id {wrong}, which the model '{model.id}' does not have.{known}")
+
+
+def _too_long(at: str, found: str, most: str, model: Served) -> ContextExceeded:
+    return ContextExceeded(
+        f"'{at}' has {found}. The model '{model.id}' has a context of {model.context_tokens} tokens, for which this server takes at most "
+        f"{most}. Shorten the prompt.",
+        param=at,
+    )

@@ -1,0 +1,81 @@
+"""How much a JSON text would become once it is decoded, found before anything is built.
+
+Decides over bytes, piece by piece. Lists, objects and strings are what takes memory and time: 64 MiB of `[],[],…` are 21 million lists and
+stop a process for ten seconds. Text and images hardly count, however long they are.
+"""
+
+from collections.abc import Iterator
+
+#: Lists and objects that may always stand inside each other. The count is not exact: between 64 and 160 levels it depends on where the
+#: pieces end, beyond that a text is always too deep. Python's decoder, in the engines, gives up at about 900.
+DEEPEST = 64
+_STRUCTURE = b"[]{},"
+_OTHERS = bytes(set(range(256)) - set(_STRUCTURE))
+_SEPARATOR = b","
+
+
+class Structure:
+    """Counts what stands outside of strings."""
+
+    def __init__(self) -> None:
+        self.built = 0
+        """Lists, objects and strings so far."""
+        self.separators = 0
+        """Commas so far: one less than the values of each list and object."""
+        self.escapes = 0
+        """Backslashes so far: a decoder takes ten times as long for what is written with them."""
+        self.longest = 0
+        """Bytes of the longest string, about, where it is longer than a piece."""
+        self.too_deep = False
+        self._inside = False
+        self._run = 0
+        self._open = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Counts one more piece, which does not end inside an escape sequence; see `pieces`."""
+        escapes = piece.count(b"\\")
+        if escapes:
+            self.escapes += escapes
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        segments = piece.split(b'"')
+        outside = b"".join(segments[1::2] if self._inside else segments[::2]).translate(None, _OTHERS)
+        quotes = len(segments) - 1
+        self._measure(segments)
+        self.built += (quotes + (not self._inside)) // 2 + outside.count(b"[") + outside.count(b"{")
+        self._inside ^= bool(quotes & 1)
+        self.separators += outside.count(_SEPARATOR)
+        self._open = self._closed(self._open + outside.replace(_SEPARATOR, b""))
+
+    def _measure(self, segments: list[bytes]) -> None:
+        """Adds to the string that goes on from piece to piece."""
+        if self._inside:
+            self._run += len(segments[0])
+            self.longest = max(self.longest, self._run)
+        if len(segments) > 1:
+            self._run = len(segments[-1])
+
+    def _closed(self, brackets: bytes) -> bytes:
+        """Takes away pairs with nothing between them, level by level; what stays is open."""
+        for _ in range(DEEPEST):
+            fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+            if len(fewer) == len(brackets):
+                break
+            brackets = fewer
+        self.too_deep = self.too_deep or len(brackets) > DEEPEST
+        return brackets[: DEEPEST + 1]
+
+
+def pieces(text: bytes, size: int) -> Iterator[bytes]:
+    """Yields a text in pieces of about so many bytes, none of which ends between a backslash and what it escapes."""
+    begin = 0
+    while begin < len(text):
+        piece = text[begin : begin + size]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece = text[begin : begin + size + 1]
+        yield piece
+        begin += len(piece)
+
+
+def may_be_deep(text: bytes) -> bool:
+    """Tells in a microsecond whether a short text has enough brackets to be too deep."""
+    return text.count(b"[") + text.count(b"{") > DEEPEST

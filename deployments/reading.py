@@ -1,0 +1,122 @@
+"""A request's body as a mapping, however large it is, while all other requests go on.
+
+Decides how a body is decoded; whether it may be, by `policy.structure` and by the model that it names. A decoder's call cannot be
+interrupted, not even by another thread, so that a large body is decoded value by value, and others have their turn in between.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from configs.requests import Requests
+from deployments.policy.calls import INVALID, decoded, model_of
+from deployments.policy.catalog import Catalog
+from deployments.policy.errors import BadRequest, BodyTooLarge
+from deployments.policy.sizes import CHARACTERS_PER_TOKEN
+from deployments.policy.structure import Structure, may_be_deep, pieces
+
+MIB = 1 << 20
+#: Up to this a body is decoded at once: a millisecond, whatever is in it.
+SMALL = 64 << 10
+#: Bytes whose structure is counted at a time: at most 10 ms.
+PIECE = 256 << 10
+#: Beyond this, value by value. Text and images take 1 to 3 ms per MiB.
+LARGE = 4 * MIB
+#: Where images stand: messages, a message, its content, a part, its address.
+LEVELS = 6
+#: Values between two turns of the others.
+TURN = 1000
+
+
+async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, Any]:
+    """Decodes a body.
+
+    Raises:
+        BadRequest: it is no JSON object, nested too deep, or of more parts than the config allows.
+        BodyTooLarge: one text in it is longer than the config allows.
+        UnknownModel: no model is called as it says; found before the rest is decoded.
+    """
+    if len(raw) <= SMALL:
+        if may_be_deep(raw):
+            _weigh(raw, Structure())
+        return decoded(raw)
+    await _weighed(raw, catalog, requests)
+    catalog.check_name(model_of(raw))
+    if len(raw) <= LARGE:
+        return decoded(raw)
+    try:
+        return await _object(raw, 1)
+    except INVALID as error:
+        raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
+
+
+def _weigh(piece: bytes, structure: Structure) -> None:
+    structure.feed(piece)
+    if structure.too_deep:
+        raise BadRequest("The body is nested too deep: no more than 64 lists and objects may stand inside each other.", code="invalid_json")
+
+
+async def _weighed(raw: bytes, catalog: Catalog, requests: Requests) -> None:
+    structure = Structure()
+    longest = max(model.context_tokens for model in catalog.models)
+    values = requests.structure + longest  # a prompt in token ids is one long list of numbers
+    escapes = requests.structure + longest * CHARACTERS_PER_TOKEN
+    for piece in pieces(raw, PIECE):
+        _weigh(piece, structure)
+        if structure.built > requests.structure or structure.separators > values or structure.escapes > escapes:
+            raise BadRequest(
+                f"The body has more than {requests.structure} lists, objects and strings, or more than any prompt fills. "
+                "Send less in one request.",
+                code="request_too_large",
+            )
+        if structure.longest > requests.text_mib * MIB:
+            raise BodyTooLarge(requests.text_mib)
+        await asyncio.sleep(0)
+
+
+async def _gently(raw: Any, level: int) -> Any:  # noqa: ANN401
+    """Decodes a large value from its parts.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON.
+    """
+    if len(raw) <= MIB:
+        return msgspec.json.decode(raw)
+    await asyncio.sleep(0)
+    first = bytes(memoryview(raw)[:1])
+    if level == LEVELS or first not in (b"{", b"["):
+        return msgspec.json.decode(raw)
+    if first == b"{":
+        return await _object(raw, level + 1)
+    return await _list(raw, level + 1)
+
+
+async def _object(raw: Any, level: int) -> dict[str, Any]:  # noqa: ANN401
+    return {name: await _gently(value, level) for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()}
+
+
+async def _list(raw: Any, level: int) -> list[Any]:  # noqa: ANN401
+    if b'"' not in bytes(memoryview(raw)[:PIECE]):
+        text = bytes(raw)
+        if text.count(b"[") == 1 and b'"' not in text and b"{" not in text:
+            return await _numbers(text)
+    values: list[Any] = []
+    for index, value in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
+        values.append(await _gently(value, level))
+        if index % TURN == 0:
+            await asyncio.sleep(0)
+    return values
+
+
+async def _numbers(text: bytes) -> list[Any]:
+    """Decodes a list that holds no other lists, objects or strings: it can be cut at every comma."""
+    values: list[Any] = []
+    begin, last = 1, text.rindex(b"]")
+    while begin <= last:
+        end = text.find(b",", begin + PIECE, last)
+        end = last if end < 0 else end
+        values += msgspec.json.decode(b"[%b]" % text[begin:end])
+        await asyncio.sleep(0)
+        begin = end + 1
+    return values

@@ -1,0 +1,191 @@
+"""What a request says reaches an engine only where it may: refusals over sockets, before any engine is asked."""
+
+import asyncio
+import itertools
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.schema import Model
+from deployments import reading
+from tests.path.conftest import Start
+from tests.path.fake_engine import FakeEngine, answers
+from tests.path.herd import CHAT, LLAMA, Herd, asking, herd_of, limits
+from tests.path.wire import connected, request
+from tests.unit.samples import JSON
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MIB = 1 << 20
+SAID = [{"role": "user", "content": "Hi"}]
+PATHS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": SAID},
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/responses": {"input": "Hi"},
+    "/v1/messages": {"messages": SAID, "max_tokens": 4},
+    "/v1/messages/count_tokens": {"messages": SAID},
+    "/v1/embeddings": {"input": "Hi"},
+    "/tokenize": {"prompt": "Hi"},
+    "/detokenize": {"tokens": [1]},
+}
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"mm_processor_kwargs": {"size": {"height": 672, "width": 672}}}, "mm_processor_kwargs"),
+    ({"media_io_kwargs": {"image": {}}}, "media_io_kwargs"),
+    ({"kv_transfer_params": {"do_remote_prefill": True}}, "kv_transfer_params"),
+    ({"ec_transfer_params": {}}, "ec_transfer_params"),
+    ({"vllm_xargs": {"kv_transfer_params": "x"}}, "vllm_xargs"),
+    ({"priority": -(2**63)}, "priority"),
+    ({"cache_salt": "x"}, "cache_salt"),
+    ({"chat_template": "{{ messages }}"}, "chat_template"),
+    ({"n": 129}, "n"),
+    ({"best_of": 100}, "best_of"),
+    ({"guided_choice": ["a"]}, "guided_choice"),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("more", "param"), REFUSED, ids=[param for _, param in REFUSED])
+async def test_field_that_no_engine_may_get(herd: Herd, engine: FakeEngine, path: str, more: dict[str, Any], param: str) -> None:
+    answer = await herd.http.post(path, json={"model": LLAMA, **PATHS[path], **more})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_each_endpoint_is_forwarded(herd: Herd, engine: FakeEngine, path: str) -> None:
+    engine.script = answers(200, {"input_tokens": 3})
+    answer = await herd.http.post(f"{path}?beta=true", json={"model": LLAMA, **PATHS[path]})
+    assert (answer.status_code, answer.json()) == (200, {"input_tokens": 3})
+    assert engine.requests[-1].path == path
+
+
+@pytest.mark.parametrize("many", [[[]] * 36_000, [{"a": 1}] * 1000, None, "Hi", [{"role": "user", "content": [[]]}]])
+@pytest.mark.parametrize(("path", "field"), [(CHAT, "messages"), ("/v1/responses", "input"), ("/v1/messages", "messages")])
+async def test_wrong_elements_are_answered_at_once_and_in_short(herd: Herd, engine: FakeEngine, path: str, field: str, many: Any) -> None:
+    if (path, many) == ("/v1/responses", "Hi"):
+        return
+    answer = await herd.http.post(path, json={"model": LLAMA, "max_tokens": 1, field: many})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].startswith(field)
+    assert len(answer.content) < 1000
+    assert not engine.requests
+
+
+async def test_text_that_no_context_holds_is_refused_before_it_is_tokenized(herd: Herd, engine: FakeEngine) -> None:
+    for path, field in (("/tokenize", "prompt"), ("/v1/completions", "prompt"), ("/v1/embeddings", "input"), (CHAT, "messages")):
+        text = "ab " * 500_000
+        answer = await herd.http.post(path, json={"model": LLAMA, field: [{"role": "user", "content": text}] if path == CHAT else text})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded"), path
+    assert not engine.requests
+
+
+async def test_token_id_behind_the_last_one_is_refused(herd: Herd, engine: FakeEngine) -> None:
+    answer = await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": [128_255, 128_256]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert not engine.requests
+
+
+async def test_alias_is_replaced_and_nothing_else(herd: Herd, engine: FakeEngine) -> None:
+    body = b'{ "model" : "llama", "messages": [{"role":"user","content":"\\u00e9"}], "own": {"x": 1.50} }'
+    assert (await herd.http.post(CHAT, content=body)).status_code == 200
+    assert engine.requests[-1].body.startswith(body[:-2])
+    assert engine.requests[-1].json["model"] == LLAMA
+
+
+@pytest.mark.parametrize(("said", "status", "kept"), [("pass", 200, True), ("drop", 200, False), ("refuse", 400, False)])
+async def test_unknown_field_is_treated_as_the_config_says(limited: Start, engine: FakeEngine, said: str, status: int, kept: bool) -> None:
+    herd = await limited()
+    rules = herd.pipeline.rules
+    herd.pipeline.rules = replace(rules, requests=rules.requests.model_copy(update={"unknown_fields": said}))
+    assert (await herd.chat(nobody_knows={"a": 1})).status_code == status
+    if status == 200:
+        assert engine.requests[-1].json == asking() | ({"nobody_knows": {"a": 1}} if kept else {})
+
+
+def attack(name: str, model: str) -> bytes:
+    """A body of 32 MiB and more that would take long to decode."""
+    begin = b'{"model":"%b","messages":' % model.encode()
+    size = 32 * MIB
+    return {
+        "lists": begin + b"[" + b"[]," * (size // 3) + b"[]]}",
+        "objects": begin + b"[" + b'{"a":{}},' * (size // 9) + b"[]]}",
+        "strings": begin + b"[" + b'"",' * (size // 3) + b'""]}',
+        "numbers": begin + b"[" + b"1," * (size // 2) + b"1]}",
+        "names": b"{" + b"".join(b'"%d":1,' % number for number in range(size // 12)) + begin[1:] + b"1}",
+        "depth": begin + b"[" * (size // 2) + b"]" * (size // 2) + b"}",
+        "text": begin + b'[{"role":"user","content":"' + b"The llama, an animal, is [1]. " * (size // 30) + b'"}]}',
+        "escapes": begin + b'[{"role":"user","content":"' + b"\\n\\u00e9" * (size // 8) + b'"}]}',
+        "quotes": begin + b'"' + b'\\"' * (size // 2) + b'"}',
+    }[name]
+
+
+ATTACKS = ["lists", "objects", "strings", "numbers", "names", "depth", "text", "escapes", "quotes"]
+
+
+@pytest.mark.parametrize("model", ["nosuch", LLAMA])
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_large_body_is_refused_while_others_are_answered(herd: Herd, engine: FakeEngine, name: str, model: str) -> None:
+    body, waits = attack(name, model), [0.0]
+
+    async def others() -> None:
+        while True:
+            began = time.perf_counter()
+            assert (await herd.http.get("/v1/models")).status_code == 200
+            waits.append(time.perf_counter() - began)
+
+    asking_on = asyncio.create_task(others())
+    try:
+        answer = await herd.http.post(CHAT, content=body)
+    finally:
+        asking_on.cancel()
+    assert answer.status_code in (400, 404, 413)
+    assert len(answer.content) < 1000
+    assert max(waits) < 2  # the client is in the same process, and sends 32 MiB: `[]` alone made it 5 s
+    assert not engine.requests
+
+
+async def test_large_body_is_read_piece_by_piece_and_forwarded_as_it_is(engine: FakeEngine) -> None:
+    served = Model(id=LLAMA, kind="llama-3.1-8b", checkpoint="small:x", context_tokens=131_072)
+    texts = [{"type": "text", "text": "\u00e9\n" * size} for size in (1, 300_000, 1)]
+    padding: list[Any] = ["y" * (3 * MIB), {"a": ["z" * (2 * MIB), None]}, [1, -2.5, True] * 150_000, list(range(1_000))]
+    async with herd_of([engine], limits(), models=(served,)) as herd:
+        body = asking() | {"messages": [{"role": "user", "content": texts}], "padding": padding[:2]}
+        assert (await herd.http.post(CHAT, json=body)).status_code == 200
+        assert engine.requests[-1].json == body
+        ids = list(range(1000)) * 131
+        assert (await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": ids, "padding": padding[0] * 2})).status_code == 200
+        assert engine.requests[-1].json["prompt"] == ids
+        broken = json.dumps(body).encode().replace(b'zz"', b'z\xff"')
+        answer = await herd.http.post(CHAT, content=broken)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
+@given(st.recursive(JSON, lambda inner: st.lists(inner, max_size=4), max_leaves=30), st.integers(0, 40))
+async def test_value_that_is_decoded_piece_by_piece_is_the_same(value: Any, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deployments.reading.MIB", step)
+        patch.setattr("deployments.reading.PIECE", 5)
+        assert await reading._object(json.dumps({"a": value}).encode(), 1) == {"a": value}
+
+
+async def test_bodies_of_all_requests_are_bounded_together(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(bodies_mib=1)
+    half = json.dumps(asking() | {"pad": "x" * (700 << 10)}).encode()
+    async with connected(herd.port) as client:
+        await client.send(request(headers=(f"content-length: {len(half)}",)) + half[:-1])
+        for attempt in itertools.count():
+            refused = await herd.http.post(CHAT, content=half)
+            if refused.status_code == 503 or attempt == 100:
+                break
+            await asyncio.sleep(0.02)
+        assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (503, "bodies_full", "5")
+        assert (await herd.chat()).status_code == 200
+        await client.send(half[-1:])
+        assert (await client.answer())[0] == 200
+    assert (await herd.http.post(CHAT, content=half)).status_code == 200
+    assert herd.ended("unavailable", model="unknown") == 1
