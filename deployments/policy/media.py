@@ -121,20 +121,18 @@ def count(body: dict[str, Any]) -> int:
 
 
 def place(body: dict[str, Any], part: dict[str, Any], key: str) -> str:
-    """Where a part's member stands, for example `messages[0].content[1].image_url`."""
+    """Where a member of one of a body's parts stands, for example `messages[0].content[1].image_url`."""
     steps: list[str] = []
-    nodes = [_below(body, _CONTAINERS)]
-    while nodes:
+    nodes, node = [_below(body, _CONTAINERS)], None
+    while node is not part:
         found = next(nodes[-1], None)
         if found is None:
             nodes.pop()
             del steps[-1:]
-            continue
-        step, node = found
-        steps.append(step)
-        if node is part:
-            break
-        nodes.append(_below(node, ("output", "content")))
+        else:
+            step, node = found
+            steps.append(step)
+            nodes.append(_below(node, ("output", "content")))
     named = "".join((*steps, ".", key))[1:]
     return named if len(named) <= _LONGEST_PLACE else steps[0][1:]
 

@@ -219,7 +219,7 @@ BAD: list[tuple[str, str, Any, int, str | None, str]] = [
         "/v1/chat/completions",
         {"model": SCOUT, "messages": user([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}])},
         400,
-        None,
+        "invalid_image",
         "data:",
     ),
     (
@@ -235,8 +235,8 @@ BAD: list[tuple[str, str, Any, int, str | None, str]] = [
         "/v1/chat/completions",
         {"model": SCOUT, "messages": user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])},
         400,
-        None,
-        "",
+        "invalid_image",
+        "not a JPEG, PNG, WebP or GIF file",
     ),
     (
         "sound",
