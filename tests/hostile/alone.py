@@ -60,6 +60,7 @@ async def _serve(changed: dict[str, float], *ports: int) -> None:
         print(herd.port, flush=True)
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on: a full pipe would hold the gateway up
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await images.close()
 
 
 @contextlib.contextmanager
