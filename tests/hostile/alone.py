@@ -64,15 +64,18 @@ async def _serve(changed: dict[str, float], *ports: int) -> None:
 
 
 @contextlib.contextmanager
-def gateway(**changed: Any) -> Iterator[Alone]:  # noqa: ANN401 (limits)
+def gateway(**changed: Any) -> Iterator[Alone]:
     """A gateway and two fake engines while this lasts.
 
     Args:
         changed: limits that differ from those of the path's tests.
     """
-    with fake_engine() as one, fake_engine() as other:
-        with serving("tests.hostile.alone", json.dumps(changed), str(one), str(other)) as running:
-            yield Alone(int(running.line), running.process)
+    with (
+        fake_engine() as one,
+        fake_engine() as other,
+        serving("tests.hostile.alone", json.dumps(changed), str(one), str(other)) as running,
+    ):
+        yield Alone(int(running.line), running.process)
 
 
 if __name__ == "__main__":

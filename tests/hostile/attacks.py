@@ -135,7 +135,11 @@ async def trailers_without_end(target: Target) -> list[str]:
     """Trailers of 32 MiB behind a chunked body."""
     body = json.dumps(saying()).encode()
     chunks = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
-    heard = await said(target.port, [_HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunks, *_times(b"a: b\r\n", 32), b"\r\n"], target.body_read_s + SLACK_S)
+    heard = await said(
+        target.port,
+        [_HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunks, *_times(b"a: b\r\n", 32), b"\r\n"],
+        target.body_read_s + SLACK_S,
+    )
     return [] if set(heard.statuses) <= {200, 400, 408, 413, 431} and heard.closed else [f"trailers: {heard.statuses}, open"]
 
 

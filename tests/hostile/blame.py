@@ -1,4 +1,4 @@
-"""Cases about whose fault it is: what an engine fails on because of the request is the client's mistake, in words that a client understands."""
+"""Cases about whose fault it is: what an engine fails on because of the request is the client's mistake, told in a client's words."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -81,10 +81,19 @@ def _grammars() -> Iterator[Case]:
             for path in (CHAT, COMPLETIONS):
                 body = smallest(path, model) | {"structured_outputs": wanted, "max_tokens": 4}
                 statuses = EITHER
-                yield Case(f"{name}-{model}-{label(path)}", "reports bad_regex", text(body), path, statuses=statuses, models=(model,), within_s=30)
+                yield Case(
+                    f"{name}-{model}-{label(path)}", "reports bad_regex", text(body), path, statuses=statuses, models=(model,), within_s=30
+                )
     for name, schema in _SCHEMAS.items():
         format_ = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
-        yield Case(f"schema-{name}-responses", "reports tuple_schema", text(smallest(RESPONSES) | {"text": format_}), RESPONSES, statuses=EITHER, within_s=30)
+        yield Case(
+            f"schema-{name}-responses",
+            "reports tuple_schema",
+            text(smallest(RESPONSES) | {"text": format_}),
+            RESPONSES,
+            statuses=EITHER,
+            within_s=30,
+        )
         tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
         named = {"type": "function", "function": {"name": "f"}}
         body = saying(model=SCOUT, max_tokens=4, tools=[tool], tool_choice=named)
@@ -92,15 +101,28 @@ def _grammars() -> Iterator[Case]:
     for stream in (False, True):
         poison = {"structured_outputs": {"choice": ["llama"]}, "allowed_token_ids": [28], "temperature": 0}
         body = saying(max_tokens=8, stream=stream, **poison)
-        yield Case(f"grammar-against-tokens{'-stream' if stream else ''}", "reports poison_stream", text(body), statuses=EITHER, within_s=10)
+        yield Case(
+            f"grammar-against-tokens{'-stream' if stream else ''}", "reports poison_stream", text(body), statuses=EITHER, within_s=10
+        )
 
 
 def _limits() -> Iterator[Case]:
-    yield Case("max_tokens-million", "reports max_tokens_too_large", text(saying(max_tokens=1_000_000)), param="max_tokens", not_code="context_length_exceeded")
+    yield Case(
+        "max_tokens-million",
+        "reports max_tokens_too_large",
+        text(saying(max_tokens=1_000_000)),
+        param="max_tokens",
+        not_code="context_length_exceeded",
+    )
     for path, field in ((COMPLETIONS, "max_tokens"), (RESPONSES, "max_output_tokens"), (MESSAGES, "max_tokens")):
         body = smallest(path) | {field: 1_000_000}
         yield Case(f"{field}-million-{label(path)}", "reports max_tokens_too_large", text(body), path, statuses=EITHER)
-    yield Case("max_completion_tokens-million", "reports max_tokens_too_large", text(saying(max_completion_tokens=1_000_000)), not_code="context_length_exceeded")
+    yield Case(
+        "max_completion_tokens-million",
+        "reports max_tokens_too_large",
+        text(saying(max_completion_tokens=1_000_000)),
+        not_code="context_length_exceeded",
+    )
     for path in (COMPLETIONS, RESPONSES, MESSAGES):
         long = {COMPLETIONS: {"prompt": "llama " * 4_000}, RESPONSES: {"input": "llama " * 4_000}}
         body = smallest(path) | long.get(path, {"messages": [{"role": "user", "content": "llama " * 4_000}]})
@@ -118,10 +140,24 @@ def _words() -> Iterator[Case]:
     yield Case("messages-empty", "reports empty_messages", text(saying() | {"messages": []}))
     yield Case("embeddings-of-a-generator", "reports embeddings", text(smallest(EMBEDDINGS)), EMBEDDINGS, statuses=frozenset({400, 404}))
     for path in (CHAT, COMPLETIONS, RESPONSES, MESSAGES, TOKENIZE, DETOKENIZE, COUNT):
-        yield Case(f"unknown-{label(path)}", "reports envelope", text(smallest(path, "nosuch")), path, statuses=frozenset({404}), code="model_not_found", param="model")
+        yield Case(
+            f"unknown-{label(path)}",
+            "reports envelope",
+            text(smallest(path, "nosuch")),
+            path,
+            statuses=frozenset({404}),
+            code="model_not_found",
+            param="model",
+        )
     yield Case("seed-too-large", "reports seed_too_large", text(saying(seed=2**64)), says="seed")
     yield Case("five-stops", "reports five_stops", text(saying(stop=list("abcde"))), says="stop")
-    yield Case("previous-response", "reports codex_turn", text(smallest(RESPONSES) | {"previous_response_id": "resp_x"}), RESPONSES, statuses=frozenset({400, 404}))
+    yield Case(
+        "previous-response",
+        "reports codex_turn",
+        text(smallest(RESPONSES) | {"previous_response_id": "resp_x"}),
+        RESPONSES,
+        statuses=frozenset({400, 404}),
+    )
     previous = smallest(RESPONSES) | {"previous_input_messages": [{"x": 1}] * 100}
     yield Case("previous-input", "security 11, sibling", text(previous), RESPONSES, statuses=EITHER)
     for kind in ("web_search", "mcp", "code_interpreter", "custom", "file_search", "namespace"):
@@ -131,7 +167,9 @@ def _words() -> Iterator[Case]:
 
 def _served() -> Iterator[Case]:
     """What clients rightly send is served."""
-    nulls = dict.fromkeys(("temperature", "top_p", "n", "stop", "seed", "tools", "user", "logit_bias", "stream", "response_format", "stream_options"))
+    nulls = dict.fromkeys(
+        ("temperature", "top_p", "n", "stop", "seed", "tools", "user", "logit_bias", "stream", "response_format", "stream_options")
+    )
     yield Case("null-options", "reports null_options", text(saying(**nulls)), statuses=SERVED)
     yield Case("unknown-fields", "reports unknown_fields", text(saying(store=True, no_such_field=1)), statuses=SERVED)
     yield Case("unknown-values", "reports unknown_fields", text(saying(no_such_field="x" * 100_000)), statuses=EITHER)
@@ -151,7 +189,11 @@ def _served() -> Iterator[Case]:
     turn = saying() | {"messages": [{"role": "user", "content": "x"}, echoed, {"role": "user", "content": "y"}]}
     yield Case("echo-of-answer", "reports echo_of_answer", text(turn), statuses=SERVED)
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{broken"}}
-    broken = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1", "content": "y"}]
+    broken = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "y"},
+    ]
     yield Case("broken-arguments", "reports broken_arguments", text(saying() | {"messages": broken}), statuses=EITHER)
 
 

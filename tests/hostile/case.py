@@ -54,7 +54,7 @@ class Case:
     """Models whose engines must live afterwards."""
 
 
-def text(value: Any) -> Body:  # noqa: ANN401 (any JSON)
+def text(value: Any) -> Body:
     """A body in JSON."""
     return lambda: json.dumps(value).encode()
 
@@ -64,28 +64,22 @@ def repeated(before: str, part: str, times: int, after: str) -> Body:
     return lambda: (before + ",".join([part] * times) + after).encode()
 
 
-def saying(content: Any = "Hi", model: str = SMOLLM, **more: Any) -> dict[str, Any]:  # noqa: ANN401 (any JSON)
+def saying(content: Any = "Hi", model: str = SMOLLM, **more: Any) -> dict[str, Any]:
     """A chat request for one token."""
     return {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": content}], **more}
 
 
 def smallest(path: str, model: str = SMOLLM) -> dict[str, Any]:
     """The smallest request of a path that is in order."""
-    match path:
-        case "/v1/completions":
-            return {"model": model, "prompt": "Hi", "max_tokens": 1}
-        case "/v1/responses":
-            return {"model": model, "input": "Hi", "max_output_tokens": 16}
-        case "/v1/embeddings":
-            return {"model": model, "input": "Hi"}
-        case "/tokenize":
-            return {"model": model, "prompt": "Hi"}
-        case "/detokenize":
-            return {"model": model, "tokens": [1, 2]}
-        case "/v1/messages/count_tokens":
-            return {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
-        case _:
-            return saying(model=model)
+    if path in (COMPLETIONS, TOKENIZE):
+        return {"model": model, "prompt": "Hi"} | ({"max_tokens": 1} if path == COMPLETIONS else {})
+    if path == RESPONSES:
+        return {"model": model, "input": "Hi", "max_output_tokens": 16}
+    if path == EMBEDDINGS:
+        return {"model": model, "input": "Hi"}
+    if path == DETOKENIZE:
+        return {"model": model, "tokens": [1, 2]}
+    return {"model": model, "messages": [{"role": "user", "content": "Hi"}]} | ({} if path == COUNT else {"max_tokens": 1})
 
 
 def label(path: str) -> str:

@@ -9,7 +9,7 @@ ALL: tuple[Case, ...] = (*habits.CASES, *fields.CASES, *sizes.CASES, *pictures.C
 
 #: Of each kind some; what is large or takes an engine's compiler long is for the whole run.
 _QUICK = re.compile(
-    r"count_tokens.*|alias-listed|accel-buffering|preflight-chat-.*|cross-site-(chat|/-/status)|rebound-/-/status|content-type-plain-chat|host-(0|none|localhost)"
+    r"count_tokens.*|alias-listed|accel-buffering|preflight-chat-.*|cross-site-(chat|/-/status)|rebound-/-/status|content-type-form-0-chat|host-(0|none|localhost)"
     r"|encoding-(gzip|deflate|zstd|br|gzip-bomb-1-gib|gzip-broken)|path-[0-4]|path-models-slash|path-hidden-[0-5]-POST"
     r"|mm_processor_kwargs-(0|escaped|twice|auto-stream).*|(kv|ec)_transfer_params-0-.*|vllm_xargs-0-.*|media_io_kwargs-0-chat|chat_template-0-chat"
     r"|(n|logit_bias|stop_token_ids)-0-.*|priority-0-.*|beams-1000|prompt-token-0-.*|model-[0-2]-chat|model-long-chat|detokenize-[0-1]-.*"

@@ -17,6 +17,7 @@ _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-e
 _JSON = _HEAD + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _OPEN = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"fake","choices":[{"index":0,"delta":'
+_ANSWER = b'{"id":"x","object":"chat.completion","created":1,"model":"fake","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
 _LAST = _OPEN + b'{"content":""},"finish_reason":"stop","token_ids":[1]}]}\n\n'
 #: The size of one event of a long answer.
 _LONG = 1 << 14
@@ -73,8 +74,7 @@ class _Connection(asyncio.Protocol):
         elif asked.get("stream"):
             self._streaming = asyncio.get_running_loop().create_task(self._stream(asked.get("seed")))
         else:
-            answer = b'{"id":"x","object":"chat.completion","created":1,"model":"fake","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
-            self._transport.write(_JSON % (len(answer), answer))
+            self._transport.write(_JSON % (len(_ANSWER), _ANSWER))
 
     async def _stream(self, mib: object) -> None:
         self._transport.write(_STREAM + _chunk(_event(b" llama")))

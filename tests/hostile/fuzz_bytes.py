@@ -28,11 +28,15 @@ _STREAM = b'{"model":"smollm2","stream":true,"max_tokens":1,"messages":[{"role":
 _PATHS = (b"/v1/chat/completions", b"/v1/completions", b"/tokenize", b"/v1/messages", b"/nothing", b"/health", b"/v1/models")
 _FIELDS = (
     b"transfer-encoding: chunked", b"transfer-encoding: gzip, chunked", b"transfer-encoding: identity", b"Transfer-Encoding : chunked",
-    b"transfer-encoding:\tchunked", b"transfer-encoding: chunked, chunked", b"content-length: 0", b"content-length: 5", b"content-length: +5",
-    b"content-length: 5, 5", b"content-length: 99999999999999999999", b"content-length: ", b"connection: close", b"connection: keep-alive",
-    b"connection: upgrade", b"upgrade: h2c", b"upgrade: websocket", b"Upgrade: foo\r\nconnection: Upgrade", b"expect: 100-continue",
-    b"expect: x", b"host: other", b"host: ", b"trailer: x", b"x: " + b"y" * 300, b" folded", b"x", b"x\0: y", b"content-type: text/plain",
-    b"content-encoding: gzip", b"origin: https://evil.example", b"cookie: a=b", b"x-request-id: \xff\xfe", b"content-length: 5\r\ncontent-length: 6",
+    b"transfer-encoding:\tchunked", b"transfer-encoding: chunked, chunked", b"content-length: 0", b"content-length: 5",
+    b"content-length: +5",
+    b"content-length: 5, 5", b"content-length: 99999999999999999999", b"content-length: ", b"connection: close",
+    b"connection: keep-alive", b"connection: upgrade", b"upgrade: h2c", b"upgrade: websocket",
+    b"Upgrade: foo\r\nconnection: Upgrade", b"expect: 100-continue",
+    b"expect: x", b"host: other", b"host: ", b"trailer: x",
+    b"x: " + b"y" * 300, b" folded", b"x", b"x\0: y", b"content-type: text/plain",
+    b"content-encoding: gzip", b"origin: https://evil.example", b"cookie: a=b", b"x-request-id: \xff\xfe",
+    b"content-length: 5\r\ncontent-length: 6",
 )  # fmt: skip
 _BYTES = (b"\r", b"\n", b"\r\n", b"\0", b":", b" ", b"\t", b";", b"/", b"%", b"\xff", b"0", b"\r\n\r\n", b"\r\nupgrade: x", b"\x0b", b",")
 
@@ -89,28 +93,26 @@ def _chunked(dice: random.Random, body: bytes) -> bytes:
     return chunks + dice.choice((b"0\r\n\r\n", b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"0;a\r\n\r\n", b"0\r\nupgrade: x\r\n\r\n"))
 
 
+_VERSIONS = (b"HTTP/1.0", b"HTTP/2.0", b"http/1.1", b"HTTP/1.1 ", b"HTTP/11")
+_ENDS = (b"\n", b"\r", b"\r\r\n", b"\r\n ")
+
+
 def _mutated(dice: random.Random, data: bytes) -> bytes:
+    """Some bytes with one change: at a place, up to another one behind it, or to the first of something."""
     at = _place(dice, data)
     end = min(len(data), at + dice.randint(1, 30))
-    match dice.randrange(9):
-        case 0:
-            return data[:at] + bytes([dice.randrange(256)]) + data[at + 1 :]
-        case 1:
-            return data[:at] + data[end:]
-        case 2:
-            return data[:at] + dice.choice(_BYTES) + data[at:]
-        case 3:
-            return data[:end] + data[at:end] + data[end:]
-        case 4:
-            return data.replace(b"\r\n", dice.choice((b"\n", b"\r", b"\r\r\n", b"\r\n ")), 1)
-        case 5:
-            return data[:at] + b"\r\n" + dice.choice(_FIELDS) + data[at:]
-        case 6:
-            return data.replace(b"\r\n\r\n", b"\r\n" + dice.choice(_FIELDS) + b"\r\n\r\n", 1)
-        case 7:
-            return data.replace(b"HTTP/1.1", dice.choice((b"HTTP/1.0", b"HTTP/2.0", b"http/1.1", b"HTTP/1.1 ", b"HTTP/11")), 1)
-        case _:
-            return data[:at]
+    changed = (
+        data[:at] + bytes([dice.randrange(256)]) + data[at + 1 :],
+        data[:at] + data[end:],
+        data[:at] + dice.choice(_BYTES) + data[at:],
+        data[:end] + data[at:end] + data[end:],
+        data.replace(b"\r\n", dice.choice(_ENDS), 1),
+        data[:at] + b"\r\n" + dice.choice(_FIELDS) + data[at:],
+        data.replace(b"\r\n\r\n", b"\r\n" + dice.choice(_FIELDS) + b"\r\n\r\n", 1),
+        data.replace(b"HTTP/1.1", dice.choice(_VERSIONS), 1),
+        data[:at],
+    )
+    return dice.choice(changed)
 
 
 def requests_in(data: bytes) -> int:

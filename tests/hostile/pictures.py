@@ -7,7 +7,22 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.hostile.case import CHAT, COUNT, MESSAGES, REFUSED, RESPONSES, SCOUT, SERVED, TOKENIZE, TOO_LARGE, Body, Case, label, saying, text
+from tests.hostile.case import (
+    CHAT,
+    COUNT,
+    MESSAGES,
+    REFUSED,
+    RESPONSES,
+    SCOUT,
+    SERVED,
+    TOKENIZE,
+    TOO_LARGE,
+    Body,
+    Case,
+    label,
+    saying,
+    text,
+)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -64,7 +79,7 @@ PLACES: dict[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
 }
 
 
-def _from_a_tool(content: Any) -> dict[str, Any]:  # noqa: ANN401 (any JSON)
+def _from_a_tool(content: Any) -> dict[str, Any]:
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
     return saying(model="scout") | {"messages": [*said, {"role": "tool", "tool_call_id": "call_1", "content": content}]}
@@ -77,37 +92,32 @@ def _as_a_result(url: str) -> dict[str, Any]:
     return saying(model="scout") | {"messages": [{"role": "user", "content": "x"}, used, {"role": "user", "content": result}]}
 
 
-def _header_only(kind: str) -> bytes:
-    """The beginning of an image of 16,383 by 16,383 pixels or more, with nothing behind it."""
-    side = 16_383
-    match kind:
-        case "jpeg":
-            return b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
-        case "jpeg-behind-comments":
-            comment = b"\xff\xfe\xff\xff" + b"x" * 0xFFFD
-            return b"\xff\xd8" + comment * 3 + _header_only("jpeg")[2:]
-        case "gif":
-            return b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02D\x01\x00;"
-        case "gif-large-frame":
-            return b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02D\x01\x00;"
-        case "webp-lossless":
-            return _riff(b"VP8L", b"\x2f" + struct.pack("<I", side | side << 14) + b"\0" * 8)
-        case "webp-lossy":
-            return _riff(b"VP8 ", b"\x30\x01\x00\x9d\x01\x2a" + struct.pack("<HH", side, side) + b"\0" * 8)
-        case "webp-extended":
-            return _riff(b"VP8X", b"\0\0\0\0" + struct.pack("<I", side)[:3] * 2)
-        case _:
-            return png(20_000, 20_000, whole=False)
+_SIDE = 16_383
+_JPEG = b"\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
+_GIF_FRAME = b"\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02D\x01\x00;"
 
 
 def _riff(kind: bytes, data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(data) + 12) + b"WEBP" + kind + struct.pack("<I", len(data)) + data
 
 
+#: The beginnings of images of 16,383 by 16,383 pixels or more, with nothing behind them.
+_HEADERS = {
+    "jpeg": b"\xff\xd8" + _JPEG,
+    "jpeg-behind-comments": b"\xff\xd8" + (b"\xff\xfe\xff\xff" + b"x" * 0xFFFD) * 3 + _JPEG,
+    "gif": b"GIF89a\xff\xff\xff\xff" + _GIF_FRAME,
+    "gif-large-frame": b"GIF89a\x01\x00\x01\x00" + _GIF_FRAME,
+    "webp-lossless": _riff(b"VP8L", b"\x2f" + struct.pack("<I", _SIDE | _SIDE << 14) + b"\0" * 8),
+    "webp-lossy": _riff(b"VP8 ", b"\x30\x01\x00\x9d\x01\x2a" + struct.pack("<HH", _SIDE, _SIDE) + b"\0" * 8),
+    "webp-extended": _riff(b"VP8X", b"\0\0\0\0" + struct.pack("<I", _SIDE)[:3] * 2),
+}
 #: Formats that Pillow tries and nobody needs; EPS would run PostScript.
 _FORMATS = {
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n",
-    "eps-dos": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, 80) + b"\0" * 18 + b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EOF\n",
+    "eps-dos": b"\xc5\xd0\xd3\xc6"
+    + struct.pack("<II", 30, 80)
+    + b"\0" * 18
+    + b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EOF\n",
     "fits": b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80) + b"END".ljust(2720),
     "ppm": b"P6 8 8 255\n" + b"\0" * 192,
     "pbm": b"P4 8 8\n" + b"\0" * 8,
@@ -123,9 +133,9 @@ _FORMATS = {
 }
 
 
-def _pillow(kind: str, **more: Any) -> bytes:  # noqa: ANN401 (Pillow's own)
+def _pillow(kind: str, **more: Any) -> bytes:
     """A small image, as Pillow writes it."""
-    from PIL import Image  # noqa: PLC0415 (only where a case needs it)
+    from PIL import Image
 
     into = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(into, kind, **more)
@@ -133,7 +143,7 @@ def _pillow(kind: str, **more: Any) -> bytes:  # noqa: ANN401 (Pillow's own)
 
 
 def _frames(kind: str, count: int) -> bytes:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     frames = [Image.new("L", (8, 8), number % 256) for number in range(count)]
     into = io.BytesIO()
@@ -146,7 +156,7 @@ def _asking(place: str, image: Callable[[], bytes], before: str = "data:image/pn
     return path, lambda: text(PLACES[place](data_url(image(), before))[1])()
 
 
-def _case(name: str, of: str, asked: tuple[str, Body], **more: Any) -> Case:  # noqa: ANN401 (a case's fields)
+def _case(name: str, of: str, asked: tuple[str, Body], **more: Any) -> Case:
     path, body = asked
     return Case(name, of, body, path, models=(SCOUT,), **more)
 
@@ -158,8 +168,8 @@ def _large() -> Iterator[Case]:
     for width, height in ((13_300, 13_300), (8_000, 8_000), (200_000, 200), (1, 178_000_000)):
         asked = _asking("chat", lambda width=width, height=height: png(width, height, whole=height < 100_000))  # type: ignore[misc]
         yield _case(f"image-{width}x{height}", "security 6", asked, statuses=TOO_LARGE, within_s=10)
-    for kind in ("jpeg", "jpeg-behind-comments", "gif", "gif-large-frame", "webp-lossless", "webp-lossy", "webp-extended"):
-        yield _case(f"image-header-{kind}", "security 6", _asking("chat", lambda kind=kind: _header_only(kind)), within_s=10)  # type: ignore[misc]
+    for kind, header in _HEADERS.items():
+        yield _case(f"image-header-{kind}", "security 6", _asking("chat", lambda header=header: header), within_s=10)  # type: ignore[misc]
     many = [{"type": "image_url", "image_url": {"url": "data:,"}}] * 5
     yield Case("images-five-large", "security 6", lambda: _five(many), models=(SCOUT,), statuses=TOO_LARGE)
     for kind in ("GIF", "WEBP", "PNG"):
@@ -222,7 +232,11 @@ def _spellings() -> Iterator[Case]:
     for name, url in right.items():
         yield _case(f"image-url-{name}", "reports image_parameter, image_lines", (CHAT, text(PLACES["chat"](url)[1])), statuses=SERVED)
     for name, value in wrong.items():
-        for place in ("chat", "responses", "plain", "streamed") if not isinstance(value, str) else ("chat", "messages", "responses", "tokenize", "result"):
+        for place in (
+            ("chat", "responses", "plain", "streamed")
+            if not isinstance(value, str)
+            else ("chat", "messages", "responses", "tokenize", "result")
+        ):
             path, body = PLACES[place](value)  # type: ignore[arg-type]
             yield _case(f"image-url-{name}-{place}", "reports image_not_base64", (path, text(body)))
     comma = saying([{"type": "image", "source": {"type": "base64", "media_type": "x,", "data": "AAAA"}}], "scout")

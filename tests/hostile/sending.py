@@ -48,7 +48,9 @@ def send(port: int, case: Case, host: str = "127.0.0.1") -> Answer:
 
 def _put(connection: http.client.HTTPConnection, case: Case) -> None:
     data = case.body() if case.body is not None else b""
-    headers = {"host": f"127.0.0.1:{connection.port}", "content-type": "application/json"} if data else {"host": f"127.0.0.1:{connection.port}"}
+    headers = (
+        {"host": f"127.0.0.1:{connection.port}", "content-type": "application/json"} if data else {"host": f"127.0.0.1:{connection.port}"}
+    )
     headers |= {"content-length": str(len(data))} if data or case.method == "POST" else {}
     headers |= dict(case.headers)
     connection.putrequest(case.method, case.path, skip_host=True, skip_accept_encoding=True)
@@ -76,6 +78,14 @@ def complaints(case: Case, answer: Answer) -> Iterator[str]:
     if answer.trouble:
         yield answer.trouble
         return
+    yield from _of_answer(case, answer)
+    if answer.status >= 400 and case.method != "HEAD":
+        yield from _of_error(case, answer)
+    elif "text/event-stream" in answer.headers.get("content-type", ""):
+        yield from _of_stream(answer.body)
+
+
+def _of_answer(case: Case, answer: Answer) -> Iterator[str]:
     if answer.status not in case.statuses:
         yield f"status {answer.status}, not one of {sorted(case.statuses)}: {answer.body[:300]!r}"
     if len(answer.body) > case.most_bytes:
@@ -86,10 +96,6 @@ def complaints(case: Case, answer: Answer) -> Iterator[str]:
         yield f"does not say {case.says!r}: {answer.body[:300]!r}"
     if case.shows is not None and case.shows[1] not in answer.headers.get(case.shows[0], ""):
         yield f"{case.shows[0]}: {answer.headers.get(case.shows[0])!r}"
-    if answer.status >= 400 and case.method != "HEAD":
-        yield from _of_error(case, answer)
-    elif "text/event-stream" in answer.headers.get("content-type", ""):
-        yield from _of_stream(answer.body)
 
 
 def _of_error(case: Case, answer: Answer) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Cases about work without a bound: many small parts, long texts, and errors that are longer than their request."""
 
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -51,24 +52,13 @@ def _whole(path: str, field: str, part: str, times: int, model: str = SMOLLM) ->
 
 
 def _many() -> Iterator[Case]:
-    for path, field in _LISTS.items():
-        for name, part in _PARTS.items():
-            for times in (1_000, 9_000, 36_000):
-                if path == RESPONSES and name in ("strings", "roles") and times > 1_000:
-                    continue  # the same as a thousand, and vLLM of today takes minutes
-                body = _whole(path, field, part, times)
-                yield Case(f"{field}-{name}-{times}-{label(path)}", "security 3", body, path, statuses=TOO_LARGE | EITHER, within_s=10)
-    for path, field in {COMPLETIONS: "prompt", EMBEDDINGS: "input", DETOKENIZE: "tokens"}.items():
-        for name in ("objects", "lists", "empty", "nulls"):
-            statuses = TOO_LARGE | ({404} if path == EMBEDDINGS else set())
-            yield Case(f"{field}-{name}-36000-{label(path)}", "security 3", _whole(path, field, _PARTS[name], 36_000), path, statuses=statuses, within_s=10)
-    for path in (CHAT, RESPONSES, MESSAGES, COUNT, TOKENIZE):
-        rest = smallest(path) if path != TOKENIZE else {"model": SMOLLM, "messages": saying()["messages"]}
-        for name, part in (("empty", "{}"), ("wrong", '{"type":"x","function":5}'), ("functions", '{"type":"function","function":{"name":"f"}}')):
-            for times in (129, 9_000):
-                body = repeated(json.dumps(rest)[:-1] + ', "tools": [', part, times, "]}")
-                statuses = TOO_LARGE | EITHER if times < 1_000 else TOO_LARGE
-                yield Case(f"tools-{name}-{times}-{label(path)}", "security 3", body, path, statuses=statuses, within_s=10)
+    for (path, field), (name, part), times in itertools.product(_LISTS.items(), _PARTS.items(), (1_000, 9_000, 36_000)):
+        body = _whole(path, field, part, times)
+        yield Case(f"{field}-{name}-{times}-{label(path)}", "security 3", body, path, statuses=TOO_LARGE | EITHER, within_s=10)
+    others = {COMPLETIONS: "prompt", EMBEDDINGS: "input", DETOKENIZE: "tokens"}
+    for (path, field), name in itertools.product(others.items(), ("objects", "lists", "empty", "nulls")):
+        body, statuses = _whole(path, field, _PARTS[name], 36_000), TOO_LARGE | ({404} if path == EMBEDDINGS else set())
+        yield Case(f"{field}-{name}-36000-{label(path)}", "security 3", body, path, statuses=statuses, within_s=10)
     parts = repeated(f'{{"model":"{SMOLLM}","max_tokens":1,"messages":[{{"role":"user","content":[', "{}", 9_000, "]}]}")
     yield Case("content-empty-9000", "security 3", parts, within_s=10)
     yield Case("content-empty-9000-stream", "security 3", lambda: b'{"stream":true,' + parts()[1:], within_s=10)
@@ -76,10 +66,25 @@ def _many() -> Iterator[Case]:
         yield Case(f"{field}-list-9000", "security 3", _whole(CHAT, field, "{}", 9_000), statuses=TOO_LARGE | EITHER, within_s=10)
 
 
+_TOOLS = {"empty": "{}", "wrong": '{"type":"x","function":5}', "functions": '{"type":"function","function":{"name":"f"}}'}
+
+
+def _many_tools() -> Iterator[Case]:
+    for path, (name, part), times in itertools.product((CHAT, RESPONSES, MESSAGES, COUNT, TOKENIZE), _TOOLS.items(), (129, 9_000)):
+        rest = smallest(path) if path != TOKENIZE else {"model": SMOLLM, "messages": saying()["messages"]}
+        body = repeated(json.dumps(rest)[:-1] + ', "tools": [', part, times, "]}")
+        statuses = TOO_LARGE | EITHER if times < 1_000 else TOO_LARGE
+        yield Case(f"tools-{name}-{times}-{label(path)}", "security 3", body, path, statuses=statuses, within_s=10)
+
+
 def _echoes() -> Iterator[Case]:
     """An error says what was wrong, and not again all that was sent."""
     image = "data:image/png;base64," + "A" * 40_000
-    without_detail = {"model": "scout", "max_output_tokens": 2, "input": [{"role": "user", "content": [{"type": "input_image", "image_url": image}]}]}
+    without_detail = {
+        "model": "scout",
+        "max_output_tokens": 2,
+        "input": [{"role": "user", "content": [{"type": "input_image", "image_url": image}]}],
+    }
     yield Case("input_image-no-detail", "reports image_error_size", text(without_detail), RESPONSES, within_s=5)
     long = {"model": SMOLLM, "max_output_tokens": 2, "input": [{"role": "user", "content": [{"type": "x", "text": "x" * 260_000}]}]}
     yield Case("input-long-wrong", "reports image_error_size, error_stops_gateway", text(long), RESPONSES, within_s=5)
@@ -99,7 +104,14 @@ def _echoes() -> Iterator[Case]:
 def _bodies() -> Iterator[Case]:
     """A body of many MiB, whose model nobody serves or whose text nobody can answer."""
     unknown = frozenset({400, 404, 413, 429, 503})
-    for name, part in (("lists", "[]"), ("objects", "{}"), ("numbers", "1"), ("strings", '""'), ("nested", "[[[[]]]]"), ("pairs", '{"a":[]}')):
+    for name, part in (
+        ("lists", "[]"),
+        ("objects", "{}"),
+        ("numbers", "1"),
+        ("strings", '""'),
+        ("nested", "[[[[]]]]"),
+        ("pairs", '{"a":[]}'),
+    ):
         for mib in (1, 8, 63):
             times = (mib << 20) // (len(part) + 1)
             body = repeated('{"model":"nosuch","messages":[', part, times, "]}")
@@ -108,15 +120,28 @@ def _bodies() -> Iterator[Case]:
         yield Case(f"unknown-{name}-model-last", "security 5", late, statuses=unknown, within_s=20)
         known = repeated(f'{{"model":"{SMOLLM}","messages":[', part, (8 << 20) // (len(part) + 1), "]}")
         yield Case(f"known-{name}-8-mib", "security 3, 5", known, statuses=TOO_LARGE, within_s=20)
-    yield Case("members-many", "security 5", lambda: b'{"model":"nosuch"' + b"".join(b',"%x":1' % key for key in range(600_000)) + b"}", statuses=unknown)
+    yield Case(
+        "members-many",
+        "security 5",
+        lambda: b'{"model":"nosuch"' + b"".join(b',"%x":1' % key for key in range(600_000)) + b"}",
+        statuses=unknown,
+    )
     yield Case("members-hidden", "security 5", lambda: b'{"model":"nosuch","a":' + b'{"a":' * 200 + b"1" + b"}" * 201, statuses=unknown)
     for name, opens, closes in (("lists", b"[", b"]"), ("objects", b'{"a":', b"}")):
         deep = opens * 500_000 + b"1" + closes * 500_000
         for field in ("messages", "a"):
             body = b'{"model":"smollm2","%b":' % field.encode() + deep + b"}"
             yield Case(f"deep-{name}-{field}", "security 5", lambda body=body: body, statuses=TOO_LARGE)  # type: ignore[misc]
-    yield Case("body-over-limit", "security 5", lambda: b'{"model":"smollm2","x":"' + b"x" * (70 << 20) + b'"}', statuses=frozenset({413}), within_s=30)
-    for number, raw in enumerate((b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"{}x", b'{"model":NaN}', b"{'a':1}")):
+    yield Case(
+        "body-over-limit",
+        "security 5",
+        lambda: b'{"model":"smollm2","x":"' + b"x" * (70 << 20) + b'"}',
+        statuses=frozenset({413}),
+        within_s=30,
+    )
+    for number, raw in enumerate(
+        (b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"{}x", b'{"model":NaN}', b"{'a':1}")
+    ):
         yield Case(f"json-{number}", "reports nan_in_body", lambda raw=raw: raw, headers=(("content-type", "application/json"),))  # type: ignore[misc]
     surrogate = b'{"model":"smollm2","max_tokens":1,"messages":[{"role":"user","content":"\\ud83d"}]}'
     yield Case("lone-surrogate", "reports lone_surrogate", lambda: surrogate, statuses=EITHER)
@@ -127,7 +152,9 @@ def _texts() -> Iterator[Case]:
     for name, piece in (("a", "a"), ("words", "ab "), ("spaces", " "), ("digits", "1"), ("wide", "🦙")):
         long = piece * (5_400_000 // len(piece.encode()))
         yield Case(f"tokenize-{name}", "security 7", text({"model": SMOLLM, "prompt": long}), TOKENIZE, statuses=TOO_LARGE, within_s=5)
-        yield Case(f"completions-{name}", "security 7", text(smallest(COMPLETIONS) | {"prompt": long}), COMPLETIONS, statuses=TOO_LARGE, within_s=5)
+        yield Case(
+            f"completions-{name}", "security 7", text(smallest(COMPLETIONS) | {"prompt": long}), COMPLETIONS, statuses=TOO_LARGE, within_s=5
+        )
     long = "ab " * 1_800_000
     for path in (CHAT, MESSAGES, TOKENIZE, COUNT):
         body = {"model": SMOLLM, "messages": [{"role": "user", "content": long}]} | ({"max_tokens": 1} if path in (CHAT, MESSAGES) else {})
@@ -136,14 +163,25 @@ def _texts() -> Iterator[Case]:
         yield Case(f"long-parts-{label(path)}", "security 7", text(split), path, statuses=TOO_LARGE, within_s=5)
     yield Case("long-system", "security 7", text(smallest(MESSAGES) | {"system": long}), MESSAGES, statuses=TOO_LARGE, within_s=5)
     yield Case("long-input", "security 7", text(smallest(RESPONSES) | {"input": long}), RESPONSES, statuses=TOO_LARGE, within_s=5)
-    yield Case("long-instructions", "security 7", text(smallest(RESPONSES) | {"instructions": long}), RESPONSES, statuses=TOO_LARGE, within_s=5)
-    yield Case("long-embedding", "security 7", text(smallest(EMBEDDINGS) | {"input": long}), EMBEDDINGS, statuses=TOO_LARGE | {404}, within_s=5)
+    yield Case(
+        "long-instructions", "security 7", text(smallest(RESPONSES) | {"instructions": long}), RESPONSES, statuses=TOO_LARGE, within_s=5
+    )
+    yield Case(
+        "long-embedding", "security 7", text(smallest(EMBEDDINGS) | {"input": long}), EMBEDDINGS, statuses=TOO_LARGE | {404}, within_s=5
+    )
     tokens = lambda: text({"model": SMOLLM, "tokens": [1] * 2_000_000})()  # noqa: E731
     yield Case("detokenize-long", "security 7", tokens, DETOKENIZE, statuses=TOO_LARGE, within_s=5)
-    yield Case("prompts-long", "security 7", text(smallest(COMPLETIONS) | {"prompt": ["ab " * 20_000] * 90}), COMPLETIONS, statuses=TOO_LARGE, within_s=5)
+    yield Case(
+        "prompts-long",
+        "security 7",
+        text(smallest(COMPLETIONS) | {"prompt": ["ab " * 20_000] * 90}),
+        COMPLETIONS,
+        statuses=TOO_LARGE,
+        within_s=5,
+    )
     description = {"type": "function", "function": {"name": "f", "description": long, "parameters": {"type": "object"}}}
     yield Case("long-tool", "security 7", text(saying(model="scout", tools=[description])), statuses=TOO_LARGE, within_s=5)
     yield Case("too-long", "reports too_long", text(saying("llama " * 4_000)), code="context_length_exceeded")
 
 
-CASES = (*_many(), *_echoes(), *_bodies(), *_texts())
+CASES = (*_many(), *_many_tools(), *_echoes(), *_bodies(), *_texts())
