@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from tests.hostile.case import saying
@@ -43,7 +43,7 @@ class Said:
     took_s: float
 
 
-Attack = Callable[[Target], Awaitable[list[str]]]
+Attack = Callable[[Target], Coroutine[None, None, list[str]]]
 
 
 @contextlib.asynccontextmanager

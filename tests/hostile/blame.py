@@ -99,7 +99,7 @@ def _grammars() -> Iterator[Case]:
         body = saying(model=SCOUT, max_tokens=4, tools=[tool], tool_choice=named)
         yield Case(f"schema-{name}-tool", "reports tuple_schema", text(body), statuses=EITHER, models=(SCOUT,), within_s=30)
     for stream in (False, True):
-        poison = {"structured_outputs": {"choice": ["llama"]}, "allowed_token_ids": [28], "temperature": 0}
+        poison: dict[str, Any] = {"structured_outputs": {"choice": ["llama"]}, "allowed_token_ids": [28], "temperature": 0}
         body = saying(max_tokens=8, stream=stream, **poison)
         yield Case(
             f"grammar-against-tokens{'-stream' if stream else ''}", "reports poison_stream", text(body), statuses=EITHER, within_s=10
@@ -167,7 +167,7 @@ def _words() -> Iterator[Case]:
 
 def _served() -> Iterator[Case]:
     """What clients rightly send is served."""
-    nulls = dict.fromkeys(
+    nulls: dict[str, Any] = dict.fromkeys(
         ("temperature", "top_p", "n", "stop", "seed", "tools", "user", "logit_bias", "stream", "response_format", "stream_options")
     )
     yield Case("null-options", "reports null_options", text(saying(**nulls)), statuses=SERVED)
@@ -185,7 +185,7 @@ def _served() -> Iterator[Case]:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     for model in (SMOLLM, SCOUT):
         yield Case(f"schema-{model}", "control", text(saying(model=model, response_format=wanted)), statuses=SERVED, models=(model,))
-    echoed = {"role": "assistant", "content": "x", "refusal": None, "tool_calls": [], "audio": None, "function_call": None}
+    echoed: dict[str, Any] = {"role": "assistant", "content": "x", "refusal": None, "tool_calls": [], "audio": None, "function_call": None}
     turn = saying() | {"messages": [{"role": "user", "content": "x"}, echoed, {"role": "user", "content": "y"}]}
     yield Case("echo-of-answer", "reports echo_of_answer", text(turn), statuses=SERVED)
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{broken"}}

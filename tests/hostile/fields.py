@@ -191,10 +191,14 @@ def _out_of_vocabulary() -> Iterator[Case]:
             yield Case(f"detokenize-{number}-{model}", "security 10", text(body), DETOKENIZE, statuses=statuses, models=(model,))
 
 
+_NAMES: tuple[Any, ...] = (None, 1, [], {}, True, "", ["smollm2"])
+_PROMPTS: tuple[Any, ...] = (5, {}, None, [5], [None], [[[]]], True)
+
+
 def _types() -> Iterator[Case]:
     """Types of what the gateway itself reads."""
     for path in (CHAT, COMPLETIONS, RESPONSES, MESSAGES, TOKENIZE, DETOKENIZE, COUNT, EMBEDDINGS):
-        for number, model in enumerate((None, 1, [], {}, True, "", ["smollm2"])):
+        for number, model in enumerate(_NAMES):
             statuses = frozenset({400, 404}) if model == "" else REFUSED
             body = smallest(path) | {"model": model}
             yield Case(f"model-{number}-{label(path)}", "security, types", text(body), path, statuses=statuses, param="model")
@@ -202,7 +206,7 @@ def _types() -> Iterator[Case]:
         unknown = smallest(path, "x" * (1 << 20))
         yield Case(f"model-long-{label(path)}", "security 3", text(unknown), path, statuses=TOO_LARGE | {404}, most_bytes=8 << 10)
     for name, field in {CHAT: "messages", RESPONSES: "input", MESSAGES: "messages", COMPLETIONS: "prompt", TOKENIZE: "prompt"}.items():
-        for number, value in enumerate((5, {}, None, [5], [None], [[[]]], True)):
+        for number, value in enumerate(_PROMPTS):
             yield Case(f"{field}-type-{number}-{label(name)}", "reports null_messages", text(smallest(name) | {field: value}), name)
     for number, content in enumerate((5, {}, [5], [None], [[]], [{"type": 5}], [{"type": "x"}], [{"type": "text", "text": 5}])):
         for path in (CHAT, MESSAGES):

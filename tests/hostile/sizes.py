@@ -130,8 +130,8 @@ def _bodies() -> Iterator[Case]:
     for name, opens, closes in (("lists", b"[", b"]"), ("objects", b'{"a":', b"}")):
         deep = opens * 500_000 + b"1" + closes * 500_000
         for field in ("messages", "a"):
-            body = b'{"model":"smollm2","%b":' % field.encode() + deep + b"}"
-            yield Case(f"deep-{name}-{field}", "security 5", lambda body=body: body, statuses=TOO_LARGE)  # type: ignore[misc]
+            raw = b'{"model":"smollm2","%b":' % field.encode() + deep + b"}"
+            yield Case(f"deep-{name}-{field}", "security 5", lambda raw=raw: raw, statuses=TOO_LARGE)  # type: ignore[misc]
     yield Case(
         "body-over-limit",
         "security 5",
