@@ -207,11 +207,13 @@ def _types() -> Iterator[Case]:
         yield Case(f"model-long-{label(path)}", "security 3", text(unknown), path, statuses=TOO_LARGE | {404}, most_bytes=8 << 10)
     for name, field in {CHAT: "messages", RESPONSES: "input", MESSAGES: "messages", COMPLETIONS: "prompt", TOKENIZE: "prompt"}.items():
         for number, value in enumerate(_PROMPTS):
-            yield Case(f"{field}-type-{number}-{label(name)}", "reports null_messages", text(smallest(name) | {field: value}), name)
+            statuses = EITHER if (name, value) == (COMPLETIONS, [5]) else REFUSED  # which is one token
+            body = text(smallest(name) | {field: value})
+            yield Case(f"{field}-type-{number}-{label(name)}", "reports null_messages", body, name, statuses=statuses)
     for number, content in enumerate((5, {}, [5], [None], [[]], [{"type": 5}], [{"type": "x"}], [{"type": "text", "text": 5}])):
         for path in (CHAT, MESSAGES):
             body = {"model": SMOLLM, "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
-            yield Case(f"content-type-{number}-{label(path)}", "security, types", text(body), path)
+            yield Case(f"part-{number}-{label(path)}", "security, types", text(body), path)
 
 
 CASES = (*_own(), *_disguised(), *_costly(), *_bounded(), *_many_tokens(), *_out_of_vocabulary(), *_types())

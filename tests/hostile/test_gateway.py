@@ -5,9 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from deployments.policy.calls import ENDPOINTS
+from deployments.policy.field_table import FIELDS
 from tests.hostile import fuzz_bytes, fuzz_fields
 from tests.hostile.alone import Alone, gateway
 from tests.hostile.attacks import ATTACKS, Target
+from tests.hostile.openapi import document
 from tests.hostile.real import GROWTH_MIB
 
 HEADER_S, BODY_READ_S = 2.0, 3.0
@@ -40,3 +43,11 @@ def test_generated_requests_are_answered(alone: Alone) -> None:
     fuzz_fields.run(fuzz_fields.Sender(alone.port, 30, found), seed=1, count=1_000, generated=100)
     assert found.cases >= 1_000
     assert not found.wrong
+
+
+def test_document_has_every_path_and_every_field() -> None:
+    paths = document()["paths"]
+    assert paths.keys() == ENDPOINTS.keys()
+    for path, endpoint in ENDPOINTS.items():
+        schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert FIELDS[endpoint].keys() <= schema["properties"].keys()
