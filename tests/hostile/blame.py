@@ -102,7 +102,7 @@ def _grammars() -> Iterator[Case]:
         poison: dict[str, Any] = {"structured_outputs": {"choice": ["llama"]}, "allowed_token_ids": [28], "temperature": 0}
         body = saying(max_tokens=8, stream=stream, **poison)
         yield Case(
-            f"grammar-against-tokens{'-stream' if stream else ''}", "reports poison_stream", text(body), statuses=EITHER, within_s=10
+            f"grammar-against-tokens{'-stream' if stream else ''}", "reports poison_stream", text(body), statuses=EITHER, within_s=15
         )
 
 

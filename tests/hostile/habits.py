@@ -77,7 +77,7 @@ def _hosts() -> Iterator[Case]:
 
 
 def _encoded(name: str, data: Body, kind: str, statuses: frozenset[int] = SERVED, of: str = "reports gzip_body") -> Case:
-    return Case(f"encoding-{name}", of, data, headers=(("content-encoding", kind),), statuses=statuses, within_s=10)
+    return Case(f"encoding-{name}", of, data, headers=(("content-encoding", kind),), statuses=statuses, within_s=15)
 
 
 def _zstd(data: bytes) -> bytes:

@@ -164,12 +164,12 @@ def _case(name: str, of: str, asked: tuple[str, Body], **more: Any) -> Case:
 def _large() -> Iterator[Case]:
     for place in PLACES:
         asked = _asking(place, lambda: png(20_000, 20_000, whole=False))
-        yield _case(f"image-bomb-{place}", "reports image_bomb", asked, within_s=10)
+        yield _case(f"image-bomb-{place}", "reports image_bomb", asked, within_s=15)
     for width, height in ((13_300, 13_300), (8_000, 8_000), (200_000, 200), (1, 178_000_000)):
         asked = _asking("chat", lambda width=width, height=height: png(width, height, whole=height < 100_000))  # type: ignore[misc]
-        yield _case(f"image-{width}x{height}", "security 6", asked, statuses=TOO_LARGE, within_s=10)
+        yield _case(f"image-{width}x{height}", "security 6", asked, statuses=TOO_LARGE, within_s=15)
     for kind, header in _HEADERS.items():
-        yield _case(f"image-header-{kind}", "security 6", _asking("chat", lambda header=header: header), within_s=10)  # type: ignore[misc]
+        yield _case(f"image-header-{kind}", "security 6", _asking("chat", lambda header=header: header), within_s=15)  # type: ignore[misc]
     many = [{"type": "image_url", "image_url": {"url": "data:,"}}] * 5
     yield Case("images-five-large", "security 6", lambda: _five(many), models=(SCOUT,), statuses=TOO_LARGE)
     for kind in ("GIF", "WEBP", "PNG"):

@@ -79,7 +79,7 @@ def complaints(case: Case, answer: Answer) -> Iterator[str]:
         yield answer.trouble
         return
     yield from _of_answer(case, answer)
-    if answer.status >= 400 and case.method != "HEAD":
+    if answer.status >= 400 and case.method != "HEAD" and not case.path.startswith("/health"):
         yield from _of_error(case, answer)
     elif "text/event-stream" in answer.headers.get("content-type", ""):
         yield from _of_stream(answer.body)
