@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test multihost apart chaos lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ apart: env ## Prefill and decode apart, with real engines and NIXL: the same tok
 
 chaos: env ## What is killed or cut in a cluster of fake hosts under load, and what it costs: as `make multihost`, with redis-server; an hour
 	@$(VENV)/bin/python -m tests.multihost.chaos
+	@$(TOOK)
+
+hostile: env ## What comes from outside, against a gateway and a real herd: all cases, attacks, 100,000 fuzzed ones, with figures; an hour
+	@$(VENV)/bin/python -m tests.hostile
 	@$(TOOK)
 
 bench: env ## What the gateway costs, against none at all; half an hour: VLLM_ROUTER=path of that program
