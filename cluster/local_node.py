@@ -19,10 +19,14 @@ from pathlib import Path
 
 import psutil
 
+from configs.keys import ROOT, SERVING, VARIABLES, derived
+
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
 LOGICAL_CPUS = 64
 #: In the environment of every process of the node.
 MARK = "HERD_NODE"
+#: The environment of the shell may have these of another cluster. The node's processes get keys, never the secret that these are made of.
+NOT_FOR_THE_NODE = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", ROOT)
 START_S = 90.0
 STOP_S = 60.0
 
@@ -45,12 +49,16 @@ class LocalNode:
         return self._read("address") if process is not None else None
 
     def secret(self) -> str:
-        """The secret between gateways and engines, made when first asked for, readable by this user alone."""
+        """The secret that the herd's keys are made of, itself made when first asked for, readable by this user alone."""
         return self._kept("secret")
+
+    def ray_token(self) -> str:
+        """Ray's own token, made when first asked for, readable by this user alone."""
+        return self._kept("ray-token")
 
     def environment(self) -> dict[str, str]:
         """What the node's processes and whoever connects to them must have in their environment before they import Ray."""
-        self._kept("ray-token")
+        self.ray_token()
         return {
             # Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -139,14 +147,14 @@ class LocalNode:
     def _environment(self) -> dict[str, str]:
         own = {
             MARK: str(self.temp),
-            "HERD_SECRET": self.secret(),
+            **{VARIABLES[purpose]: derived(self.secret(), purpose) for purpose in SERVING},
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             # Ray gives its workers a niceness of 15: engines would wait for whatever else the machine does, their own clients too.
             "RAY_worker_niceness": "0",
             # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         }
-        given = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+        given = {name: value for name, value in os.environ.items() if name not in NOT_FOR_THE_NODE}
         return given | self.environment() | own
 
     def _wait_until_up(self, address: str) -> None:

@@ -1,14 +1,13 @@
 """The shell commands that start Ray on a node, the same for every provider of `ray up`.
 
-Decides what a node's processes have in their environment. Secrets come from the node itself: what is written down here is how to
-ask for them. Ray's own token is made of the herd's secret, so there is one secret to hand out.
+Decides what a node's processes have in their environment. The herd's secret comes from the node itself: what is written down here is how
+to ask for it. Only the keys that are made of it, Ray's own token among them, reach the processes.
 """
-
-import hashlib
 
 from cluster.nodes import Expected
 from cluster.quarantine import examination
 from configs.inventory import Inventory
+from configs.keys import PURPOSES, ROOT, in_shell
 
 PORT = 6379
 #: A lost head may take that long to come back, which is a DGX that boots, or somebody who is woken: engines and gateways answer without it.
@@ -18,17 +17,9 @@ WHEELS = "/tmp/herd"
 
 
 def secrets(inventory: Inventory) -> str:
-    """Puts the herd's secret and Ray's token into the environment, or fails with a sentence."""
-    return (
-        f'export HERD_SECRET="${{HERD_SECRET:-$({inventory.secret_command})}}"; '
-        'test -n "$HERD_SECRET" || { echo "HERD_SECRET is not known on this node: see secret_command" >&2; exit 1; }; '
-        'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(printf %s "$HERD_SECRET" | sha256sum | cut -d \' \' -f 1)"'
-    )
-
-
-def token(secret: str) -> str:
-    """Ray's token, as the above makes it of the herd's secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """Puts the keys of every purpose into the environment, and takes the secret out of it; or fails with a sentence."""
+    asked = f'{ROOT}="${{{ROOT}:-$({inventory.secret_command})}}"'
+    return f"{asked}; {in_shell(PURPOSES)} RAY_AUTH_MODE=token; unset {ROOT}"
 
 
 def head(inventory: Inventory, name: str, flags: str, variables: str = "", promised: Expected | None = None) -> list[str]:

@@ -86,7 +86,8 @@ class KubeRay(Strict):
     head_cpus: int = Field(4, ge=1, le=1024)
     head_memory_gib: int = Field(16, ge=1, le=16_384)
     secret: SubDomain = Field(
-        "herd", description="The Kubernetes Secret that has HERD_SECRET, and `redis-password` where Redis asks for one."
+        "herd",
+        description="The Kubernetes Secret that has the lines of `herd secret --env-file`, and `redis-password` where Redis asks for one.",
     )
 
 

@@ -18,6 +18,7 @@ from ray import serve
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import DPServer, LLMServer
 
+from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
@@ -42,6 +43,8 @@ LINGER_S = 2.0
 GENERATION_S = 30.0
 #: Before every client's request, where the scheduler goes by priority.
 FIRST = {"priority": -1}
+#: vLLM's processes answer to this replica only. Ray's token stays: those that are Ray's own workers need it.
+NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
 
 
 class EngineServer(LLMServer):  # type: ignore[misc]
@@ -55,12 +58,14 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             gate: what it must show.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
+            RuntimeError: the node's environment has no key for the door, or its weights cannot be had.
             NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
         began = time.monotonic()
         logs.configure()
-        secret = environment().own_secret()
+        key = environment().key("door")
+        for name in (ROOT, *NOT_FOR_CHILDREN):
+            os.environ.pop(name, None)
         llm_config = LLMConfig(**config)
         await engine_start.settle(llm_config)
         if "kv_transfer_config" in llm_config.engine_kwargs:
@@ -69,8 +74,8 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         await super().__init__(llm_config)
         self._model = llm_config.model_id
         self._leaving = False
-        self._own = Engines(secret.get_secret_value())
-        self._door = Door(await self.__serve_build_asgi_app__(), secret, self.describe)
+        self._own = Engines(key.get_secret_value())
+        self._door = Door(await self.__serve_build_asgi_app__(), key, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])

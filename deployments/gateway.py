@@ -46,15 +46,15 @@ class Gateway:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`.
+            RuntimeError: the node's environment has no key for the engines' doors.
         """
         logs.configure()
-        secret = environment().own_secret()
+        key = environment().key("door")
         self._listen_on = (host, port)
         self._header_s = header_s
         self._started = int(time.time())
         self._replicas = Replicas()
-        self._engines = Engines(secret.get_secret_value())
+        self._engines = Engines(key.get_secret_value())
         self._meter = Meter()
         self._roster = Roster(())
         self._name = secrets.token_hex(4)

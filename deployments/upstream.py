@@ -13,13 +13,13 @@ from deployments.connection import Connection, Pool
 class Engines:
     """Connections to all engines, kept open between requests."""
 
-    def __init__(self, secret: str, idle_s: float = 30, connect_s: float = 5) -> None:
+    def __init__(self, key: str, idle_s: float = 30, connect_s: float = 5) -> None:
         """Args:
-        secret: the cluster's own, sent with every request.
+        key: for the engines' doors, sent with every request.
         idle_s: an unused connection is closed after so long; less than the engines keep theirs.
         connect_s: longest wait for a connection.
         """
-        self._authorization = b"authorization: Bearer " + secret.encode() + b"\r\n"
+        self._authorization = b"authorization: Bearer " + key.encode() + b"\r\n"
         self._connect_s = connect_s
         self._pool = Pool(idle_s)
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cluster.local_node import MARK, LocalNode
+from configs.keys import SERVING, VARIABLES, derived
 
 
 @pytest.fixture
@@ -88,3 +89,11 @@ def test_processes_of_a_herd_with_a_longer_name_are_not_strays(node: LocalNode) 
             assert child.pid not in {one.pid for one in node._strays()}
         finally:
             child.kill()
+
+
+def test_processes_of_the_node_have_keys_and_never_the_secret(node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERD_SECRET", "another cluster's")
+    given = node._environment()
+    assert {given[VARIABLES[purpose]] for purpose in SERVING} == {derived(node.secret(), purpose) for purpose in SERVING}
+    assert "HERD_SECRET" not in given
+    assert not {node.secret(), node.ray_token()} & set(given.values())

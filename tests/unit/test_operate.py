@@ -77,7 +77,7 @@ def as_declared(wanted: Config) -> Declared:
 
 
 def up(folder: Path, wanted: Config, within_s: float = 60) -> None:
-    environment = Environment(state=folder, cache=folder, secret=SecretStr("x"))
+    environment = Environment(state=folder, cache=folder, secret=SecretStr("0123456789abcdef" * 2))
     operate.up(operate.herd(environment, wanted), environment, lambda _: None, within_s)
 
 
