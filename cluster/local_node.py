@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -113,7 +114,12 @@ class LocalNode:
     @property
     def temp(self) -> Path:
         """Ray's folder: short, for the paths of its sockets must stay below 108 bytes, and one for each state folder."""
-        return Path(f"/tmp/llama-herd-{os.getuid()}") / hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:12]
+        return self._temps / hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:12]
+
+    @property
+    def _temps(self) -> Path:
+        """The folder of all of this user's herds. Ray opens its own folders to every user, so this one above them is closed."""
+        return Path(f"/tmp/llama-herd-{os.getuid()}")
 
     @property
     def log(self) -> Path:
@@ -137,8 +143,9 @@ class LocalNode:
                 "0",
             ),
         ]
-        for folder in (self.state, self.temp):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        closed(self.state)
+        closed(self._temps)
+        self.temp.mkdir(exist_ok=True, mode=0o700)
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._environment()
@@ -193,7 +200,9 @@ class LocalNode:
     def _clear(self) -> None:
         for name in ("pid", "address"):
             (self.state / name).unlink(missing_ok=True)
-        shutil.rmtree(self.temp, ignore_errors=True)
+        if self.temp.exists():
+            closed(self._temps)  # somebody else's may lead to other folders
+            shutil.rmtree(self.temp, ignore_errors=True)
 
     def _read(self, name: str) -> str | None:
         with contextlib.suppress(FileNotFoundError):
@@ -201,10 +210,27 @@ class LocalNode:
         return None
 
     def _write(self, name: str, text: str) -> None:
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        closed(self.state)
         path = self.state / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def closed(folder: Path) -> None:
+    """Makes a folder that no other user can read or change, or closes the one that is there.
+
+    Raises:
+        NodeError: there is something that is not a folder, or belongs to another user.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError:
+        raise NodeError(f"{folder} is not a folder. Remove it.") from None
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise NodeError(f"{folder} is a link, or belongs to another user, who could change what runs here. Remove it, or ask its owner to.")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:

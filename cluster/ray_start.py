@@ -13,7 +13,8 @@ PORT = 6379
 #: A lost head may take that long to come back, which is a DGX that boots, or somebody who is woken: engines and gateways answer without it.
 #: Ray's nodes give up after a minute by themselves, and end what runs on them.
 RECONNECT_S = 3600
-WHEELS = "/tmp/herd"
+#: In the home of the user who installs: in /tmp another user of the node could have made the folder before, and changed what is installed.
+WHEELS = "~/.herd/wheels"
 
 
 def secrets(inventory: Inventory) -> str:
@@ -70,7 +71,7 @@ def setup(inventory: Inventory) -> list[str]:
     if inventory.wheel is None:
         return []
     extra = "" if inventory.image is not None else "[gpu]"
-    return [f"pip install --constraint {WHEELS}/{_name(inventory.constraints)} '{WHEELS}/{_name(inventory.wheel)}{extra}'"]
+    return [f"pip install --constraint {WHEELS}/{_name(inventory.constraints)} {WHEELS}/'{_name(inventory.wheel)}{extra}'"]
 
 
 def _name(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import DPServer, LLMServer
@@ -63,9 +64,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         """
         began = time.monotonic()
         logs.configure()
-        key = environment().key("door")
-        for name in (ROOT, *NOT_FOR_CHILDREN):
-            os.environ.pop(name, None)
+        key = _key_of_the_door()
         llm_config = LLMConfig(**config)
         await engine_start.settle(llm_config)
         if "kv_transfer_config" in llm_config.engine_kwargs:
@@ -198,6 +197,18 @@ class EngineServer(LLMServer):  # type: ignore[misc]
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()
+
+
+def _key_of_the_door() -> SecretStr:
+    """Takes the key from the environment, so that vLLM's own processes, which inherit it, get neither key nor secret.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    key = environment().key("door")
+    for name in (ROOT, *NOT_FOR_CHILDREN):
+        os.environ.pop(name, None)
+    return key
 
 
 def _own_side_channel() -> None:

@@ -4,7 +4,6 @@ Decides where the secret is looked for, and which keys are printed. The secret i
 """
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +18,13 @@ from deployments.cluster_access import NoSecret, root
 from deployments.operate import Herd, OperationError
 from deployments.terminal import told
 
-Printed = StrEnum("Printed", list(PURPOSES))
-
 
 def secret(
     purpose: Annotated[
-        Printed | None, typer.Argument(help="Print this key only. Default: all, as a shell's `export`, for where `ray start` runs.")
+        str | None,
+        typer.Argument(
+            metavar="|".join(PURPOSES), help="Print this key only. Default: all, as a shell's `export`, for where `ray start` runs."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A herd's YAML file. Default: the herd that is up.")] = None,
     env_file: Annotated[
@@ -34,9 +34,11 @@ def secret(
 ) -> None:
     """Print keys that are made of the herd's secret: HERD_SECRET, else what the config's `cluster.secret_command` prints here.
 
-    `eval "$(herd secret)"` before `ray start` gives Ray's processes the keys without the secret. `herd secret pages` prints what the gateways'
-    own pages ask for (`/-/targets` for Prometheus).
+    `eval "$(herd secret)"` before `ray start` gives Ray's processes the keys without the secret. `herd secret pages` prints what the
+    gateways' own pages ask for (`/-/targets` for Prometheus).
     """
+    if purpose is not None and purpose not in PURPOSES:
+        raise typer.BadParameter(f"{purpose!r} is none of {', '.join(PURPOSES)}", param_hint="purpose")
     with told(OperationError):
         given = environment()
         try:
@@ -46,10 +48,10 @@ def secret(
                 keys = _of(operate.known(given, name) if config is None else operate.herd(given, read(config, problems)))
         except (NoSecret, WeakSecret) as error:
             raise OperationError(str(error)) from error
-    if purpose is not None:
-        wanted: Purpose = purpose.value
-        sys.stdout.write(f"{keys[wanted]}\n")
-        return
+    for one in keys:
+        if one == purpose:
+            sys.stdout.write(f"{keys[one]}\n")
+            return
     if env_file:
         sys.stdout.writelines(f"{VARIABLES[one]}={keys[one]}\n" for one in SERVING)
         return

@@ -219,7 +219,7 @@ def test_key_that_is_set_goes_before_one_made_of_the_secret() -> None:
 
 
 def test_a_process_that_needs_a_key_says_where_to_set_it() -> None:
-    with pytest.raises(RuntimeError, match="HERD_DOOR_KEY is not set .*HERD_SECRET.*herd secret"):
+    with pytest.raises(RuntimeError, match=r"HERD_DOOR_KEY is not set .*HERD_SECRET.*herd secret"):
         environment({}).key("door")
 
 

@@ -63,3 +63,9 @@ def test_secret_that_is_not_there_or_can_be_guessed_is_told(secret: Any, environ
     done = secret(**environment)
     assert (done.exit_code, done.stdout) == (1, "")
     assert said in done.stderr
+
+
+def test_purpose_that_is_not_known_is_told_with_those_that_are(secret: Any) -> None:
+    done = secret("master", HERD_SECRET=ROOT)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "door" in done.stderr
