@@ -51,7 +51,7 @@ def _workers(inventory: Inventory, site: KubeRay, gpus: int, port: int) -> dict[
     pod = _pod(inventory, site, "ray-worker", resources, port)
     # KubeRay would ask Ray Serve's own proxy, which a herd has not: a pod takes requests when its gateway does.
     pod["spec"]["containers"][0]["readinessProbe"] = {
-        "httpGet": {"path": "/-/status", "port": port},
+        "httpGet": {"path": "/v1/models", "port": port},
         "periodSeconds": 5,
         "failureThreshold": 2,
     }

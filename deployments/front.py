@@ -20,6 +20,7 @@ from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
+from deployments.policy.pages import Pages
 from deployments.roster import Roster
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
@@ -34,7 +35,7 @@ Generated = Callable[[str], Awaitable[int]]
 class Front:
     """Answers every exchange of a gateway."""
 
-    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated) -> None:
+    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated, pages: Pages) -> None:
         self._log = structlog.get_logger("herd.gateway")
         # A random number for each request would cost a system call.
         self._process, self._number = uuid.uuid4().hex, itertools.count(1)
@@ -43,6 +44,7 @@ class Front:
         self._meter = meter
         self._gateways = gateways
         self._generated = generated
+        self._shown = pages
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/v1/models": self._models,
@@ -99,6 +101,8 @@ class Front:
             page = self._model
         if page is not None and exchange.method not in ("GET", "HEAD"):
             raise UnknownPath(exchange.method, exchange.path, allowed=("GET", "HEAD"))
+        if page is not None:
+            self._shown.check(exchange.path, exchange.headers.get(b"authorization", b""))
         return page
 
     @property

@@ -26,6 +26,7 @@ from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
+from deployments.policy.pages import Pages, on_loopback
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
@@ -46,11 +47,12 @@ class Gateway:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
-            RuntimeError: the node's environment has no key for the engines' doors.
+            RuntimeError: the node's environment has no keys.
         """
         logs.configure()
-        key = environment().key("door")
+        key, pages_key = environment().key("door"), environment().key("pages")
         self._listen_on = (host, port)
+        self._pages = Pages(None if on_loopback(host) else pages_key.get_secret_value())
         self._header_s = header_s
         self._started = int(time.time())
         self._replicas = Replicas()
@@ -89,9 +91,9 @@ class Gateway:
         self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
         self._feed = Feed(self._roster, self._engines, self._name, load_period_s)
-        front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
+        front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated, self._pages)
         node = ray.util.get_node_ip_address()
-        pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)
+        pages = listen("127.0.0.1" if on_loopback(self._listen_on[0]) else node, 0)
         self._metrics_at = Address(*pages.getsockname()[:2])
         self._metrics_server = edge(front.metrics, pages, self._header_s, stop_s=1)
         self._server = edge(front.serve, listen(*self._listen_on, shared=True), self._header_s, stop_s=DRAIN_S)

@@ -6,7 +6,6 @@ Decides the order of steps and when a herd is up: when a real generation has com
 
 import contextlib
 import dataclasses
-import json
 import os
 import socket
 import time
@@ -26,6 +25,7 @@ from configs.schema import Config, Model
 from deployments import rollout
 from deployments.cluster_access import NoSecret, ray_token
 from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.operator_pages import roster
 from deployments.planning import CannotPlan, checked
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
@@ -359,7 +359,7 @@ def survey(herd: Herd) -> dict[str, Standing]:
     """How every model is doing. Needs `connected`."""
     from ray import serve
 
-    applications, ready = serve.status().applications, _ready(herd)
+    applications, ready = serve.status().applications, roster(herd.endpoint, herd.config, herd.node)
     return {one.id: _standing(applications.get(app_name(one.id)), ready.get(one.id, []), one) for one in pools(herd.config.models)}
 
 
@@ -371,18 +371,6 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
     ongoing = sum(replica["ongoing"] for replica in replicas)
     said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
     return standing(said, counts, ready, wanted, ongoing, ranks)
-
-
-def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:
-    """A gateway's roster; empty while no gateway answers."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{herd.endpoint}/-/status", timeout=5)
-        models: dict[str, list[dict[str, Any]]] = answer.raise_for_status().json()["models"]
-    except (httpx.HTTPError, json.JSONDecodeError, KeyError):
-        return {}
-    return models
 
 
 def _serves(herd: Herd, model: Model) -> bool:

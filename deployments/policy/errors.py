@@ -4,7 +4,8 @@
     ├── BadRequest            400  the request itself is wrong; never retried
     │   ├── ContextExceeded   400  context_length_exceeded
     │   ├── TooManyImages     400  too_many_images
-    │   └── BodyTooLarge      413  request_too_large
+    │   ├── BodyTooLarge      413  request_too_large
+    │   └── Unauthorized      401  unauthorized: a page for operators, without its key
     ├── UnknownPath           404  and 405 where the path is known but not the method
     ├── NotServed             404  unsupported_endpoint: embeddings of a model that generates, say
     ├── UnknownModel          404  model_not_found, with the known ones
@@ -85,6 +86,13 @@ class BodyTooLarge(BadRequest):
 
     def __init__(self, limit_mib: float) -> None:
         super().__init__(f"The request's body is larger than this server takes ({limit_mib:g} MiB).")
+
+
+class Unauthorized(BadRequest):
+    """What is asked for needs a key, and the request has another one or none."""
+
+    status = 401
+    code = "unauthorized"
 
 
 class UnknownPath(HerdError):

@@ -154,7 +154,8 @@ class Cluster:
     def get(self, path: str, host: int = 0) -> Any:
         """A page of a host's gateway, as JSON."""
         url = f"http://{self.hosts.cluster[host].address}:{PORT}{path}"
-        return self.hosts.inside(lambda: httpx.get(url, timeout=60).json())
+        headers = {"authorization": f"Bearer {derived(self.secret, 'pages')}"}
+        return self.hosts.inside(lambda: httpx.get(url, headers=headers, timeout=60).json())
 
     def replicas(self, name: str, host: int = 0) -> list[dict[str, Any]]:
         """A model's replicas that take requests, as a host's gateway sees them; the head's by default."""

@@ -15,6 +15,7 @@ from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Images, Pipeline, Rules
 from deployments.policy.catalog import catalog
+from deployments.policy.pages import Pages
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
 from deployments.server import Server, listen
@@ -28,6 +29,7 @@ MODELS = (
     Model(id=LLAMA, aliases=("llama", "gpt-4o"), kind="llama-3.1-8b", checkpoint="small:x", context_tokens=2048),
     Model(id=SCOUT, kind="llama-4-scout", checkpoint="small:y", context_tokens=2048),
 )
+OPEN = Pages()
 CHAT = "/v1/chat/completions"
 
 #: Gateways whose test is over.
@@ -112,7 +114,12 @@ def limits(**changed: float) -> Limits:
 
 @contextlib.asynccontextmanager
 async def herd_of(
-    engines: Iterable[FakeEngine], wanted: Limits, images: Images | None = None, stop_s: float = WAIT_S, models: Sequence[Model] = MODELS
+    engines: Iterable[FakeEngine],
+    wanted: Limits,
+    images: Images | None = None,
+    stop_s: float = WAIT_S,
+    models: Sequence[Model] = MODELS,
+    shown: Pages = OPEN,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`."""
     roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(SECRET)
@@ -126,7 +133,7 @@ async def herd_of(
     async def generates(model: str) -> int:
         return generated.get(model, 0)
 
-    front = Front(roster, pipeline, meter, others, generates)
+    front = Front(roster, pipeline, meter, others, generates, shown)
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
     servers = edge(front.serve, own, wanted.header_s, stop_s), edge(front.metrics, pages, wanted.header_s, stop_s)

@@ -147,7 +147,9 @@ def test_other_users_neither_list_nor_write_what_is_below() -> None:
         for folder in (sockets, sockets.parent):
             folder.chmod(0o777)
         for command in (f"ls {temps}", f"ls {sockets}", f"touch {sockets}/raylet", f"cat {sockets}/../x"):
-            done = subprocess.run(["sh", "-c", command], user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["sh", "-c", command], user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False
+            )
             assert done.returncode != 0, command
             assert "denied" in done.stderr
 
