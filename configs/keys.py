@@ -1,8 +1,8 @@
 """A key for each purpose, made of the herd's one secret: no key tells the secret, or another key.
 
 Decides how a key is made: SHA-256 over the purpose and the secret, in hexadecimal. The purpose stands first and ends with a colon, so no
-two purposes ever hash the same bytes, and going on with a hash (length extension) gives keys of longer secrets only. HMAC would be as good, but
-a node's shell can compute it only with the secret in the arguments of `openssl`, where `ps` shows it to every user of the node.
+two purposes ever hash the same bytes, and going on with a hash (length extension) gives keys of longer secrets only. HMAC would be as good,
+but a node's shell can compute it only with the secret in the arguments of `openssl`, where `ps` shows it to every user of the node.
 """
 
 import hashlib

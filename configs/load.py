@@ -239,6 +239,8 @@ class Environment:
     """Whether Ray's own token is named."""
     keys: Mapping[Purpose, SecretStr] = field(default_factory=dict)
     """Keys that were made of the secret where this process was started."""
+    ray_asks_for_token: bool = False
+    """Whether Ray's token authentication is on; Ray's processes inherit what the node's Ray was started with."""
 
     @property
     def models(self) -> Path:
@@ -271,7 +273,9 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
     secret = env.get(ROOT)
     keys = {purpose: SecretStr(key) for purpose in PURPOSES if (key := env.get(VARIABLES[purpose]))}
     ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
-    return Environment(state, cache, SecretStr(secret) if secret else None, ray_token, keys)
+    return Environment(
+        state, cache, SecretStr(secret) if secret else None, ray_token, keys, env.get("RAY_AUTH_MODE", "").lower() == "token"
+    )
 
 
 def _folder(own: str | None, xdg: str | None, default: Path) -> Path:

@@ -121,12 +121,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.drop(self)
-        self._fail()
+        self._fail(exc)
 
-    def _fail(self) -> None:
+    def _fail(self, why: Exception | None = None) -> None:
         for future in (self._head, self._end):
             if future is not None and not future.done():
-                future.set_exception(EngineGone())
+                gone = EngineGone()
+                gone.__cause__ = why
+                future.set_exception(gone)
 
     # httptools
     def on_message_begin(self) -> None:

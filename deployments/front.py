@@ -145,7 +145,10 @@ class Front:
     async def _targets(self, exchange: Exchange) -> None:
         """Prometheus' HTTP service discovery: every gateway and every engine."""
         groups = [
-            {"targets": [f"{one.host}:{one.port}"], "labels": {"job": "engine", "model": model, "replica": one.id}}
+            {
+                "targets": [f"{one.host}:{one.port}"],
+                "labels": {"job": "engine", "model": model, "replica": one.id, **self._shown.engine_labels},
+            }
             for model in self._roster.models
             for one in self._roster.replicas(model)
         ]

@@ -15,6 +15,8 @@ import ray
 from cluster.pools import pools
 from configs.load import environment
 from configs.schema import Config
+from configs.site import Site
+from deployments import engine_tls
 from deployments.answer import Address
 from deployments.draining import drain
 from deployments.edge import edge
@@ -27,6 +29,7 @@ from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
 from deployments.policy.pages import Pages, on_loopback
+from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
@@ -43,20 +46,21 @@ DRAIN_S = 600.0
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, host: str, port: int, header_s: float) -> None:
+    def __init__(self, host: str, port: int, header_s: float, site: Site) -> None:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
-            RuntimeError: the node's environment has no keys.
+            RuntimeError: the node's environment has no keys, its Ray asks for no token, or the files for TLS do not do.
         """
         logs.configure()
+        refuse_open(site)
         key, pages_key = environment().key("door"), environment().key("pages")
         self._listen_on = (host, port)
-        self._pages = Pages(None if on_loopback(host) else pages_key.get_secret_value())
+        self._pages = Pages(None if on_loopback(host) else pages_key.get_secret_value(), engines_speak_tls=site.engine_tls is not None)
         self._header_s = header_s
         self._started = int(time.time())
         self._replicas = Replicas()
-        self._engines = Engines(key.get_secret_value())
+        self._engines = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._meter = Meter()
         self._roster = Roster(())
         self._name = secrets.token_hex(4)

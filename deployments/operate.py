@@ -29,6 +29,7 @@ from deployments.operator_pages import roster
 from deployments.planning import CannotPlan, checked
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
+from deployments.ray_guard import OPEN, answers_without_token
 from deployments.rollout import CameUp, CannotStart
 from deployments.terminal import Say
 
@@ -139,6 +140,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             time.sleep(1)
 
     with connected(herd, say, start=True):
+        _guarded(herd, say)
         _gathered(herd.config.cluster, say)
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
@@ -306,6 +308,16 @@ def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
     wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
     return wanted
+
+
+def _guarded(herd: Herd, say: Say) -> None:
+    """Refuses a Ray that anybody may use, unless the config takes it."""
+    import ray
+
+    if answers_without_token(ray.get_runtime_context().gcs_address):
+        if herd.config.ray.require_token:
+            raise OperationError(OPEN)
+        say("Ray asks nobody for a token (ray.require_token: false): who reaches its ports can run code on every node")
 
 
 def _gathered(inventory: Inventory | None, say: Say) -> None:

@@ -5,23 +5,33 @@ how its bytes come.
 """
 
 import asyncio
+import ssl
+
+import structlog
 
 from deployments.answer import Address, Answer, EngineGone, Headers
 from deployments.connection import Connection, Pool
+
+TOLD_AGAIN_S = 60.0
 
 
 class Engines:
     """Connections to all engines, kept open between requests."""
 
-    def __init__(self, key: str, idle_s: float = 30, connect_s: float = 5) -> None:
+    def __init__(self, key: str, idle_s: float = 30, connect_s: float = 5, tls: ssl.SSLContext | None = None) -> None:
         """Args:
         key: for the engines' doors, sent with every request.
         idle_s: an unused connection is closed after so long; less than the engines keep theirs.
         connect_s: longest wait for a connection.
+        tls: how engines are spoken to; None: plainly.
         """
         self._authorization = b"authorization: Bearer " + key.encode() + b"\r\n"
         self._connect_s = connect_s
         self._pool = Pool(idle_s)
+        self._tls = tls
+        self._log = structlog.get_logger("herd.upstream")
+        self._told_at: dict[Address, float] = {}
+        """When a failure of TLS with an engine was last logged."""
 
     async def exchange(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> Answer:
         """Sends a request and waits for the head of its answer, which the caller must `close`.
@@ -46,7 +56,9 @@ class Engines:
     async def _answer(self, connection: Connection, request: bytes) -> Answer:
         try:
             return await connection.send(request)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3 tells here that the engine does not take our certificate
+                self._tell(connection.address, error.__cause__)
             connection.shut()
             raise
 
@@ -54,10 +66,19 @@ class Engines:
         try:
             async with asyncio.timeout(self._connect_s):
                 create = asyncio.get_running_loop().create_connection
-                _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port)
+                _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
+            if isinstance(error, ssl.SSLError):
+                self._tell(address, error)
             raise EngineGone from error
         return connection
+
+    def _tell(self, address: Address, error: ssl.SSLError) -> None:
+        """Logs a failure of TLS, for an engine once a minute: it is a matter of files, and never the request's."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at.get(address, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
+            self._told_at[address] = now
+            self._log.error("engine_tls", engine=f"{address.host}:{address.port}", error=str(error))
 
     def _request(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
         lines = [

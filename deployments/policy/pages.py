@@ -18,8 +18,12 @@ class Pages:
 
     key: str | None = None
     """Asked for below `/-/`. None: nobody is asked."""
-    engines_speak: str = "http"
-    """The scheme by which Prometheus asks engines."""
+    engines_speak_tls: bool = False
+
+    @property
+    def engine_labels(self) -> dict[str, str]:
+        """Labels by which Prometheus asks engines as they want to be asked."""
+        return {"__scheme__": "https"} if self.engines_speak_tls else {}
 
     def check(self, path: str, authorization: bytes) -> None:
         """Lets a request for a page pass, or not; all pages beside those below `/-/` are for everybody.

@@ -59,6 +59,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     for target, name, instead in (
         (operate, "connected", connected),
         (operate, "_preflight", lambda _: None),
+        (operate, "_guarded", lambda *_: None),
         (operate, "_wanted", lambda herd, _: as_declared(herd.config)),
         (operate, "_wait", wait),
         (rollout, "declare", made.declared.append),
