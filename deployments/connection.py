@@ -121,14 +121,12 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.drop(self)
-        self._fail(exc)
+        self._fail()
 
-    def _fail(self, why: Exception | None = None) -> None:
+    def _fail(self) -> None:
         for future in (self._head, self._end):
             if future is not None and not future.done():
-                gone = EngineGone()
-                gone.__cause__ = why
-                future.set_exception(gone)
+                future.set_exception(EngineGone())
 
     # httptools
     def on_message_begin(self) -> None:

@@ -47,7 +47,13 @@ class Engines:
             except EngineGone:
                 # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
                 pass
-        return await self._answer(await self._connect(address), request)
+        connection = await self._connect(address)
+        try:
+            return await self._answer(connection, request)
+        except EngineGone:
+            if self._tls is not None:  # a certificate that the engine does not take looks just like this in TLS 1.3
+                self._tell(address, "it closed a new connection without an answer; it may not take this node's certificate")
+            raise
 
     def close(self) -> None:
         """Closes every idle connection."""
@@ -56,9 +62,7 @@ class Engines:
     async def _answer(self, connection: Connection, request: bytes) -> Answer:
         try:
             return await connection.send(request)
-        except BaseException as error:
-            if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3 tells here that the engine does not take our certificate
-                self._tell(connection.address, error.__cause__)
+        except BaseException:
             connection.shut()
             raise
 
@@ -69,16 +73,16 @@ class Engines:
                 _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
             if isinstance(error, ssl.SSLError):
-                self._tell(address, error)
+                self._tell(address, str(error))
             raise EngineGone from error
         return connection
 
-    def _tell(self, address: Address, error: ssl.SSLError) -> None:
-        """Logs a failure of TLS, for an engine once a minute: it is a matter of files, and never the request's."""
+    def _tell(self, address: Address, error: str) -> None:
+        """Logs a failure of TLS, for an engine once a minute."""
         now = asyncio.get_running_loop().time()
         if now - self._told_at.get(address, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
-            self._told_at[address] = now
-            self._log.error("engine_tls", engine=f"{address.host}:{address.port}", error=str(error))
+            self._told_at = {one: at for one, at in self._told_at.items() if now - at < TOLD_AGAIN_S} | {address: now}
+            self._log.warning("engine_tls", engine=f"{address.host}:{address.port}", error=error)
 
     def _request(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
         lines = [

@@ -48,8 +48,12 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         ("models: []", "models", "must name at least one model"),
         ("models: {}", "models", "input should be a valid tuple (got {})"),
         ("models: [3]", "models[0]", "input should be a valid dictionary or instance of Model (got 3)"),
-        ("nome: a\n" + GOOD, "nome", "unknown field; did you mean 'name'? allowed here: cluster, gateway, hardware, models, name, ray"),
-        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, gateway, hardware, models, name, ray"),
+        (
+            "nome: a\n" + GOOD,
+            "nome",
+            "unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, name, ray",
+        ),
+        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, engine_tls, gateway, hardware, models, name, ray"),
         ("gateway: {limits: {total: 1}}\n" + GOOD, "gateway.limits.total", "unknown field; did you mean 'total_s'? allowed"),
         ("models: [{scaling: {min_replica: 1}}]", "models[0].scaling.min_replica", "unknown field; did you mean 'min_replicas'?"),
         (
@@ -216,6 +220,12 @@ def test_key_that_is_set_goes_before_one_made_of_the_secret() -> None:
     assert found.key("door").get_secret_value() == "given"
     assert found.key("pages").get_secret_value() == derived(ROOT, "pages")
     assert "given" not in repr(found)
+
+
+@pytest.mark.parametrize(("mode", "asks"), [("token", True), ("TOKEN", True), ("disabled", False), ("", False)])
+def test_mode_of_ray_comes_from_the_environment(mode: str, asks: bool) -> None:
+    assert environment({"RAY_AUTH_MODE": mode}).ray_asks_for_token is asks
+    assert not environment({}).ray_asks_for_token
 
 
 def test_a_process_that_needs_a_key_says_where_to_set_it() -> None:

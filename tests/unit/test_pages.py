@@ -32,5 +32,10 @@ def test_other_pages_are_for_everybody(path: str) -> None:
     Pages("right").check(path, b"")
 
 
+def test_prometheus_is_told_how_engines_speak() -> None:
+    assert Pages().engine_labels == {}
+    assert Pages(engines_speak_tls=True).engine_labels == {"__scheme__": "https"}
+
+
 def test_nobody_is_asked_where_only_this_machine_reaches_the_pages() -> None:
     Pages(None).check("/-/status", b"")
