@@ -6,6 +6,7 @@ to ask for it. Only the keys that are made of it, Ray's own token among them, re
 
 from cluster.nodes import Expected
 from cluster.quarantine import examination
+from configs.certificates import Certificates
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, ROOT, in_shell
 
@@ -35,13 +36,22 @@ def head(inventory: Inventory, name: str, flags: str, variables: str = "", promi
     """
     store, password = "", ""
     if inventory.redis is not None:
-        store = f"RAY_REDIS_ADDRESS={inventory.redis} RAY_external_storage_namespace={name}"
-        password = ' --redis-password="${HERD_REDIS_PASSWORD:-}"'
+        store = f"{_redis(inventory.redis, inventory.redis_tls)} RAY_external_storage_namespace={name}"
+    if inventory.redis is not None and inventory.redis_tls is None:
+        password = '${HERD_REDIS_PASSWORD:+ --redis-password="$HERD_REDIS_PASSWORD"}'
     if inventory.gcs_folder is not None:
         store = f"RAY_gcs_storage=rocksdb RAY_gcs_storage_path={inventory.gcs_folder}"
     start = f"ray start --head --port={PORT} --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
     start = f"{start} --disable-usage-stats{flags}{password}"
     return _commands(inventory, (variables, store), start, examination(promised, head=True))
+
+
+def _redis(address: str, tls: Certificates | None) -> str:
+    """How Ray finds Redis; by its own variables, which name files and have no secret."""
+    if tls is None:
+        return f"RAY_REDIS_ADDRESS={address}"
+    files = f"RAY_REDIS_CA_CERT={tls.authority} RAY_REDIS_CLIENT_CERT={tls.certificate} RAY_REDIS_CLIENT_KEY={tls.key}"
+    return f"RAY_REDIS_ADDRESS=rediss://{address} {files}"
 
 
 def worker(inventory: Inventory, variables: str = "", before: str = "", promised: Expected | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from configs.certificates import Certificates
 from configs.strict import Strict
 
 Address = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
@@ -109,6 +110,9 @@ class Inventory(Strict):
     redis: HostPort | None = Field(
         None, description="A Redis outside of the cluster: a lost head comes back. Its password: HERD_REDIS_PASSWORD."
     )
+    redis_tls: Certificates | None = Field(
+        None, description="How the head shows Redis who it is, instead of a password, which Ray would put into its processes' arguments."
+    )
     gcs_folder: File | None = Field(
         None,
         description="Instead of Redis, for a trial: a folder on the head's own disk (RocksDB, alpha in Ray). With the disk all is lost.",
@@ -133,6 +137,8 @@ class Inventory(Strict):
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:
+        if self.redis is None and self.redis_tls is not None:
+            raise ValueError("redis_tls needs redis, the address")
         if self.redis is not None and self.gcs_folder is not None:
             raise ValueError("redis and gcs_folder cannot both keep the state of Ray's GCS: leave one out")
         return self

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from configs.certificates import Certificates
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
-from configs.site import EngineTls, Ray, Site
+from configs.site import Ray, Site
 from configs.strict import Strict
 
 Kind = Literal[
@@ -353,7 +354,7 @@ class Config(Strict):
     hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
     cluster: Inventory | None = Field(None, description="The machines, for `herd cluster emit`. Serving needs it not.")
     gateway: Gateway = Gateway()
-    engine_tls: EngineTls | None = Field(
+    engine_tls: Certificates | None = Field(
         None, description="TLS between gateways and engines. Default: plain HTTP. A change makes new engines and gateways."
     )
     models: tuple[Model, ...]

@@ -1,12 +1,9 @@
 """What a herd says about the networks and the Ray that it runs on, and every gateway and engine is told when it starts."""
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import Field, StringConstraints
-
+from configs.certificates import Certificates
 from configs.strict import Strict
-
-Path = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{1,400}$")]
 
 
 class Ray(Strict):
@@ -23,16 +20,8 @@ class Ray(Strict):
     object_store_mib: int = Field(256, ge=80, le=1 << 20, description="Ray's object store, for a `local` node only.")
 
 
-class EngineTls(Strict):
-    """TLS between gateways and engines: each side shows a certificate of one authority. Names in certificates are not compared."""
-
-    authority: Path = Field(description="The certificate of an authority that signs for this herd's nodes only (PEM).")
-    certificate: Path = Field(description="The node's certificate and what is between it and the authority (PEM), for servers and clients.")
-    key: Path = Field(description="The key of that certificate (PEM), readable by the user of Ray only.")
-
-
 class Site(Strict):
     """What a process is told; a change of it makes new processes."""
 
     require_token: bool = Field(True, description="Whether the process refuses to start in a Ray that asks for no token.")
-    engine_tls: EngineTls | None = Field(None, description="The files for TLS between gateways and engines. Default: plain HTTP.")
+    engine_tls: Certificates | None = Field(None, description="The files for TLS between gateways and engines. Default: plain HTTP.")

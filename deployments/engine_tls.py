@@ -6,14 +6,14 @@ not compared, because an engine may start on any node of the authority's.
 
 import ssl
 
-from configs.site import EngineTls
+from configs.certificates import Certificates
 
 
 class WrongFiles(RuntimeError):
     """The files on this node do not do; the message says which."""
 
 
-def client(tls: EngineTls | None) -> ssl.SSLContext | None:
+def client(tls: Certificates | None) -> ssl.SSLContext | None:
     """Makes what a gateway connects with; None: plain HTTP.
 
     Raises:
@@ -22,7 +22,7 @@ def client(tls: EngineTls | None) -> ssl.SSLContext | None:
     return None if tls is None else _context(ssl.PROTOCOL_TLS_CLIENT, tls)
 
 
-def server(tls: EngineTls | None) -> ssl.SSLContext | None:
+def server(tls: Certificates | None) -> ssl.SSLContext | None:
     """Makes what an engine listens with; None: plain HTTP.
 
     Raises:
@@ -31,7 +31,7 @@ def server(tls: EngineTls | None) -> ssl.SSLContext | None:
     return None if tls is None else _context(ssl.PROTOCOL_TLS_SERVER, tls)
 
 
-def _context(protocol: int, tls: EngineTls) -> ssl.SSLContext:
+def _context(protocol: int, tls: Certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False

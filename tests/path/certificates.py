@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from configs.site import EngineTls
+from configs.certificates import Certificates
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
-    def node(self, name: str = "node") -> EngineTls:
+    def node(self, name: str = "node") -> Certificates:
         """The files of a node that this authority has signed for."""
         key = ec.generate_private_key(ec.SECP256R1())
         signed = _certificate(name, key, self.certificate.subject, self.key, authority=False)
         files: dict[str, x509.Certificate | ec.EllipticCurvePrivateKey]
         files = {"authority": self.certificate, "certificate": signed, "key": key}
-        return EngineTls.model_validate({what: str(_written(self.folder / f"{name}-{what}.pem", one)) for what, one in files.items()})
+        return Certificates.model_validate({what: str(_written(self.folder / f"{name}-{what}.pem", one)) for what, one in files.items()})
 
 
 def authority(folder: Path) -> Authority:

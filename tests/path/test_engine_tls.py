@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from configs.site import EngineTls
+from configs.certificates import Certificates
 from deployments import engine_tls
 from deployments.answer import Address, EngineGone
 from deployments.door import Door, Receive, Scope, Send
@@ -40,7 +40,7 @@ async def report() -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def served(tls: EngineTls | None) -> AsyncIterator[Address]:
+async def served(tls: Certificates | None) -> AsyncIterator[Address]:
     """An engine's own server; TLS as it is told."""
     listener = listen("127.0.0.1", 0)
     address = Address("127.0.0.1", listener.getsockname()[1])
@@ -52,7 +52,7 @@ async def served(tls: EngineTls | None) -> AsyncIterator[Address]:
 
 
 @contextlib.contextmanager
-def engines(tls: EngineTls | None, key: str = KEY) -> Any:
+def engines(tls: Certificates | None, key: str = KEY) -> Any:
     """The gateway's way to engines."""
     one = Engines(key, tls=engine_tls.client(tls))
     try:

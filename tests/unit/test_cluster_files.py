@@ -124,6 +124,14 @@ def test_two_stores_and_one_that_kuberay_does_not_know_are_refused(tmp_path: Pat
     assert "cluster.gcs_folder: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
 
 
+def test_certificates_for_redis_need_a_redis_and_are_refused_for_kuberay(tmp_path: Path) -> None:
+    herd, tls = tmp_path / "herd.yaml", "redis_tls: {authority: /a, certificate: /c, key: /k}"
+    herd.write_text(f"cluster: {{{tls}}}\n{HERD}")
+    assert "redis_tls needs redis" in emit(str(herd), "--provider", "onprem").stderr
+    herd.write_text(f"cluster: {{image: 'a:1', kuberay: {{}}, redis: 'redis:6379', {tls}}}\n{HERD}")
+    assert "cluster.redis_tls: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
+
+
 @pytest.mark.parametrize("provider", ["haproxy", "kuberay"])
 def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str) -> None:
     herd = tmp_path / "herd.yaml"

@@ -41,9 +41,29 @@ def test_keys_and_token_reach_the_node_by_environment_and_the_secret_does_not(sh
             assert keys | {"RAY_AUTH_MODE=token", "RAY_gcs_rpc_server_reconnect_timeout_s=3600"} <= set(said.splitlines())
             assert ROOT_SECRET not in said
         assert not [one for one in keys if one.partition("=")[2] in command]
-    head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
+    head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="wo rd").stdout.splitlines()
     assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd"} <= set(head)
-    assert {"--redis-password=word", "--dashboard-host=127.0.0.1"} <= set(head[0].split())
+    assert "--dashboard-host=127.0.0.1" in head[0].split()
+    assert "--redis-password=wo rd" in head[0]
+
+
+def test_redis_without_a_password_gets_no_argument_for_one(shell: Any) -> None:
+    given = inventory(redis="redis:6379", secret_command=f"echo {ROOT_SECRET}")
+    said = shell(ray_start.head(given, "herd", "")[-1]).stdout.splitlines()
+    assert "redis-password" not in said[0]
+
+
+def test_head_that_shows_redis_a_certificate_has_no_secret_in_its_arguments(shell: Any) -> None:
+    files = {"authority": "/tls/ca.pem", "certificate": "/tls/head.pem", "key": "/tls/head.key"}
+    given = inventory(redis="redis:6379", redis_tls=files, secret_command=f"echo {ROOT_SECRET}")
+    arguments, *said = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
+    assert "word" not in arguments
+    assert {
+        "RAY_REDIS_ADDRESS=rediss://redis:6379",
+        "RAY_REDIS_CA_CERT=/tls/ca.pem",
+        "RAY_REDIS_CLIENT_CERT=/tls/head.pem",
+        "RAY_REDIS_CLIENT_KEY=/tls/head.key",
+    } <= set(said)
 
 
 def test_a_head_on_trial_keeps_its_state_on_its_own_disk(shell: Any) -> None:
