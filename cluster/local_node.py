@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from configs.keys import ROOT, SERVING, VARIABLES, derived
+from configs.keys import ROOT, SERVING, VARIABLES, Purpose, WeakSecret, derived
 
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
 LOGICAL_CPUS = 64
@@ -52,6 +52,19 @@ class LocalNode:
     def secret(self) -> str:
         """The secret that the herd's keys are made of, itself made when first asked for, readable by this user alone."""
         return self._kept("secret")
+
+    def key(self, purpose: Purpose) -> str:
+        """Makes the key for a purpose; for Ray, which has a token of its own here, that.
+
+        Raises:
+            NodeError: somebody has written a secret that can be guessed.
+        """
+        if purpose == "ray":
+            return self.ray_token()
+        try:
+            return derived(self.secret(), purpose)
+        except WeakSecret as error:
+            raise NodeError(f"{self.state / 'secret'}: {error}, or remove the file and the herd makes one.") from error
 
     def ray_token(self) -> str:
         """Ray's own token, made when first asked for, readable by this user alone."""
@@ -154,7 +167,7 @@ class LocalNode:
     def _environment(self) -> dict[str, str]:
         own = {
             MARK: str(self.temp),
-            **{VARIABLES[purpose]: derived(self.secret(), purpose) for purpose in SERVING},
+            **{VARIABLES[purpose]: self.key(purpose) for purpose in SERVING},
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             # Ray gives its workers a niceness of 15: engines would wait for whatever else the machine does, their own clients too.
             "RAY_worker_niceness": "0",

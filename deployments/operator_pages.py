@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from cluster.local_node import LocalNode
-from configs.keys import derived
 from configs.load import environment
 from configs.schema import Config
 from deployments.policy.pages import on_loopback
@@ -42,7 +41,7 @@ def authorization(config: Config, node: LocalNode) -> dict[str, str]:
     """
     if on_loopback(config.gateway.host):
         return {}
-    key = derived(node.secret(), "pages") if config.ray.address == "local" else _of_the_cluster(config.ray.address)
+    key = node.key("pages") if config.ray.address == "local" else _of_the_cluster(config.ray.address)
     return {"authorization": f"Bearer {key}"}
 
 

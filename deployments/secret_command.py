@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.local_node import NodeError
 from cluster.models import problems
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived
@@ -39,7 +40,7 @@ def secret(
     """
     if purpose is not None and purpose not in PURPOSES:
         raise typer.BadParameter(f"{purpose!r} is none of {', '.join(PURPOSES)}", param_hint="purpose")
-    with told(OperationError):
+    with told(OperationError, NodeError):
         given = environment()
         try:
             if given.secret is not None:
@@ -61,7 +62,7 @@ def secret(
 
 def _of(herd: Herd) -> dict[Purpose, str]:
     if herd.config.ray.address == "local":
-        return _derived(herd.node.secret()) | {"ray": herd.node.ray_token()}
+        return {purpose: herd.node.key(purpose) for purpose in PURPOSES}
     return _derived(root(herd.config.cluster or Inventory(), environment()))
 
 

@@ -172,3 +172,10 @@ def test_what_another_users_folder_leads_to_is_not_removed(node: LocalNode, monk
     with pytest.raises(NodeError):
         node.stop()
     assert (elsewhere / node.temp.name).exists()
+
+
+def test_secret_that_somebody_wrote_and_that_can_be_guessed_is_told(node: LocalNode) -> None:
+    node.secret()
+    (node.state / "secret").write_text("changeme")
+    with pytest.raises(NodeError, match=r"secret: HERD_SECRET has 8 characters.*openssl rand -hex 32"):
+        node.key("door")
