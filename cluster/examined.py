@@ -30,6 +30,8 @@ class Wanted:
     """Of the largest checkpoint that a node may have to download."""
     checkpoints: tuple[str, ...] = ()
     """Paths that engines load from."""
+    ray_token: bool = True
+    """Ray must ask for a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def wanted(config: Config) -> Wanted:
     there = tuple(model.checkpoint for model in config.models if model.checkpoint.startswith("/"))
     downloads = (_bytes(model) for model in config.models if not model.checkpoint.startswith(("/", SMALL)))
     nodes = config.hardware.nodes if config.hardware else None
-    return Wanted(expected(config.hardware), nodes, max(downloads, default=0.0), tuple(dict.fromkeys(there)))
+    return Wanted(expected(config.hardware), nodes, max(downloads, default=0.0), tuple(dict.fromkeys(there)), config.ray.require_token)
 
 
 def _bytes(model: Model) -> float:
@@ -142,7 +144,7 @@ def assembled(
         own = own_findings(member, one, need) if isinstance(one, NodeFacts) else (one,)
         found = (*own, *together.get(member.name, ()), *wires.get(member.name, ()))
         nodes.append(Examined(member, found, facts.get(member.name), _serves(member, facts.get(member.name), need)))
-    return Report(tuple(nodes), tuple(pairs), tuple(_number(nodes, need)))
+    return Report(tuple(nodes), tuple(pairs), (*_number(nodes, need), *_ray_token(facts, need)))
 
 
 def _card_gbyte_s(facts: NodeFacts) -> float:
@@ -159,3 +161,12 @@ def _number(nodes: Sequence[Examined], need: Wanted) -> Iterator[Finding]:
     if need.nodes is not None and there < need.nodes:
         way_out = "`ray status`, and `ray start` on the missing ones"
         yield Finding("nodes", Level.FAIL, f"{there} of {need.nodes} are in the cluster", way_out)
+
+
+def _ray_token(facts: Mapping[str, NodeFacts], need: Wanted) -> Iterator[Finding]:
+    """Judges the cluster, and no node: there is nothing to drain."""
+    open_ = [name for name, one in facts.items() if one.ray_asks_for_token is False]
+    if open_:
+        seen = f"Ray asks nobody for one, so who reaches its ports runs code there: {', '.join(open_)}"
+        way_out = 'start Ray on each node after `eval "$(herd secret)"`'
+        yield Finding("Ray's token", Level.FAIL if need.ray_token else Level.WARN, seen, way_out)

@@ -12,7 +12,8 @@ LINES = """\
 # In front of the gateways of the herd `{name}`. Made by `herd cluster emit`. TLS is yours to add: `bind :443 ssl crt FILE`.
 global
     log stdout format raw local0 notice
-    maxconn 20000
+    # Two for each connection: 20,000 connections where the system gives that many (`ulimit -Hn`), else as many as it gives.
+    fd-hard-limit 40100
 
 defaults
     mode http
@@ -31,6 +32,10 @@ defaults
 
 frontend herd
     bind :{bind}
+    # The gateways' own pages name every replica's address: they are for operators, who ask a gateway itself.
+    acl own_pages path,regsub(/+,/,g) -m beg /-/
+    acl own_pages path,url_dec,regsub(/+,/,g) -m beg /-/
+    http-request return status 404 content-type application/json string '{refusal}' if own_pages
     default_backend gateways
 
 backend gateways
@@ -44,11 +49,19 @@ backend gateways
 """
 
 
+#: In OpenAI's shape, as every error of a gateway's.
+REFUSAL = (
+    '{"type":"error","error":{"message":"This page is not for clients.","type":"invalid_request_error","param":null,"code":"unknown_path"}}'
+)
+
+
 def load_balancer(name: str, inventory: Inventory, hosts: OnPrem, gateway: Gateway) -> str:
     """The configuration file. Every host has gateways, the head too; where two others are left, its own serve only when these do not."""
     spare = " backup" if len(hosts.workers) > 1 else ""  # who loses the head then loses no stream
     head, *workers = (f"    server node-{index} {address}:{gateway.port}" for index, address in enumerate((hosts.head, *hosts.workers)))
     limits = gateway.limits
     # HAProxy knows no fractions, and must not give up before a gateway tells why.
-    said = LINES.format(name=name, bind=inventory.balancer_port, header_s=int(limits.header_s) + 1, total_s=int(limits.total_s) + 10)
+    said = LINES.format(
+        refusal=REFUSAL, name=name, bind=inventory.balancer_port, header_s=int(limits.header_s) + 1, total_s=int(limits.total_s) + 10
+    )
     return said + "\n".join([head + spare, *workers]) + "\n"

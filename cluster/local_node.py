@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,10 +20,14 @@ from pathlib import Path
 
 import psutil
 
+from configs.keys import ROOT, SERVING, VARIABLES, Purpose, WeakSecret, derived
+
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
 LOGICAL_CPUS = 64
 #: In the environment of every process of the node.
 MARK = "HERD_NODE"
+#: The environment of the shell may have these of another cluster. The node's processes get keys, never the secret that these are made of.
+NOT_FOR_THE_NODE = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", ROOT)
 START_S = 90.0
 STOP_S = 60.0
 
@@ -45,12 +50,29 @@ class LocalNode:
         return self._read("address") if process is not None else None
 
     def secret(self) -> str:
-        """The secret between gateways and engines, made when first asked for, readable by this user alone."""
+        """The secret that the herd's keys are made of, itself made when first asked for, readable by this user alone."""
         return self._kept("secret")
+
+    def key(self, purpose: Purpose) -> str:
+        """Makes the key for a purpose; for Ray, which has a token of its own here, that.
+
+        Raises:
+            NodeError: somebody has written a secret that can be guessed.
+        """
+        if purpose == "ray":
+            return self.ray_token()
+        try:
+            return derived(self.secret(), purpose)
+        except WeakSecret as error:
+            raise NodeError(f"{self.state / 'secret'}: {error}, or remove the file and the herd makes one.") from error
+
+    def ray_token(self) -> str:
+        """Ray's own token, made when first asked for, readable by this user alone."""
+        return self._kept("ray-token")
 
     def environment(self) -> dict[str, str]:
         """What the node's processes and whoever connects to them must have in their environment before they import Ray."""
-        self._kept("ray-token")
+        self.ray_token()
         return {
             # Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -105,7 +127,12 @@ class LocalNode:
     @property
     def temp(self) -> Path:
         """Ray's folder: short, for the paths of its sockets must stay below 108 bytes, and one for each state folder."""
-        return Path(f"/tmp/llama-herd-{os.getuid()}") / hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:12]
+        return self._temps / hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:12]
+
+    @property
+    def _temps(self) -> Path:
+        """The folder of all of this user's herds. Ray opens its own folders to every user, so this one above them is closed."""
+        return Path(f"/tmp/llama-herd-{os.getuid()}")
 
     @property
     def log(self) -> Path:
@@ -129,8 +156,9 @@ class LocalNode:
                 "0",
             ),
         ]
-        for folder in (self.state, self.temp):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        closed(self.state)
+        closed(self._temps)
+        self.temp.mkdir(exist_ok=True, mode=0o700)
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._environment()
@@ -139,14 +167,14 @@ class LocalNode:
     def _environment(self) -> dict[str, str]:
         own = {
             MARK: str(self.temp),
-            "HERD_SECRET": self.secret(),
+            **{VARIABLES[purpose]: self.key(purpose) for purpose in SERVING},
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             # Ray gives its workers a niceness of 15: engines would wait for whatever else the machine does, their own clients too.
             "RAY_worker_niceness": "0",
             # There is no other node for its work to move to, so there is nothing to wait for when it is told to stop.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         }
-        given = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+        given = {name: value for name, value in os.environ.items() if name not in NOT_FOR_THE_NODE}
         return given | self.environment() | own
 
     def _wait_until_up(self, address: str) -> None:
@@ -185,7 +213,9 @@ class LocalNode:
     def _clear(self) -> None:
         for name in ("pid", "address"):
             (self.state / name).unlink(missing_ok=True)
-        shutil.rmtree(self.temp, ignore_errors=True)
+        if self.temp.exists():
+            closed(self._temps)  # somebody else's may lead to other folders
+            shutil.rmtree(self.temp, ignore_errors=True)
 
     def _read(self, name: str) -> str | None:
         with contextlib.suppress(FileNotFoundError):
@@ -193,10 +223,27 @@ class LocalNode:
         return None
 
     def _write(self, name: str, text: str) -> None:
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        closed(self.state)
         path = self.state / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def closed(folder: Path) -> None:
+    """Makes a folder that no other user can read or change, or closes the one that is there.
+
+    Raises:
+        NodeError: there is something that is not a folder, or belongs to another user.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError:
+        raise NodeError(f"{folder} is not a folder. Remove it.") from None
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise NodeError(f"{folder} is a link, or belongs to another user, who could change what runs here. Remove it, or ask its owner to.")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:

@@ -113,6 +113,8 @@ class NodeFacts:
     missing_checkpoints: tuple[str, ...] = ()
     interface: str | None = None
     """The network interface that has the node's address."""
+    ray_asks_for_token: bool | None = None
+    """None: the node was read without Ray."""
 
     @property
     def has_gpus(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.ray_start import RECONNECT_S
 from configs.inventory import Inventory, KubeRay
+from configs.keys import SERVING, VARIABLES
 
 RAY_VERSION = "2.60.0"
 REDIS_PASSWORD = "redis-password"
@@ -50,7 +51,7 @@ def _workers(inventory: Inventory, site: KubeRay, gpus: int, port: int) -> dict[
     pod = _pod(inventory, site, "ray-worker", resources, port)
     # KubeRay would ask Ray Serve's own proxy, which a herd has not: a pod takes requests when its gateway does.
     pod["spec"]["containers"][0]["readinessProbe"] = {
-        "httpGet": {"path": "/-/status", "port": port},
+        "httpGet": {"path": "/v1/models", "port": port},
         "periodSeconds": 5,
         "failureThreshold": 2,
     }
@@ -59,12 +60,12 @@ def _workers(inventory: Inventory, site: KubeRay, gpus: int, port: int) -> dict[
 
 
 def _pod(inventory: Inventory, site: KubeRay, name: str, resources: dict[str, str], port: int) -> dict[str, Any]:
-    secret = {"valueFrom": {"secretKeyRef": {"name": site.secret, "key": "HERD_SECRET"}}}
+    keys = [{"name": VARIABLES[one], "valueFrom": {"secretKeyRef": {"name": site.secret, "key": VARIABLES[one]}}} for one in SERVING]
     reconnect = [{"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": str(RECONNECT_S)}] if inventory.outlives_its_head else []
     container = {
         "name": name,
         "image": inventory.image,
-        "env": [{"name": "HERD_SECRET", **secret}, *reconnect],
+        "env": [*keys, *reconnect],
         "ports": [{"containerPort": port, "name": "serve"}],
         "resources": {"limits": resources, "requests": resources},
     }

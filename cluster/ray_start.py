@@ -1,34 +1,27 @@
 """The shell commands that start Ray on a node, the same for every provider of `ray up`.
 
-Decides what a node's processes have in their environment. Secrets come from the node itself: what is written down here is how to
-ask for them. Ray's own token is made of the herd's secret, so there is one secret to hand out.
+Decides what a node's processes have in their environment. The herd's secret comes from the node itself: what is written down here is how
+to ask for it. Only the keys that are made of it, Ray's own token among them, reach the processes.
 """
-
-import hashlib
 
 from cluster.nodes import Expected
 from cluster.quarantine import examination
+from configs.certificates import Certificates
 from configs.inventory import Inventory
+from configs.keys import PURPOSES, ROOT, in_shell
 
 PORT = 6379
 #: A lost head may take that long to come back, which is a DGX that boots, or somebody who is woken: engines and gateways answer without it.
 #: Ray's nodes give up after a minute by themselves, and end what runs on them.
 RECONNECT_S = 3600
-WHEELS = "/tmp/herd"
+#: In the home of the user who installs: in /tmp another user of the node could have made the folder before, and changed what is installed.
+WHEELS = "~/.herd/wheels"
 
 
 def secrets(inventory: Inventory) -> str:
-    """Puts the herd's secret and Ray's token into the environment, or fails with a sentence."""
-    return (
-        f'export HERD_SECRET="${{HERD_SECRET:-$({inventory.secret_command})}}"; '
-        'test -n "$HERD_SECRET" || { echo "HERD_SECRET is not known on this node: see secret_command" >&2; exit 1; }; '
-        'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(printf %s "$HERD_SECRET" | sha256sum | cut -d \' \' -f 1)"'
-    )
-
-
-def token(secret: str) -> str:
-    """Ray's token, as the above makes it of the herd's secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """Puts the keys of every purpose into the environment, and takes the secret out of it; or fails with a sentence."""
+    asked = f'{ROOT}="${{{ROOT}:-$({inventory.secret_command})}}"'
+    return f"{asked}; {in_shell(PURPOSES)} RAY_AUTH_MODE=token; unset {ROOT}"
 
 
 def head(inventory: Inventory, name: str, flags: str, variables: str = "", promised: Expected | None = None) -> list[str]:
@@ -43,13 +36,22 @@ def head(inventory: Inventory, name: str, flags: str, variables: str = "", promi
     """
     store, password = "", ""
     if inventory.redis is not None:
-        store = f"RAY_REDIS_ADDRESS={inventory.redis} RAY_external_storage_namespace={name}"
-        password = ' --redis-password="${HERD_REDIS_PASSWORD:-}"'
+        store = f"{_redis(inventory.redis, inventory.redis_tls)} RAY_external_storage_namespace={name}"
+    if inventory.redis is not None and inventory.redis_tls is None:
+        password = '${HERD_REDIS_PASSWORD:+ --redis-password="$HERD_REDIS_PASSWORD"}'
     if inventory.gcs_folder is not None:
         store = f"RAY_gcs_storage=rocksdb RAY_gcs_storage_path={inventory.gcs_folder}"
     start = f"ray start --head --port={PORT} --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
     start = f"{start} --disable-usage-stats{flags}{password}"
     return _commands(inventory, (variables, store), start, examination(promised, head=True))
+
+
+def _redis(address: str, tls: Certificates | None) -> str:
+    """How Ray finds Redis; by its own variables, which name files and have no secret."""
+    if tls is None:
+        return f"RAY_REDIS_ADDRESS={address}"
+    files = f"RAY_REDIS_CA_CERT={tls.authority} RAY_REDIS_CLIENT_CERT={tls.certificate} RAY_REDIS_CLIENT_KEY={tls.key}"
+    return f"RAY_REDIS_ADDRESS=rediss://{address} {files}"
 
 
 def worker(inventory: Inventory, variables: str = "", before: str = "", promised: Expected | None = None) -> list[str]:
@@ -79,7 +81,7 @@ def setup(inventory: Inventory) -> list[str]:
     if inventory.wheel is None:
         return []
     extra = "" if inventory.image is not None else "[gpu]"
-    return [f"pip install --constraint {WHEELS}/{_name(inventory.constraints)} '{WHEELS}/{_name(inventory.wheel)}{extra}'"]
+    return [f"pip install --constraint {WHEELS}/{_name(inventory.constraints)} {WHEELS}/'{_name(inventory.wheel)}{extra}'"]
 
 
 def _name(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from configs.certificates import Certificates
 from configs.strict import Strict
 
 Address = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
@@ -86,7 +87,8 @@ class KubeRay(Strict):
     head_cpus: int = Field(4, ge=1, le=1024)
     head_memory_gib: int = Field(16, ge=1, le=16_384)
     secret: SubDomain = Field(
-        "herd", description="The Kubernetes Secret that has HERD_SECRET, and `redis-password` where Redis asks for one."
+        "herd",
+        description="The Kubernetes Secret that has the lines of `herd secret --env-file`, and `redis-password` where Redis asks for one.",
     )
 
 
@@ -107,6 +109,9 @@ class Inventory(Strict):
     preflight: bool = Field(True, description="A node examines itself before its Ray starts (`herd doctor`); a sick one gets no replica.")
     redis: HostPort | None = Field(
         None, description="A Redis outside of the cluster: a lost head comes back. Its password: HERD_REDIS_PASSWORD."
+    )
+    redis_tls: Certificates | None = Field(
+        None, description="How the head shows Redis who it is, instead of a password, which Ray would put into its processes' arguments."
     )
     gcs_folder: File | None = Field(
         None,
@@ -132,6 +137,8 @@ class Inventory(Strict):
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:
+        if self.redis is None and self.redis_tls is not None:
+            raise ValueError("redis_tls needs redis, the address")
         if self.redis is not None and self.gcs_folder is not None:
             raise ValueError("redis and gcs_folder cannot both keep the state of Ray's GCS: leave one out")
         return self

@@ -8,7 +8,7 @@ import difflib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from configs.keys import PURPOSES, ROOT, VARIABLES, Purpose, derived
 from configs.schema import Config, Model
 
 
@@ -233,35 +234,48 @@ class Environment:
     cache: Path
     """Folder of what can be built anew."""
     secret: SecretStr | None
-    """The secret between gateways and engines, where a site sets its own."""
+    """The secret that all keys are made of, where a site sets its own."""
     ray_token: bool = False
     """Whether Ray's own token is named."""
+    keys: Mapping[Purpose, SecretStr] = field(default_factory=dict)
+    """Keys that were made of the secret where this process was started."""
+    ray_asks_for_token: bool = False
+    """Whether Ray's token authentication is on; Ray's processes inherit what the node's Ray was started with."""
 
     @property
     def models(self) -> Path:
         """Where the small models are built and kept."""
         return self.cache / "models"
 
-    def own_secret(self) -> SecretStr:
-        """The secret, for a process that cannot do without.
+    def key(self, purpose: Purpose) -> SecretStr:
+        """Gives the key for a purpose, for a process that cannot do without: the one that is set, else one made of the secret.
 
         Raises:
-            RuntimeError: there is none.
+            RuntimeError: neither is set.
+            WeakSecret: the secret can be guessed.
         """
+        if purpose in self.keys:
+            return self.keys[purpose]
         if self.secret is None:
-            raise RuntimeError("HERD_SECRET is not set in the environment of this node's Ray: set it where `ray start` runs")
-        return self.secret
+            raise RuntimeError(
+                f"{VARIABLES[purpose]} is not set in the environment of this node's Ray, and neither is {ROOT}: "
+                'run `eval "$(herd secret)"` where `ray start` runs'
+            )
+        return SecretStr(derived(self.secret.get_secret_value(), purpose))
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, `HERD_SECRET`, by default below XDG's folders; and Ray's own token."""
+    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, by default below XDG's folders; `HERD_SECRET`, or the keys made of it."""
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or "~").expanduser()
     state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
     cache = _folder(env.get("HERD_CACHE"), env.get("XDG_CACHE_HOME"), home / ".cache")
-    secret = env.get("HERD_SECRET")
+    secret = env.get(ROOT)
+    keys = {purpose: SecretStr(key) for purpose in PURPOSES if (key := env.get(VARIABLES[purpose]))}
     ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
-    return Environment(state, cache, SecretStr(secret) if secret else None, ray_token)
+    return Environment(
+        state, cache, SecretStr(secret) if secret else None, ray_token, keys, env.get("RAY_AUTH_MODE", "").lower() == "token"
+    )
 
 
 def _folder(own: str | None, xdg: str | None, default: Path) -> Path:

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from configs.certificates import Certificates
 from configs.doorway import Doorway
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
 from configs.requests import Requests
 from configs.routing import Routing
+from configs.site import Ray, Site
 from configs.strict import Strict
 
 Kind = Literal[
@@ -72,17 +74,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 AUTO = "auto"
 #: Meta tested Llama 4 with up to five images a prompt (its model card); vLLM's authors saw good results up to ten.
 MOST_IMAGES_PER_PROMPT = 10
-
-
-class Ray(Strict):
-    """Which Ray cluster to serve on."""
-
-    address: str = Field(
-        "local",
-        min_length=1,
-        description="`local`: start and own a Ray node on this machine. `auto`: the cluster that `ray up` made. Or HOST:PORT.",
-    )
-    object_store_mib: int = Field(256, ge=80, le=1 << 20, description="Ray's object store, for a `local` node only.")
 
 
 class Limits(Strict):
@@ -332,7 +323,15 @@ class Config(Strict):
     hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
     cluster: Inventory | None = Field(None, description="The machines, for `herd cluster emit`. Serving needs it not.")
     gateway: Gateway = Gateway()
+    engine_tls: Certificates | None = Field(
+        None, description="TLS between gateways and engines. Default: plain HTTP. A change makes new engines and gateways."
+    )
     models: tuple[Model, ...]
+
+    @property
+    def site(self) -> Site:
+        """What every gateway and engine is told when it starts."""
+        return Site(require_token=self.ray.require_token, engine_tls=self.engine_tls)
 
     @field_validator("models")
     @classmethod

@@ -23,6 +23,7 @@ from cluster.pools import model_of, pools
 from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
+from configs.site import Site
 from deployments.canary import Gate
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.conformance import Abilities
@@ -52,7 +53,8 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
         checkpoints: where the models are whose checkpoint is built here, by model id.
     """
     engines = [
-        model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config)) for pool in pools(config.models)
+        model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site)
+        for pool in pools(config.models)
     ]
     applications = [*engines, gateway_application(config, nodes)]
     # Without this, Serve writes a line whenever a gateway asks a replica how it is.
@@ -65,14 +67,14 @@ def gpus_per_node(config: Config) -> int:
     return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
 
 
-def model_application(model: Model, checkpoint: str, gpus_per_node: int) -> dict[str, Any]:
+def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site) -> dict[str, Any]:
     """A model's application. What does not make an engine stands apart, so that a change of it (a new range, say) restarts nothing."""
     made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
         "name": app_name(model.id),
         "route_prefix": None,
         "import_path": "deployments.app:engine",
-        "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd")},
+        "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd"), **_told(site)},
         "deployments": [
             {
                 "name": ENGINE,
@@ -117,6 +119,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
             "port": wanted.port,
             "per_node": wanted.replicas_per_node if nodes > 1 else None,
             "release": version("llama-herd"),
+            **_told(config.site),
         },
         "deployments": [
             {
@@ -127,6 +130,16 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _told(site: Site) -> dict[str, Any]:
+    """What differs from the defaults, so that a new field of it restarts nothing."""
+    said = site.model_dump(mode="json", exclude_defaults=True)
+    return {"site": said} if said else {}
+
+
+def _site(args: Mapping[str, Any]) -> Site:
+    return Site.model_validate(args.get("site", {}))
 
 
 def gateway(args: dict[str, Any]) -> serve.Application:
@@ -142,7 +155,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
     )(Gateway)
-    return deployment.bind(args["host"], args["port"])
+    return deployment.bind(args["host"], args["port"], _site(args))
 
 
 def engine(args: dict[str, Any]) -> serve.Application:
@@ -152,7 +165,7 @@ def engine(args: dict[str, Any]) -> serve.Application:
     config = engine_config(model, accelerator, args["gpus_per_node"])
     gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
     server: Any = f"deployments.engine.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
-    return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate)
+    return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args))
 
 
 def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:

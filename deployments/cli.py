@@ -21,6 +21,7 @@ from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
 from deployments.progress import Say
 from deployments.pull_command import pull
+from deployments.secret_command import secret
 from deployments.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(pull)
 app.command()(doctor)
+app.command()(secret)
 app.add_typer(cluster_command.commands, name="cluster")
 STAYS = "What was started stays: `herd up` goes on from there, `herd down` takes it away."
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"

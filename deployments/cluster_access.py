@@ -6,8 +6,8 @@ nobody hands out two. Changes nothing: the caller puts it where Ray looks.
 
 import subprocess
 
-from cluster.ray_start import token
 from configs.inventory import Inventory
+from configs.keys import WeakSecret, derived
 from configs.load import Environment, environment
 
 SECRET_S = 60.0
@@ -21,13 +21,25 @@ def ray_token(inventory: Inventory | None, given: Environment | None = None) -> 
     """What must be in the environment before Ray is imported; nothing where Ray's own token is set, or nobody says that there is one.
 
     Raises:
-        NoSecret: the config has an inventory, and neither HERD_SECRET is set nor does its `secret_command` print it here.
+        NoSecret: the config has an inventory, and the secret cannot be had here or can be guessed.
     """
     given = given or environment()
     if given.ray_token or inventory is None:
         return {}
-    secret = given.secret.get_secret_value() if given.secret is not None else _printed(inventory.secret_command)
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token(secret)}
+    try:
+        token = derived(root(inventory, given), "ray")
+    except WeakSecret as error:
+        raise NoSecret(f"{error}.") from error
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+
+def root(inventory: Inventory, given: Environment) -> str:
+    """Finds the secret that all keys are made of.
+
+    Raises:
+        NoSecret: neither HERD_SECRET is set nor does the inventory's `secret_command` print it here.
+    """
+    return given.secret.get_secret_value() if given.secret is not None else _printed(inventory.secret_command)
 
 
 def _printed(command: str) -> str:

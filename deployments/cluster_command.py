@@ -85,6 +85,8 @@ def emitted(path: Path, provider: Provider) -> str:
         site = need("cluster.kuberay", inventory.kuberay)
         if inventory.gcs_folder is not None:
             raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
+        if inventory.redis_tls is not None:
+            raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
         need("gateway.host", reachable, BEYOND)
         return as_lines(_ray_service(config, inventory, site))
     if provider is Provider.HAPROXY:

@@ -1,4 +1,4 @@
-"""The guard at an engine's door: who has the cluster's secret may enter, and is counted while inside.
+"""The guard at an engine's door: who has the key for it may enter, and is counted while inside.
 
 Decides from one header who enters, and remembers from another what prompts came, for all gateways to know. Knows neither Ray nor vLLM:
 what stands behind it is any ASGI app.
@@ -24,19 +24,19 @@ Report = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Door:
-    """ASGI: lets in who knows the cluster's secret, and counts who is inside. Prometheus needs no secret, and sees only numbers."""
+    """ASGI: lets in who knows the key, and counts who is inside. Prometheus needs none, and sees only numbers."""
 
-    def __init__(self, app: App, secret: SecretStr, report: Report) -> None:
+    def __init__(self, app: App, key: SecretStr, report: Report) -> None:
         """Args:
         app: what stands behind the door.
-        secret: the cluster's own.
+        key: made of the herd's secret for this purpose.
         report: the answer to a gateway that asks how the replica is.
         """
         self.ongoing = 0
         self._recent = sent.Recent()
         self._app = app
         self._report = report
-        self._expected = b"Bearer " + secret.get_secret_value().encode()
+        self._expected = b"Bearer " + key.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's own call."""

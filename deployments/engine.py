@@ -14,11 +14,15 @@ from typing import Any
 
 import ray
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import DPServer, LLMServer
 
+from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
+from configs.site import Site
+from deployments import engine_tls
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
 from deployments.canary import Canaries, Gate, NotFit, Others
@@ -31,6 +35,7 @@ from deployments.policy.conformance import checks
 from deployments.policy.known_answer import as_plain, of_plain
 from deployments.policy.routing import ReplicaState
 from deployments.policy.slowness import Pace
+from deployments.ray_guard import refuse_open
 from deployments.replicas import Replicas
 from deployments.server import Server, listen
 from deployments.shared_answer import SharedAnswer
@@ -48,25 +53,29 @@ GENERATION_S = 30.0
 GENERATION_KEPT_S = 2.0
 #: Before every client's request, where the scheduler goes by priority.
 FIRST = {"priority": -1}
+#: vLLM's processes answer to this replica only. Ray's token stays: those that are Ray's own workers need it.
+NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
 
 
 class EngineServer(LLMServer):  # type: ignore[misc]
     """A replica of one model."""
 
-    async def __init__(self, config: dict[str, Any], gate: Gate) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+    async def __init__(self, config: dict[str, Any], gate: Gate, site: Site) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
         """Starts the engine, then its HTTP server on a free port of the node's own address, and passes the gate.
 
         Args:
             config: fields of `ray.serve.llm.LLMConfig`.
             gate: what it must show.
+            site: where it runs.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`, or its weights cannot be had.
+            RuntimeError: the node's environment has no key for the door, its Ray asks for no token, its weights cannot be had, or the files
+                for TLS do not do.
             NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
         began = time.monotonic()
         logs.configure()
-        secret = environment().own_secret()
+        key = _key_of_the_door(site)
         llm_config = LLMConfig(**config)
         await engine_start.settle(llm_config)
         if "kv_transfer_config" in llm_config.engine_kwargs:
@@ -74,12 +83,12 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         serve_here()
         await super().__init__(llm_config)
         self._model, self._leaving = llm_config.model_id, False
-        self._own = Engines(secret.get_secret_value())
-        self._door = Door(await self.__serve_build_asgi_app__(), secret, self.describe)
+        self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
+        self._door = Door(await self.__serve_build_asgi_app__(), key, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
-        self._server = Server(self._door, listener, "httptools", stop_s=LINGER_S)
+        self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
         self._load = EngineLoad(kv_tokens=self._vllm.cache_config.kv_cache_size_tokens or 0)
         self._made_of, self._others = gate.made_of, Replicas()
         self._canaries, self._generation = self._watched(gate)
@@ -219,6 +228,19 @@ class EngineServer(LLMServer):  # type: ignore[misc]
 def _crowd() -> float:
     """Runnable threads per CPU of this machine, of any program, over the last minute."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _key_of_the_door(site: Site) -> SecretStr:
+    """Takes the key from the environment, so that vLLM's own processes, which inherit it, get neither key nor secret.
+
+    Raises:
+        RuntimeError: it is not there, or Ray asks for no token.
+    """
+    refuse_open(site)
+    key = environment().key("door")
+    for name in (ROOT, *NOT_FOR_CHILDREN):
+        os.environ.pop(name, None)
+    return key
 
 
 def _own_side_channel() -> None:

@@ -22,6 +22,7 @@ from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
+from deployments.policy.pages import Pages
 from deployments.policy.paths import meant
 from deployments.roster import Roster
 from deployments.shared_answer import SharedAnswer
@@ -42,7 +43,7 @@ GENERATED_KEPT_S = 5.0
 class Front:
     """Answers every exchange of a gateway."""
 
-    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated) -> None:
+    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated, pages: Pages) -> None:
         self._log = structlog.get_logger("herd.gateway")
         # A random number for each request would cost a system call.
         self._process, self._number = uuid.uuid4().hex, itertools.count(1)
@@ -52,6 +53,7 @@ class Front:
         self._gateways = gateways
         self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
         self._bodies = Bodies()
+        self._shown = pages
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/v1/models": self._models,
@@ -137,6 +139,8 @@ class Front:
             page = self._model
         if page is not None and exchange.method not in ("GET", "HEAD"):
             raise UnknownPath(exchange.method, exchange.path, allowed=("GET", "HEAD"))
+        if page is not None:
+            self._shown.check(exchange.path, exchange.headers.get(b"authorization", b""))
         return page
 
     @property
@@ -185,7 +189,10 @@ class Front:
     async def _targets(self, exchange: Exchange) -> None:
         """Prometheus' HTTP service discovery: every gateway and every engine."""
         groups = [
-            {"targets": [f"{one.host}:{one.port}"], "labels": {"job": "engine", "model": model, "replica": one.id}}
+            {
+                "targets": [f"{one.host}:{one.port}"],
+                "labels": {"job": "engine", "model": model, "replica": one.id, **self._shown.engine_labels},
+            }
             for model in self._roster.models
             for one in self._roster.replicas(model)
         ]

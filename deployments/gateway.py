@@ -17,6 +17,8 @@ from cluster.pools import pools
 from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
+from configs.site import Site
+from deployments import engine_tls
 from deployments.answer import Address
 from deployments.draining import drain
 from deployments.feed import Feed
@@ -28,6 +30,8 @@ from deployments.pipeline import Pipeline, Rules
 from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
+from deployments.policy.pages import Pages, on_loopback
+from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
@@ -45,18 +49,20 @@ DRAIN_S = 600.0
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, site: Site) -> None:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`.
+            RuntimeError: the node's environment has no keys, its Ray asks for no token, or the files for TLS do not do.
         """
         logs.configure()
-        secret = environment().own_secret()
+        refuse_open(site)
+        key, pages_key = environment().key("door"), environment().key("pages")
         self._listen_on = (host, port)
+        self._pages = Pages(None if on_loopback(host) else pages_key.get_secret_value(), engines_speak_tls=site.engine_tls is not None)
         self._started = int(time.time())
         self._replicas = Replicas()
-        self._engines = Engines(secret.get_secret_value())
+        self._engines = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._meter = Meter()
         self._roster = Roster(())
         self._name = secrets.token_hex(4)
@@ -93,9 +99,9 @@ class Gateway:
         self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, wanted.roster_period_s)
         self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s)
-        front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
+        front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated, self._pages)
         node = ray.util.get_node_ip_address()
-        pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)
+        pages = listen("127.0.0.1" if on_loopback(self._listen_on[0]) else node, 0)
         self._metrics_at = Address(*pages.getsockname()[:2])
         bounds = _bounds(wanted)
         self._metrics_server = Listener(front.metrics, [pages], bounds, stop_s=1)

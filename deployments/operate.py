@@ -6,7 +6,6 @@ Decides the order of steps and when a herd is up: when a real generation has com
 
 import contextlib
 import dataclasses
-import json
 import os
 import socket
 import time
@@ -27,9 +26,11 @@ from deployments import rollout
 from deployments.cluster_access import NoSecret, ray_token
 from deployments.fit import CannotPlan, checked
 from deployments.names import ENGINE, GATEWAY, app_name
+from deployments.operator_pages import roster
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
 from deployments.progress import Say
+from deployments.ray_guard import OPEN, answers_without_token
 from deployments.rollout import CameUp, CannotStart
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
@@ -139,6 +140,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             time.sleep(1)
 
     with connected(herd, say, start=True):
+        _guarded(herd, say)
         _gathered(herd.config.cluster, say)
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
@@ -308,6 +310,16 @@ def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
     return wanted
 
 
+def _guarded(herd: Herd, say: Say) -> None:
+    """Refuses a Ray that anybody may use, unless the config takes it."""
+    import ray
+
+    if answers_without_token(ray.get_runtime_context().gcs_address):
+        if herd.config.ray.require_token:
+            raise OperationError(OPEN)
+        say("Ray asks nobody for a token (ray.require_token: false): who reaches its ports can run code on every node")
+
+
 def _gathered(inventory: Inventory | None, say: Say) -> None:
     """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
     if inventory is None or inventory.onprem is None:
@@ -359,7 +371,7 @@ def survey(herd: Herd) -> dict[str, Standing]:
     """How every model is doing. Needs `connected`."""
     from ray import serve
 
-    applications, ready = serve.status().applications, _ready(herd)
+    applications, ready = serve.status().applications, roster(herd.endpoint, herd.config, herd.node)
     return {one.id: _standing(applications.get(app_name(one.id)), ready.get(one.id, []), one) for one in pools(herd.config.models)}
 
 
@@ -371,18 +383,6 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
     ongoing = sum(replica["ongoing"] for replica in replicas)
     said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
     return standing(said, counts, ready, wanted, ongoing, ranks)
-
-
-def _ready(herd: Herd) -> dict[str, list[dict[str, Any]]]:
-    """A gateway's roster; empty while no gateway answers."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{herd.endpoint}/-/status", timeout=5)
-        models: dict[str, list[dict[str, Any]]] = answer.raise_for_status().json()["models"]
-    except (httpx.HTTPError, json.JSONDecodeError, KeyError):
-        return {}
-    return models
 
 
 def _serves(herd: Herd, model: Model) -> bool:

@@ -5,6 +5,7 @@ is for `cluster.examined`, how they look for `deployments.doctor_view`.
 """
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -70,7 +71,8 @@ def _on(member: Member) -> dict[str, Any]:
 
 
 def _reading(checkpoints: tuple[str, ...], address: str) -> NodeFacts:
-    return read_node(environment().cache, checkpoints, address)
+    own = environment()
+    return dataclasses.replace(read_node(own.cache, checkpoints, address), ray_asks_for_token=own.ray_asks_for_token)
 
 
 def _read(found: Sequence[Member], need: Wanted) -> dict[str, NodeFacts | Finding]:

@@ -6,6 +6,7 @@ Decides how long connections are kept. What is served, and by which protocol, is
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -46,7 +47,14 @@ class _Uvicorn(uvicorn.Server):  # type: ignore[misc]
 class Server:
     """A running HTTP server: uvicorn in a task of this event loop."""
 
-    def __init__(self, app: Any, listener: socket.socket, protocol: type[asyncio.Protocol] | str, stop_s: float) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 (an ASGI app, or what the protocol takes)
+        listener: socket.socket,
+        protocol: type[asyncio.Protocol] | str,
+        stop_s: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=cast(Any, protocol),
@@ -56,6 +64,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nobody here asks where a client is
+            ssl_context_factory=None if tls is None else lambda config, default: tls,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=cast(Any, stop_s),
         )

@@ -5,23 +5,33 @@ how its bytes come.
 """
 
 import asyncio
+import ssl
+
+import structlog
 
 from deployments.answer import Address, Answer, EngineGone, Headers
 from deployments.connection import Connection, Pool
+
+TOLD_AGAIN_S = 60.0
 
 
 class Engines:
     """Connections to all engines, kept open between requests."""
 
-    def __init__(self, secret: str, idle_s: float = 30, connect_s: float = 5) -> None:
+    def __init__(self, key: str, idle_s: float = 30, connect_s: float = 5, tls: ssl.SSLContext | None = None) -> None:
         """Args:
-        secret: the cluster's own, sent with every request.
+        key: for the engines' doors, sent with every request.
         idle_s: an unused connection is closed after so long; less than the engines keep theirs.
         connect_s: longest wait for a connection.
+        tls: how engines are spoken to; None: plainly.
         """
-        self._authorization = b"authorization: Bearer " + secret.encode() + b"\r\n"
+        self._authorization = b"authorization: Bearer " + key.encode() + b"\r\n"
         self._connect_s = connect_s
         self._pool = Pool(idle_s)
+        self._tls = tls
+        self._log = structlog.get_logger("herd.upstream")
+        self._told_at: dict[Address, float] = {}
+        """When a failure of TLS with an engine was last logged."""
 
     async def exchange(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> Answer:
         """Sends a request and waits for the head of its answer, which the caller must `close`.
@@ -37,7 +47,13 @@ class Engines:
             except EngineGone:
                 # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
                 pass
-        return await self._answer(await self._connect(address), request)
+        connection = await self._connect(address)
+        try:
+            return await self._answer(connection, request)
+        except EngineGone:
+            if self._tls is not None:  # a certificate that the engine does not take looks just like this in TLS 1.3
+                self._tell(address, "it closed a new connection without an answer; it may not take this node's certificate")
+            raise
 
     async def reaches(self, address: Address, within_s: float) -> bool:
         """Whether the engine's machine takes a new connection.
@@ -66,10 +82,19 @@ class Engines:
         try:
             async with asyncio.timeout(self._connect_s):
                 create = asyncio.get_running_loop().create_connection
-                _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port)
+                _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
+            if isinstance(error, ssl.SSLError):
+                self._tell(address, str(error))
             raise EngineGone from error
         return connection
+
+    def _tell(self, address: Address, error: str) -> None:
+        """Logs a failure of TLS, for an engine once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at.get(address, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
+            self._told_at = {one: at for one, at in self._told_at.items() if now - at < TOLD_AGAIN_S} | {address: now}
+            self._log.warning("engine_tls", engine=f"{address.host}:{address.port}", error=error)
 
     def _request(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
         lines = [

@@ -7,6 +7,7 @@
     │   ├── BadImage          400  invalid_image
     │   ├── BodyTooLarge      413  request_too_large
     │   ├── WrongMedia        415  unsupported_media_type: a body of a type or an encoding that nobody here reads
+    │   ├── Unauthorized      401  unauthorized: a page for operators, without its key
     │   └── Forbidden         403  of a web page that the config does not allow
     ├── UnknownPath           404  and 405 where the path is known but not the method
     ├── NotServed             404  unsupported_endpoint: embeddings of a model that generates, say
@@ -112,6 +113,13 @@ class Forbidden(BadRequest):
 
     status = 403
     code = "forbidden"
+
+
+class Unauthorized(BadRequest):
+    """What is asked for needs a key, and the request has another one or none."""
+
+    status = 401
+    code = "unauthorized"
 
 
 #: Characters of a client's own words that an error repeats.

@@ -79,10 +79,10 @@ class Agent:
         """Hands these files on from now on; the address to ask.
 
         Raises:
-            WeightsError: the node has no secret to know its like by.
+            WeightsError: the node has no key to know its like by.
         """
         if self._server is None:
-            self._server = FileServer(environment().own_secret())
+            self._server = FileServer(environment().key("weights"))
             self._address = await self._server.start(self.host or _node_address())
         self._server.offer(self._cache(source), manifest)
         return self._address
@@ -92,7 +92,7 @@ class Agent:
         if upstream is None:
             self._origin = FromHub(self._cache(source), manifest)
         else:
-            self._origin = FromNode(upstream, environment().own_secret().get_secret_value())
+            self._origin = FromNode(upstream, environment().key("weights").get_secret_value())
 
     async def fetch(self, source: Source, manifest: Manifest, upstream: str | None) -> list[str]:
         """Brings what is missing; the paths that arrived damaged and were fetched again.

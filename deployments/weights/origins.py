@@ -123,10 +123,10 @@ class FromHub:
 class FromNode:
     """Another node's `deployments.weights.server`. No proxy stands between nodes, whatever the environment says of the way out."""
 
-    def __init__(self, address: str, secret: str) -> None:
+    def __init__(self, address: str, key: str) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
-        self._authorization = f"Bearer {secret}"
+        self._authorization = f"Bearer {key}"
 
     def bring(self, file: File, out: BinaryIO, at: int) -> None:
         """See `Origin`."""

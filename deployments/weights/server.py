@@ -1,4 +1,4 @@
-"""A node's files for other nodes: HTTP on the node's own address, for who knows the cluster's secret, while a pull runs.
+"""A node's files for other nodes: HTTP on the node's own address, for who knows the key for it, while a pull runs.
 
 Decides from the digest in the path, by a table of what is offered: no path of a client's ever reaches the disk. A file that is still on its
 way to this node is a 404; parts are given by `Range`, so a broken transfer goes on.
@@ -20,8 +20,8 @@ _STOP_S = 0.1
 class FileServer:
     """The files of some manifests, as far as they are here."""
 
-    def __init__(self, secret: SecretStr) -> None:
-        self._expected = f"Bearer {secret.get_secret_value()}".encode()
+    def __init__(self, key: SecretStr) -> None:
+        self._expected = f"Bearer {key.get_secret_value()}".encode()
         self._offered: dict[str, tuple[Cache, File]] = {}
         self._runner: web.AppRunner | None = None
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from configs.keys import derived
 from tests.bench.process import free_port
 
 HERD = str(Path(sys.executable).parent / "herd")
@@ -100,8 +101,13 @@ class Herd:
 
     @property
     def secret(self) -> str:
-        """What opens an engine's own door."""
+        """The one that the herd's keys are made of."""
         return (self.folder / "state" / "e2e" / "secret").read_text(encoding="utf-8").strip()
+
+    @property
+    def door_key(self) -> str:
+        """The key to an engine's own door."""
+        return derived(self.secret, "door")
 
 
 def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: float = 0.1) -> Any:

@@ -49,7 +49,9 @@ def _started() -> Cluster:
 
 def doctor(cluster: Cluster, folder: Path, config: dict[str, Any], *words: str) -> "subprocess.CompletedProcess[str]":
     path = folder / "herd.yaml"
-    path.write_text(yaml.safe_dump({"ray": {"address": cluster.address}, "models": [MODEL], **config}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({"ray": {"address": cluster.address, "require_token": False}, "models": [MODEL], **config}), encoding="utf-8"
+    )
     env = os.environ | {"HERD_STATE": str(folder)}
     return subprocess.run([HERD, "doctor", str(path), *words], env=env, capture_output=True, text=True, timeout=300, check=False)
 
@@ -71,6 +73,7 @@ def test_nodes_that_may_serve_and_what_goes_between_them(cluster: Cluster, tmp_p
         found = findings(report, node)
         assert (found["GPUs"], found["versions"], found["all-reduce"]) == ("not checked", "ok", "ok")
     assert findings(report, 1)["clock skew"] == "ok", "both nodes have the same clock"
+    assert [(one["check"], one["level"]) for one in report["findings"]] == [("Ray's token", "warn")], "as the config takes it"
     (pair,) = report["pairs"]
     assert pair["backend"] == "gloo"
     assert pair["gbyte_s"] > 0.01
@@ -100,7 +103,7 @@ def test_gpus_that_are_promised_and_a_wrong_promise_drains_nobody(cluster: Clust
     report = json.loads(done.stdout)
     assert [findings(report, node)["GPUs"] for node in range(3)] == ["not checked", "fail", "fail"], "a head need not have GPUs"
     assert sorted(findings(report, node).get("label", "") for node in (1, 2)) == ["", "warn"], "one says so itself"
-    assert [(one["check"], one["level"]) for one in report["findings"]] == [("nodes", "fail")]
+    assert [(one["check"], one["level"]) for one in report["findings"]] == [("nodes", "fail"), ("Ray's token", "warn")]
     assert report["drained"] == []
     assert "No node would be left" in done.stderr
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
+from configs.keys import SERVING, derived
 from tests.bench.process import free_port
 from tests.e2e.conftest import Herd, processes, wait_for
 
@@ -52,6 +54,22 @@ def test_chat_in_the_terminal(herd: Herd) -> None:
 def test_health_can_be_a_real_generation(herd: Herd) -> None:
     assert herd.get("/health") == {"status": "ok", "ready": {SMOLLM: 2, SCOUT: 1}}
     assert herd.get("/health?generate=true")["generated"] == {SMOLLM: 2, SCOUT: 1}
+
+
+def test_no_process_of_a_herd_has_its_secret_and_vllms_have_no_key(herd: Herd) -> None:
+    """Neither in its environment nor in its arguments, where every user of the machine would see it."""
+    keys, engines = {derived(herd.secret, purpose) for purpose in SERVING}, 0
+    for process in psutil.process_iter():
+        try:
+            arguments, environment = process.cmdline(), process.environ()
+        except psutil.Error:
+            continue
+        assert herd.secret not in f"{environment} {arguments}", arguments
+        assert not [key for key in keys if key in str(arguments)], arguments
+        if environment.get("HERD_STATE") == str(herd.folder / "state") and str(arguments).find("VLLM::") >= 0:
+            engines += 1
+            assert not keys & set(environment.values()), arguments
+    assert engines >= 3
 
 
 def test_an_engine_answers_to_its_cluster_only(herd: Herd) -> None:

@@ -47,7 +47,12 @@ class Site:
         return self.folder / node / "hub" / f"models--{NAME.replace('/', '--')}"
 
     def add(self, node: str, **options: Any) -> None:
-        home = {"HF_HOME": str(self.folder / node), "HF_ENDPOINT": self.hub.endpoint, "HERD_SECRET": "s", "PYTHONPATH": str(ROOT)}
+        home = {
+            "HF_HOME": str(self.folder / node),
+            "HF_ENDPOINT": self.hub.endpoint,
+            "HERD_SECRET": "0123456789abcdef" * 2,
+            "PYTHONPATH": str(ROOT),
+        }
         self.nodes[node] = self.cluster.add_node(num_cpus=1, env_vars=home, **options)
 
     def pull(self, *words: str, checkpoints: tuple[str, ...] = (NAME,)) -> "subprocess.CompletedProcess[str]":

@@ -37,7 +37,7 @@ CALLS = '[weather(city="Lima"), weather(city="Cusco")]'
 
 
 def said(herd: Herd, model: str, path: str, body: bytes) -> bytes:
-    headers = {"authorization": f"Bearer {herd.secret}", "content-type": "application/json", "x-request-id": "the-same"}
+    headers = {"authorization": f"Bearer {herd.door_key}", "content-type": "application/json", "x-request-id": "the-same"}
     answer = httpx.post(f"http://{herd.replica(model)['address']}{path}", content=body, headers=headers, timeout=120)
     assert answer.status_code == 200, answer.text
     return answer.content

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from configs.keys import derived
 from configs.load import environment
 from tests.multihost.hosts import Hosts
 from tests.multihost.reference import CONTEXT_TOKENS, ENGINE
@@ -82,8 +83,13 @@ class Cluster:
 
     @property
     def secret(self) -> str:
-        """What opens an engine's own door."""
+        """The one that the herd's keys are made of."""
         return (self.hosts.folder / "secret").read_text(encoding="ascii")
+
+    @property
+    def door_key(self) -> str:
+        """The key to an engine's own door."""
+        return derived(self.secret, "door")
 
     def config(self, *models: dict[str, Any], **inventory: str) -> None:
         """Writes the operator's `herd.yaml`."""
@@ -148,7 +154,8 @@ class Cluster:
     def get(self, path: str, host: int = 0) -> Any:
         """A page of a host's gateway, as JSON."""
         url = f"http://{self.hosts.cluster[host].address}:{PORT}{path}"
-        return self.hosts.inside(lambda: httpx.get(url, timeout=60).json())
+        headers = {"authorization": f"Bearer {derived(self.secret, 'pages')}"}
+        return self.hosts.inside(lambda: httpx.get(url, headers=headers, timeout=60).json())
 
     def replicas(self, name: str, host: int = 0) -> list[dict[str, Any]]:
         """A model's replicas that take requests, as a host's gateway sees them; the head's by default."""

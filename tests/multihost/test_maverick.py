@@ -68,7 +68,7 @@ def test_attention_data_parallel_with_the_experts_over_all_ranks(cluster: Cluste
     assert [one["id"] for one in cluster.replicas(SCOUT)] == [one["id"] for one in scout], "Scout was not touched"
     for prompt, wanted in zip(PROMPTS, expected[MAVERICK], strict=True):
         for rank in ranks:
-            asked = tokens(cluster, f"http://{rank['address']}", MAVERICK, prompt, authorization=f"Bearer {cluster.secret}")
+            asked = tokens(cluster, f"http://{rank['address']}", MAVERICK, prompt, authorization=f"Bearer {cluster.door_key}")
             assert asked == wanted, f"rank {rank['address']}"
 
 

@@ -16,6 +16,7 @@ from deployments.images import Images
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
+from deployments.policy.pages import Pages
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
 from deployments.server import listen
@@ -30,6 +31,7 @@ MODELS = (
     Model(id=LLAMA, aliases=("llama", "gpt-4o"), kind="llama-3.1-8b", checkpoint="small:x", context_tokens=2048),
     Model(id=SCOUT, kind="llama-4-scout", checkpoint="small:y", context_tokens=2048),
 )
+OPEN = Pages()
 CHAT = "/v1/chat/completions"
 
 #: Gateways whose test is over.
@@ -123,6 +125,7 @@ async def herd_of(
     images: Images | None = None,
     stop_s: float = WAIT_S,
     models: Sequence[Model] = MODELS,
+    shown: Pages = OPEN,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -144,7 +147,7 @@ async def herd_of(
         await generates_when.wait()
         return generated.get(model, 0)
 
-    front = Front(roster, pipeline, meter, others, generates)
+    front = Front(roster, pipeline, meter, others, generates, shown)
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
     bounds = Bounds(wanted.header_s, gateway.keep_alive_s, wanted.write_s, gateway.connections, gateway.connections_per_address)

@@ -9,9 +9,10 @@ from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 
 from deployments.policy.errors import HerdError
+from deployments.policy.pages import Pages
 from deployments.policy.routing import ReplicaState
 from tests.path.fake_engine import FakeEngine, event, streams
-from tests.path.herd import LLAMA, SCOUT, Herd, asking
+from tests.path.herd import LLAMA, SCOUT, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -146,3 +147,28 @@ async def test_every_error_is_in_the_shape_of_openai(herd: Herd) -> None:
         assert set(answer.json()) == {"type", "error"}
         assert set(answer.json()["error"]) == set(HerdError("x").fields())
         assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/-/status", "/-/targets"])
+async def test_pages_for_operators_ask_for_their_key_where_others_reach_the_gateway(engine: FakeEngine, path: str) -> None:
+    async with herd_of([engine], limits(), shown=Pages("right")) as herd:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic cmlnaHQ="}):
+            for method in ("GET", "HEAD"):
+                answer = await herd.http.request(method, path, headers=headers)
+                assert answer.status_code == 401
+                assert "127.0.0.1" not in answer.text
+        refused = (await herd.http.get(path)).json()["error"]
+        assert (refused["code"], "herd secret pages" in refused["message"]) == ("unauthorized", True)
+        assert (await herd.http.get(path, headers={"authorization": "Bearer right"})).status_code == 200
+        assert (await herd.http.get("/health")).status_code == 503
+        assert (await herd.http.get("/v1/models")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", [b"/%2d/status", b"/-%2fstatus", b"/%2D/targets", b"//-/status", b"/./-/status", b"/x/../-/status", b"/-/status/"]
+)
+async def test_pages_for_operators_have_one_spelling(engine: FakeEngine, path: bytes) -> None:
+    async with herd_of([engine], limits(), shown=Pages("right")) as herd, connected(herd.port) as client:
+        await client.send(b"GET %b HTTP/1.1\r\nhost: herd\r\n\r\n" % path)
+        status, *_ = await client.answer()
+        assert status in (401, 404)

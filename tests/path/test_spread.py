@@ -95,7 +95,7 @@ class Together(Crew):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    monkeypatch.setenv("HERD_SECRET", "s")
+    monkeypatch.setenv("HERD_SECRET", "0123456789abcdef" * 2)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     with fake_hub() as one:

@@ -11,8 +11,9 @@ from cluster.pools import pools
 from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
+from configs.site import Site
 from deployments import app
-from deployments.names import app_name
+from deployments.names import GATEWAY, app_name
 from deployments.policy.conformance import Abilities
 from tests.unit.samples import config, model, raw, scout
 
@@ -239,9 +240,9 @@ def test_an_engine_is_declared_without_vllm(ranks: int, server: str, monkeypatch
     wide = scout(parallel={"tensor": 2, "data": ranks, "expert": True}, accelerator="H100")
     bound = app.engine(application(dump(config(wide)), "model.scout")["args"])._bound_deployment
     assert bound.func_or_class == f"deployments.engine.{server}"
-    fields, gate = bound.init_args
+    fields, gate, site = bound.init_args
     assert fields["model_loading_config"]["model_id"] == "scout"
-    assert gate.abilities.images
+    assert (gate.abilities.images, site) == (True, Site())
     assert bound._replica_config.placement_group_bundles[0] == {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H100": 0.001}
     assert (bound._deployment_config.gang_scheduling_config is None) == (ranks == 1)
 
@@ -266,4 +267,22 @@ def test_gateway_is_bound_to_where_it_listens() -> None:
     deployment = bound._bound_deployment
     assert deployment.name == "gateway"
     assert deployment.max_ongoing_requests == app.MOST_ONGOING
-    assert deployment.init_args == ("127.0.0.1", 8000)
+    assert deployment.init_args == ("127.0.0.1", 8000, Site())
+
+
+TLS = {"authority": "/etc/herd/ca.pem", "certificate": "/etc/herd/node.pem", "key": "/etc/herd/node.key"}
+
+
+@pytest.mark.parametrize("changed", [{"engine_tls": TLS}, {"ray": {"require_token": False}}])
+def test_site_reaches_every_process_as_an_argument_and_only_where_it_differs(changed: dict[str, Any]) -> None:
+    plain, other = (dump(config(model(), **fields)) for fields in ({}, changed))
+    for name in (GATEWAY, "model.llama"):
+        assert "site" not in application(plain, name)["args"]
+        site = app._site(application(other, name)["args"])
+        assert site == config(model(), **changed).site != Site()
+    assert app._site(application(plain, GATEWAY)["args"]) == Site()
+
+
+def test_fields_of_the_gateway_restart_no_engine() -> None:
+    plain, other = (dump(config(model(), gateway={"host": host})) for host in ("127.0.0.1", "0.0.0.0"))
+    assert application(plain, "model.llama") == application(other, "model.llama")

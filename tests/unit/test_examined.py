@@ -172,3 +172,26 @@ def test_nodes_of_one_address_are_told_apart() -> None:
         "ijklmnop": "10.0.0.1/ijklmn",
         "q": "10.0.0.2",
     }
+
+
+@pytest.mark.parametrize(("required", "level"), [(True, Level.FAIL), (False, Level.WARN)])
+def test_ray_that_asks_nobody_for_a_token_is_a_finding_of_the_cluster(required: bool, level: Level) -> None:
+    """Draining a node would not mend it, so no node is sick of it."""
+    read = {"head": replace(LAPTOP, ray_asks_for_token=True), "worker": replace(LAPTOP, ray_asks_for_token=False)}
+    report = assembled([HEAD, WORKER], read, {}, [], Wanted(ray_token=required))
+    (found,) = report.findings
+    assert (found.check, found.level) == ("Ray's token", level)
+    assert "worker" in found.seen
+    assert "head" not in found.seen
+    assert report.sick is required
+    assert not any(node.candidate.sick for node in report.nodes)
+
+
+@pytest.mark.parametrize("asks", [True, None])
+def test_ray_that_asks_for_a_token_or_was_not_there_is_no_finding(asks: bool | None) -> None:
+    assert not assembled([HEAD], {"head": replace(LAPTOP, ray_asks_for_token=asks)}, {}, [], Wanted()).findings
+
+
+def test_config_that_takes_an_open_ray_wants_no_token() -> None:
+    assert wanted(config(model())).ray_token
+    assert not wanted(config(model(), ray={"require_token": False})).ray_token

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import config_problems
+from configs.keys import WeakSecret, derived
 from configs.load import ConfigError, Problem, environment, fields_at, parse, read
 from configs.schema import Config, Scaling
 from tests.unit.samples import JSON, MODEL, raw
@@ -47,8 +48,12 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         ("models: []", "models", "must name at least one model"),
         ("models: {}", "models", "input should be a valid tuple (got {})"),
         ("models: [3]", "models[0]", "input should be a valid dictionary or instance of Model (got 3)"),
-        ("nome: a\n" + GOOD, "nome", "unknown field; did you mean 'name'? allowed here: cluster, gateway, hardware, models, name, ray"),
-        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, gateway, hardware, models, name, ray"),
+        (
+            "nome: a\n" + GOOD,
+            "nome",
+            "unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, name, ray",
+        ),
+        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, engine_tls, gateway, hardware, models, name, ray"),
         ("gateway: {limits: {total: 1}}\n" + GOOD, "gateway.limits.total", "unknown field; did you mean 'total_s'? allowed"),
         ("models: [{scaling: {min_replica: 1}}]", "models[0].scaling.min_replica", "unknown field; did you mean 'min_replicas'?"),
         (
@@ -199,13 +204,35 @@ def test_folders_come_from_the_environment(environ: dict[str, str], state: str, 
     assert found.models == Path(cache) / "models"
 
 
-def test_secret_hides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HERD_SECRET", "open sesame")
+ROOT = "open sesame 0123456789abcdefghijklmnop"
+
+
+def test_key_is_made_of_the_secret_and_both_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERD_SECRET", ROOT)
     found = environment()
-    assert found.own_secret().get_secret_value() == "open sesame"
+    assert found.key("door").get_secret_value() == derived(ROOT, "door")
     assert "sesame" not in repr(found)
+    assert derived(ROOT, "door") not in repr(found) + repr(found.key("door"))
 
 
-def test_a_process_that_needs_the_secret_says_where_to_set_it() -> None:
-    with pytest.raises(RuntimeError, match="HERD_SECRET is not set"):
-        environment({}).own_secret()
+def test_key_that_is_set_goes_before_one_made_of_the_secret() -> None:
+    found = environment({"HERD_SECRET": ROOT, "HERD_DOOR_KEY": "given"})
+    assert found.key("door").get_secret_value() == "given"
+    assert found.key("pages").get_secret_value() == derived(ROOT, "pages")
+    assert "given" not in repr(found)
+
+
+@pytest.mark.parametrize(("mode", "asks"), [("token", True), ("TOKEN", True), ("disabled", False), ("", False)])
+def test_mode_of_ray_comes_from_the_environment(mode: str, asks: bool) -> None:
+    assert environment({"RAY_AUTH_MODE": mode}).ray_asks_for_token is asks
+    assert not environment({}).ray_asks_for_token
+
+
+def test_a_process_that_needs_a_key_says_where_to_set_it() -> None:
+    with pytest.raises(RuntimeError, match=r"HERD_DOOR_KEY is not set .*HERD_SECRET.*herd secret"):
+        environment({}).key("door")
+
+
+def test_a_process_with_a_secret_that_can_be_guessed_says_how_to_make_a_better_one() -> None:
+    with pytest.raises(WeakSecret, match="openssl rand -hex 32"):
+        environment({"HERD_SECRET": "changeme"}).key("door")

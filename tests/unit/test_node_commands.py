@@ -1,6 +1,5 @@
 """What a node's shell runs: `ray up`'s commands, the head's systemd unit, the README's lines."""
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -12,7 +11,11 @@ import pytest
 
 from cluster import ray_start
 from cluster.head_unit import head_unit
+from configs.keys import PURPOSES, VARIABLES, WeakSecret, derived
 from tests.unit.machines import HOSTS, ROOT, emit, inventory, of_hosts
+
+ROOT_SECRET = "0123456789abcdef" * 4
+OWN = "own-" * 4 + "0123456789abcdef"
 
 
 @pytest.fixture
@@ -29,21 +32,42 @@ def shell(tmp_path: Path) -> Any:
     return run
 
 
-def test_secret_and_token_reach_the_node_by_environment(shell: Any) -> None:
-    given = inventory(redis="redis:6379", secret_command="echo the-secret")
-    token = hashlib.sha256(b"the-secret").hexdigest()
+def test_keys_and_token_reach_the_node_by_environment_and_the_secret_does_not(shell: Any) -> None:
+    given = inventory(redis="redis:6379", secret_command=f"echo {ROOT_SECRET}")
+    keys = {f"{VARIABLES[purpose]}={derived(ROOT_SECRET, purpose)}" for purpose in PURPOSES}
     for command in (ray_start.head(given, "herd", "")[-1], ray_start.worker(given)[-1]):
-        said = shell(command).stdout.splitlines()
-        assert {"HERD_SECRET=the-secret", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={token}"} <= set(said)
-        assert "RAY_gcs_rpc_server_reconnect_timeout_s=3600" in said
-        assert token not in command
-    head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
+        for environment in ({}, {"HERD_SECRET": ROOT_SECRET}):
+            said = shell(command, **environment).stdout
+            assert keys | {"RAY_AUTH_MODE=token", "RAY_gcs_rpc_server_reconnect_timeout_s=3600"} <= set(said.splitlines())
+            assert ROOT_SECRET not in said
+        assert not [one for one in keys if one.partition("=")[2] in command]
+    head = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="wo rd").stdout.splitlines()
     assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd"} <= set(head)
-    assert {"--redis-password=word", "--dashboard-host=127.0.0.1"} <= set(head[0].split())
+    assert "--dashboard-host=127.0.0.1" in head[0].split()
+    assert "--redis-password=wo rd" in head[0]
+
+
+def test_redis_without_a_password_gets_no_argument_for_one(shell: Any) -> None:
+    given = inventory(redis="redis:6379", secret_command=f"echo {ROOT_SECRET}")
+    said = shell(ray_start.head(given, "herd", "")[-1]).stdout.splitlines()
+    assert "redis-password" not in said[0]
+
+
+def test_head_that_shows_redis_a_certificate_has_no_secret_in_its_arguments(shell: Any) -> None:
+    files = {"authority": "/tls/ca.pem", "certificate": "/tls/head.pem", "key": "/tls/head.key"}
+    given = inventory(redis="redis:6379", redis_tls=files, secret_command=f"echo {ROOT_SECRET}")
+    arguments, *said = shell(ray_start.head(given, "herd", "")[-1], HERD_REDIS_PASSWORD="word").stdout.splitlines()
+    assert "word" not in arguments
+    assert {
+        "RAY_REDIS_ADDRESS=rediss://redis:6379",
+        "RAY_REDIS_CA_CERT=/tls/ca.pem",
+        "RAY_REDIS_CLIENT_CERT=/tls/head.pem",
+        "RAY_REDIS_CLIENT_KEY=/tls/head.key",
+    } <= set(said)
 
 
 def test_a_head_on_trial_keeps_its_state_on_its_own_disk(shell: Any) -> None:
-    given = inventory(gcs_folder="/var/lib/herd/gcs", secret_command="echo s")
+    given = inventory(gcs_folder="/var/lib/herd/gcs", secret_command=f"echo {ROOT_SECRET}")
     head = shell(ray_start.head(given, "herd", "")[-1]).stdout.splitlines()
     assert {"RAY_gcs_storage=rocksdb", "RAY_gcs_storage_path=/var/lib/herd/gcs", "RAY_gcs_rpc_server_reconnect_timeout_s=3600"} <= set(head)
     worker = shell(ray_start.worker(given)[-1]).stdout.splitlines()
@@ -52,8 +76,8 @@ def test_a_head_on_trial_keeps_its_state_on_its_own_disk(shell: Any) -> None:
 
 
 def test_secret_of_the_nodes_own_environment_goes_first(shell: Any) -> None:
-    command = ray_start.worker(inventory(secret_command="echo other"))[-1]
-    assert "HERD_SECRET=own" in shell(command, HERD_SECRET="own").stdout.splitlines()
+    command = ray_start.worker(inventory(secret_command=f"echo {ROOT_SECRET}"))[-1]
+    assert f"HERD_DOOR_KEY={derived(OWN, 'door')}" in shell(command, HERD_SECRET=OWN).stdout.splitlines()
 
 
 def test_node_examines_itself_before_its_ray_starts(shell: Any, tmp_path: Path) -> None:
@@ -62,11 +86,11 @@ def test_node_examines_itself_before_its_ray_starts(shell: Any, tmp_path: Path) 
     herd.chmod(0o755)
     made = of_hosts()
     for kind, rest in (("head", " --head"), ("worker", "")):
-        done = shell(made[f"{kind}_start_ray_commands"][-1], HERD_SECRET="own")
+        done = shell(made[f"{kind}_start_ray_commands"][-1], HERD_SECRET=OWN)
         assert done.stdout.splitlines()[0].endswith(" --labels=llama-herd/health=ok")
         assert f"doctor --node --labels{rest}\n" in done.stderr
     blind = ray_start.worker(inventory(preflight=False))[-1]
-    assert "labels" not in shell(blind, HERD_SECRET="own").stdout
+    assert "labels" not in shell(blind, HERD_SECRET=OWN).stdout
 
 
 def test_node_without_a_secret_does_not_start(shell: Any) -> None:
@@ -75,8 +99,22 @@ def test_node_without_a_secret_does_not_start(shell: Any) -> None:
     assert "HERD_SECRET is not known on this node" in done.stderr
 
 
+@pytest.mark.parametrize("weak", ["qwertz", "0123456789abcdef" * 2 + "!", "ab" * 40, "changeme" * 8])
+def test_node_starts_with_the_secrets_that_keys_are_made_of_and_no_others(shell: Any, weak: str) -> None:
+    for secret in (weak, weak[:-1], weak[:-2]):
+        done = shell(ray_start.worker(inventory())[-1], HERD_SECRET=secret)
+        try:
+            derived(secret, "door")
+        except WeakSecret:
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "openssl rand -hex 32" in done.stderr
+            assert secret not in done.stderr
+        else:
+            assert done.returncode == 0
+
+
 def unit_of(**fields: Any) -> str:
-    given = inventory(onprem=HOSTS, secret_command="echo 100%", **{"redis": "redis:6379"} | fields)
+    given = inventory(onprem=HOSTS, secret_command=f"echo 100%{OWN}", **{"redis": "redis:6379"} | fields)
     assert given.onprem is not None
     return head_unit("herd", given, given.onprem)
 
@@ -92,10 +130,10 @@ def test_unit_starts_the_head_as_ray_up_does_and_waits_for_its_end(shell: Any) -
     assert bash == ["/bin/bash", "--login", "-i", "-c"]
     (start, *environment), (as_ray_up, *its) = (
         shell(one).stdout.splitlines()
-        for one in (command, of_hosts(redis="redis:6379", secret_command="echo 100%")["head_start_ray_commands"][-1])
+        for one in (command, of_hosts(redis="redis:6379", secret_command=f"echo 100%{OWN}")["head_start_ray_commands"][-1])
     )
     assert (start, set(environment)) == (f"{as_ray_up} --block", set(its))
-    assert "HERD_SECRET=100%" in environment
+    assert f"HERD_DOOR_KEY={derived('100%' + OWN, 'door')}" in environment
     assert words_of(unit_of(), "ExecStop")[-1] == "ray stop"
 
 
@@ -129,6 +167,5 @@ def test_commands_of_the_readme_are_those_that_run(tmp_path: Path, shell: Any) -
         options[-1] = str(tmp_path / options[-1])
         assert emit(str(ROOT / config), *options).exit_code == 0
     (token,) = [line for line in lines if line.startswith("export RAY_AUTH_MODE")]
-    said = shell(f"{token}; ray", HERD_SECRET="own").stdout.splitlines()
-    assert said == shell(f"{ray_start.secrets(inventory())}; ray", HERD_SECRET="own").stdout.splitlines()
-    assert f"RAY_AUTH_TOKEN={hashlib.sha256(b'own').hexdigest()}" in said
+    said = shell(f"{token}; ray", HERD_SECRET=OWN).stdout.splitlines()
+    assert {"RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={derived(OWN, 'ray')}"} <= set(said)

@@ -59,6 +59,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     for target, name, instead in (
         (operate, "connected", connected),
         (operate, "_preflight", lambda _: None),
+        (operate, "_guarded", lambda *_: None),
         (operate, "_wanted", lambda herd, _: as_declared(herd.config)),
         (operate, "_wait", wait),
         (rollout, "declare", made.declared.append),
@@ -77,7 +78,7 @@ def as_declared(wanted: Config) -> Declared:
 
 
 def up(folder: Path, wanted: Config, within_s: float = 60) -> None:
-    environment = Environment(state=folder, cache=folder, secret=SecretStr("x"))
+    environment = Environment(state=folder, cache=folder, secret=SecretStr("0123456789abcdef" * 2))
     operate.up(operate.herd(environment, wanted), environment, lambda _: None, within_s)
 
 

@@ -22,6 +22,7 @@ from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
+from deployments.policy.pages import Pages
 from deployments.policy.report import view_of
 from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster, Watch
@@ -67,7 +68,7 @@ async def _serve(ports: Sequence[int], policy: str, period_s: float, queue_s: fl
     limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S, queue_s=queue_s)
     own = secrets.token_hex(4)
     pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter, own), meter)
-    front = Front(roster, pipeline, meter, _nobody, _none)
+    front = Front(roster, pipeline, meter, _nobody, _none, Pages())
     socket = listen("127.0.0.1", 0)
     server = Listener(front.serve, [socket], Bounds(header_s=limits.header_s), stop_s=1.0)
 
