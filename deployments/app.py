@@ -113,6 +113,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
         "args": {
             "host": wanted.host,
             "port": wanted.port,
+            "tls": None if wanted.tls is None else wanted.tls.model_dump(),
             "per_node": wanted.replicas_per_node if nodes > 1 else None,
             "release": version("llama-herd"),
         },
@@ -140,7 +141,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
     )(Gateway)
-    return deployment.bind(args["host"], args["port"])
+    return deployment.bind(args["host"], args["port"], args["tls"])
 
 
 def engine(args: dict[str, Any]) -> serve.Application:

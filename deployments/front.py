@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from deployments.pipeline import Pipeline, tell
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy import browsers
+from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from cluster.pools import pools
+from configs.doorway import Tls
 from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
@@ -32,7 +33,8 @@ from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines
-from deployments.wire.listener import Bounds, Listener
+from deployments.wire.certificate import Certificate
+from deployments.wire.listener import Bounds, Listener, sockets
 from monitoring import logs
 from monitoring.export import Meter
 
@@ -44,15 +46,16 @@ DRAIN_S = 600.0
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: dict[str, str] | None) -> None:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
-            RuntimeError: the node's environment has no `HERD_SECRET`.
+            RuntimeError: the node's environment has no `HERD_SECRET`, or the files of `tls` cannot be used.
         """
         logs.configure()
         secret = environment().own_secret()
         self._listen_on = (host, port)
+        self._certificate = Certificate(Tls.model_validate(tls)) if tls is not None else None
         self._started = int(time.time())
         self._replicas = Replicas()
         self._engines = Engines(secret.get_secret_value())
@@ -94,11 +97,11 @@ class Gateway:
         self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()
-        pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)
+        pages = listen("127.0.0.1" if rules.guests.loopback else node, 0)
         self._metrics_at = Address(*pages.getsockname()[:2])
         bounds = _bounds(wanted)
         self._metrics_server = Listener(front.metrics, [pages], bounds, stop_s=1)
-        self._server = Listener(front.serve, [listen(*self._listen_on, shared=True)], bounds, stop_s=DRAIN_S)
+        self._server = Listener(front.serve, sockets(*self._listen_on), bounds, DRAIN_S, self._certificate)
         # What is loaded by now stays: a collection need not walk through it while streams wait.
         gc.collect()
         gc.freeze()
