@@ -58,7 +58,10 @@ REFUSAL = (
 def load_balancer(name: str, inventory: Inventory, hosts: OnPrem, gateway: Gateway) -> str:
     """The configuration file. Every host has gateways, the head too; where two others are left, its own serve only when these do not."""
     spare = " backup" if len(hosts.workers) > 1 else ""  # who loses the head then loses no stream
-    head, *workers = (f"    server node-{index} {address}:{gateway.port}" for index, address in enumerate((hosts.head, *hosts.workers)))
+    # Gateways have a certificate for the name that clients use, not for their own addresses.
+    secure = " ssl verify none" if gateway.tls is not None else ""
+    addresses = enumerate((hosts.head, *hosts.workers))
+    head, *workers = (f"    server node-{index} {address}:{gateway.port}{secure}" for index, address in addresses)
     limits = gateway.limits
     # HAProxy knows no fractions, and must not give up before a gateway tells why.
     said = LINES.format(

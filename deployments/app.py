@@ -117,6 +117,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
         "args": {
             "host": wanted.host,
             "port": wanted.port,
+            "tls": None if wanted.tls is None else wanted.tls.model_dump(),
             "per_node": wanted.replicas_per_node if nodes > 1 else None,
             "release": version("llama-herd"),
             **_told(config.site),
@@ -155,7 +156,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
     )(Gateway)
-    return deployment.bind(args["host"], args["port"], _site(args))
+    return deployment.bind(args["host"], args["port"], args["tls"], _site(args))
 
 
 def engine(args: dict[str, Any]) -> serve.Application:

@@ -19,7 +19,7 @@ class ChatError(RuntimeError):
     """The endpoint refused; the message is its own."""
 
 
-def pieces(endpoint: str, model: str, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Iterator[str]:
+def pieces(client: httpx.Client, model: str, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Iterator[str]:
     """The answer's text, piece by piece.
 
     Raises:
@@ -27,7 +27,7 @@ def pieces(endpoint: str, model: str, messages: list[dict[str, str]], sampling: 
     """
     body = {"model": model, "messages": messages, "stream": True, **sampling}
     try:
-        with httpx.stream("POST", f"{endpoint}/v1/chat/completions", json=body, timeout=httpx.Timeout(10, read=300)) as answer:
+        with client.stream("POST", "/v1/chat/completions", json=body) as answer:
             if answer.status_code != 200:
                 answer.read()
                 raise ChatError(_message(answer))
@@ -35,7 +35,7 @@ def pieces(endpoint: str, model: str, messages: list[dict[str, str]], sampling: 
                 if line.startswith("data: {"):
                     yield _text(json.loads(line[6:]))
     except httpx.HTTPError as error:
-        raise ChatError(f"{endpoint} cannot be reached: {error}") from error
+        raise ChatError(f"{client.base_url} cannot be reached: {error}") from error
 
 
 def _message(answer: httpx.Response) -> str:
@@ -55,8 +55,15 @@ def _text(event: dict[str, Any]) -> str:
 class Conversation:
     """Messages so far, and what a line typed by the user does to them."""
 
-    def __init__(self, endpoint: str, card: dict[str, Any], console: Console, system: str | None, sampling: dict[str, Any]) -> None:
-        self._endpoint = endpoint
+    def __init__(self, client: httpx.Client, card: dict[str, Any], console: Console, system: str | None, sampling: dict[str, Any]) -> None:
+        """Args:
+        client: an HTTP client of the endpoint.
+        card: the model, as the endpoint lists it.
+        console: where it is shown.
+        system: a system prompt.
+        sampling: more fields of every request.
+        """
+        self._client = client
         self._model: str = card["id"]
         self._attribution = card["attribution"]
         self._console = console
@@ -67,7 +74,7 @@ class Conversation:
     def run(self) -> None:
         """Reads lines until the user ends it."""
         built = f" {self._attribution}." if self._attribution else ""
-        self._console.print(f"[bold]{self._model}[/bold] at {self._endpoint}.{built}\n{HELP}")
+        self._console.print(f"[bold]{self._model}[/bold] at {self._client.base_url}.{built}\n{HELP}")
         while True:
             try:
                 line = self._console.input("[bold green]you ›[/bold green] ").strip()
@@ -100,7 +107,7 @@ class Conversation:
         asked = [*self._messages, {"role": "user", "content": line}]
         said: list[str] = []
         try:
-            for piece in pieces(self._endpoint, self._model, asked, self._sampling):
+            for piece in pieces(self._client, self._model, asked, self._sampling):
                 said.append(piece)
                 self._console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
         except KeyboardInterrupt:

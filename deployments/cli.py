@@ -17,6 +17,7 @@ from configs.load import ConfigError, environment, read
 from deployments import cluster_command, operate
 from deployments.doctor_command import doctor
 from deployments.operate import Herd, OperationError
+from deployments.own_certificate import trust
 from deployments.plan_command import plan
 from deployments.policy.state import ModelState, Standing
 from deployments.progress import Say
@@ -108,9 +109,9 @@ def status(
                 out.print(_status_table(herd))
 
 
-def _cards(endpoint: str) -> list[dict[str, Any]]:
-    """What is served, each model once: its aliases stand in its card."""
-    return [card for card in _get(f"{endpoint}/v1/models")["data"] if not card.get("parent")]
+def _cards(herd: Herd) -> list[dict[str, Any]]:
+    """Returns the card of each model that is served, once: its aliases stand in its card."""
+    return [card for card in _get(herd, "/v1/models")["data"] if not card.get("parent")]
 
 
 @app.command()
@@ -118,7 +119,7 @@ def models(name: Name = None, as_json: AsJson = False) -> None:
     """List what is served: names, context, images, licence."""
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
-        cards = _cards(herd.endpoint)
+        cards = _cards(herd)
     if as_json:
         sys.stdout.write(json.dumps(cards) + "\n")
         return
@@ -160,16 +161,20 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
     """Talk to a model in the terminal."""
+    import httpx
+
     from deployments.chat import Conversation
 
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
-        cards = _cards(herd.endpoint)
+        cards = _cards(herd)
         by_name = {one: card for card in cards for one in (card["id"], *card["aliases"])}
         if model not in by_name:
             raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(by_name))}.")
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
-    Conversation(herd.endpoint, by_name[model], out, system, {key: value for key, value in sampling.items() if value is not None}).run()
+    given = {key: value for key, value in sampling.items() if value is not None}
+    with httpx.Client(base_url=herd.endpoint, verify=trust(herd.config.gateway.tls), timeout=httpx.Timeout(10, read=300)) as client:
+        Conversation(client, by_name[model], out, system, given).run()
 
 
 @contextlib.contextmanager
@@ -187,11 +192,12 @@ def _steps() -> Iterator[Say]:
         yield say
 
 
-def _get(url: str) -> dict[str, Any]:
+def _get(herd: Herd, path: str) -> dict[str, Any]:
     import httpx  # here, because `herd plan` answers before it would be imported
 
+    url = f"{herd.endpoint}{path}"
     try:
-        answer: dict[str, Any] = httpx.get(url, timeout=10).raise_for_status().json()
+        answer: dict[str, Any] = httpx.get(url, timeout=10, verify=trust(herd.config.gateway.tls)).raise_for_status().json()
     except (httpx.HTTPError, json.JSONDecodeError) as error:
         raise OperationError(f"{url} does not answer ({error}). `herd status` may tell more.") from error
     return answer

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from cluster.pools import pools
+from configs.doorway import Tls
 from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
@@ -37,7 +38,8 @@ from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines
-from deployments.wire.listener import Bounds, Listener
+from deployments.wire.certificate import Certificate
+from deployments.wire.listener import Bounds, Listener, sockets
 from monitoring import logs
 from monitoring.export import Meter
 
@@ -49,7 +51,7 @@ DRAIN_S = 600.0
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, host: str, port: int, site: Site) -> None:
+    def __init__(self, host: str, port: int, tls: dict[str, str] | None, site: Site) -> None:
         """Listens and answers from the first `reconfigure` on.
 
         Raises:
@@ -60,6 +62,7 @@ class Gateway:
         key, pages_key = environment().key("door"), environment().key("pages")
         self._listen_on = (host, port)
         self._pages = Pages(None if on_loopback(host) else pages_key.get_secret_value(), engines_speak_tls=site.engine_tls is not None)
+        self._certificate = Certificate(Tls.model_validate(tls)) if tls is not None else None
         self._started = int(time.time())
         self._replicas = Replicas()
         self._engines = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
@@ -105,7 +108,7 @@ class Gateway:
         self._metrics_at = Address(*pages.getsockname()[:2])
         bounds = _bounds(wanted)
         self._metrics_server = Listener(front.metrics, [pages], bounds, stop_s=1)
-        self._server = Listener(front.serve, [listen(*self._listen_on, shared=True)], bounds, stop_s=DRAIN_S)
+        self._server = Listener(front.serve, sockets(*self._listen_on), bounds, DRAIN_S, self._certificate)
         # What is loaded by now stays: a collection need not walk through it while streams wait.
         gc.collect()
         gc.freeze()

@@ -27,6 +27,7 @@ from deployments.cluster_access import NoSecret, ray_token
 from deployments.fit import CannotPlan, checked
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.operator_pages import roster
+from deployments.own_certificate import trust
 from deployments.policy.rollout import Declared
 from deployments.policy.state import ModelState, Standing, standing
 from deployments.progress import Say
@@ -60,9 +61,9 @@ class Herd:
     @property
     def endpoint(self) -> str:
         """Where clients on this machine reach it."""
-        host = self.config.gateway.host
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-        return f"http://{host}:{self.config.gateway.port}"
+        wanted = self.config.gateway
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(wanted.host, wanted.host)
+        return f"http{'s' if wanted.tls else ''}://{host}:{wanted.port}"
 
     def remember(self) -> None:
         """Keeps the config, for the commands that come later."""
@@ -391,10 +392,9 @@ def _serves(herd: Herd, model: Model) -> bool:
 
     if only_prefills(model):
         return True
-
     body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
     try:
-        answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60)
+        answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and bool(answer.json().get("choices"))

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.local_node import LocalNode
 from configs.load import environment
 from configs.schema import Config
+from deployments.own_certificate import trust
 from deployments.policy.pages import on_loopback
 
 #: A worker process may have to start.
@@ -26,7 +27,7 @@ def roster(endpoint: str, config: Config, node: LocalNode) -> dict[str, list[dic
     import httpx
 
     try:
-        answer = httpx.get(f"{endpoint}/-/status", headers=authorization(config, node), timeout=5)
+        answer = httpx.get(f"{endpoint}/-/status", headers=authorization(config, node), timeout=5, verify=trust(config.gateway.tls))
         models: dict[str, list[dict[str, Any]]] = answer.raise_for_status().json()["models"]
     except (httpx.HTTPError, json.JSONDecodeError, KeyError):
         return {}

@@ -148,7 +148,7 @@ def is_loopback(name: str) -> bool:
 
 
 def check_content_type(headers: Headers) -> None:
-    """Refuses a body that is not announced as JSON: browsers send any other to a foreign site without asking it first.
+    """Refuses a body that is not announced as JSON. A page may send others to a foreign site without a preflight (CORS' simple requests).
 
     Raises:
         WrongMedia: it is announced as something else, or not at all.

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Any
 
 from deployments.policy.errors import HerdError, TooManyConnections
+from deployments.server import listen
+from deployments.wire.certificate import Certificate
 from deployments.wire.client_connection import ClientConnection
 from deployments.wire.client_exchange import Exchange
 
@@ -21,6 +24,7 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 #: Between two looks at all connections, at most.
 LOOK_S = 1.0
+_TWINS = {"127.0.0.1": "::1", "localhost": "::1", "::1": "127.0.0.1"}
 #: Connections above a bound that are told so at once; more than these are closed without a word.
 MOST_REFUSED = 64
 #: How long requests that were cancelled by a stop have to say so to their clients.
@@ -41,10 +45,28 @@ class Bounds:
     connections_per_address: int | None = None
 
 
+def sockets(host: str, port: int) -> list[socket.socket]:
+    """Where a gateway listens; other gateways of the node may listen there too.
+
+    On loopback it is both of its addresses, where the machine has both and the port is free there: clients take `localhost` for either.
+
+    Raises:
+        OSError: the port is taken, or the address is not this machine's.
+    """
+    found = [listen(host, port, shared=True)]
+    twin = _TWINS.get(host)
+    if twin is not None:
+        with contextlib.suppress(OSError):
+            found.append(listen(twin, found[0].getsockname()[1], shared=True))
+    return found
+
+
 class Listener:
     """A running HTTP server."""
 
-    def __init__(self, handler: Handler, sockets: Sequence[socket.socket], bounds: Bounds, stop_s: float) -> None:
+    def __init__(
+        self, handler: Handler, sockets: Sequence[socket.socket], bounds: Bounds, stop_s: float, certificate: Certificate | None = None
+    ) -> None:
         """Serves from now on.
 
         Args:
@@ -52,9 +74,11 @@ class Listener:
             sockets: where to listen; they listen already.
             bounds: what connections may take.
             stop_s: longest time that a stop waits for the requests under way.
+            certificate: connections are TLS with it; plain without.
         """
         self._handler = handler
         self._sockets = sockets
+        self._certificate = certificate
         self._stop_s = stop_s
         self._connections: set[ClientConnection] = set()
         self._addresses: Counter[str] = Counter()
@@ -66,6 +90,7 @@ class Listener:
         self.change(bounds)
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._watch())
+        self._following = self._loop.create_task(certificate.follow()) if certificate is not None else None
 
     def change(self, bounds: Bounds) -> None:
         """These bounds hold from now on, for the connections that are open too."""
@@ -82,14 +107,11 @@ class Listener:
     async def stop(self) -> None:
         """Takes no new connections, and ends when those it has are done or the time for that is over."""
         self.stopping = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        for server in self._servers:
-            server.close()
-        for one in self._sockets:
-            one.close()
-        for connection in tuple(self._connections):
-            connection.shut()
+        own = [self._task] if self._following is None else [self._task, self._following]
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
+        self._close()
         if not await self._emptied(self._stop_s):
             for task in self._tasks:
                 task.cancel()
@@ -98,6 +120,15 @@ class Listener:
                 connection.abort()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS_S)
+
+    def _close(self) -> None:
+        """No new connection, and none that waits for a request."""
+        for server in self._servers:
+            server.close()
+        for one in self._sockets:
+            one.close()
+        for connection in tuple(self._connections):
+            connection.shut()
 
     async def _emptied(self, within_s: float) -> bool:
         """Whether no connection is left, after that time at most."""
@@ -113,8 +144,11 @@ class Listener:
         return not self._connections
 
     async def _watch(self) -> None:
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            tls = {"ssl": self._certificate.context, "ssl_handshake_timeout": self.header_s, "ssl_shutdown_timeout": LAST_WORDS_S}
         for one in self._sockets:
-            self._servers.append(await self._loop.create_server(lambda: ClientConnection(self), sock=one, backlog=2048))
+            self._servers.append(await self._loop.create_server(lambda: ClientConnection(self), sock=one, backlog=2048, **tls))
         while True:
             await asyncio.sleep(self._period_s)
             self._look()

@@ -21,6 +21,7 @@ from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
 from deployments.server import listen
 from deployments.upstream import Engines
+from deployments.wire.certificate import Certificate
 from deployments.wire.listener import Bounds, Listener
 from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
@@ -151,7 +152,8 @@ async def herd_of(
     own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
     bounds = Bounds(wanted.header_s, gateway.keep_alive_s, wanted.write_s, gateway.connections, gateway.connections_per_address)
-    servers = Listener(front.serve, [own], bounds, stop_s), Listener(front.metrics, [pages], bounds, stop_s)
+    certificate = None if gateway.tls is None else Certificate(gateway.tls)
+    servers = Listener(front.serve, [own], bounds, stop_s, certificate), Listener(front.metrics, [pages], bounds, stop_s)
     try:
         url, told = f"http://127.0.0.1:{port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:

@@ -263,11 +263,11 @@ def test_accelerator_is_what_vllm_was_built_for_unless_the_config_says(monkeypat
 
 
 def test_gateway_is_bound_to_where_it_listens() -> None:
-    bound = app.gateway({"host": "127.0.0.1", "port": 8000, "per_node": 2, "release": "1"})
+    bound = app.gateway({"host": "127.0.0.1", "port": 8000, "tls": None, "per_node": 2, "release": "1"})
     deployment = bound._bound_deployment
     assert deployment.name == "gateway"
     assert deployment.max_ongoing_requests == app.MOST_ONGOING
-    assert deployment.init_args == ("127.0.0.1", 8000, Site())
+    assert deployment.init_args == ("127.0.0.1", 8000, None, Site())
 
 
 TLS = {"authority": "/etc/herd/ca.pem", "certificate": "/etc/herd/node.pem", "key": "/etc/herd/node.key"}

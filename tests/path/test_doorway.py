@@ -1,0 +1,267 @@
+"""Where a gateway listens, how many connections it takes and for how long, and TLS."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from configs.doorway import Tls
+from deployments.own_certificate import trust
+from deployments.wire.certificate import Certificate, UnreadableCertificate
+from deployments.wire.client_exchange import Exchange
+from deployments.wire.listener import Bounds, Listener, sockets
+from tests.path.fake_engine import WAIT_S, FakeEngine, answers, event, steered, streams
+from tests.path.herd import asking, herd_of, limits, until
+from tests.path.wire import connected, request
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MODELS = request(path="/v1/models", method="GET")
+
+
+async def test_reader_that_takes_nothing_is_let_go_and_its_place_is_free(engine: FakeEngine) -> None:
+    engine.script = streams(b"x" * (1 << 20) + b"\n\n" for _ in range(1000))
+    async with herd_of([engine], limits(write_s=0.5)) as herd, connected(herd.port, limit=4096) as client:
+        await client.send(request(asking(stream=True)))
+        await client.head()
+        await engine.left()
+        await herd.has_ended("cancelled")
+
+
+async def test_reader_that_takes_nothing_of_a_whole_answer_is_let_go(engine: FakeEngine) -> None:
+    engine.script = answers(200, b"y" * (16 << 20))
+    async with herd_of([engine], limits(write_s=0.5)) as herd, connected(herd.port, limit=4096) as client:
+        await client.send(request(asking()))
+        await client.head()
+        await until(lambda: not herd.server._connections)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await client.reader.readexactly(16 << 20)
+
+
+async def test_slow_reader_that_takes_something_is_kept(engine: FakeEngine) -> None:
+    engine.script = answers(200, b"y" * (24 << 20))
+    async with herd_of([engine], limits(write_s=0.4)) as herd, connected(herd.port, limit=4096) as client:
+        await client.send(request(asking()))
+        await client.head()
+        left = 24 << 20
+        for _ in range(12):
+            left -= len(await client.reader.readexactly(1 << 20))
+            await asyncio.sleep(0.1)
+        assert len(await client.reader.readexactly(left)) == left
+
+
+async def test_stream_whose_engine_is_silent_is_no_slow_reader(engine: FakeEngine) -> None:
+    pieces: asyncio.Queue[bytes] = asyncio.Queue()
+    engine.script = steered(pieces)
+    async with herd_of([engine], limits(write_s=0.2)) as herd, connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        pieces.put_nowait(event("1"))
+        await client.head()
+        await asyncio.sleep(0.8)
+        pieces.put_nowait(b"")
+        assert await client.chunks() == [event("1")]
+
+
+async def test_connection_waits_for_its_next_request_as_long_as_the_config_says(engine: FakeEngine) -> None:
+    async with herd_of([engine], limits(), keep_alive_s=0.4) as herd, connected(herd.port) as client:
+        for _ in range(3):
+            await asyncio.sleep(0.2)
+            await client.send(MODELS)
+            assert (await client.answer())[0] == 200
+        assert await client.rest() == b""
+
+
+async def test_address_with_too_many_connections_is_told_so(engine: FakeEngine) -> None:
+    async with herd_of([engine], limits(), connections_per_address=3) as herd, contextlib.AsyncExitStack() as stack:
+        kept = [await stack.enter_async_context(connected(herd.port)) for _ in range(3)]
+        for client in kept:
+            await client.send(MODELS)
+            assert (await client.answer())[0] == 200
+        async with connected(herd.port) as one_more:
+            status, headers, body = await one_more.answer()
+            assert (status, headers["connection"], headers["retry-after"]) == (429, "close", "1")
+            assert b'"code":"too_many_connections"' in body
+            await one_more.send(MODELS)
+            assert await one_more.rest() == b""
+        kept[0].hang_up()
+        await until(lambda: len(herd.server._connections) == 2)
+        async with connected(herd.port) as again:
+            await again.send(MODELS)
+            assert (await again.answer())[0] == 200
+
+
+async def test_server_with_too_many_connections_says_so(engine: FakeEngine) -> None:
+    async with herd_of([engine], limits(), connections=1) as herd, connected(herd.port) as client:
+        await client.send(MODELS)
+        assert (await client.answer())[0] == 200
+        async with connected(herd.port) as one_more:
+            assert (await one_more.answer())[0] == 503
+
+
+async def test_flood_of_connections_above_the_bound_is_closed_without_a_word(engine: FakeEngine) -> None:
+    async with herd_of([engine], limits(), connections_per_address=1) as herd, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(herd.port)) for _ in range(100)]
+        said = []
+        for client in clients[1:]:
+            with contextlib.suppress(ConnectionError):
+                said.append(await client.rest())
+        assert sum(one.startswith(b"HTTP/1.1 429") for one in said) == 64
+        assert len(herd.server._connections) <= 66
+
+
+def has_both_loopbacks() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def hello(exchange: Exchange) -> None:
+    exchange.reply(200, (), b"hello")
+
+
+@contextlib.asynccontextmanager
+async def serving(host: str, certificate: Certificate | None = None) -> AsyncIterator[int]:
+    found = sockets(host, 0)
+    listener = Listener(hello, found, Bounds(), 1, certificate)
+    try:
+        yield found[0].getsockname()[1]
+    finally:
+        await listener.stop()
+
+
+@pytest.mark.skipif(not has_both_loopbacks(), reason="this machine has no ::1")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+async def test_loopback_is_both_of_its_addresses(host: str) -> None:
+    async with serving(host) as port, httpx.AsyncClient(trust_env=False, verify=False, timeout=WAIT_S) as http:
+        for address in ("127.0.0.1", "[::1]"):
+            assert (await http.get(f"http://{address}:{port}/")).text == "hello"
+
+
+@pytest.mark.skipif(not has_both_loopbacks(), reason="this machine has no ::1")
+async def test_loopback_whose_other_address_is_taken_is_one_address() -> None:
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(("::1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = sockets("127.0.0.1", port)
+        assert [one.family for one in found] == [socket.AF_INET]
+        found[0].close()
+
+
+class Files:
+    """A certificate of its own making, and its key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tls = Tls(certificate=str(folder / "tls.crt"), key=str(folder / "tls.key"))
+        self.renew("first")
+
+    def renew(self, name: str, key_too: bool = True) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+        made = (
+            made.serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+        )
+        signed = made.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+        Path(self.tls.certificate).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        if key_too:
+            plain = serialization.NoEncryption()
+            text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+            Path(self.tls.key).write_bytes(text)
+
+    def spoil(self) -> None:
+        Path(self.tls.key).write_text("no key")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+async def shown(port: int) -> str:
+    """The name in the certificate of a new connection."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        await writer.wait_closed()
+    return str(x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+
+
+async def test_gateway_speaks_tls_with_its_certificate(engine: FakeEngine, files: Files) -> None:
+    engine.script = streams([event("1"), event("2")])
+    async with herd_of([engine], limits(), tls=files.tls.model_dump()) as herd:
+        async with httpx.AsyncClient(trust_env=False, verify=trust(files.tls), timeout=WAIT_S) as http:
+            answer = await http.post(f"https://127.0.0.1:{herd.port}/v1/chat/completions", json=asking(stream=True))
+            assert (answer.status_code, answer.content) == (200, event("1") + event("2"))
+            refused = await http.post(f"https://127.0.0.1:{herd.port}/v1/chat/completions", content=b"x" * (65 << 20))
+            assert refused.status_code == 415
+        async with connected(herd.port) as plain:
+            await plain.send(MODELS)
+            with contextlib.suppress(ConnectionError):
+                assert not (await plain.rest()).startswith(b"HTTP/1.1 200")
+
+
+async def test_old_tls_is_not_spoken(files: Files) -> None:
+    assert Certificate(files.tls).context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_changed_certificate_is_shown_to_new_connections(files: Files) -> None:
+    certificate = Certificate(files.tls)
+    async with serving("127.0.0.1", certificate) as port:
+        following = asyncio.create_task(certificate.follow(0.02))
+        try:
+            assert await shown(port) == "first"
+            files.renew("half", key_too=False)  # the key comes a moment later
+            await asyncio.sleep(0.2)
+            assert await shown(port) == "first"
+            files.renew("second")
+            async with asyncio.timeout(WAIT_S):
+                while await shown(port) != "second":
+                    pass
+            os.unlink(files.tls.key)
+            await asyncio.sleep(0.2)
+            assert await shown(port) == "second"
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_files_that_cannot_be_used_are_named(files: Files, tmp_path: Path) -> None:
+    other = Files(tmp_path)
+    other.renew("other", key_too=False)
+    with pytest.raises(UnreadableCertificate, match="do not belong together"):
+        Certificate(files.tls)
+    files.spoil()
+    with pytest.raises(UnreadableCertificate, match="no certificate and key in PEM"):
+        Certificate(files.tls)
+    os.unlink(files.tls.key)
+    with pytest.raises(UnreadableCertificate, match=r"tls\.key cannot be read: No such file"):
+        Certificate(files.tls)
+
+
+async def test_commands_trust_the_gateways_own_certificate_only(files: Files) -> None:
+    assert trust(None) is True
+    assert isinstance(trust(files.tls), ssl.SSLContext)
+    os.unlink(files.tls.certificate)
+    assert trust(files.tls) is True
