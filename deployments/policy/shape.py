@@ -112,10 +112,11 @@ class Tools:
         for index, tool in enumerate(value):
             if not small:
                 Grammar().check(f"{at}[{index}]", tool, requests)
-            self._check_tool(at, index, tool)
+            inner = tool.get("function") if self.nested and type(tool) is dict else tool
+            if type(inner) is not dict or type(inner.get("name")) is not str or len(inner["name"]) > LONGEST_NAME or "tools" in inner:
+                self._check_tool(at, index, inner)
 
-    def _check_tool(self, tools: str, index: int, tool: Any) -> None:  # noqa: ANN401
-        inner = tool.get("function") if self.nested and isinstance(tool, dict) else tool
+    def _check_tool(self, tools: str, index: int, inner: Any) -> None:  # noqa: ANN401
         at = f"{tools}[{index}].function" if self.nested else f"{tools}[{index}]"
         if not isinstance(inner, dict):
             raise refused(at, "must be an object with the tool's 'name' and its parameters.")

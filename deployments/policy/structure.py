@@ -78,4 +78,4 @@ def pieces(text: bytes, size: int) -> Iterator[bytes]:
 
 def may_be_deep(text: bytes) -> bool:
     """Tells in a microsecond whether a short text has enough brackets to be too deep."""
-    return text.count(b"[") + text.count(b"{") > DEEPEST
+    return text.count(b"[") + text.count(b"{") > 2 * DEEPEST

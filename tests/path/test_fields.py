@@ -152,13 +152,15 @@ async def test_large_body_is_refused_while_others_are_answered(herd: Herd, engin
 async def test_large_body_is_read_piece_by_piece_and_forwarded_as_it_is(engine: FakeEngine) -> None:
     served = Model(id=LLAMA, kind="llama-3.1-8b", checkpoint="small:x", context_tokens=131_072)
     texts = [{"type": "text", "text": "\u00e9\n" * size} for size in (1, 300_000, 1)]
-    padding: list[Any] = ["y" * (3 * MIB), {"a": ["z" * (2 * MIB), None]}, [1, -2.5, True] * 150_000, list(range(1_000))]
+    padding: list[Any] = ["y" * (3 * MIB), {"a": ["z" * (2 * MIB), None]}]
     async with herd_of([engine], limits(), models=(served,)) as herd:
-        body = asking() | {"messages": [{"role": "user", "content": texts}], "padding": padding[:2]}
+        body = asking() | {"messages": [{"role": "user", "content": texts}], "padding": padding}
         assert (await herd.http.post(CHAT, json=body)).status_code == 200
         assert engine.requests[-1].json == body
         ids = list(range(1000)) * 131
-        assert (await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": ids, "padding": padding[0] * 2})).status_code == 200
+        assert (
+            await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": ids, "padding": "y" * (6 * MIB)})
+        ).status_code == 200
         assert engine.requests[-1].json["prompt"] == ids
         broken = json.dumps(body).encode().replace(b'zz"', b'z\xff"')
         answer = await herd.http.post(CHAT, content=broken)
