@@ -11,6 +11,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeStatus
 
 from deployments.names import ENGINE, app_name
 from deployments.policy.report import view_of
@@ -25,6 +26,7 @@ class Replicas:
         answer_s: longest wait for all replicas of a deployment to answer.
         """
         self._answer_s = answer_s
+        self._status: asyncio.Task[ServeStatus] | None = None
         self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
 
     async def views(self, model: str) -> Sequence[ReplicaView]:
@@ -54,10 +56,13 @@ class Replicas:
         """Whether all replicas that there should be run, and none is being started or stopped.
 
         Raises:
-            OSError: nobody could be asked.
+            OSError: nobody could be asked, or there was no answer in time.
         """
+        if self._status is None or self._status.done():  # while Ray's head is away it waits in a thread: one is enough
+            self._status = asyncio.get_running_loop().create_task(asyncio.to_thread(serve.status))
         try:
-            states = (await asyncio.to_thread(serve.status)).applications[app].deployments[deployment].replica_states
+            async with asyncio.timeout(self._answer_s):
+                states = (await asyncio.shield(self._status)).applications[app].deployments[deployment].replica_states
         except (RayError, RayServeException, KeyError) as error:
             raise OSError(str(error)) from error
         return not any(count for state, count in states.items() if state != "RUNNING")
