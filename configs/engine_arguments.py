@@ -86,6 +86,8 @@ OWNED_BY_THE_HERD = {
     "pipeline_parallel_size": "use parallel.pipeline",
     "port": "an engine takes a free port; clients use gateway.port",
     "served_model_name": "use id and aliases",
+    "sse_keep_alive_interval": "a comment before the first token would be taken for the token; "
+    "let proxies wait as long as gateway.limits.first_byte_s",
     "tensor_parallel_size": "use parallel.tensor",
     "trust_request_chat_template": "a template is a program, and it would come from the client",
     "trust_remote_code": "code from a checkpoint is never run",

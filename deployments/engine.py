@@ -31,6 +31,7 @@ from deployments.policy.routing import ReplicaState
 from deployments.replicas import Replicas
 from deployments.server import Server, listen
 from deployments.upstream import Engines
+from deployments.vllm_refusals import in_short
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
 from monitoring import logs
@@ -70,7 +71,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         self._model = llm_config.model_id
         self._leaving = False
         self._own = Engines(secret.get_secret_value())
-        self._door = Door(await self.__serve_build_asgi_app__(), secret, self.describe)
+        self._door = Door(in_short(await self.__serve_build_asgi_app__()), secret, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])

@@ -17,7 +17,7 @@ import structlog
 from deployments.edge import JSON, Exchange
 from deployments.pipeline import Pipeline, tell
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.calls import Call, endpoint, request_id
+from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import HerdError, Unavailable, UnknownModel, UnknownPath
 from deployments.roster import Roster
@@ -57,7 +57,7 @@ class Front:
         try:
             await self._answer(exchange, identity)
         except HerdError as error:
-            tell(exchange, error, identity)
+            tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
             if exchange.gone:
                 raise

@@ -26,6 +26,7 @@ from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
+from deployments.policy.poison import Poison
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
@@ -86,9 +87,10 @@ class Gateway:
             self._notices = Notices(cloud, _leave)
 
     def _start(self, rules: Rules, roster_period_s: float, load_period_s: float) -> None:
-        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
+        refused = Poison()
+        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name, refused), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, roster_period_s)
-        self._feed = Feed(self._roster, self._engines, self._name, load_period_s)
+        self._feed = Feed(self._roster, self._engines, self._name, load_period_s, refused)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated)
         node = ray.util.get_node_ip_address()
         pages = listen(node if self._listen_on[0] != "127.0.0.1" else "127.0.0.1", 0)

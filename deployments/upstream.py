@@ -6,7 +6,7 @@ how its bytes come.
 
 import asyncio
 
-from deployments.answer import Address, Answer, EngineGone, Headers
+from deployments.answer import Address, Answer, EngineGone, Headers, NeverReached
 from deployments.connection import Connection, Pool
 
 
@@ -27,17 +27,23 @@ class Engines:
         """Sends a request and waits for the head of its answer, which the caller must `close`.
 
         Raises:
-            EngineGone: no connection, or it broke before the head.
+            NeverReached: no connection could be made.
+            EngineGone: it broke before the head.
         """
         request = self._request(address, method, path, headers, body)
         connection = self._pool.take(address)
-        if connection is not None:
-            try:
-                return await self._answer(connection, request)
-            except EngineGone:
-                # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
-                pass
-        return await self._answer(await self._connect(address), request)
+        if connection is None:
+            return await self._answer(await self._connect(address), request)
+        try:
+            return await self._answer(connection, request)
+        except EngineGone:
+            # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
+            pass
+        try:
+            again = await self._connect(address)
+        except NeverReached:
+            raise EngineGone from None  # it was there a moment ago, and may have died of this request
+        return await self._answer(again, request)
 
     def close(self) -> None:
         """Closes every idle connection."""
@@ -56,7 +62,7 @@ class Engines:
                 create = asyncio.get_running_loop().create_connection
                 _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port)
         except (OSError, TimeoutError) as error:
-            raise EngineGone from error
+            raise NeverReached from error
         return connection
 
     def _request(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
