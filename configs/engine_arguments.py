@@ -102,8 +102,14 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
             yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+        elif name == "structured_outputs_config" and not _names_one_backend(value):
+            yield f"{name!r} must be a mapping, and its backend one of xgrammar, guidance, outlines, lm-format-enforcer: an engine has one for all"
         elif not _is_json(value):
             yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+
+
+def _names_one_backend(value: object) -> bool:
+    return isinstance(value, dict) and value.get("backend") != "auto"
 
 
 def _is_json(value: object) -> bool:

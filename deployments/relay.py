@@ -73,6 +73,8 @@ class Relay:
         self._hides, self._simple = False, True
         self.error: engine_errors.Said | None = None
         """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
+        self.disagreed = False
+        """An engine was broken off because it did not go on with what another one had said."""
         # What the reason for its end, and the usage, stand in. A stream that can be continued is kept whole.
         self._said: deque[bytes] | list[bytes] = deque(maxlen=LAST_PIECES)
 
@@ -90,11 +92,6 @@ class Relay:
     def started(self) -> bool:
         """The client has seen the begin of the answer."""
         return bool(self.times)
-
-    @property
-    def disagreed(self) -> bool:
-        """The engine was broken off because it did not go on with what another one had said."""
-        return self._source is None and self.error is None
 
     @property
     def said(self) -> bytes:
@@ -125,7 +122,7 @@ class Relay:
         """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
         self._head = (status, headers)
         self._source = source
-        self.error = None
+        self.error, self.disagreed = None, False
         self._plain = False
         self._held, self._held_bytes = [], 0
         self._seam = resume.Seam(self.said) if self.started else None
@@ -194,6 +191,7 @@ class Relay:
             new = self._seam.after(data)
         except resume.CannotResume:
             self._said = deque(maxlen=LAST_PIECES)  # another try would end here again
+            self.disagreed = True
             self._break_off()
             return b""
         if new:

@@ -12,9 +12,10 @@ from typing import Any
 #: Longest text that is searched, and the longest that is told.
 MOST_SEARCHED, MOST_CHARS = 8192, 2000
 
-#: What is inside Python: addresses, pydantic's types and inputs, the repetition of the parameter that vLLM adds.
+#: What is inside Python: addresses, pydantic's types and inputs, lines of C++ sources, the repetition of the parameter that vLLM adds.
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9A-Fa-f]+")
 _PYDANTIC = re.compile(r" \[type=[^\n]{0,4000}|\n? *For further information visit https://errors\.pydantic\.dev[^\s;]*")
+_CPP = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 _REPEATED = re.compile(r" \((?:parameter|value)=[^\n]*\)$")
 _PYTHONS = re.compile(
     r"'NoneType'|\bobject (?:is not|has no|does not|cannot|of type)|has no attribute|got (?:multiple values|an unexpected)|unhashable type"
@@ -65,7 +66,7 @@ class OverLimit:
 def cleaned(message: str) -> str:
     """An engine's message without what is Python's, at most `MOST_CHARS` long."""
     text = message[:MOST_SEARCHED]
-    for pattern in (_PYDANTIC, _ADDRESS, _REPEATED):
+    for pattern in (_PYDANTIC, _ADDRESS, _REPEATED, _CPP):
         text = pattern.sub("", text)
     text = text.strip()
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "…"

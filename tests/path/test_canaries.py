@@ -15,7 +15,7 @@ from deployments.policy.canary import Token, Verdict
 from deployments.policy.conformance import Check
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
+from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -28,7 +28,7 @@ def place(name: str, logprob: float = -0.1) -> bytes:
 
 
 def says(*names: str, logprob: float = -0.1, pace_s: float | None = None) -> Script:
-    return streams([*(place(name, logprob) for name in names), DONE], pace_s)
+    return streams([*(place(name, logprob) for name in names), LAST], pace_s)
 
 
 RIGHT = says("a", "b", "c")
