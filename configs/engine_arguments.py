@@ -103,7 +103,7 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
         elif name == "structured_outputs_config" and not _names_one_backend(value):
-            yield f"{name!r} must be a mapping, and its backend one of xgrammar, guidance, outlines, lm-format-enforcer: an engine has one for all"
+            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): an engine has one for all requests"
         elif not _is_json(value):
             yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
 

@@ -37,8 +37,8 @@ NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbac
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
 STARTS = 3
-#: An engine core has one backend for grammars, that of its first request. With vLLM's own `auto` the serving side would go on choosing for each
-#: request, and accept what the core's backend then fails on. This one knows vLLM's tool calls.
+#: An engine core has one backend for grammars, that of its first request. With vLLM's own `auto` the serving side would go on choosing one
+#: for each request, and accept what the core's backend then fails on. This one knows vLLM's tool calls.
 GRAMMARS = {"backend": "xgrammar"}
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0

@@ -1,7 +1,8 @@
 """A vLLM plugin for the engine core: a grammar (JSON schema, a tool that must be called) goes on behind tokens delivered before.
 
-Decides which schemas are refused for the formats of their strings: none. The other half, which makes the serving side go on, is `deployments.vllm_resume`; this one stands alone because vLLM loads
-plugins into every process, also those that serve nothing and should start fast.
+Decides which notes in a JSON schema are no reason to refuse it. The other half, which makes the serving side go on, is
+`deployments.vllm_resume`; this one stands alone because vLLM loads plugins into every process, also those that serve nothing and should
+start fast.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,8 @@ def mend() -> None:
 def without_formats(schema: Any) -> Any:  # noqa: ANN401 (JSON)
     """A JSON schema as it is checked for what xgrammar cannot do: `format` counts as a note, as JSON Schema has it by default.
 
-    xgrammar enforces the formats that it knows, and then no length of the same string; vLLM would refuse the others, and any length beside a
-    format, which pydantic's schema of every URL has.
+    xgrammar enforces the formats that it knows, and then no length of the same string. vLLM would refuse the other formats, and any length
+    beside a format, which pydantic's schema of every URL has.
     """
     if isinstance(schema, list):
         return [without_formats(one) for one in schema]

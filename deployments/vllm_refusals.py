@@ -1,11 +1,11 @@
 """vLLM's app refuses a request quickly, shortly, and with a status that says whose fault it is. In an engine replica only.
 
-Decides which exceptions of vLLM's frontend come from the request. vLLM 0.29 answers with 500 or 501 whatever it has no class for: a decoder's
-error, a form that is not implemented. The engine goes on after such a request, and another replica would say the same, so it is 400 here.
-What ended inside the engine core stays 500, and an engine core that has died is named (`policy.engine_errors.DEAD`).
+Decides which exceptions of vLLM's frontend come from the request. vLLM 0.29 answers with 500 or 501 whatever it has no class for: an error
+of a decoder, a form that is not implemented. The engine goes on after such a request, and another replica would say the same, so it is 400
+here. What ended inside the engine core stays 500, and an engine core that has died is named (`policy.engine_errors.DEAD`).
 
-vLLM's validation looks at every element of a list, and tells every error with its value: 10 kB of `input` took a minute and made 440 MB.
-Here validation of a list ends at its first wrong element, and `policy.validation` tells a few errors without values.
+vLLM's validation looks at every element of a list, and tells every error with its value: 10 kB of `input` took 46 s and made 440 MB.
+Here the validation of a list ends at its first wrong element, and `policy.validation` tells a few errors without values.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,8 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from deployments.policy.engine_errors import DEAD
 from deployments.policy.validation import summary
 
-App = Callable[[dict[str, Any], Callable[[], Awaitable[dict[str, Any]]], Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""ASGI: scope, receive, send."""
 
 #: Modules of vLLM that hold `create_error_response` by name, and those that hold `sanitize_message`.
 ANSWERING = (

@@ -12,7 +12,16 @@ from typing import Any
 import msgspec
 
 from deployments.policy import engine_words
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, HerdError, MaxTokensTooLarge, NotFound, NotServed, Unavailable
+from deployments.policy.errors import (
+    BadRequest,
+    ContextExceeded,
+    EngineFailed,
+    HerdError,
+    MaxTokensTooLarge,
+    NotFound,
+    NotServed,
+    Unavailable,
+)
 
 #: Bytes that are read of an engine's answer with a status of 400 or more, and of an event that tells an error. The rest is dropped.
 MOST_BYTES = 1 << 16
@@ -20,7 +29,7 @@ MOST_BYTES = 1 << 16
 #: The type of error under which a replica says that its engine core has died (`deployments.vllm_refusals`), and vLLM's words for it.
 DEAD = "EngineDeadError"
 _DEAD_WORDS = "EngineCore"
-#: vLLM's words where the engine core itself ended one request: a grammar that does not compile or rejects a token, a KV cache not handed over.
+#: vLLM's words where the engine core ended one request: its grammar cannot be built or rejects a token, its KV cache was not handed over.
 CORE_ERROR = "Internal server error"
 
 #: How vLLM's errors inside a stream begin: in chat and completions, in messages, in responses.
@@ -150,7 +159,9 @@ def _bad_request(error: Said, message: str, asked: Question) -> HerdError:
         names = [name for name in ("max_completion_tokens", "max_tokens", "max_output_tokens") if asked.body.get(name) is not None]
         return MaxTokensTooLarge(limit.told, param=(names or ["max_tokens"])[0])
     given = error.param if error.param in asked.body else None
-    return ContextExceeded(limit.told, param=given or next((name for name in ("messages", "prompt", "input") if name in asked.body), "messages"))
+    return ContextExceeded(
+        limit.told, param=given or next((name for name in ("messages", "prompt", "input") if name in asked.body), "messages")
+    )
 
 
 def grammar_fields(body: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ MOST_SEARCHED, MOST_CHARS = 8192, 2000
 
 #: What is inside Python: addresses, pydantic's types and inputs, lines of C++ sources, the repetition of the parameter that vLLM adds.
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9A-Fa-f]+")
-_PYDANTIC = re.compile(r" \[type=[^\n]{0,4000}|\n? *For further information visit https://errors\.pydantic\.dev[^\s;]*")
+_PYDANTIC = re.compile(r" \[type=[^\n]{0,4000}|\n? {0,8}For further information visit https://errors\.pydantic\.dev[^\s;]*")
 _CPP = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 _REPEATED = re.compile(r" \((?:parameter|value)=[^\n]*\)$")
 _PYTHONS = re.compile(
@@ -46,7 +46,9 @@ _TABLE: Sequence[tuple[str, str, str]] = (
 )
 
 _OUTPUT = re.compile(r"=(\d+) cannot be greater than [a-z_]+=(?:max_total_tokens=)?(\d+)")
-_CONTEXT = re.compile(r"maximum context length is (\d+) tokens\. However, you requested (\d+) output tokens and your prompt contains (at least )?(\d+)")
+_CONTEXT = re.compile(
+    r"maximum context length is (\d+) tokens\. However, you requested (\d+) output tokens and your prompt contains (at least )?(\d+)"
+)
 _TOO_LONG = re.compile(
     r"longer than the maximum model length of (\d+)|exceeds the max_model_len (\d+)|maximum context length \((\d+)\)"
     r"|maximum (?:context|model) length(?: is| of)? ?(\d*)",
@@ -119,7 +121,7 @@ def over_limit(message: str, size: int) -> OverLimit | None:
         context, answer, least, prompt = int(found[1]), int(found[2]), found[3] or "", int(found[4])
         if 2 * answer >= context and size <= 2 * context:
             return OverLimit(_asks_too_much(answer, context), answer=True)
-        told = f"This model's maximum context length is {context} tokens. The request has {least}{prompt} tokens in its prompt and asks for {answer}."
+        told = f"This model's maximum context length is {context} tokens; the prompt has {least}{prompt}, and {answer} are asked for."
         return OverLimit(f"{told} Shorten the prompt, or ask for fewer tokens.", answer=False)
     if found := _TOO_LONG.search(text):
         context_tokens = next((number for number in found.groups() if number), None)

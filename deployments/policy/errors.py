@@ -79,7 +79,9 @@ class HerdError(Exception):
 
     def fields(self) -> dict[str, Any]:
         """What stands under `error`."""
-        kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error") if self._for_anthropic else self.type
+        kind: str = self.type
+        if self._for_anthropic:
+            kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
         return {"message": self.message, "type": kind, "param": self.param, "code": self.reason}
 
     def body(self) -> bytes:
@@ -89,8 +91,8 @@ class HerdError(Exception):
     def event(self) -> bytes:
         """The same inside a stream of server-sent events.
 
-        Chat and completions tell it as data alone. Messages and responses name every event; responses number them, and OpenAI's document has
-        the fields of the error beside its type, its own client under `error`.
+        Chat and completions tell it as data alone. Messages and responses name every event. Responses number them; OpenAI documents the
+        fields of the error beside its type, and its own client reads them under `error`.
         """
         if self._endpoint == "responses":
             told = {**self.fields(), "type": "error", "sequence_number": self._number, "error": self.fields()}

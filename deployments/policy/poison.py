@@ -1,8 +1,8 @@
 """Requests under which engines died: which of them is asked once more, and which is refused.
 
-Decides from deaths. When an engine dies, every request that it had is a suspect, and nearly all of them are innocent. A suspect is asked of one
-more replica. It is condemned if that one dies as well before it has answered anything, and no other suspect was there; if others were, it
-cannot be known which of them did it, so it is refused for now, and condemned at the next death. A request that is answered is innocent.
+Decides from deaths. When an engine dies, every request that it had is a suspect, and nearly all of them are innocent. A suspect is asked of
+one more replica. It is condemned if that one dies as well before it has answered anything, and no other suspect was there. If others were,
+it cannot be known which of them did it: then it is refused for now, and condemned at the next death. One that is answered is innocent.
 
 The memory is short and small, and holds digests, not requests. What is condemned is told to other gateways through the replicas.
 """

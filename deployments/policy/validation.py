@@ -1,8 +1,8 @@
 """The errors of a request's validation, in one short sentence.
 
-Decides which of pydantic's errors are worth telling. A value that may have many forms (a message, an item, a tool) has an error for each form
-that it does not have, most of them about forms that nobody meant; and pydantic shows the value with each. This module tells the few errors
-that are deepest inside the request, without the values.
+Decides which of pydantic's errors are worth telling. A value that may have many forms (a message, an item, a tool) has an error for each
+form that it does not have, most of them about forms that nobody meant; and pydantic shows the value with each. This module tells the few
+errors that are deepest inside the request, without the values.
 """
 
 import re
@@ -14,7 +14,9 @@ MOST_ERRORS, MOST_CHARS = 4, 300
 
 #: A part of a location that a client knows: the name of a field, or a place in a list. Others name Python's types and functions.
 _FIELD = re.compile(r"[a-z_][a-z0-9_]*")
-_NOT_FIELDS = frozenset({"body", "str", "int", "float", "bool", "bytes", "dict", "list", "tuple", "set", "none", "nullable", "union", "default"})
+_NOT_FIELDS = frozenset(
+    {"body", "str", "int", "float", "bool", "bytes", "dict", "list", "tuple", "set", "none", "nullable", "union", "default"}
+)
 #: Fields whose value says which form is meant.
 _MARKS = frozenset({"type", "role", "object"})
 

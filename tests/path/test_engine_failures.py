@@ -130,7 +130,8 @@ async def test_official_client_raises_its_own_error_when_a_stream_breaks(herd: H
 async def test_engine_that_ends_its_stream_with_an_error(herd: Herd, engine: FakeEngine) -> None:
     error = b'data: {"error": {"message": "EngineCore encountered an issue.", "type": "EngineDeadError", "code": 500}}\n\n'
     engine.script = then_breaks(*(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (event(), error, DONE)), b"0\r\n\r\n")
-    for more in ({"n": 2}, {}):  # nobody could go on with two answers, and nobody is there to go on with one
+    endings: tuple[dict[str, Any], ...] = ({"n": 2}, {})
+    for more in endings:  # nobody could go on with two answers, and nobody is there to go on with one
         herd.has(engine)
         answer = (await herd.chat(stream=True, **more)).content
         assert answer.startswith(event())

@@ -1,6 +1,7 @@
 """Requests under which engines die: one more engine is asked, and then none, here and at other gateways."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
-from tests.path.herd import LLAMA, SECRET, Herd
+from tests.path.herd import LLAMA, SECRET, Herd, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -90,8 +91,7 @@ async def test_two_suspects_at_the_replica_that_dies_are_told_to_come_again(herd
         engine.script = second.script = script
         herd.has(engine)
         first = [asyncio.create_task(herd.chat(seed=seed)) for seed in (1, 2)]
-        while len(engine.requests) < 2:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(engine.requests) == 2)
         herd.has(engine, second)
         got = await asyncio.gather(*first)
         assert [(one.status_code, one.json()["error"]["code"]) for one in got] == [(503, "engine_gone")] * 2
@@ -119,7 +119,8 @@ async def test_other_gateways_hear_of_it_from_the_replicas(herd: Herd, engine: F
     refused, other = Poison(), Poison()
     digest = digest_of("/v1/chat/completions", b"{}")
     for replica in ("1", "2"):
-        refused.died(digest, replica, alone=True, now_s=asyncio.get_running_loop().time())
+        refused.died(digest, replica, alone=True, now_s=time.monotonic())
+
     async def report() -> dict[str, Any]:
         return {"id": "r", "model": LLAMA, "host": "127.0.0.1", "port": port, "state": "ready", "ongoing": 0}
 
@@ -133,9 +134,7 @@ async def test_other_gateways_hear_of_it_from_the_replicas(herd: Herd, engine: F
     engines = Engines(SECRET)
     feeds = [Feed(herd.roster, engines, name, 0.02, memory) for name, memory in (("one", refused), ("two", other))]
     try:
-        async with asyncio.timeout(5):
-            while not other.is_condemned(digest, asyncio.get_running_loop().time()):
-                await asyncio.sleep(0.01)
+        await until(lambda: other.is_condemned(digest, time.monotonic()))
     finally:
         for feed in feeds:
             feed.stop()

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from deployments.policy.routing import ReplicaState
 from tests.path.begun import FAILURE, WHOLE, answer, breaking, chunks, said
 from tests.path.conftest import Start
 from tests.path.fake_engine import LAST, FakeEngine, Script, answers, fake_engine, streams, then_breaks, vllm_error

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CORE_ERROR = b'data: {"error": {"message": "Internal server error", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
 MISTAKE = b'data: {"error": {"message": "top_k is too large", "type": "BadRequestError", "param": "top_k", "code": 400}}\n\n'
-CHOICE = {"structured_outputs": {"choice": ["llama"]}}
+CHOICE: dict[str, Any] = {"structured_outputs": {"choice": ["llama"]}}
 ROLE = event("")
 
 
