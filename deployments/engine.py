@@ -19,6 +19,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import DPServer, LLMServer
 
 from configs.load import environment
+from deployments import vllm_grammar
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
 from deployments.canary import Canaries, Engine, Gate, NotFit
@@ -64,6 +65,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         secret = environment().own_secret()
         llm_config = LLMConfig(**config)
         await engine_start.settle(llm_config)
+        vllm_grammar.settle(llm_config)
         if "kv_transfer_config" in llm_config.engine_kwargs:
             _own_side_channel()
         serve_here()

@@ -26,6 +26,14 @@ def mend() -> None:
     StructuredOutputManager._create_grammar = advancing(StructuredOutputManager._create_grammar)  # noqa: SLF001 (where it is compiled)
 
 
+def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMConfig)
+    """Gives vLLM the backend for grammars as an object of its own: where a reasoning parser is named too, it takes no mapping."""
+    from vllm.config import StructuredOutputsConfig
+
+    named = llm_config.engine_kwargs["structured_outputs_config"]
+    llm_config.update_engine_kwargs(structured_outputs_config=StructuredOutputsConfig(**named))
+
+
 def without_formats(schema: Any) -> Any:  # noqa: ANN401 (JSON)
     """A JSON schema as it is checked for what xgrammar cannot do: `format` counts as a note, as JSON Schema has it by default.
 

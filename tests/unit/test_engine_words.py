@@ -118,9 +118,9 @@ BOTH = (
         ),
         ("max_tokens=9000 cannot be greater than max_model_len=2048.", 50, True, "2048 tokens in this model"),
         (BOTH.format(2040, "at least 9"), 100, True, "2040 tokens"),
-        (BOTH.format(16, "at least 2033"), 20_000, False, "at least 2033 tokens"),
+        (BOTH.format(16, "at least 2033"), 20_000, False, "at least 2033"),
         (BOTH.format(2000, "at least 49"), 200_000, False, "Shorten the prompt"),
-        (BOTH.format(0, "2100"), 9000, False, "2100 tokens"),
+        (BOTH.format(0, "2100"), 9000, False, "2100"),
         (
             "The decoder prompt (length 70) is longer than the maximum model length of 64. Make sure that `max_model_len` is …",
             300,
