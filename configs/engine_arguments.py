@@ -86,6 +86,8 @@ OWNED_BY_THE_HERD = {
     "pipeline_parallel_size": "use parallel.pipeline",
     "port": "an engine takes a free port; clients use gateway.port",
     "served_model_name": "use id and aliases",
+    "sse_keep_alive_interval": "a comment before the first token would be taken for the token; "
+    "let proxies wait as long as gateway.limits.first_byte_s",
     "tensor_parallel_size": "use parallel.tensor",
     "trust_request_chat_template": "a template is a program, and it would come from the client",
     "trust_remote_code": "code from a checkpoint is never run",
@@ -100,8 +102,14 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
             yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+        elif name == "structured_outputs_config" and not _names_one_backend(value):
+            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): an engine has one for all requests"
         elif not _is_json(value):
             yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+
+
+def _names_one_backend(value: object) -> bool:
+    return isinstance(value, dict) and value.get("backend") != "auto"
 
 
 def _is_json(value: object) -> bool:

@@ -12,10 +12,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
 MOST_WAITING_BYTES = 1 << 20
+#: The largest answer that is read whole: a thousand embeddings of 8,192 numbers take about 100 MiB.
+MOST_WHOLE_MIB = 128
 
 
 class EngineGone(Exception):
     """The connection to an engine could not be made, or broke before the answer was whole."""
+
+
+class NeverReached(EngineGone):
+    """The connection to an engine could not be made, so it has not seen the request."""
 
 
 class Flow(Protocol):
@@ -73,15 +79,19 @@ class Answer:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             self._connection.pause()
 
-    async def read(self) -> bytes:
-        """The whole body.
+    async def read(self, most: int = MOST_WHOLE_MIB << 20) -> bytes:
+        """The whole body, or more than `most` bytes of its beginning where it is longer; then the connection is not used again.
 
         Raises:
             EngineGone: the engine broke off before its end.
         """
-        pieces: list[bytes] = []
-        await self.pipe(_Pieces(pieces))
-        return b"".join(pieces)
+        pieces = _Pieces(self, most)
+        try:
+            await self.pipe(pieces)
+        except EngineGone:
+            if pieces.size <= most:
+                raise
+        return b"".join(pieces.pieces)
 
     async def pipe(self, sink: Sink) -> None:
         """Hands every piece to the sink as it arrives, until the end.
@@ -123,10 +133,18 @@ class Answer:
 
 
 class _Pieces:
-    __slots__ = ("_pieces",)
+    __slots__ = ("_answer", "_most", "pieces", "size")
 
-    def __init__(self, pieces: list[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, answer: Answer, most: int) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self._answer = answer
+        self._most = most
 
     def write(self, data: bytes) -> None:
-        self._pieces.append(data)
+        if self.size > self._most:
+            return  # what came in one breath with the piece that was too much
+        self.pieces.append(data)
+        self.size += len(data)
+        if self.size > self._most:
+            self._answer.break_off()

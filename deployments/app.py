@@ -38,6 +38,9 @@ NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbac
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
 STARTS = 3
+#: An engine core has one backend for grammars, that of its first request. With vLLM's own `auto` the serving side would go on choosing one
+#: for each request, and accept what the core's backend then fails on. This one knows vLLM's tool calls.
+GRAMMARS = {"backend": "xgrammar"}
 #: Ray Serve restarts a replica after three health checks in a row that failed or timed out: after three seconds where it says that it is
 #: sick, and after 90 s where its event loop stands still. No client's request may stop it for nearly so long.
 HEALTH_PERIOD_S = 1.0
@@ -255,7 +258,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         arguments["override_generation_config"] = {
             ("max_new_tokens" if name == "max_tokens" else name): value for name, value in sampling.items()
         }
-    return arguments | model.engine
+    return arguments | model.engine | {"structured_outputs_config": GRAMMARS | model.engine.get("structured_outputs_config", {})}
 
 
 def _options(model: Model) -> dict[str, Any]:

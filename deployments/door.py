@@ -5,13 +5,14 @@ what stands behind it is any ASGI app.
 """
 
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from pydantic import SecretStr
 
-from deployments.policy import sent
+from deployments.policy import poison, sent
 from deployments.policy.errors import BadRequest
 
 Scope = dict[str, Any]
@@ -34,6 +35,8 @@ class Door:
         """
         self.ongoing = 0
         self._recent = sent.Recent()
+        self._poison = poison.Poison()
+        """Requests that a gateway has found to end engines, for the other gateways to hear of."""
         self._app = app
         self._report = report
         self._expected = b"Bearer " + key.get_secret_value().encode()
@@ -55,7 +58,10 @@ class Door:
 
     async def _load(self, query: bytes) -> dict[str, Any]:
         last, prompts = self._recent.after(sent.asked_after(query))
-        return await self._report() | {"prefill_tokens": self._recent.prefill_tokens, "last": last, "prompts": prompts}
+        if told := sent.told_poison(query):
+            self._poison.learn(poison.read(told), time.monotonic())
+        known = {"poison": poison.written(self._poison.told(time.monotonic()))} if self._poison else {}
+        return await self._report() | {"prefill_tokens": self._recent.prefill_tokens, "last": last, "prompts": prompts} | known
 
     async def _counted(self, told: bytes | None, scope: Scope, receive: Receive, send: Send) -> None:
         self.ongoing += 1

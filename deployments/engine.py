@@ -22,7 +22,7 @@ from ray.serve.llm.deployment import DPServer, LLMServer
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.site import Site
-from deployments import engine_tls
+from deployments import engine_tls, vllm_grammar
 from deployments.answer import Address
 from deployments.autoscaler import ONGOING
 from deployments.canary import Canaries, Gate, NotFit, Others
@@ -40,6 +40,7 @@ from deployments.replicas import Replicas
 from deployments.server import Server, listen
 from deployments.shared_answer import SharedAnswer
 from deployments.upstream import Engines
+from deployments.vllm_refusals import in_short
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
 from monitoring import logs
@@ -76,15 +77,11 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         began = time.monotonic()
         logs.configure()
         key = _key_of_the_door(site)
-        llm_config = LLMConfig(**config)
-        await engine_start.settle(llm_config)
-        if "kv_transfer_config" in llm_config.engine_kwargs:
-            _own_side_channel()
-        serve_here()
+        llm_config = await _settled(config)
         await super().__init__(llm_config)
         self._model, self._leaving = llm_config.model_id, False
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
-        self._door = Door(await self.__serve_build_asgi_app__(), key, self.describe)
+        self._door = Door(in_short(await self.__serve_build_asgi_app__()), key, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
@@ -241,6 +238,17 @@ def _key_of_the_door(site: Site) -> SecretStr:
     for name in (ROOT, *NOT_FOR_CHILDREN):
         os.environ.pop(name, None)
     return key
+
+
+async def _settled(config: dict[str, Any]) -> LLMConfig:
+    """Returns vLLM's config, with all that must be there before the engine starts: weights, the backend for grammars, ports, our hooks."""
+    llm_config = LLMConfig(**config)
+    await engine_start.settle(llm_config)
+    vllm_grammar.settle(llm_config)
+    if "kv_transfer_config" in llm_config.engine_kwargs:
+        _own_side_channel()
+    serve_here()
+    return llm_config
 
 
 def _own_side_channel() -> None:

@@ -7,13 +7,13 @@ go on while Ray's head is away.
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from deployments.answer import Address, EngineGone
-from deployments.policy import sent
+from deployments.policy import poison, sent
+from deployments.policy.poison import Poison
 from deployments.policy.report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing import ReplicaView
 from deployments.roster import Roster
@@ -29,19 +29,19 @@ REACH_PERIODS = 5
 class Feed:
     """Keeps the views of a roster fresh."""
 
-    def __init__(self, roster: Roster, engines: Engines, own: str, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, roster: Roster, engines: Engines, own: str, period_s: float, refused: Poison | None = None) -> None:
         """Args:
         roster: whose replicas are asked.
         engines: the way there.
         own: this gateway's name, by which it knows its own prompts again.
         period_s: between two questions to a replica.
-        clock: seconds.
+        refused: the requests that this gateway refuses because engines died of them; it tells the others, and learns theirs.
         """
         self._roster = roster
         self._own = own
         self._engines = engines
         self._period_s = period_s
-        self._clock = clock
+        self._refused = Poison() if refused is None else refused
         self._heard: dict[str, float] = {}
         self._reached: dict[str, bool] = {}
         """Whether the machines of silent replicas take connections."""
@@ -63,12 +63,12 @@ class Feed:
     async def _loop(self) -> None:
         while True:
             there = {view.id: view for model in self._roster.models for view in self._roster.replicas(model)}
-            self._heard = {name: self._heard.get(name, self._clock()) for name in there}
+            self._heard = {name: self._heard.get(name, time.monotonic()) for name in there}
             self._last = {name: self._last.get(name, 0) for name in there}
             self._reached = {name: reached for name, reached in self._reached.items() if name in there}
             self._asking = {name: task for name, task in self._asking.items() if not task.done()}
             for name, view in there.items():
-                periods = (self._clock() - self._heard[name]) / self._period_s
+                periods = (time.monotonic() - self._heard[name]) / self._period_s
                 if periods >= SUSPECTED_AFTER:
                     self._roster.silent(view, periods, self._reached.get(name, False))
                 if name not in self._asking:
@@ -79,7 +79,8 @@ class Feed:
         address = Address(view.host, view.port)
         try:
             async with asyncio.timeout(min(ANSWER_S, ANSWER_PERIODS * self._period_s)):
-                path = b"%b?%b" % (PATH, sent.asking_after(self._last.get(view.id, 0)))
+                told = poison.written(self._refused.told(time.monotonic())) if self._refused else ""
+                path = b"%b?%b" % (PATH, sent.asking_after(self._last.get(view.id, 0), told))
                 answer = await self._engines.exchange(address, b"GET", path, (), b"")
                 try:
                     report = msgspec.json.decode(await answer.read(), type=dict)
@@ -92,11 +93,13 @@ class Feed:
         except (EngineGone, msgspec.DecodeError, KeyError, TypeError, ValueError):
             self._reached[view.id] = False
             return  # its silence will tell
-        self._heard[view.id] = self._clock()
+        self._heard[view.id] = time.monotonic()
         self._roster.heard(said)
         self._learn(said, report)
 
     def _learn(self, said: ReplicaView, report: dict[str, Any]) -> None:
+        if isinstance(refused := report.get("poison"), str):
+            self._refused.learn(poison.read(refused), time.monotonic())
         last, prompts = report.get("last"), report.get("prompts")
         if not (isinstance(last, int) and isinstance(prompts, list)):
             return  # a replica of an older release

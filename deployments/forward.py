@@ -7,19 +7,19 @@ what the client sees of it the relay's.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import msgspec
-
 from configs.schema import Limits
 from deployments.admission import Admission, Place
-from deployments.answer import Answer, EngineGone
+from deployments.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.asked import Asked, Asking
 from deployments.policy import engine_errors, resume, usage
 from deployments.policy.calls import with_field
-from deployments.policy.errors import EngineLost, Overloaded, Unavailable
+from deployments.policy.errors import AnswerTooLarge, EngineLost, HerdError, Overloaded, Unavailable
+from deployments.policy.poison import Poison
 from deployments.policy.routing import Ask
 from deployments.prefill import Prefills
 from deployments.relay import Relay
 from deployments.roster import Roster
+from deployments.suspicion import Suspicion
 from deployments.upstream import Engines
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, Retry
@@ -33,13 +33,15 @@ _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 class Forward:
     """Carries prepared requests to replicas."""
 
-    def __init__(self, roster: Roster, engines: Engines, meter: Meter, own: str) -> None:
+    def __init__(self, roster: Roster, engines: Engines, meter: Meter, own: str, poison: Poison | None = None) -> None:
         """Args:
         roster: the replicas.
         engines: the way to them.
         meter: counts.
         own: this gateway's name, which goes with every prompt.
+        poison: what is remembered of requests under which engines died.
         """
+        self._poison = Poison() if poison is None else poison
         self._roster = roster
         self._asking = Asking(engines, own)
         self._admission = Admission(roster, meter)
@@ -59,27 +61,32 @@ class Forward:
             limits: how many replicas may be asked, one after the other, and how long it may wait for room at them.
 
         Raises:
-            HerdError: an engine refused it, or no engine could answer it.
+            HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
+        suspicion = Suspicion(self._poison, asked)
         raw = asked.raw
         if resume.can_resume(asked.call.endpoint, asked.body):
             relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
             raw = resume.with_ids(raw)
-        ahead = await self._prefills.ahead(asked, limits)
+        ahead = await self._prefills.ahead(asked, limits, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
         failed: dict[str, Unavailable] = {}
         ask = asked.ask
         while True:
             seen = len(relay.times)
-            with await self._place(asked, ask, failed, limits) as place:
+            with await self._place(asked, ask, failed, limits) as place, suspicion.at(place.pick.replica.id):
                 ended = await self._tried(asked, body, place, relay)
             if isinstance(ended, Outcome):
+                suspicion.answered()
                 return ended
             if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
+                suspicion.answered()
+            elif isinstance(ended, EngineLost) and ended.had_it and not place.gave_way:
+                suspicion.died(place.pick.replica.id)
             if not place.gave_way:
                 failed[place.pick.replica.id] = ended
-            if len(failed) >= limits.attempts or asked.body.get("background"):
+            if len(failed) >= limits.attempts or suspicion.is_used_up or asked.body.get("background"):
                 raise ended
             body = self._again(asked, raw, relay, ended)
             kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
@@ -91,16 +98,31 @@ class Forward:
         replica, relay.on_first = place.pick.replica, place.sending.answered
         try:
             return await self._once(asked, raw, place, relay)
-        except EngineGone:
-            if not place.gave_way:
-                self._roster.suspect(replica)
-            failure: Unavailable = EngineLost(replica.model, self._roster.retry_after_s(replica.model))
+        except EngineGone as error:
+            if relay.error is not None and not relay.error.of_death:
+                failure = self._told(relay, _question(asked, raw))
+            else:
+                if not place.gave_way:
+                    self._roster.suspect(replica)
+                had_it = not isinstance(error, NeverReached) and not relay.disagreed
+                failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it)
         except Unavailable as error:
             failure = error
         if relay.kept and resume.is_whole(relay.tail):
             relay.complete()
             return Outcome.OK
         return failure
+
+    def _told(self, relay: Relay, asked: engine_errors.Question) -> Unavailable:
+        """What an engine that goes on serving said at the end of a stream, where another one may do better.
+
+        Raises:
+            HerdError: it is the request's fault, or the client has a part of the answer already.
+        """
+        error = engine_errors.translate(relay.error or engine_errors.UNFINISHED, asked)
+        if relay.started or not isinstance(error, Unavailable):
+            raise error
+        return error
 
     async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
         try:
@@ -126,6 +148,8 @@ class Forward:
         answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
         place.give_way = _way_out(relay, answer)
         try:
+            if answer.status >= 400:
+                raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
             return await self._answer(asked, answer, relay)
         finally:
             place.give_way = None
@@ -141,8 +165,8 @@ class Forward:
             relay.begin(answer.status, [*headers, *_UNBUFFERED[b"cache-control" in answer.headers :]], answer)
             return await self._streamed(asked, answer, relay)
         body = await answer.read()
-        if answer.status >= 400:
-            raise engine_errors.translate(answer.status, _json(body))
+        if len(body) > MOST_WHOLE_MIB << 20:
+            raise AnswerTooLarge(MOST_WHOLE_MIB)
         relay.client.reply(answer.status, headers, body)
         self._count(asked.chosen.model.id, usage.of_body(body))
         return Outcome.OK
@@ -156,9 +180,8 @@ class Forward:
             relay.end()
         finally:
             self._meter.stream_closed(model)
-        tail = relay.tail
-        self._count(model, usage.of_stream(tail))
-        return Outcome.ENGINE_FAILED if engine_errors.ends_in_error(tail) else Outcome.OK
+        self._count(model, usage.of_stream(relay.tail))
+        return Outcome.OK
 
     def _count(self, model: str, used: usage.Usage | None) -> None:
         if used is not None:
@@ -179,8 +202,16 @@ def _way_out(relay: Relay, answer: Answer) -> Callable[[], bool]:
     return give_way
 
 
-def _json(body: bytes) -> object:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:
+    """What to raise for an engine's error.
+
+    Raises:
+        EngineGone: it tells that its engine core has died.
+    """
+    if error.of_death:
+        raise EngineGone
+    return engine_errors.translate(error, asked)
+
+
+def _question(asked: Asked, raw: bytes) -> engine_errors.Question:
+    return engine_errors.Question(asked.body, len(raw), handed_over=b'"kv_transfer_params"' in raw)

@@ -68,7 +68,7 @@ class Front:
         try:
             await self._answer(exchange, identity)
         except HerdError as error:
-            tell(exchange, error, identity)
+            tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
             if exchange.gone:
                 raise

@@ -32,6 +32,7 @@ from deployments.policy.browsers import guests
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
 from deployments.policy.pages import Pages, on_loopback
+from deployments.policy.poison import Poison
 from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
@@ -99,9 +100,10 @@ class Gateway:
             self._notices = Notices(cloud, _leave)
 
     def _start(self, rules: Rules, wanted: GatewayConfig) -> None:
-        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name), self._meter)
+        refused = Poison()
+        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name, refused), self._meter)
         self._watch = Watch(self._roster, self._replicas.views, wanted.roster_period_s)
-        self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s)
+        self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s, refused)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated, self._pages)
         node = ray.util.get_node_ip_address()
         pages = listen("127.0.0.1" if on_loopback(self._listen_on[0]) else node, 0)

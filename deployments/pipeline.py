@@ -69,7 +69,7 @@ class Pipeline:
             outcome = await self._by_any(call, body, named, client, arrived)
         except HerdError as error:
             outcome = _outcome(error)
-            tell(client, error, call.request_id)
+            tell(client, error.told_in(call.endpoint), call.request_id)
         except asyncio.CancelledError:
             outcome = Outcome.CANCELLED
             raise
@@ -117,6 +117,8 @@ class Pipeline:
                 relay = Relay(client, deadline, limits.total_s - first_byte_s, self._clock)
                 try:
                     return await self._forwarded.answer(asked, relay, limits)
+                except HerdError as error:
+                    raise error.told_in(call.endpoint, after=relay.tail) from None
                 finally:
                     self._meter.streamed(served.id, arrived, relay.times)
         except TimeoutError as error:

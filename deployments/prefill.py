@@ -6,13 +6,14 @@ where the prefill engines are full is a request refused, as everywhere.
 
 from cluster.pools import prefill_of
 from configs.schema import Limits
-from deployments.admission import Admission
-from deployments.answer import EngineGone
+from deployments.admission import Admission, Place
+from deployments.answer import EngineGone, NeverReached
 from deployments.asked import Asked, Asking
-from deployments.policy import prefill
+from deployments.policy import engine_errors, prefill
 from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.errors import Overloaded, Unavailable
 from deployments.roster import Roster
+from deployments.suspicion import Suspicion
 from monitoring.export import Meter
 from monitoring.metrics import PrefillBy
 
@@ -26,20 +27,21 @@ class Prefills:
         self._asking = asking
         self._meter = meter
 
-    async def ahead(self, asked: Asked, limits: Limits) -> bytes | None:
+    async def ahead(self, asked: Asked, limits: Limits, suspicion: Suspicion) -> bytes | None:
         """Has a long prompt computed, and returns what the engine that answers must be told: a field of its request. None: nothing.
 
         Raises:
             Overloaded: the prefill engines are full.
+            KillsEngines: an engine died under it, and not for the first time.
         """
         model = asked.chosen.model
         if not prefill.is_long(asked.ask.prompt, model.prefill_from) or not prefill.can_hand_over(asked.call.endpoint, asked.body):
             return None
-        field = await self._computed(asked, limits)
+        field = await self._computed(asked, limits, suspicion)
         self._meter.prefilled(model.id, PrefillBy.DECODE if field is None else PrefillBy.PREFILL)
         return field
 
-    async def _computed(self, asked: Asked, limits: Limits) -> bytes | None:
+    async def _computed(self, asked: Asked, limits: Limits, suspicion: Suspicion) -> bytes | None:
         model = asked.chosen.model.id
         pool = prefill_of(model)
         try:
@@ -48,14 +50,25 @@ class Prefills:
             return None
         except Overloaded as error:
             raise Overloaded(model, error.retry_after_s or RETRY_AFTER_S) from None
-        with place:
-            try:
-                answer = await self._asking.ask(asked, prefill.prefilling(asked.body, pool), place.pick.replica, place.sending)
-                try:
-                    said = await answer.read()
-                finally:
-                    answer.close()
-            except EngineGone:
-                self._roster.suspect(place.pick.replica)
-                return None
-        return prefill.handed_over(said) if answer.status == 200 else None
+        replica = place.pick.replica
+        try:
+            with place, suspicion.at(replica.id):
+                status, said = await self._asked(asked, pool, place)
+        except NeverReached:
+            self._roster.suspect(replica)
+            return None
+        except EngineGone:
+            self._roster.suspect(replica)
+            suspicion.died(replica.id)
+            return None
+        return prefill.handed_over(said) if status == 200 else None
+
+    async def _asked(self, asked: Asked, pool: str, place: Place) -> tuple[int, bytes]:
+        answer = await self._asking.ask(asked, prefill.prefilling(asked.body, pool), place.pick.replica, place.sending)
+        try:
+            said = await (answer.read() if answer.status < 400 else answer.read(engine_errors.MOST_BYTES))
+        finally:
+            answer.close()
+        if answer.status >= 400 and engine_errors.said(answer.status, said).of_death:
+            raise EngineGone
+        return answer.status, said

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
-from deployments.answer import Flow, Headers
+from deployments.answer import EngineGone, Flow, Headers
 from deployments.policy import engine_errors, resume
 from deployments.policy.errors import HerdError
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
 MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
+#: The last pieces of a stream that is not kept: the reason for its end, the usage, the end itself.
+LAST_PIECES = 3
 
 
 #: How an event of chat and completions begins; an error's begins otherwise.
@@ -69,8 +71,12 @@ class Relay:
         self._source: Source | None = None
         self._seam: resume.Seam | None = None
         self._hides, self._simple = False, True
-        # What an error at its end, or the usage, stands in. A stream that can be continued is kept whole.
-        self._said: deque[bytes] | list[bytes] = deque(maxlen=2)
+        self.error: engine_errors.Said | None = None
+        """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
+        self.disagreed = False
+        """An engine was broken off because it did not go on with what another one had said."""
+        # What the reason for its end, and the usage, stand in. A stream that can be continued is kept whole.
+        self._said: deque[bytes] | list[bytes] = deque(maxlen=LAST_PIECES)
 
     def keep(self, with_ids: bool, simple: bool) -> None:
         """This stream can be continued, so what is said is kept.
@@ -104,8 +110,8 @@ class Relay:
 
     @property
     def tail(self) -> bytes:
-        """The last two pieces: what states the usage stands in one of them."""
-        return b"".join(reversed(tuple(islice(reversed(self._said), 2))))
+        """The last three pieces: the reason for the end and the usage stand in them."""
+        return b"".join(reversed(tuple(islice(reversed(self._said), LAST_PIECES))))
 
     @property
     def kept(self) -> bool:
@@ -116,6 +122,7 @@ class Relay:
         """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
         self._head = (status, headers)
         self._source = source
+        self.error, self.disagreed = None, False
         self._plain = False
         self._held, self._held_bytes = [], 0
         self._seam = resume.Seam(self.said) if self.started else None
@@ -138,7 +145,7 @@ class Relay:
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes >= (MOST_KEPT_BYTES if self.kept else MOST_HELD_BYTES):
-            self._said = deque(maxlen=2)  # not to be continued, for it goes on in parts
+            self._said = deque(maxlen=LAST_PIECES)  # not to be continued, for it goes on in parts
             self._release(self._held_bytes)
         elif b"\n" in data:  # else it is inside an event; one that tells a long prompt's token ids has megabytes
             self._release(b"".join(self._held).rfind(b"\n\n") + 2)
@@ -153,14 +160,25 @@ class Relay:
     def _whole(self, data: bytes) -> None:
         if self._source is None:
             return  # it has failed, and what it says of that is not for the client
-        if self.kept and b'"error"' in data and engine_errors.tells_of_failure(data):
-            self._break_off()
-            return
-        if self._seam is not None:
+        if b'"error"' in data and (at := engine_errors.error_at(data)) >= 0:
+            self._new_events(data[:at])
+            self._ends_in(engine_errors.said_in(data[at:]))
+        elif engine_errors.is_last(data) and not engine_errors.has_finish(self.tail + data):
+            self._ends_in(engine_errors.UNFINISHED)
+        else:
+            self._new_events(data)
+
+    def _new_events(self, data: bytes) -> None:
+        if data and self._seam is not None:
             data = self._new(data)
         if data:
             self._said.append(data)
             self._pass(resume.shown(data) if self._hides else data)
+
+    def _ends_in(self, error: engine_errors.Said) -> None:
+        if self._source is not None:  # else the events before it were no continuation
+            self.error = error
+            self._break_off()
 
     def _break_off(self) -> None:
         source, self._source = self._source, None
@@ -172,7 +190,8 @@ class Relay:
         try:
             new = self._seam.after(data)
         except resume.CannotResume:
-            self._said = deque(maxlen=2)  # another try would end here again
+            self._said = deque(maxlen=LAST_PIECES)  # another try would end here again
+            self.disagreed = True
             self._break_off()
             return b""
         if new:
@@ -201,10 +220,15 @@ class Relay:
         self.client.finish()
 
     def end(self) -> None:
-        """The engine has said all; that may be nothing, and it need not have ended in a whole event."""
+        """The engine has said all, which need not have ended in a whole event.
+
+        Raises:
+            EngineGone: it did not say why it ends, or it ended in an error.
+        """
         if self._held:
             self._whole(b"".join(self._held))
-        if self.started:
-            self.client.finish()
-        else:
-            self.client.reply(*self._head, b"")
+        if self.error is None and not engine_errors.has_finish(self.tail):
+            self._ends_in(engine_errors.UNFINISHED)
+        if self._source is None:
+            raise EngineGone
+        self.client.finish()

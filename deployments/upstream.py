@@ -9,7 +9,7 @@ import ssl
 
 import structlog
 
-from deployments.answer import Address, Answer, EngineGone, Headers
+from deployments.answer import Address, Answer, EngineGone, Headers, NeverReached
 from deployments.connection import Connection, Pool
 
 TOLD_AGAIN_S = 60.0
@@ -37,16 +37,25 @@ class Engines:
         """Sends a request and waits for the head of its answer, which the caller must `close`.
 
         Raises:
-            EngineGone: no connection, or it broke before the head.
+            NeverReached: no connection could be made.
+            EngineGone: it broke before the head.
         """
         request = self._request(address, method, path, headers, body)
         connection = self._pool.take(address)
-        if connection is not None:
-            try:
-                return await self._answer(connection, request)
-            except EngineGone:
-                # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
-                pass
+        if connection is None:
+            return await self._first(address, request)
+        try:
+            return await self._answer(connection, request)
+        except EngineGone:
+            # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
+            pass
+        try:
+            return await self._first(address, request)
+        except NeverReached:
+            raise EngineGone from None  # it was there a moment ago, and may have died of this request
+
+    async def _first(self, address: Address, request: bytes) -> Answer:
+        """Sends a request over a new connection."""
         connection = await self._connect(address)
         try:
             return await self._answer(connection, request)
@@ -86,7 +95,7 @@ class Engines:
         except (OSError, TimeoutError) as error:
             if isinstance(error, ssl.SSLError):
                 self._tell(address, str(error))
-            raise EngineGone from error
+            raise NeverReached from error
         return connection
 
     def _tell(self, address: Address, error: str) -> None:

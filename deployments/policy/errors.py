@@ -1,8 +1,12 @@
-"""Every error that a client can see, in OpenAI's shape.
+"""Every error that a client can see, in the shape of the API that it asked: OpenAI's, or Anthropic's under `/v1/messages`.
 
     HerdError
     ├── BadRequest            400  the request itself is wrong; never retried
     │   ├── ContextExceeded   400  context_length_exceeded
+    │   ├── MaxTokensTooLarge 400  max_tokens_too_large
+    │   ├── AnswerTooLarge    400  answer_too_large: the answer would take too much of the gateway's memory
+    │   ├── KillsEngines      400  request_kills_engines: engines died while they had it
+    │   ├── NotFound          404  not_found: something that the request names
     │   ├── TooManyImages     400  too_many_images
     │   ├── BadImage          400  invalid_image
     │   ├── BodyTooLarge      413  request_too_large
@@ -23,10 +27,26 @@ Decides bodies and statuses. Leaves it to the gateway to send them. A class says
 elsewhere or later.
 """
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import msgspec
+
+#: Anthropic's types of errors, by HTTP status; any other is a client's error below 500, and the API's from there on.
+_ANTHROPIC: Mapping[int, str] = MappingProxyType(
+    {
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        503: "overloaded_error",
+        504: "timeout_error",
+    }
+)
+_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,12})')
 
 
 class HerdError(Exception):
@@ -43,18 +63,46 @@ class HerdError(Exception):
         self.param = param
         self.reason = code or self.code
         self.retry_after_s = retry_after_s
+        self._endpoint = ""
+        self._number = 0
+
+    def told_in(self, endpoint: str, after: bytes = b"") -> Self:
+        """Gives it the shape that an endpoint's clients read, and returns it.
+
+        Args:
+            endpoint: the short name of a path, as in `policy.calls.ENDPOINTS`.
+            after: the last events of the stream in which it is told.
+        """
+        self._endpoint = endpoint
+        if numbers := _NUMBER.findall(after):
+            self._number = int(numbers[-1]) + 1
+        return self
+
+    @property
+    def _for_anthropic(self) -> bool:
+        return self._endpoint.startswith(("messages", "count_tokens"))
 
     def fields(self) -> dict[str, Any]:
-        """What OpenAI puts under `error`."""
-        return {"message": self.message, "type": self.type, "param": self.param, "code": self.reason}
+        """What stands under `error`."""
+        kind: str = self.type
+        if self._for_anthropic:
+            kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.reason}
 
     def body(self) -> bytes:
-        """The body of an answer. Anthropic's clients read the same `error`, under a `type` that OpenAI's do not look at."""
+        """The body of an answer. Clients of OpenAI's API do not look at the outer `type`, those of Anthropic's do."""
         return msgspec.json.encode({"type": "error", "error": self.fields()})
 
     def event(self) -> bytes:
-        """The same inside a stream of server-sent events."""
-        return b"data: " + self.body() + b"\n\n"
+        """The same inside a stream of server-sent events.
+
+        Chat and completions tell it as data alone. Messages and responses name every event. Responses number them; OpenAI documents the
+        fields of the error beside its type, and its own client reads them under `error`.
+        """
+        if self._endpoint == "responses":
+            told = {**self.fields(), "type": "error", "sequence_number": self._number, "error": self.fields()}
+            return b"event: error\ndata: " + msgspec.json.encode(told) + b"\n\n"
+        return (b"event: error\ndata: " if self._for_anthropic else b"data: ") + self.body() + b"\n\n"
 
 
 class BadRequest(HerdError):
@@ -69,6 +117,43 @@ class ContextExceeded(BadRequest):
     """Prompt and answer together do not fit the model's context."""
 
     code = "context_length_exceeded"
+
+
+class MaxTokensTooLarge(BadRequest):
+    """The answer that is asked for does not fit the model's context. A shorter prompt would not help."""
+
+    code = "max_tokens_too_large"
+
+
+class AnswerTooLarge(BadRequest):
+    """The answer would take too much of the gateway's memory."""
+
+    code = "answer_too_large"
+
+    def __init__(self, limit_mib: int) -> None:
+        super().__init__(
+            f"The answer is larger than {limit_mib} MiB, the most that this server sends as one piece. "
+            "Ask for less: fewer answers ('n'), fewer logprobs, fewer inputs, or a stream."
+        )
+
+
+class KillsEngines(BadRequest):
+    """Engines died while they had this request, before they had answered any of it."""
+
+    code = "request_kills_engines"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"Engines of '{model}' ended while they had this request, so it is not tried again for some minutes. Change the request: "
+            "an unusual field, image or combination of fields is the likely cause."
+        )
+
+
+class NotFound(BadRequest):
+    """Something that the request names is not there."""
+
+    status = 404
+    code = "not_found"
 
 
 class TooManyImages(BadRequest):
@@ -220,8 +305,14 @@ class EngineLost(Unavailable):
 
     code = "engine_gone"
 
-    def __init__(self, model: str, retry_after_s: int) -> None:
+    def __init__(self, model: str, retry_after_s: int, *, had_it: bool = True) -> None:
+        """Args:
+        model: its model.
+        retry_after_s: when there should be an engine again.
+        had_it: the engine had the request when it went away; else it was not reached.
+        """
         super().__init__(f"The engine of '{model}' went away while serving this request. Try again.", retry_after_s=retry_after_s)
+        self.had_it = had_it
 
 
 class EngineFailed(Unavailable):

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.path.fake_engine import DONE, Script, then_breaks
+from tests.path.fake_engine import LAST, Script, then_breaks
 from tests.path.herd import LLAMA
 
 
@@ -17,7 +17,7 @@ def answer(count: int = 6, created: int = 1, ids: bool = True) -> list[bytes]:
     """A whole stream."""
     events = [said(number, created, "stop" if number == count - 1 else None, ids) for number in range(count)]
     usage = b'data: {"id":"chatcmpl-1","created":%d,"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d}}\n\n'
-    return [*events, usage % (created, count), DONE]
+    return [*events, usage % (created, count), LAST]
 
 
 def chunks(pieces: list[bytes]) -> bytes:

@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-DONE = b"data: [DONE]\n\n"
+LAST = b"data: [DONE]\n\n"
+#: How a stream ends that nothing is wrong with: the reason for its end, then the end.
+DONE = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}\n\n' + LAST
 #: Every wait of these tests ends by then; none takes that long where nothing is broken.
 WAIT_S = 10.0
 
 
-def event(content: str = "llama", **more: Any) -> bytes:
+def event(content: str = "llama", finish: str | None = None, **more: Any) -> bytes:
     """One event of a streamed chat completion, as vLLM writes it."""
     body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "herd/llama"}
-    choices = [{"index": 0, "delta": {"content": content}, "finish_reason": None}]
+    choices = [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]
     return b"data: " + json.dumps(body | {"choices": choices} | more).encode() + b"\n\n"
 
 

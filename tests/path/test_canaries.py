@@ -19,7 +19,7 @@ from deployments.policy.known_answer import Token
 from deployments.policy.slowness import RESTARTED_AFTER, Pace, Progress
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
+from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -32,7 +32,7 @@ def place(name: str, logprob: float = -0.1) -> bytes:
 
 
 def says(*names: str, logprob: float = -0.1, pace_s: float | None = None) -> Script:
-    return streams([*(place(name, logprob) for name in names), DONE], pace_s)
+    return streams([*(place(name, logprob) for name in names), LAST], pace_s)
 
 
 RIGHT = says("a", "b", "c")
@@ -185,7 +185,7 @@ def slowly(replica: Replica, pace_s: float = 0.1) -> Script:
             replica.steps += 1
             await wire.chunk(place(name))
             await asyncio.sleep(pace_s)
-        await wire.chunk(DONE)
+        await wire.chunk(LAST)
         await wire.chunk(b"")
 
     return script
@@ -313,7 +313,7 @@ async def test_time_in_which_the_replicas_own_loop_stood_still_does_not_count(ha
         return blocked
 
     async def rest(wire: Wire) -> None:
-        for piece in (place("b"), place("c"), DONE, b""):
+        for piece in (place("b"), place("c"), LAST, b""):
             await wire.chunk(piece)
 
     engine.script = stands_still(rest)

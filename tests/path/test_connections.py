@@ -52,14 +52,14 @@ async def test_engine_that_speaks_unasked_is_not_listened_to(herd: Herd, engine:
 
 
 async def test_pipelined_requests_are_answered_in_order(herd: Herd, engine: FakeEngine) -> None:
-    engine.queue = [streams([event("1"), event("2")], pace_s=0.05), answers(200, {"number": 3}), streams([event("4")])]
+    engine.queue = [streams([event("1"), event("2", "stop")], pace_s=0.05), answers(200, {"number": 3}), streams([event("4", "stop")])]
     models = request(path="/v1/models", method="GET")
     async with connected(herd.port) as client:
         await client.send(request(asking(stream=True)) + request(asking()) + models + request(asking(stream=True)))
-        assert (await client.answer())[2] == event("1") + event("2")
+        assert (await client.answer())[2] == event("1") + event("2", "stop")
         assert json.loads((await client.answer())[2]) == {"number": 3}
         assert json.loads((await client.answer())[2])["object"] == "list"
-        assert (await client.answer())[2] == event("4")
+        assert (await client.answer())[2] == event("4", "stop")
     assert herd.ended("ok") == 3
 
 
@@ -115,11 +115,11 @@ async def test_old_client_gets_a_whole_answer_and_an_error_inside_a_stream(herd:
 
 
 async def test_client_that_wants_its_connection_closed(herd: Herd, engine: FakeEngine) -> None:
-    engine.script = streams([event()])
+    engine.script = streams([event(finish="stop")])
     async with connected(herd.port) as client:
         await client.send(request(asking(stream=True), headers=("connection: close",)))
         _, headers, body = await client.answer()
-        assert (headers["connection"], body) == ("close", event())
+        assert (headers["connection"], body) == ("close", event(finish="stop"))
         assert await client.rest() == b""
 
 
@@ -159,7 +159,7 @@ async def test_a_chunk_that_nobody_asked_for_reaches_nobody(herd: Herd, engine: 
     said = asyncio.Event()
 
     async def script(wire: Wire) -> None:
-        await streams([event("1"), event("2")])(wire)
+        await streams([event("1"), event("2", "stop")])(wire)
         await asyncio.sleep(0.05)
         await wire.chunk(event("unasked"))
         said.set()
@@ -167,7 +167,7 @@ async def test_a_chunk_that_nobody_asked_for_reaches_nobody(herd: Herd, engine: 
     engine.queue = [script]
     async with connected(herd.port) as client:
         await client.send(request(asking(stream=True)))
-        assert (await client.answer())[2] == event("1") + event("2")
+        assert (await client.answer())[2] == event("1") + event("2", "stop")
         await said.wait()
         await client.send(request(asking()))
         assert (await client.answer())[0] == 200

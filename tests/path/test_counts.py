@@ -35,7 +35,7 @@ async def test_tokens_of_a_whole_answer(herd: Herd, engine: FakeEngine, usage: d
         [event(choices=[], usage=CHAT_USAGE)[:40], event(choices=[], usage=CHAT_USAGE)[40:] + DONE],
         [b"event: response.completed\ndata: " + json.dumps({"response": {"usage": OTHER_USAGE}}).encode() + b"\n\n"],
         [
-            b"event: message_delta\ndata: " + json.dumps({"usage": OTHER_USAGE}).encode() + b"\n\n",
+            b"event: message_delta\ndata: " + json.dumps({"delta": {"stop_reason": "end_turn"}, "usage": OTHER_USAGE}).encode() + b"\n\n",
             b'event: message_stop\ndata: {"type": "x"}\n\n',
         ],
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
-from tests.path.fake_engine import DONE, FakeEngine, Wire, answers, fake_engine, streams, then_hangs
+from tests.path.fake_engine import LAST, FakeEngine, Wire, answers, fake_engine, streams, then_hangs
 from tests.path.herd import CHAT, LLAMA, Herd, asking, until
 from tests.path.wire import connected, request
 
@@ -248,7 +248,7 @@ async def test_batch_stream_that_made_way_waits_longer_than_others(limited: Star
         await asyncio.sleep(0.3)
         hurry.let_go()
         assert (await asked).status_code == 200
-        assert b"".join(await client.chunks()).endswith(DONE)
+        assert b"".join(await client.chunks()).endswith(LAST)
 
 
 async def test_what_could_not_go_on_later_keeps_its_place(herd: Herd, engine: FakeEngine) -> None:

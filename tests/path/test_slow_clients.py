@@ -7,7 +7,7 @@ import pytest
 
 from deployments.answer import Address, Answer
 from deployments.upstream import Engines
-from tests.path.fake_engine import WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
+from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
 from tests.path.herd import Herd, asking, until
 from tests.path.wire import connected, request
 
@@ -34,6 +34,8 @@ class Firehose:
             self.digest.update(data)
             await wire.chunk(data)
             self.sent += size
+        self.digest.update(DONE)
+        await wire.chunk(DONE)
         await wire.chunk(b"")
 
     async def stalls(self) -> None:

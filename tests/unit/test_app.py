@@ -165,6 +165,12 @@ def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_r
             scout(draft={"checkpoint": "org/draft"}, async_scheduling=False),
             {"speculative_config": {"method": "eagle3", "model": "org/draft", "num_speculative_tokens": 3}, "async_scheduling": False},
         ),
+        (model(), {"structured_outputs_config": {"backend": "xgrammar"}}),
+        (
+            model(engine={"structured_outputs_config": {"disable_any_whitespace": True}}),
+            {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}},
+        ),
+        (model(engine={"structured_outputs_config": {"backend": "outlines"}}), {"structured_outputs_config": {"backend": "outlines"}}),
         (model(sampling={"temperature": 0.6}), {"override_generation_config": {"temperature": 0.6}}),
         (model(sampling={"max_tokens": 5, "top_p": 1}), {"override_generation_config": {"max_new_tokens": 5, "top_p": 1}}),
         (model(engine={"tool_call_parser": "mine", "max_num_seqs": 4}), {"tool_call_parser": "mine", "max_num_seqs": 4}),
@@ -191,7 +197,9 @@ def test_engine_arguments_are_vllms_and_the_config_has_the_last_word(value: dict
     asked = Model.model_validate(value)
     arguments = app.engine_arguments(asked)
     assert arguments.keys() <= ENGINE_ARGUMENTS
-    assert all(arguments[name] == said for name, said in asked.engine.items())
+    grammars = asked.engine.get("structured_outputs_config", {})
+    assert arguments["structured_outputs_config"].items() >= grammars.items()
+    assert all(arguments[name] == said for name, said in asked.engine.items() if said is not grammars)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 """`deployments.policy.errors`: every error in OpenAI's shape, with the status and the code that its class promises."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.errors import (
+    AnswerTooLarge,
     BadRequest,
     BodyTooLarge,
     ContextExceeded,
     EngineFailed,
     EngineLost,
     HerdError,
+    KillsEngines,
+    MaxTokensTooLarge,
+    NotFound,
     NotServed,
     Overloaded,
     Timeout,
@@ -27,6 +32,10 @@ EXAMPLES = [
     (BadRequest("m"), 400, "invalid_request_error", None, False),
     (BadRequest("m", code="invalid_json"), 400, "invalid_request_error", "invalid_json", False),
     (ContextExceeded("m"), 400, "invalid_request_error", "context_length_exceeded", False),
+    (MaxTokensTooLarge("m"), 400, "invalid_request_error", "max_tokens_too_large", False),
+    (AnswerTooLarge(128), 400, "invalid_request_error", "answer_too_large", False),
+    (KillsEngines("m"), 400, "invalid_request_error", "request_kills_engines", False),
+    (NotFound("m"), 404, "invalid_request_error", "not_found", False),
     (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
     (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
     (UnknownPath("GET", "/x"), 404, "invalid_request_error", "unknown_url", False),
@@ -79,3 +88,41 @@ def test_event_is_one_event_whatever_the_message(message: str, param: str | None
     assert event.count(b"\n") == 2
     error = json.loads(event.removeprefix(b"data: "))["error"]
     assert error == {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BadRequest("m"), "invalid_request_error"),
+        (UnknownModel("x", ["a"]), "not_found_error"),
+        (BodyTooLarge(1), "request_too_large"),
+        (Overloaded("m", 5), "rate_limit_error"),
+        (Unavailable("m"), "overloaded_error"),
+        (EngineFailed("m"), "api_error"),
+        (HerdError("m"), "api_error"),
+        (Timeout("m"), "timeout_error"),
+        (Timeout("m", 408), "invalid_request_error"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["messages", "count_tokens"])
+def test_shape_of_anthropics_api(error: HerdError, kind: str, endpoint: str) -> None:
+    body = json.loads(error.told_in(endpoint).body())
+    assert (body["type"], body["error"]["type"], body["error"]["message"]) == ("error", kind, error.message)
+    assert error.event() == b"event: error\ndata: " + error.body() + b"\n\n"
+
+
+def test_event_of_responses_is_numbered_behind_the_last() -> None:
+    def told(after: bytes) -> dict[str, Any]:
+        name, data = BadRequest("m", param="input", code="c").told_in("responses", after).event().split(b"\n", 1)
+        assert name == b"event: error"
+        event: dict[str, Any] = json.loads(data.removeprefix(b"data: "))
+        return event
+
+    error = {"message": "m", "type": "invalid_request_error", "param": "input", "code": "c"}
+    assert told(b"") == error | {"type": "error", "sequence_number": 0, "error": error}
+    assert told(b'{"sequence_number":3}\n\n{"sequence_number": 41,"x":"')["sequence_number"] == 42
+
+
+def test_shape_is_kept_when_only_the_endpoint_is_said_again() -> None:
+    error = BadRequest("m").told_in("responses", b'"sequence_number":7').told_in("responses")
+    assert json.loads(error.event().partition(b"data: ")[2])["sequence_number"] == 8

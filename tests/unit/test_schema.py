@@ -63,6 +63,9 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
     [
         ({"replicas": 1, "scaling": {}}, "give either replicas or scaling, not both"),
         ({"engine": {"max-num-seqs": 4}}, "vLLM has no engine argument 'max-num-seqs'"),
+        ({"engine": {"structured_outputs_config": {"backend": "auto"}}}, "must name one backend"),
+        ({"engine": {"structured_outputs_config": "xgrammar"}}, "must name one backend"),
+        ({"engine": {"sse_keep_alive_interval": 5}}, "would be taken for the token"),
         ({"engine": {"model": "x"}}, "'model' is not set here: use checkpoint"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "use parallel.tensor"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "no engine argument 'nope'"),

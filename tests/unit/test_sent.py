@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.prompt import Prompt, in_blocks
-from deployments.policy.sent import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, written
+from deployments.policy.sent import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, told_poison, written
 
 
 @given(st.binary(max_size=5000), st.integers(0, 10**7), st.text("0123456789abcdef", max_size=8))
@@ -32,6 +32,11 @@ def test_nonsense_is_nothing(value: bytes) -> None:
 @given(st.integers(0, 10**9))
 def test_a_question_is_understood(number: int) -> None:
     assert asked_after(asking_after(number)) == number
+
+
+def test_question_tells_what_a_gateway_refuses() -> None:
+    assert (asked_after(asking_after(7, "ab.1,cd.2")), told_poison(asking_after(7, "ab.1,cd.2"))) == (7, "ab.1,cd.2")
+    assert told_poison(asking_after(7)) == told_poison(b"") == ""
 
 
 @pytest.mark.parametrize("query", [b"", b"after", b"after=", b"after=-1", b"after=x", b"before=3"])

@@ -1,0 +1,142 @@
+"""Requests under which engines die: one more engine is asked, and then none, here and at other gateways."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from deployments.door import Door
+from deployments.feed import Feed
+from deployments.policy.poison import Poison, digest_of
+from deployments.policy.report import view_of
+from deployments.policy.routing import ReplicaState
+from deployments.server import Server, listen
+from deployments.upstream import Engines
+from tests.path.begun import WHOLE, answer, breaking
+from tests.path.conftest import Start
+from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.herd import LLAMA, SECRET, Herd, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+DEATHS: dict[str, Script] = {
+    "broken connection": then_breaks(head=False),
+    "broken after the head": then_breaks(),
+    "told by vLLM": answers(500, vllm_error(500, "EngineCore encountered an issue. See stack trace (above) for the root cause.")),
+    "told by the replica": answers(500, {"error": {"message": "gone", "type": "EngineDeadError", "param": None, "code": 500}}),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_request_that_kills_engines_is_asked_of_two_and_then_of_none(
+    herd: Herd, engine: FakeEngine, death: Script, stream: bool
+) -> None:
+    async with fake_engine() as second, fake_engine() as third:
+        engines = (engine, second, third)
+        herd.has(*engines)
+        for one in engines:
+            one.script = death
+        got = await herd.chat(stream=stream, seed=1)
+        assert (got.status_code, got.json()["error"]["code"]) == (400, "request_kills_engines")
+        assert [herd.state(one) for one in engines].count(ReplicaState.DEAD) == 2
+        herd.has(*engines)  # the dead ones are back
+        again = await herd.chat(stream=stream, seed=1)
+        assert (again.status_code, again.json()["error"]["code"]) == (400, "request_kills_engines")
+        assert sum(len(one.requests) for one in engines) == 2
+        for one in engines:
+            one.script = answers(200, {"id": "1"})
+        assert (await herd.chat(stream=False, seed=2)).status_code == 200, "another request is served"
+
+
+async def test_engine_that_was_not_reached_says_nothing_against_a_request(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(attempts=3)
+    async with fake_engine() as gone, fake_engine() as gone_too:
+        pass
+    herd.has(gone, gone_too)
+    got = await herd.chat()
+    assert (got.status_code, got.json()["error"]["code"]) == (503, "engine_gone")
+    herd.has(engine)
+    assert (await herd.chat()).status_code == 200
+
+
+async def test_innocent_request_that_lost_an_engine_is_served_by_the_next_and_may_lose_others_later(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as second, fake_engine() as third:
+        herd.has(engine, second, third)
+        for _ in range(2):
+            scripts = [then_breaks(head=False), answers(200, {"id": "1"})]
+
+            async def script(wire: Wire, scripts: list[Script] = scripts) -> None:
+                await scripts.pop(0)(wire)
+
+            engine.script = second.script = third.script = script
+            assert (await herd.chat()).status_code == 200
+            herd.has(engine, second, third)
+        scripts[:] = [then_breaks(head=False), then_breaks(head=False), answers(200, {"id": "1"})]
+        assert (await herd.chat()).status_code == 200, "an engine has answered it before, so it is no engine's end"
+
+
+async def test_two_suspects_at_the_replica_that_dies_are_told_to_come_again(herd: Herd, engine: FakeEngine) -> None:
+    """It cannot be known which of them it dies of, so neither is refused for good."""
+    both = asyncio.Barrier(2)
+
+    async def script(wire: Wire) -> None:
+        async with asyncio.timeout(5):
+            await both.wait()
+        wire.writer.close()
+
+    async with fake_engine() as second, fake_engine() as third:
+        engine.script = second.script = script
+        herd.has(engine)
+        first = [asyncio.create_task(herd.chat(seed=seed)) for seed in (1, 2)]
+        await until(lambda: len(engine.requests) == 2)
+        herd.has(engine, second)
+        got = await asyncio.gather(*first)
+        assert [(one.status_code, one.json()["error"]["code"]) for one in got] == [(503, "engine_gone")] * 2
+        third.script = answers(200, {"id": "1"})
+        herd.has(third)
+        assert (await herd.chat(seed=1)).status_code == 200
+        third.script = then_breaks(head=False)
+        assert (await herd.chat(seed=2)).json()["error"]["code"] == "request_kills_engines"
+
+
+async def test_stream_that_got_further_is_no_suspect(herd: Herd, engine: FakeEngine) -> None:
+    async with fake_engine() as second, fake_engine() as third:
+        scripts = [breaking(2), then_breaks(head=False), streams(answer(created=3))]
+        herd.has(engine, second, third)
+
+        async def script(wire: Any) -> None:
+            await scripts.pop(0)(wire)
+
+        engine.script = second.script = third.script = script
+        assert (await herd.chat(stream=True)).content == WHOLE
+
+
+async def test_other_gateways_hear_of_it_from_the_replicas(herd: Herd, engine: FakeEngine) -> None:
+    """A gateway's question carries what it refuses, and a replica's report hands it on."""
+    refused, other = Poison(), Poison()
+    digest = digest_of("/v1/chat/completions", b"{}")
+    for replica in ("1", "2"):
+        refused.died(digest, replica, alone=True, now_s=time.monotonic())
+
+    async def report() -> dict[str, Any]:
+        return {"id": "r", "model": LLAMA, "host": "127.0.0.1", "port": port, "state": "ready", "ongoing": 0}
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("no request comes this far")
+
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    door = Server(Door(app, SecretStr(SECRET), report), listener, "httptools", stop_s=1)
+    herd.roster.update(LLAMA, [view_of(await report())])
+    engines = Engines(SECRET)
+    feeds = [Feed(herd.roster, engines, name, 0.02, memory) for name, memory in (("one", refused), ("two", other))]
+    try:
+        await until(lambda: other.is_condemned(digest, time.monotonic()))
+    finally:
+        for feed in feeds:
+            feed.stop()
+        engines.close()
+        await door.stop()
