@@ -208,8 +208,8 @@ def _types() -> Iterator[Case]:
     for name, field in {CHAT: "messages", RESPONSES: "input", MESSAGES: "messages", COMPLETIONS: "prompt", TOKENIZE: "prompt"}.items():
         for number, value in enumerate(_PROMPTS):
             statuses = EITHER if (name, value) == (COMPLETIONS, [5]) else REFUSED  # which is one token
-            body = text(smallest(name) | {field: value})
-            yield Case(f"{field}-type-{number}-{label(name)}", "reports null_messages", body, name, statuses=statuses)
+            wrong = text(smallest(name) | {field: value})
+            yield Case(f"{field}-type-{number}-{label(name)}", "reports null_messages", wrong, name, statuses=statuses)
     for number, content in enumerate((5, {}, [5], [None], [[]], [{"type": 5}], [{"type": "x"}], [{"type": "text", "text": 5}])):
         for path in (CHAT, MESSAGES):
             body = {"model": SMOLLM, "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
