@@ -298,7 +298,7 @@ async def framing(target: Target) -> list[str]:
     behind = _GET + b"connection: close\r\n\r\n"
     requests = {name: _HEAD + rest for name, rest in FRAMING.items()} | LINES
     found = await asyncio.gather(
-        *(_refused(target, name, [raw + behind], {400, 404, 405, 413, 421, 431, 501, 505}) for name, raw in requests.items()),
+        *(_refused(target, name, [raw + behind], {400, 404, 405, 408, 413, 421, 431, 501, 505}) for name, raw in requests.items()),
     )
     return [one for wrong in found for one in wrong]
 
