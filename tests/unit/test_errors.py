@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.errors import (
+    BadImage,
     BadRequest,
     BodyTooLarge,
     ContextExceeded,
@@ -28,6 +29,7 @@ EXAMPLES = [
     (BadRequest("m", code="invalid_json"), 400, "invalid_request_error", "invalid_json", False),
     (ContextExceeded("m"), 400, "invalid_request_error", "context_length_exceeded", False),
     (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
+    (BadImage("m", "messages[0].content[0].image_url"), 400, "invalid_request_error", "invalid_image", False),
     (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
     (UnknownPath("GET", "/x"), 404, "invalid_request_error", "unknown_url", False),
     (UnknownPath("GET", "/x", ("POST",)), 405, "invalid_request_error", "unknown_url", False),
