@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deployments.policy.errors import (
     AnswerTooLarge,
+    BadImage,
     BadRequest,
     BodyTooLarge,
     ContextExceeded,
@@ -37,6 +38,7 @@ EXAMPLES = [
     (KillsEngines("m"), 400, "invalid_request_error", "request_kills_engines", False),
     (NotFound("m"), 404, "invalid_request_error", "not_found", False),
     (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
+    (BadImage("m", "messages[0].content[0].image_url"), 400, "invalid_request_error", "invalid_image", False),
     (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
     (UnknownPath("GET", "/x"), 404, "invalid_request_error", "unknown_url", False),
     (UnknownPath("GET", "/x", ("POST",)), 405, "invalid_request_error", "unknown_url", False),
