@@ -1,6 +1,6 @@
 """vLLM's own app as a replica serves it, without an engine, for the tests here to ask: the import takes ten seconds.
 
-`python -m tests.alone.vllm_frontend NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
+`python -m tests.alone.vllm_frontend NAME`, with a list of arguments on standard input; they and the answer (the last line) are JSON.
 """
 
 import asyncio
@@ -195,12 +195,13 @@ def importers() -> dict[str, list[str]]:
 
 def ask(what: str, *arguments: Any) -> Any:
     """An answer of one of these functions, in a process of its own."""
-    command = [sys.executable, "-m", "tests.alone.vllm_frontend", what, *map(json.dumps, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2])
+    command, root = [sys.executable, "-m", "tests.alone.vllm_frontend", what], Path(__file__).parents[2]
+    asked = json.dumps(arguments)  # more than a command line takes
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=root, input=asked)
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    answered = globals()[sys.argv[1]](*map(json.loads, sys.argv[2:]))
+    answered = globals()[sys.argv[1]](*json.load(sys.stdin))
     print(f"\n{json.dumps(answered)}")
