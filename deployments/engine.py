@@ -63,11 +63,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         began = time.monotonic()
         logs.configure()
         secret = environment().own_secret()
-        llm_config = LLMConfig(**config)
-        await engine_start.settle(llm_config)
-        vllm_grammar.settle(llm_config)
-        if "kv_transfer_config" in llm_config.engine_kwargs:
-            _own_side_channel()
+        llm_config = await _settled(config)
         serve_here()
         await super().__init__(llm_config)
         self._model = llm_config.model_id
@@ -196,6 +192,20 @@ class EngineServer(LLMServer):  # type: ignore[misc]
                 await asyncio.sleep(0.1)
             await self._server.stop()
         await super().__del__()
+
+
+async def _settled(config: dict[str, Any]) -> LLMConfig:
+    """What the engine starts from: its files are here, and what this process must say of itself is said.
+
+    Raises:
+        WeightsError: its weights cannot be had.
+    """
+    llm_config = LLMConfig(**config)
+    await engine_start.settle(llm_config)
+    vllm_grammar.settle(llm_config)
+    if "kv_transfer_config" in llm_config.engine_kwargs:
+        _own_side_channel()
+    return llm_config
 
 
 def _own_side_channel() -> None:

@@ -9,6 +9,7 @@ Here the validation of a list ends at its first wrong element, and `policy.valid
 """
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
@@ -106,7 +107,7 @@ def blaming(create: Callable[..., Any]) -> Callable[..., Any]:
 
     def create_error_response(message: str | Exception, *others: Any, **named: Any) -> Any:  # noqa: ANN401 (vLLM's own)
         if isinstance(message, EngineDeadError):
-            return create(str(message), DEAD, 500)
+            return create(str(message), DEAD, HTTPStatus.INTERNAL_SERVER_ERROR)
         fault = request_fault(message) if isinstance(message, Exception) else None
         return create(message, *others, **named) if fault is None else create(fault)
 
@@ -123,6 +124,8 @@ def request_fault(error: BaseException) -> str | None:
     if isinstance(error, ValidationError):
         return summary(error.errors(include_url=False, include_input=False))[0]
     if isinstance(error, VLLMError | ValueError | TypeError | OverflowError) or _is_the_machines(error):
+        return None
+    if isinstance(error.__context__, VLLMServerError):  # it came up while that one was told
         return None
     text = str(error)
     if isinstance(error, NotImplementedError):  # 501 says that the endpoint is not this model's

@@ -12,7 +12,8 @@ from typing import Any
 #: Longest text that is searched, and the longest that is told.
 MOST_SEARCHED, MOST_CHARS = 8192, 2000
 
-#: What is inside Python: frames of a stack, addresses, pydantic's types and inputs, files and lines of sources, the repetition of the parameter that vLLM adds.
+#: What is inside an engine: frames of a stack, addresses, pydantic's types and inputs, files and lines of sources, and the parameter,
+#: which vLLM says twice.
 _FRAME = re.compile(r'\n? {0,8}File "[^"\n]+", line \d+, in \S+')
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9A-Fa-f]+")
 _PYDANTIC = re.compile(r" \[type=[^\n]{0,4000}|\n? {0,8}For further information visit https://errors\.pydantic\.dev[^\s;]*")

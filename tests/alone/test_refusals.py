@@ -130,8 +130,19 @@ def test_no_module_answers_past_the_refusals() -> None:
 
 def test_sentences_are_vllms() -> None:
     texts = [part for part, _, _ in engine_words._TABLE]
-    texts += ["EngineCore encountered an issue", f'"{CORE_ERROR}"', "The model does not support", "maximum context length is ", "data: [DONE]"]
-    texts += ["cannot be greater than ", "longer than the maximum model length of ", "exceeds the max_model_len ", "requested output tokens"]
+    texts += [
+        "EngineCore encountered an issue",
+        f'"{CORE_ERROR}"',
+        "The model does not support",
+        "maximum context length is ",
+        "data: [DONE]",
+    ]
+    texts += [
+        "cannot be greater than ",
+        "longer than the maximum model length of ",
+        "exceeds the max_model_len ",
+        "requested output tokens",
+    ]
     assert dict(zip(texts, vllm_frontend.ask("sources", texts), strict=True)) == dict.fromkeys(texts, True)
 
 

@@ -39,7 +39,7 @@ def _app() -> Any:
     names = ("openai_serving_chat", "openai_serving_completion", "openai_serving_responses", "anthropic_serving_messages")
     for name in (*names, "serving_tokenization"):
         setattr(app.state, name, None)
-    app.state.server = SimpleNamespace()
+    app.state.server, app.state.engine_client = SimpleNamespace(), SimpleNamespace(errored=False, is_running=True)
     return app
 
 
@@ -137,6 +137,7 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
     import xgrammar
     from transformers import AutoTokenizer
     from vllm.config import StructuredOutputsConfig
+    from vllm.exceptions import VLLMError
     from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
     from deployments.app import GRAMMARS
@@ -151,9 +152,7 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
         params = SamplingParams(structured_outputs=StructuredOutputsParams(**case))
         try:
             params._validate_structured_outputs(model, config, loaded)
-        except ValueError as error:
-            return f"{type(error).__name__}: {error}"
-        except Exception as error:  # what vLLM calls the request's fault has a class of its own
+        except (VLLMError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         if "json" in case:
             compiler.compile_json_schema(json.dumps(case["json"]))

@@ -162,7 +162,21 @@ def test_any_text_is_told_in_short(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["max_model_len ", " at 0x", " [type=", "[05:52:55] /a/b", "/a", "/usr/a", "maximum context length ", "--", "'", "A. ", "object is ", "\n", " "],
+    [
+        "max_model_len ",
+        " at 0x",
+        " [type=",
+        "[05:52:55] /a/b",
+        "/a",
+        "/usr/a",
+        "maximum context length ",
+        "--",
+        "'",
+        "A. ",
+        "object is ",
+        "\n",
+        " ",
+    ],
 )
 def test_sixty_megabytes_take_no_time(piece: str) -> None:
     text = piece * ((60 << 20) // len(piece))
