@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -25,22 +24,18 @@ from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.canary import Gate
+from deployments.engine_options import engine_arguments, engine_environment
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.conformance import Abilities
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
-#: vLLM reads it on the engine's node, where this package is installed as here.
-TEMPLATES = Path(__file__).parent / "chat_templates"
 #: Fields of a model that its engines do not know of.
 NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbacks", "prefill")
 #: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
 STARTS = 3
-#: An engine core has one backend for grammars, that of its first request. With vLLM's own `auto` the serving side would go on choosing one
-#: for each request, and accept what the core's backend then fails on. This one knows vLLM's tool calls.
-GRAMMARS = {"backend": "xgrammar"}
 #: Ray Serve restarts a replica after three health checks in a row that failed or timed out: after three seconds where it says that it is
 #: sick, and after 90 s where its event loop stands still. No client's request may stop it for nearly so long.
 HEALTH_PERIOD_S = 1.0
@@ -232,68 +227,6 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
         "log_engine_metrics": False,
         "runtime_env": {"env_vars": engine_environment(model, accelerator)},
     }
-
-
-def engine_arguments(model: Model) -> dict[str, Any]:
-    """vLLM's arguments: the catalogue's advice, then what the config says in fields, then what it says in vLLM's own names."""
-    entry = CATALOGUE[model.kind]
-    arguments: dict[str, Any] = {
-        **entry.engine,
-        **_revision(model),
-        "max_model_len": model.context_tokens,
-        "tensor_parallel_size": model.parallel.tensor,
-        "pipeline_parallel_size": model.parallel.pipeline,
-        "enable_expert_parallel": model.parallel.expert,
-        **({} if model.parallel.data == 1 else {"data_parallel_size": model.parallel.data}),
-        **_options(model),
-        "disable_log_stats": False,
-        "scheduling_policy": "priority",
-    }
-    if entry.chat_template is not None:
-        arguments["chat_template"] = str(TEMPLATES / f"{entry.chat_template}.jinja")
-    if "image" in entry.modalities:
-        arguments["limit_mm_per_prompt"] = {"image": images_per_prompt(model)}
-    sampling = model.sampling.model_dump(exclude_none=True)
-    if sampling:
-        arguments["override_generation_config"] = {
-            ("max_new_tokens" if name == "max_tokens" else name): value for name, value in sampling.items()
-        }
-    return arguments | model.engine | {"structured_outputs_config": GRAMMARS | model.engine.get("structured_outputs_config", {})}
-
-
-def _options(model: Model) -> dict[str, Any]:
-    """What a model may ask for beside its shape; nothing of what it does not name."""
-    found: dict[str, Any] = {}
-    if model.parallel.redundant_experts is not None:
-        found |= {"enable_eplb": True, "eplb_config": {"num_redundant_experts": model.parallel.redundant_experts}}
-    if model.parallel.all_to_all is not None:
-        found["all2all_backend"] = model.parallel.all_to_all
-    if model.async_scheduling is not None:
-        found["async_scheduling"] = model.async_scheduling
-    if model.draft is not None:
-        draft = {"method": model.draft.method, "model": model.draft.checkpoint, "num_speculative_tokens": model.draft.tokens}
-        found["speculative_config"] = draft
-    return found
-
-
-def _revision(model: Model) -> dict[str, str]:
-    """The revision that a checkpoint names, as vLLM wants to hear it; the tokenizer's too, unless that is another repository's."""
-    source = source_of(model.checkpoint)
-    if source is None or "@" not in model.checkpoint:
-        return {}
-    return {"revision": source.revision} | ({} if "tokenizer" in model.engine else {"tokenizer_revision": source.revision})
-
-
-def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]:
-    """Environment of the processes of a model's engine."""
-    common = {
-        # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
-        "VLLM_CONFIGURE_LOGGING": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-        # The gateway refuses a larger image already; the engine's own limit is the second wall.
-        "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),
-    }
-    return common | ({"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if accelerator == "cpu" else {})
 
 
 def _resolved(accelerator: Accelerator) -> Accelerator:

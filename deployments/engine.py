@@ -241,7 +241,11 @@ def _key_of_the_door(site: Site) -> SecretStr:
 
 
 async def _settled(config: dict[str, Any]) -> LLMConfig:
-    """Returns vLLM's config, with all that must be there before the engine starts: weights, the backend for grammars, ports, our hooks."""
+    """Returns vLLM's config, with all that must be there before the engine starts: weights, the backend for grammars, ports, our hooks.
+
+    Raises:
+        WeightsError: its weights cannot be had.
+    """
     llm_config = LLMConfig(**config)
     await engine_start.settle(llm_config)
     vllm_grammar.settle(llm_config)

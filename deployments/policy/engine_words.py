@@ -12,9 +12,12 @@ from typing import Any
 #: Longest text that is searched, and the longest that is told.
 MOST_SEARCHED, MOST_CHARS = 8192, 2000
 
-#: What is inside Python: addresses, pydantic's types and inputs, lines of C++ sources, the repetition of the parameter that vLLM adds.
+#: What is inside an engine: frames of a stack, addresses, pydantic's types and inputs, files and lines of sources, and the parameter,
+#: which vLLM says twice.
+_FRAME = re.compile(r'\n? {0,8}File "[^"\n]+", line \d+, in \S+')
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9A-Fa-f]+")
 _PYDANTIC = re.compile(r" \[type=[^\n]{0,4000}|\n? {0,8}For further information visit https://errors\.pydantic\.dev[^\s;]*")
+_PATH = re.compile(r"(?<![\w/])/(?:home|usr|opt|var|tmp|root|lib|mnt|srv|project)(?:/[\w.-]++)++")
 _CPP = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 _REPEATED = re.compile(r" \((?:parameter|value)=[^\n]*\)$")
 _PYTHONS = re.compile(
@@ -68,9 +71,9 @@ class OverLimit:
 def cleaned(message: str) -> str:
     """An engine's message without what is Python's, at most `MOST_CHARS` long."""
     text = message[:MOST_SEARCHED]
-    for pattern in (_PYDANTIC, _ADDRESS, _REPEATED, _CPP):
+    for pattern in (_PYDANTIC, _ADDRESS, _REPEATED, _CPP, _FRAME):
         text = pattern.sub("", text)
-    text = text.strip()
+    text = _PATH.sub("<path>", text).strip()
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "…"
 
 

@@ -23,86 +23,17 @@
         ├── EngineLost        503  engine_gone: its connection broke
         └── EngineFailed      502  the engine answered with an error of its own
 
-Decides bodies and statuses. Leaves it to the gateway to send them. A class says with `retryable` whether the same request may succeed
+Decides statuses and codes. `policy.herd_error` decides the bodies, and the gateway sends them. A class says with `retryable` whether the same request may succeed
 elsewhere or later.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable
+from typing import ClassVar
 
-import msgspec
+from deployments.policy.herd_error import HerdError
 
-#: Anthropic's types of errors, by HTTP status; any other is a client's error below 500, and the API's from there on.
-_ANTHROPIC: Mapping[int, str] = MappingProxyType(
-    {
-        401: "authentication_error",
-        403: "permission_error",
-        404: "not_found_error",
-        413: "request_too_large",
-        429: "rate_limit_error",
-        503: "overloaded_error",
-        504: "timeout_error",
-    }
-)
-_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,12})')
-
-
-class HerdError(Exception):
-    """An answer that is not the one the client hoped for."""
-
-    status: int = 500
-    type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = "internal_error"
-    retryable: ClassVar[bool] = False
-
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.reason = code or self.code
-        self.retry_after_s = retry_after_s
-        self._endpoint = ""
-        self._number = 0
-
-    def told_in(self, endpoint: str, after: bytes = b"") -> Self:
-        """Gives it the shape that an endpoint's clients read, and returns it.
-
-        Args:
-            endpoint: the short name of a path, as in `policy.calls.ENDPOINTS`.
-            after: the last events of the stream in which it is told.
-        """
-        self._endpoint = endpoint
-        if numbers := _NUMBER.findall(after):
-            self._number = int(numbers[-1]) + 1
-        return self
-
-    @property
-    def _for_anthropic(self) -> bool:
-        return self._endpoint.startswith(("messages", "count_tokens"))
-
-    def fields(self) -> dict[str, Any]:
-        """What stands under `error`."""
-        kind: str = self.type
-        if self._for_anthropic:
-            kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
-        return {"message": self.message, "type": kind, "param": self.param, "code": self.reason}
-
-    def body(self) -> bytes:
-        """The body of an answer. Clients of OpenAI's API do not look at the outer `type`, those of Anthropic's do."""
-        return msgspec.json.encode({"type": "error", "error": self.fields()})
-
-    def event(self) -> bytes:
-        """The same inside a stream of server-sent events.
-
-        Chat and completions tell it as data alone. Messages and responses name every event. Responses number them; OpenAI documents the
-        fields of the error beside its type, and its own client reads them under `error`.
-        """
-        if self._endpoint == "responses":
-            told = {**self.fields(), "type": "error", "sequence_number": self._number, "error": self.fields()}
-            return b"event: error\ndata: " + msgspec.json.encode(told) + b"\n\n"
-        return (b"event: error\ndata: " if self._for_anthropic else b"data: ") + self.body() + b"\n\n"
+#: Characters of a client's own words that an error repeats.
+_SHOWN = 200
 
 
 class BadRequest(HerdError):
@@ -207,10 +138,6 @@ class Unauthorized(BadRequest):
     code = "unauthorized"
 
 
-#: Characters of a client's own words that an error repeats.
-_SHOWN = 200
-
-
 class UnknownPath(HerdError):
     """Nothing is served at this path with this method."""
 
@@ -251,7 +178,7 @@ class UnknownModel(HerdError):
     code = "model_not_found"
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"The model '{name}' does not exist. Known models: {', '.join(known)}.", param="model")
+        super().__init__(f"The model '{name[:_SHOWN]}' does not exist. Known models: {', '.join(known)}.", param="model")
 
 
 class Timeout(HerdError):

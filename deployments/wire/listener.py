@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from deployments.policy.errors import HerdError, TooManyConnections
+from deployments.policy.errors import TooManyConnections
+from deployments.policy.herd_error import HerdError
 from deployments.server import listen
 from deployments.wire.certificate import Certificate
 from deployments.wire.client_connection import ClientConnection

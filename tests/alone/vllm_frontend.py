@@ -1,6 +1,6 @@
 """vLLM's own app as a replica serves it, without an engine, for the tests here to ask: the import takes ten seconds.
 
-`python -m tests.alone.vllm_frontend NAME ARGUMENT…`, arguments and answer (the last line) in JSON.
+`python -m tests.alone.vllm_frontend NAME`, with a list of arguments on standard input; they and the answer (the last line) are JSON.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def _app() -> Any:
     names = ("openai_serving_chat", "openai_serving_completion", "openai_serving_responses", "anthropic_serving_messages")
     for name in (*names, "serving_tokenization"):
         setattr(app.state, name, None)
-    app.state.server = SimpleNamespace()
+    app.state.server, app.state.engine_client = SimpleNamespace(), SimpleNamespace(errored=False, is_running=True)
     return app
 
 
@@ -137,9 +137,10 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
     import xgrammar
     from transformers import AutoTokenizer
     from vllm.config import StructuredOutputsConfig
+    from vllm.exceptions import VLLMError
     from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
-    from deployments.app import GRAMMARS
+    from deployments.engine_options import GRAMMARS
     from deployments.vllm_grammar import mend
 
     mend()
@@ -151,7 +152,7 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
         params = SamplingParams(structured_outputs=StructuredOutputsParams(**case))
         try:
             params._validate_structured_outputs(model, config, loaded)
-        except Exception as error:  # noqa: BLE001 (vLLM calls the request's fault by several classes)
+        except (VLLMError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         if "json" in case:
             compiler.compile_json_schema(json.dumps(case["json"]))
@@ -193,12 +194,13 @@ def importers() -> dict[str, list[str]]:
 
 def ask(what: str, *arguments: Any) -> Any:
     """An answer of one of these functions, in a process of its own."""
-    command = [sys.executable, "-m", "tests.alone.vllm_frontend", what, *map(json.dumps, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2])
+    command, root = [sys.executable, "-m", "tests.alone.vllm_frontend", what], Path(__file__).parents[2]
+    asked = json.dumps(arguments)  # more than a command line takes
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=root, input=asked)
     assert ran.returncode == 0, ran.stderr[-4000:]
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    answered = globals()[sys.argv[1]](*map(json.loads, sys.argv[2:]))
+    answered = globals()[sys.argv[1]](*json.load(sys.stdin))
     print(f"\n{json.dumps(answered)}")

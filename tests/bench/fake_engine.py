@@ -13,7 +13,7 @@ from tests.bench.process import serving
 
 PACE_S = 0.02
 _OPEN = b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1795000000,"model":"bench",'
-_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":null,"token_ids":%b}]}\n\n'
+_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":%b,"token_ids":%b}]}\n\n'
 _USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
 _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -29,7 +29,9 @@ def _chunk(data: bytes) -> bytes:
 
 
 #: As vLLM writes a token to who asks for its id, and to who does not.
-_TOKEN_CHUNKS = {True: _chunk(_TOKEN % b"[94776]"), False: _chunk(_TOKEN % b"null")}
+_TOKEN_CHUNKS = {True: _chunk(_TOKEN % (b"null", b"[94776]")), False: _chunk(_TOKEN % (b"null", b"null"))}
+#: The last one says why the answer ends.
+_LAST_CHUNKS = {chunk: _chunk(_TOKEN % (b'"length"', b"[94776]" if ids else b"null")) for ids, chunk in _TOKEN_CHUNKS.items()}
 #: A replica that is never full.
 _REPORT = b'{"id":"fake","model":"llama-4-scout-tiny","host":"127.0.0.1","port":%d,"state":"ready","ongoing":0,"running":0,"waiting":0}'
 
@@ -67,7 +69,7 @@ class _Connection(asyncio.Protocol):
         """Writes a chunk and waits for the next one's time, which a late one does not move."""
         if self._transport.is_closing():
             return
-        self._transport.write(chunk)
+        self._transport.write(chunk if left > 1 else _LAST_CHUNKS[chunk])
         if left > 1:
             self._loop.call_at(due + PACE_S, self._token, chunk, left - 1, tokens, due + PACE_S)
             return

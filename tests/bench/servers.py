@@ -45,7 +45,7 @@ def model() -> Model:
 
 def engine_environment() -> dict[str, str]:
     """What both engines have in their environments."""
-    from deployments.app import engine_environment
+    from deployments.engine_options import engine_environment
 
     return engine_environment(model(), "cpu") | THREADS
 
@@ -105,7 +105,7 @@ def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environme
 
 
 def _command(port: int) -> list[str]:
-    from deployments.app import engine_arguments
+    from deployments.engine_options import engine_arguments
     from deployments.small_models import ensure
 
     served = model()

@@ -21,7 +21,7 @@ from deployments.own_certificate import trust
 from deployments.wire.certificate import Certificate, UnreadableCertificate
 from deployments.wire.client_exchange import Exchange
 from deployments.wire.listener import Bounds, Listener, sockets
-from tests.path.fake_engine import WAIT_S, FakeEngine, answers, event, steered, streams
+from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams
 from tests.path.herd import asking, herd_of, limits, until
 from tests.path.wire import connected, request
 
@@ -69,8 +69,9 @@ async def test_stream_whose_engine_is_silent_is_no_slow_reader(engine: FakeEngin
         pieces.put_nowait(event("1"))
         await client.head()
         await asyncio.sleep(0.8)
+        pieces.put_nowait(DONE)
         pieces.put_nowait(b"")
-        assert await client.chunks() == [event("1")]
+        assert await client.chunks() == [event("1"), DONE]
 
 
 async def test_connection_waits_for_its_next_request_as_long_as_the_config_says(engine: FakeEngine) -> None:
@@ -209,11 +210,11 @@ async def shown(port: int) -> str:
 
 
 async def test_gateway_speaks_tls_with_its_certificate(engine: FakeEngine, files: Files) -> None:
-    engine.script = streams([event("1"), event("2")])
+    engine.script = streams([event("1"), DONE])
     async with herd_of([engine], limits(), tls=files.tls.model_dump()) as herd:
         async with httpx.AsyncClient(trust_env=False, verify=trust(files.tls), timeout=WAIT_S) as http:
             answer = await http.post(f"https://127.0.0.1:{herd.port}/v1/chat/completions", json=asking(stream=True))
-            assert (answer.status_code, answer.content) == (200, event("1") + event("2"))
+            assert (answer.status_code, answer.content) == (200, event("1") + DONE)
             refused = await http.post(f"https://127.0.0.1:{herd.port}/v1/chat/completions", content=b"x" * (65 << 20))
             assert refused.status_code == 415
         async with connected(herd.port) as plain:

@@ -12,7 +12,7 @@ from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
-from deployments import app
+from deployments import app, engine_options
 from deployments.names import GATEWAY, app_name
 from deployments.policy.conformance import Abilities
 from tests.unit.samples import config, model, raw, scout
@@ -145,9 +145,9 @@ def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_r
     scaling = application(dump(config(wide)), "model.scout")["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (4, 10, 4)
     assert scaling["policy"]["policy_kwargs"] == {"ranks": 2}
-    assert app.engine_arguments(wide)["data_parallel_size"] == 2
+    assert engine_options.engine_arguments(wide)["data_parallel_size"] == 2
     assert app.engine_config(wide, "H100")["placement_group_config"]["bundles"] == [{"CPU": 1.0, "GPU": 1.0}] * 8, "of one rank"
-    assert "data_parallel_size" not in app.engine_arguments(scout())
+    assert "data_parallel_size" not in engine_options.engine_arguments(scout())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_r
     ],
 )
 def test_engine_arguments(asked: Model, arguments: dict[str, Any]) -> None:
-    assert app.engine_arguments(asked).items() >= arguments.items()
+    assert engine_options.engine_arguments(asked).items() >= arguments.items()
 
 
 def test_engine_is_told_nothing_that_nobody_said() -> None:
@@ -189,13 +189,13 @@ def test_engine_is_told_nothing_that_nobody_said() -> None:
         "speculative_config",
         "async_scheduling",
     }
-    assert not unsaid & app.engine_arguments(model()).keys()
+    assert not unsaid & engine_options.engine_arguments(model()).keys()
 
 
 @given(raw(Model))
 def test_engine_arguments_are_vllms_and_the_config_has_the_last_word(value: dict[str, Any]) -> None:
     asked = Model.model_validate(value)
-    arguments = app.engine_arguments(asked)
+    arguments = engine_options.engine_arguments(asked)
     assert arguments.keys() <= ENGINE_ARGUMENTS
     grammars = asked.engine.get("structured_outputs_config", {})
     assert arguments["structured_outputs_config"].items() >= grammars.items()
@@ -220,7 +220,7 @@ def test_engine_config(accelerator: Accelerator, named: str | None, kind: str, b
 
 def test_engine_has_the_gateways_limit_for_images_as_its_own() -> None:
     for asked, pixels in ((scout(), "20000000"), (scout(image_mpx=0.5), "500000")):
-        assert app.engine_environment(asked, "cpu")["VLLM_MAX_IMAGE_PIXELS"] == pixels
+        assert engine_options.engine_environment(asked, "cpu")["VLLM_MAX_IMAGE_PIXELS"] == pixels
         assert app.engine_options(asked, "cpu")["ray_actor_options"]["runtime_env"]["env_vars"]["VLLM_MAX_IMAGE_PIXELS"] == pixels
 
 

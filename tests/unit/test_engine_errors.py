@@ -21,16 +21,8 @@ from deployments.policy.engine_errors import (
     said_in,
     translate,
 )
-from deployments.policy.errors import (
-    BadRequest,
-    ContextExceeded,
-    EngineFailed,
-    HerdError,
-    MaxTokensTooLarge,
-    NotFound,
-    NotServed,
-    Unavailable,
-)
+from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, MaxTokensTooLarge, NotFound, NotServed, Unavailable
+from deployments.policy.herd_error import HerdError
 from tests.unit.samples import JSON
 
 UNKNOWN = "The engine could not serve this request."

@@ -28,6 +28,8 @@ from deployments.policy.engine_words import MOST_CHARS, cleaned, for_users, gram
             "Failed to transform regex into a grammar: [05:52:55] /project/cpp/regex_converter.cc:83: Regex parsing error at position 4",
             "Failed to transform regex into a grammar: Regex parsing error at position 4",
         ),
+        ("cannot open /usr/lib/python3/x.py and /a/b, see http://host/a/b.html", "cannot open <path> and /a/b, see http://host/a/b.html"),
+        ('Failed\n  File "/usr/lib/x.py", line 3, in f\nbadly', "Failed\nbadly"),
         ("", ""),
         ("x" * 10_000, "x" * MOST_CHARS + "…"),
     ],
@@ -160,7 +162,21 @@ def test_any_text_is_told_in_short(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["max_model_len ", " at 0x", " [type=", "[05:52:55] /a/b", "maximum context length ", "--", "'", "A. ", "object is ", "\n", " "],
+    [
+        "max_model_len ",
+        " at 0x",
+        " [type=",
+        "[05:52:55] /a/b",
+        "/a",
+        "/usr/a",
+        "maximum context length ",
+        "--",
+        "'",
+        "A. ",
+        "object is ",
+        "\n",
+        " ",
+    ],
 )
 def test_sixty_megabytes_take_no_time(piece: str) -> None:
     text = piece * ((60 << 20) // len(piece))

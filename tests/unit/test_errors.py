@@ -15,7 +15,6 @@ from deployments.policy.errors import (
     ContextExceeded,
     EngineFailed,
     EngineLost,
-    HerdError,
     KillsEngines,
     MaxTokensTooLarge,
     NotFound,
@@ -27,6 +26,7 @@ from deployments.policy.errors import (
     UnknownModel,
     UnknownPath,
 )
+from deployments.policy.herd_error import HerdError
 
 EXAMPLES = [
     (HerdError("m"), 500, "server_error", "internal_error", False),
