@@ -114,16 +114,16 @@ def attack(name: str, model: str, size: int) -> bytes:
     """A body of about so many bytes that would take long to decode."""
     begin = b'{"model":"%b","messages":' % model.encode()
     return {
-        "lists": begin + b"[" + b"[]," * (size // 3) + b"[]]}",
-        "objects": begin + b"[" + b'{"a":{}},' * (size // 9) + b"[]]}",
-        "strings": begin + b"[" + b'"",' * (size // 3) + b'""]}',
-        "numbers": begin + b"[" + b"1," * (size // 2) + b"1]}",
-        "names": b"{" + b"".join(b'"%d":1,' % number for number in range(size // 12)) + begin[1:] + b"1}",
-        "depth": begin + b"[" * (size // 2) + b"]" * (size // 2) + b"}",
-        "text": begin + b'[{"role":"user","content":"' + b"The llama, an animal, is [1]. " * (size // 30) + b'"}]}',
-        "escapes": begin + b'[{"role":"user","content":"' + b"\\n\\u00e9" * (size // 8) + b'"}]}',
-        "quotes": begin + b'"' + b'\\"' * (size // 2) + b'"}',
-    }[name]
+        "lists": lambda: begin + b"[" + b"[]," * (size // 3) + b"[]]}",
+        "objects": lambda: begin + b"[" + b'{"a":{}},' * (size // 9) + b"[]]}",
+        "strings": lambda: begin + b"[" + b'"",' * (size // 3) + b'""]}',
+        "numbers": lambda: begin + b"[" + b"1," * (size // 2) + b"1]}",
+        "names": lambda: b"{" + b"".join(b'"%d":1,' % number for number in range(size // 12)) + begin[1:] + b"1}",
+        "depth": lambda: begin + b"[" * (size // 2) + b"]" * (size // 2) + b"}",
+        "text": lambda: begin + b'[{"role":"user","content":"' + b"The llama, an animal, is [1]. " * (size // 30) + b'"}]}',
+        "escapes": lambda: begin + b'[{"role":"user","content":"' + b"\\n\\u00e9" * (size // 8) + b'"}]}',
+        "quotes": lambda: begin + b'"' + b'\\"' * (size // 2) + b'"}',
+    }[name]()
 
 
 ATTACKS = ["lists", "objects", "strings", "numbers", "names", "depth", "text", "escapes", "quotes"]
