@@ -196,6 +196,7 @@ async def test_compressed_body_is_read_as_what_it_was(herd: Herd, engine: FakeEn
         ("gzip", gzip.compress(b"x" * 1000)[:-3], 400),
         ("gzip", gzip.compress(b" " * (2 * MIB)), 413),
     ],
+    ids=["unknown", "two", "plain", "cut", "large"],
 )
 async def test_compressed_body_that_cannot_be_read(limited: Start, encoding: str, body: bytes, status: int) -> None:
     herd = await limited(body_mib=1)
