@@ -5,6 +5,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from backports import zstd
@@ -33,6 +34,11 @@ EACH = pytest.mark.parametrize(
 async def test_body_is_what_it_was(name: str, encode: Callable[[bytes], bytes], size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     assert await decoded(name.encode(), encode(data), 1) == data
+
+
+async def test_large_body_that_cannot_be_compressed_is_what_it_was() -> None:
+    data = Random(1).randbytes(MOST_AT_ONCE + 1)
+    assert await decoded(b"gzip", gzip.compress(data), 1) == data
 
 
 @given(st.sampled_from(sorted(ENCODERS)), st.binary(max_size=2000))
