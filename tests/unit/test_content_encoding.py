@@ -1,10 +1,12 @@
 """`deployments.wire.content_encoding`: compressed bodies are decoded, and never to more than the limit."""
 
 import gzip
+import random
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from backports import zstd
@@ -37,6 +39,11 @@ EACH = pytest.mark.parametrize(
 async def test_body_is_what_it_was(name: str, encode: Callable[[bytes], bytes], size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     assert await decoded(name.encode(), encode(data), 1, uncounted) == data
+
+
+async def test_large_body_that_cannot_be_compressed_is_what_it_was() -> None:
+    data = Random(1).randbytes(MOST_AT_ONCE + 1)
+    assert await decoded(b"gzip", gzip.compress(data), 1, uncounted) == data
 
 
 @given(st.sampled_from(sorted(ENCODERS)), st.binary(max_size=2000))
@@ -130,3 +137,8 @@ async def test_decoded_bytes_are_counted_while_they_are_made() -> None:
     with pytest.raises(Unavailable):
         await decoded(b"gzip", gzip.compress(bytes(64 * MIB)), 64, count)
     assert sum(counted) < 32 * MIB
+
+
+async def test_body_that_is_large_as_it_came_is_decoded_in_a_thread() -> None:
+    data = random.Random(1).randbytes(2 * MOST_AT_ONCE)
+    assert await decoded(b"gzip", gzip.compress(data), 1, uncounted) == data

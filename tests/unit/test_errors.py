@@ -15,18 +15,22 @@ from deployments.policy.errors import (
     ContextExceeded,
     EngineFailed,
     EngineLost,
+    Forbidden,
     KillsEngines,
     MaxTokensTooLarge,
     NotFound,
     NotServed,
     Overloaded,
     Timeout,
+    TooManyConnections,
     TooManyImages,
     Unavailable,
     UnknownModel,
     UnknownPath,
+    WrongMedia,
 )
 from deployments.policy.herd_error import HerdError
+from deployments.wire.unreadable import Unreadable
 
 EXAMPLES = [
     (HerdError("m"), 500, "server_error", "internal_error", False),
@@ -40,6 +44,11 @@ EXAMPLES = [
     (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
     (BadImage("m", "messages[0].content[0].image_url"), 400, "invalid_request_error", "invalid_image", False),
     (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
+    (WrongMedia("m"), 415, "invalid_request_error", "unsupported_media_type", False),
+    (Forbidden("m"), 403, "invalid_request_error", "forbidden", False),
+    (Unreadable("m"), 400, "invalid_request_error", "invalid_http", False),
+    (Unreadable("m", 501), 501, "invalid_request_error", "unsupported_transfer_encoding", False),
+    (TooManyConnections("m."), 429, "rate_limit_error", "too_many_connections", True),
     (UnknownPath("GET", "/x"), 404, "invalid_request_error", "unknown_url", False),
     (UnknownPath("GET", "/x", ("POST",)), 405, "invalid_request_error", "unknown_url", False),
     (NotServed("m"), 404, "invalid_request_error", "unsupported_endpoint", False),
