@@ -22,6 +22,8 @@ _METHODS = (b"access-control-allow-methods", b"GET, HEAD, POST")
 #: A browser asks for names of headers only, in lower case and sorted; what is no such list is not repeated to it.
 _NAMES = re.compile(rb"[!#-'*+\-.^_`|~0-9A-Za-z, ]{1,4096}")
 _LOCAL = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+#: A name or an address, the one of IPv6 in brackets, and perhaps a port.
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,10 @@ def _check_host(guests: Guests, host: bytes | None) -> None:
 
 @lru_cache(maxsize=64)
 def host_name(host: bytes) -> str:
-    """A host header's name without its port, in lower case and without the dot of the root."""
-    name = host.decode("ascii", "replace").lower()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0].removesuffix(".")
+    """Returns a host header's name without its port, in lower case and without the dot of the root; one that is malformed as it is."""
+    text = host.decode("ascii", "replace").lower()
+    found = _HOST.fullmatch(text)
+    return found[1].removesuffix(".") if found else text
 
 
 @lru_cache(maxsize=64)

@@ -30,6 +30,8 @@ def test_loopback_herd_takes_the_names_of_loopback(host: str) -> None:
         "evil.example",
         "evil.example:8000",
         "localhost.evil.example",
+        "[::1].evil.example",
+        "localhost:80.evil.example",
         "127.0.0.1.evil.example",
         "127.0.0.1.nip.io:8000",
         "xlocalhost",
