@@ -255,6 +255,15 @@ def test_the_heads_gateway_waits_where_two_others_serve(workers: tuple[str, ...]
     check_by_haproxy(tmp_path / "haproxy.cfg")
 
 
+def test_gateways_with_tls_are_asked_by_tls(tmp_path: Path) -> None:
+    hosts = OnPrem(head="10.0.0.1", workers=("10.0.0.2",))
+    gateway = Gateway.model_validate({"tls": {"certificate": "/etc/herd/tls.crt", "key": "/etc/herd/tls.key"}})
+    said = load_balancer("herd", Inventory(secret_command="cat secret", onprem=hosts), hosts, gateway)
+    assert said.count(":8000 ssl verify none") == 2
+    (tmp_path / "haproxy.cfg").write_text(said)
+    check_by_haproxy(tmp_path / "haproxy.cfg")
+
+
 @pytest.mark.parametrize("name", RAY_UP)
 def test_workers_must_have_the_gpus_that_the_config_names(name: str) -> None:
     made = yaml.safe_load((ROOT / "cluster/ray" / name).read_text(encoding="utf-8"))
