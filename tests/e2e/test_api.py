@@ -180,7 +180,7 @@ def test_responses_messages_and_tokens(herd: Herd) -> None:
 
 def test_models_say_what_a_client_must_know(client: openai.OpenAI) -> None:
     cards = {model.id: model.model_dump() for model in client.models.list()}
-    assert list(cards) == [SMOLLM, SCOUT, "auto"]
+    assert list(cards) == [SMOLLM, SCOUT, "auto", "smollm2", "scout"]
     scout = cards[SCOUT]
     assert (scout["max_model_len"], scout["max_images_per_prompt"], scout["modalities"]) == (8192, 5, ["text", "image"])
     assert scout["attribution"] == "Built with Llama"
@@ -201,7 +201,7 @@ BAD: list[tuple[str, str, Any, int, str | None, str]] = [
     ("no model", "/v1/chat/completions", {"messages": user("x")}, 400, None, "model"),
     ("not JSON", "/v1/chat/completions", b'{"model": ', 400, "invalid_json", "JSON"),
     ("not an object", "/v1/chat/completions", b"[1]", 400, "invalid_json", "object"),
-    ("no messages", "/v1/chat/completions", {"model": SMOLLM}, 400, None, "messages"),
+    ("no messages", "/v1/chat/completions", {"model": SMOLLM}, 400, "missing_required_parameter", "messages"),
     ("bad role", "/v1/chat/completions", {"model": SMOLLM, "messages": "hello"}, 400, None, "list"),
     ("bad temperature", "/v1/chat/completions", {"model": SMOLLM, "messages": user("x"), "temperature": -1}, 400, None, "temperature"),
     ("bad max_tokens", "/v1/completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 0}, 400, None, "max_tokens"),
