@@ -1,6 +1,7 @@
 """Requests under which engines die: one more engine is asked, and then none, here and at other gateways."""
 
 import asyncio
+import json
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +20,7 @@ from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
-from tests.path.herd import LLAMA, SCOUT, SECRET, Herd, until
+from tests.path.herd import CHAT, LLAMA, SCOUT, SECRET, Herd, asking, until
 from tests.path.test_choice import declares
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -199,11 +200,11 @@ async def test_body_is_hashed_only_after_a_death_and_in_a_thread_where_it_is_lar
 
     monkeypatch.setattr("deployments.suspicion.digest_of", seen)
     engine.script = answers(200, {"id": "1"})
-    large = "llama " * (1 << 18)
+    large = json.dumps(asking()).encode() + b" " * (1 << 20)
     assert (await herd.chat()).status_code == 200
     assert hashed == []
     engine.script = then_breaks(head=False)
-    assert (await herd.chat(user=large)).status_code == 503
+    assert (await herd.http.post(CHAT, content=large)).status_code == 503
     engine.script = answers(200, {"id": "1"})
     herd.has(engine)
     assert (await herd.chat()).status_code == 200
