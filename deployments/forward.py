@@ -65,6 +65,7 @@ class Forward:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
         suspicion = Suspicion(self._poison, asked)
+        await suspicion.look_up()
         raw = asked.raw
         if resume.can_resume(asked.call.endpoint, asked.body):
             relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
@@ -75,7 +76,7 @@ class Forward:
         ask = asked.ask
         while True:
             seen = len(relay.times)
-            with await self._place(asked, ask, failed, limits) as place, suspicion.at(place.pick.replica.id):
+            with await self._place(asked, ask, failed, limits) as place:
                 ended = await self._tried(asked, body, place, relay)
             if isinstance(ended, Outcome):
                 suspicion.answered()
@@ -83,11 +84,11 @@ class Forward:
             if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
                 suspicion.answered()
-            elif isinstance(ended, EngineLost) and ended.had_it and not place.gave_way:
-                suspicion.died(place.pick.replica.id)
+            elif isinstance(ended, EngineLost):
+                await suspicion.died(place, ended)
             if not place.gave_way:
                 failed[place.pick.replica.id] = ended
-            if len(failed) >= limits.attempts or suspicion.is_used_up or asked.body.get("background"):
+            if len(failed) >= limits.attempts or asked.body.get("background"):
                 raise ended
             body = self._again(asked, raw, relay, ended)
             kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
@@ -103,10 +104,11 @@ class Forward:
             if relay.error is not None and not relay.error.of_death:
                 failure = self._told(relay, _question(asked, raw))
             else:
+                alone = self._roster.is_alone(replica, place.sending)
                 if not place.gave_way:
                     self._roster.suspect(replica)
                 had_it = not isinstance(error, NeverReached) and not relay.disagreed
-                failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it)
+                failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
         except Unavailable as error:
             failure = error
         if relay.kept and resume.is_whole(relay.tail):

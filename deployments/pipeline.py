@@ -5,7 +5,6 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from deployments.policy import fields, media, sizes
 from deployments.policy.browsers import ANYBODY, Guests
 from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
-from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, Overloaded, Timeout, Unavailable
+from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, EnginesLost, Overloaded, Timeout, Unavailable
 from deployments.policy.herd_error import HerdError
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
@@ -81,16 +80,22 @@ class Pipeline:
         """The model that was named answers, or one of its fallbacks while it cannot."""
         try:
             return await self._by(call, body, Chosen(named), client, arrived)
+        except EnginesLost:
+            raise  # it may be what they died of, so no other model's engine gets it
         except (Unavailable, Overloaded) as error:
             refusal = error
         others = call.fallback and call.endpoint in GENERATING and not body.get("background") and not sizes.has_token_ids(body)
         for chosen in self.rules.catalog.in_place_of(named, body) if others else ():
             if client.started:
                 break
-            with contextlib.suppress(Unavailable, Overloaded, BadImage):  # a fallback may take smaller images only
+            try:
                 outcome = await self._by(call, body, chosen, client, arrived)
-                self._meter.fell_back(named.id, chosen.model.id)
-                return outcome
+            except EnginesLost:
+                raise
+            except (Unavailable, Overloaded, BadImage):  # a fallback may take smaller images only
+                continue
+            self._meter.fell_back(named.id, chosen.model.id)
+            return outcome
         raise refusal
 
     async def _by(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:

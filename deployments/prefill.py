@@ -11,7 +11,7 @@ from deployments.answer import EngineGone, NeverReached
 from deployments.asked import Asked, Asking
 from deployments.policy import engine_errors, prefill
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.errors import Overloaded, Unavailable
+from deployments.policy.errors import EngineLost, Overloaded, Unavailable
 from deployments.roster import Roster
 from deployments.suspicion import Suspicion
 from monitoring.export import Meter
@@ -33,6 +33,7 @@ class Prefills:
         Raises:
             Overloaded: the prefill engines are full.
             KillsEngines: an engine died under it, and not for the first time.
+            EnginesLost: the same, and it may be another request that the engine died of.
         """
         model = asked.chosen.model
         if not prefill.is_long(asked.ask.prompt, model.prefill_from) or not prefill.can_hand_over(asked.call.endpoint, asked.body):
@@ -52,14 +53,15 @@ class Prefills:
             raise Overloaded(model, error.retry_after_s or RETRY_AFTER_S) from None
         replica = place.pick.replica
         try:
-            with place, suspicion.at(replica.id):
+            with place:
                 status, said = await self._asked(asked, pool, place)
         except NeverReached:
             self._roster.suspect(replica)
             return None
         except EngineGone:
+            alone = self._roster.is_alone(replica, place.sending)
             self._roster.suspect(replica)
-            suspicion.died(replica.id)
+            await suspicion.died(place, EngineLost(model, self._roster.retry_after_s(model), alone=alone))
             return None
         return prefill.handed_over(said) if status == 200 else None
 

@@ -134,6 +134,11 @@ class Roster:
         """While this lasts, the replica has one more request from here."""
         return self._router(chosen.replica.model).sending(chosen, prompt)
 
+    def is_alone(self, replica: ReplicaView, sending: Sending) -> bool:
+        """Whether a replica had this request only: no other from here since it came, and none by its last report. False if unknown."""
+        model = replica.model
+        return sending.alone and self._router(model).others(self.replicas(model), replica.id) == 0
+
     def _router(self, model: str) -> Router:
         """Of a model that has been forgotten meanwhile, one that is forgotten with it."""
         return self._routers.get(model) or Router(self._routing)

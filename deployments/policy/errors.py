@@ -21,6 +21,7 @@
     ├── TooManyConnections    429  of one address, or 503 of all
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
         ├── EngineLost        503  engine_gone: its connection broke
+        │   └── EnginesLost   503  engine_gone: of two, so that no other is asked
         └── EngineFailed      502  the engine answered with an error of its own
 
 Decides statuses and codes. `policy.herd_error` decides the bodies, and the gateway sends them. A class says with `retryable` whether the
@@ -232,14 +233,26 @@ class EngineLost(Unavailable):
 
     code = "engine_gone"
 
-    def __init__(self, model: str, retry_after_s: int, *, had_it: bool = True) -> None:
+    def __init__(self, model: str, retry_after_s: int, *, had_it: bool = True, alone: bool = False) -> None:
         """Args:
         model: its model.
         retry_after_s: when there should be an engine again.
         had_it: the engine had the request when it went away; else it was not reached.
+        alone: the engine had no other request, as far as can be told.
         """
         super().__init__(f"The engine of '{model}' went away while serving this request. Try again.", retry_after_s=retry_after_s)
         self.had_it = had_it
+        self.alone = alone
+
+
+class EnginesLost(EngineLost):
+    """As many engines went away while they had the request as may: no other is asked, of this model or another."""
+
+    def __init__(self, retry_after_s: int | None) -> None:
+        HerdError.__init__(
+            self, "Engines went away while they had this request, so no other is asked now. Try again.", retry_after_s=retry_after_s
+        )
+        self.had_it, self.alone = True, False
 
 
 class EngineFailed(Unavailable):

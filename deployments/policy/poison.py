@@ -1,8 +1,14 @@
 """Requests under which engines died: which of them is asked once more, and which is refused.
 
-Decides from deaths. When an engine dies, every request that it had is a suspect, and nearly all of them are innocent. A suspect is asked of
-one more replica. It is condemned if that one dies as well before it has answered anything, and no other suspect was there. If others were,
-it cannot be known which of them did it: then it is refused for now, and condemned at the next death. One that is answered is innocent.
+Decides from deaths. When an engine dies, every request that it had is a suspect, and nearly all of them are innocent. A suspect is on
+trial: it is asked of one more replica. It is condemned if that one dies as well before it has answered anything, and had no other request.
+If it had others, from this gateway or by its last report, nobody can tell which of them did it, and the suspect is told to come again. The
+third death in company condemns it too: a request that always has company would else end engines for ever.
+
+A death counts only if the request went to the replica after the death that counted before. So identical requests that a whole node takes
+with it have seen one death, however many replicas it had. An answer to any of them is the end of the suspicion, also for those that follow.
+An innocent body is condemned only if it meets three deaths one after the other, or two of which the last was its own replica's alone, and
+no answer between them. What another gateway has sent since a replica's last report (a fifth of a second) cannot be seen.
 
 The memory is short and small, and holds digests, not requests. What is condemned is told to other gateways through the replicas.
 """
@@ -15,7 +21,7 @@ from hashlib import blake2b
 KEPT_S, MOST_KEPT = 600.0, 1024
 #: Condemned requests that are told to others at once: 64 are about 3 KB of a query.
 MOST_TOLD = 64
-#: Deaths under one request: with the second it is not asked again, with the third it is condemned whoever else was there.
+#: Engines that may die under a request each time that it is sent, and deaths that condemn its digest whoever else was there.
 DEATHS, DEATHS_IN_COMPANY = 2, 3
 
 
@@ -23,7 +29,9 @@ DEATHS, DEATHS_IN_COMPANY = 2, 3
 class _Known:
     until_s: float
     deaths: frozenset[str] = frozenset()
-    """The replicas that died under it."""
+    """The replicas whose deaths count."""
+    last_s: float = float("-inf")
+    """The time of the last death that counts."""
     condemned: bool = False
     innocent: bool = False
 
@@ -31,15 +39,16 @@ class _Known:
 _UNKNOWN = _Known(0.0)
 
 
-class Trial:
-    """A suspect at a replica."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The death of a replica that had answered nothing of a request."""
 
-    __slots__ = ("alone", "replica")
-
-    def __init__(self, replica: str) -> None:
-        self.replica = replica
-        self.alone = True
-        """No other suspect has been at the replica meanwhile."""
+    replica: str
+    sent_s: float
+    """When the request went there."""
+    now_s: float
+    alone: bool
+    """The replica had no other request, as far as can be told."""
 
 
 class Poison:
@@ -47,7 +56,8 @@ class Poison:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._trials: dict[str, list[Trial]] = {}
+        self._next_s = float("inf")
+        """Nothing expires before."""
 
     def __bool__(self) -> bool:
         """Anything is remembered; else no request need be looked up."""
@@ -58,42 +68,29 @@ class Poison:
         return self._of(digest, now_s).condemned
 
     def deaths(self, digest: str, now_s: float) -> int:
-        """How many engines died under a request; 0 for one that is known to be innocent."""
+        """Deaths that count against a request; 0 for one that is known to be innocent."""
         known = self._of(digest, now_s)
         return 0 if known.innocent else len(known.deaths)
 
-    def trial(self, replica: str) -> Trial:
-        """A suspect goes to a replica; to be given to `tried` when it has left."""
-        trial, others = Trial(replica), self._trials.setdefault(replica, [])
-        trial.alone = not others
-        for other in others:
-            other.alone = False
-        others.append(trial)
-        return trial
-
-    def tried(self, trial: Trial) -> None:
-        """A suspect has left its replica."""
-        others = self._trials[trial.replica]
-        others.remove(trial)
-        if not others:
-            del self._trials[trial.replica]
-
-    def died(self, digest: str, replica: str, alone: bool, now_s: float) -> None:
-        """A replica has died under a request that it had answered nothing of."""
-        known = self._of(digest, now_s)
-        deaths = known.deaths | {replica}
-        enough = len(deaths) >= (DEATHS if alone else DEATHS_IN_COMPANY)
+    def died(self, digest: str, death: Death) -> None:
+        """A replica has died under a request. Does nothing where this death, or one since the request was sent, counts already."""
+        known = self._of(digest, death.now_s)
+        if death.replica in known.deaths or death.sent_s < known.last_s:
+            return
+        deaths = known.deaths | {death.replica}
+        enough = len(deaths) >= (DEATHS if death.alone else DEATHS_IN_COMPANY)
         condemned = known.condemned or (enough and not known.innocent)
-        self._keep(digest, _Known(now_s + KEPT_S, deaths, condemned, known.innocent))
+        self._keep(digest, _Known(death.now_s + KEPT_S, deaths, death.now_s, condemned, known.innocent), death.now_s)
 
     def answered(self, digest: str, now_s: float) -> None:
         """A request under which an engine died has been answered elsewhere: it was not the cause."""
         known = self._of(digest, now_s)
         if known is not _UNKNOWN:
-            self._keep(digest, replace(known, innocent=True, condemned=False))
+            self._keep(digest, replace(known, innocent=True, condemned=False), now_s)
 
     def told(self, now_s: float) -> dict[str, int]:
         """The condemned requests, with whole seconds for which they are refused yet."""
+        self._forget(now_s)
         condemned = [(digest, int(known.until_s - now_s)) for digest, known in self._known.items() if known.condemned]
         return dict([(digest, left_s) for digest, left_s in condemned if left_s > 0][-MOST_TOLD:])
 
@@ -101,18 +98,23 @@ class Poison:
         """Another gateway has condemned these. A time is never prolonged by hearing of it again."""
         for digest, left_s in told.items():
             if self._of(digest, now_s) is _UNKNOWN and left_s > 0:
-                self._keep(digest, _Known(now_s + min(left_s, KEPT_S), condemned=True))
+                self._keep(digest, _Known(now_s + min(left_s, KEPT_S), condemned=True), now_s)
 
     def _of(self, digest: str, now_s: float) -> _Known:
-        known = self._known.get(digest, _UNKNOWN)
-        if known is not _UNKNOWN and known.until_s <= now_s:
-            del self._known[digest]
-            return _UNKNOWN
-        return known
+        self._forget(now_s)
+        return self._known.get(digest, _UNKNOWN)
 
-    def _keep(self, digest: str, known: _Known) -> None:
+    def _forget(self, now_s: float) -> None:
+        """Drops what has expired. Costs a comparison unless something has."""
+        if now_s >= self._next_s:
+            self._known = {digest: known for digest, known in self._known.items() if known.until_s > now_s}
+            self._next_s = min((known.until_s for known in self._known.values()), default=float("inf"))
+
+    def _keep(self, digest: str, known: _Known, now_s: float) -> None:
+        self._forget(now_s)
         self._known.pop(digest, None)
         self._known[digest] = known
+        self._next_s = min(self._next_s, known.until_s)
         while len(self._known) > MOST_KEPT:
             del self._known[next(iter(self._known))]
 

@@ -22,7 +22,7 @@ from configs.routing import Routing
 from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
 from deployments.policy.prompt import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, has_room, preferred, takes
+from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, Trust, has_room, preferred, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -35,7 +35,7 @@ _OPTIMISM = 1.4
 class _Flight:
     """What one replica has from this gateway."""
 
-    __slots__ = ("ended", "held_tokens", "prefill_tokens", "requests", "seed", "since", "since_tokens", "unanswered", "view")
+    __slots__ = ("ended", "held_tokens", "prefill_tokens", "requests", "seed", "sent", "since", "since_tokens", "unanswered", "view")
 
     def __init__(self, view: ReplicaView) -> None:
         self.view = view
@@ -43,6 +43,8 @@ class _Flight:
         """What it is believed to remember, at most."""
         self.seed = mixed(zlib.crc32(view.id.encode("utf-8", "surrogatepass")))
         self.requests = 0
+        self.sent = 0
+        """Requests that it ever got from here."""
         self.unanswered = 0
         self.prefill_tokens = 0
         self.ended = 0
@@ -61,7 +63,7 @@ class _Flight:
 class Sending(AbstractContextManager["Sending"]):
     """One request on its way to a replica, from now until it ends."""
 
-    __slots__ = ("_answered", "_ended", "_flight", "_view", "prefill_tokens")
+    __slots__ = ("_answered", "_ended", "_first", "_flight", "_number", "_view", "prefill_tokens")
 
     def __init__(self, flight: _Flight, prefill_tokens: int) -> None:
         self.prefill_tokens = prefill_tokens
@@ -69,11 +71,19 @@ class Sending(AbstractContextManager["Sending"]):
         self._flight = flight
         self._answered = self._ended = False
         self._view = flight.view
+        self._first = not flight.requests
+        flight.sent += 1
+        self._number = flight.sent
         flight.requests += 1
         flight.unanswered += 1
         flight.since += 1
         flight.prefill_tokens += prefill_tokens
         flight.since_tokens += prefill_tokens
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other request from here has been at the replica since this one went there."""
+        return self._first and self._number == self._flight.sent
 
     def answered(self) -> None:
         """Its first token is here: its prompt has been computed. Not calling it is safe, and makes the replica look busier than it is."""
@@ -160,6 +170,15 @@ class Router:
         """Requests that a replica has by now: what it reported, without what ended and with what was sent since; at least all from here."""
         flight = self._flights.get(replica.id)
         return max(replica.ongoing - flight.ended + flight.since, flight.requests) if flight else replica.ongoing
+
+    def others(self, replicas: Sequence[ReplicaView], name: str) -> int | None:
+        """Requests that other gateways have at a replica by its last report; None where it has been silent since, or is unknown."""
+        self._notice(replicas)
+        view = next((view for view in replicas if view.id == name), None)
+        if view is None or view.trust is not Trust.TRUSTED:
+            return None
+        flight = self._flights[name]
+        return max(0, view.ongoing - flight.ended + flight.since - flight.requests)
 
     def _notice(self, replicas: Sequence[ReplicaView]) -> None:
         """New reports: what was sent before them is in them. Who is no longer there took its cache along."""

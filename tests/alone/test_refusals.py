@@ -1,4 +1,4 @@
-"""What vLLM's own app says of requests that are wrong: quickly, shortly, and with the status that says whose fault it is."""
+"""What vLLM's own app says of requests that are wrong: shortly, and with the status that says whose fault it is."""
 
 import ast
 import json
@@ -14,8 +14,9 @@ from deployments.policy.engine_errors import CORE_ERROR, said, said_in
 from tests.alone import vllm_frontend
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
-#: A request of this size and form took an engine 46 s, and its answer was 440 MB.
-MOST_S, MOST_BYTES = 1.0, 4096
+#: Bytes of a refusal, and errors that pydantic builds for one: each member of a union tells a few. With an error for each element of a list
+#: a request took an engine 46 s, and its answer was 440 MB.
+MOST_BYTES, MOST_ERRORS = 4096, 500
 IMAGE = "data:image/png;base64," + "A" * 270_000
 USER = {"role": "user", "content": "Hi"}
 
@@ -48,11 +49,11 @@ def answers() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_request_is_refused_shortly_and_at_once(answers: dict[str, dict[str, Any]], name: str) -> None:
+def test_hostile_request_is_refused_shortly_and_at_its_first_mistakes(answers: dict[str, dict[str, Any]], name: str) -> None:
     answer = answers[name]
     assert answer["status"] == 400
     assert len(answer["text"]) < MOST_BYTES
-    assert answer["took_s"] < MOST_S
+    assert answer["errors"] < MOST_ERRORS
     error = json.loads(answer["text"])["error"]
     assert error["param"]
     assert "AAAA" not in error["message"]
@@ -103,7 +104,6 @@ def test_exception_of_the_frontend_has_the_status_of_whose_fault_it_is(raised: d
     assert answer["status"] == status
     assert words in error.message
     assert len(answer["text"]) < 2 * MOST_BYTES
-    assert answer["took_s"] < MOST_S
     assert error.of_death is (name == "dead")
 
 

@@ -7,7 +7,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -51,19 +50,31 @@ def _asked(app: Any, requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=LONGEST_S) as client:
             for path, body in requests:
-                content, began = json.dumps(body), time.perf_counter()
-                answer = await client.post(path, content=content, headers={"content-type": "application/json"})
-                answers.append({"status": answer.status_code, "text": answer.text[:10_000], "took_s": time.perf_counter() - began})
+                answer = await client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+                answers.append({"status": answer.status_code, "text": answer.text[:10_000]})
         return answers
 
     return asyncio.run(asked())
 
 
 def refused(requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """How the app answers requests that do not come as far as an engine."""
-    from deployments.vllm_refusals import in_short
+    """How the app answers requests that do not come as far as an engine, and how many `errors` pydantic built for each."""
+    from deployments import vllm_refusals
+    from deployments.policy.validation import summary
 
-    return _asked(in_short(_app()), requests)
+    built: list[int] = []
+
+    def counting(errors: Any) -> tuple[str, str | None]:
+        built.append(len(errors))
+        return summary(errors)
+
+    vars(vllm_refusals)["summary"] = counting
+    answers = []
+    app = vllm_refusals.in_short(_app())
+    for request in requests:
+        built.clear()
+        answers += [{**answer, "errors": sum(built)} for answer in _asked(app, [request])]
+    return answers
 
 
 def raised() -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Requests under which engines die: one more engine is asked, and then none, here and at other gateways."""
 
 import asyncio
+import json
+import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,15 +12,16 @@ from pydantic import SecretStr
 
 from deployments.door import Door
 from deployments.feed import Feed
-from deployments.policy.poison import Poison, digest_of
+from deployments.policy.poison import Death, Poison, digest_of
 from deployments.policy.report import view_of
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing import ReplicaState, Trust
 from deployments.server import Server, listen
 from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
-from tests.path.herd import LLAMA, SECRET, Herd, until
+from tests.path.herd import CHAT, LLAMA, SCOUT, SECRET, Herd, asking, until
+from tests.path.test_choice import declares
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -102,6 +106,111 @@ async def test_two_suspects_at_the_replica_that_dies_are_told_to_come_again(herd
         assert (await herd.chat(seed=2)).json()["error"]["code"] == "request_kills_engines"
 
 
+async def test_identical_requests_whose_replicas_die_together_are_both_answered_elsewhere(herd: Herd, engine: FakeEngine) -> None:
+    """Neither was on trial: one node that goes takes many of a probe's requests with it."""
+    both = asyncio.Barrier(2)
+
+    async def script(wire: Wire) -> None:
+        async with asyncio.timeout(5):
+            await both.wait()
+        wire.writer.close()
+
+    async with fake_engine() as second, fake_engine() as third:
+        engine.script = second.script = script
+        third.script = answers(200, {"id": "1"})
+        herd.has(engine)
+        one = asyncio.create_task(herd.chat())
+        await engine.asked()
+        herd.has(second)
+        other = asyncio.create_task(herd.chat())
+        await second.asked()
+        herd.has(third)
+        assert [got.status_code for got in await asyncio.gather(one, other)] == [200, 200]
+        assert (await herd.chat()).status_code == 200
+
+
+async def test_suspect_whose_replica_dies_of_a_request_that_just_came_is_told_to_come_again(herd: Herd, engine: FakeEngine) -> None:
+    """The one that came is no suspect yet, and it may be what the replica died of."""
+    both = asyncio.Barrier(2)
+
+    async def script(wire: Wire) -> None:
+        async with asyncio.timeout(5):
+            await both.wait()
+        wire.writer.close()
+
+    engine.script = then_breaks(head=False)
+    async with fake_engine() as second, fake_engine() as third:
+        second.script = script
+        third.script = answers(200, {"id": "1"})
+        herd.has(engine)
+        assert (await herd.chat(seed=1)).status_code == 503
+        herd.has(second)
+        suspect = asyncio.create_task(herd.chat(seed=1))
+        await second.asked()
+        killer = asyncio.create_task(herd.chat(seed=2))
+        await until(lambda: len(second.requests) == 2)
+        got = [(await one).json()["error"]["code"] for one in (suspect, killer)]
+        assert got == ["engine_gone", "engine_gone"]
+        herd.has(third)
+        assert (await herd.chat(seed=1)).status_code == 200
+
+
+def busy(herd: Herd, engines: tuple[FakeEngine, ...], model: str = LLAMA, **said: Any) -> None:
+    """These are the replicas, and each has reported a request of another gateway's."""
+    herd.has(*engines, model=model)
+    herd.roster.update(model, [replace(view, **{"ongoing": 1, **said}) for view in herd.roster.replicas(model)])
+
+
+@pytest.mark.parametrize("said", [{}, {"ongoing": 0, "trust": Trust.SUSPECTED}], ids=["busy", "silent"])
+async def test_killer_in_company_ends_two_engines_and_then_one_and_then_none(herd: Herd, engine: FakeEngine, said: dict[str, Any]) -> None:
+    """Of another gateway's request, or of what a silent replica has, it is not known whether the replica died of it."""
+    async with fake_engine() as second, fake_engine() as third:
+        engines = (engine, second, third)
+        engine.script = second.script = third.script = then_breaks(head=False)
+        codes = []
+        for _ in range(3):
+            busy(herd, tuple(one for one in engines if not one.requests), **said)
+            codes.append((await herd.chat()).json()["error"]["code"])
+            codes.append(str(sum(len(one.requests) for one in engines)))
+        assert codes == ["engine_gone", "2", "request_kills_engines", "3", "request_kills_engines", "3"]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_request_under_which_two_engines_died_is_given_to_no_fallback(herd: Herd, engine: FakeEngine, replicas: int) -> None:
+    declares(herd, SCOUT)
+    async with fake_engine() as second, fake_engine() as scout, fake_engine() as other_scout:
+        engines = (engine, second, scout, other_scout)
+        for one in engines:
+            one.script = then_breaks(head=False)
+        busy(herd, engines[:replicas])
+        busy(herd, engines[2:], SCOUT)
+        got = await herd.chat()
+        assert (got.status_code, got.json()["error"]["code"]) == (503, "engine_gone")
+        assert sum(len(one.requests) for one in engines) == 2
+
+
+async def test_body_is_hashed_only_after_a_death_and_in_a_thread_where_it_is_large(
+    herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[tuple[int, bool]] = []
+
+    def seen(path: str, body: bytes) -> str:
+        hashed.append((len(body) >> 20, threading.current_thread() is threading.main_thread()))
+        return digest_of(path, body)
+
+    monkeypatch.setattr("deployments.suspicion.digest_of", seen)
+    engine.script = answers(200, {"id": "1"})
+    large = json.dumps(asking()).encode() + b" " * (1 << 20)
+    assert (await herd.chat()).status_code == 200
+    assert hashed == []
+    engine.script = then_breaks(head=False)
+    assert (await herd.http.post(CHAT, content=large)).status_code == 503
+    engine.script = answers(200, {"id": "1"})
+    herd.has(engine)
+    assert (await herd.chat()).status_code == 200
+    assert hashed == [(1, False), (0, True)]
+
+
 async def test_stream_that_got_further_is_no_suspect(herd: Herd, engine: FakeEngine) -> None:
     async with fake_engine() as second, fake_engine() as third:
         scripts = [breaking(2), then_breaks(head=False), streams(answer(created=3))]
@@ -119,7 +228,8 @@ async def test_other_gateways_hear_of_it_from_the_replicas(herd: Herd, engine: F
     refused, other = Poison(), Poison()
     digest = digest_of("/v1/chat/completions", b"{}")
     for replica in ("1", "2"):
-        refused.died(digest, replica, alone=True, now_s=time.monotonic())
+        now_s = time.monotonic()
+        refused.died(digest, Death(replica, now_s, now_s, alone=True))
 
     async def report() -> dict[str, Any]:
         return {"id": "r", "model": LLAMA, "host": "127.0.0.1", "port": port, "state": "ready", "ongoing": 0}

@@ -15,6 +15,7 @@ from deployments.policy.errors import (
     ContextExceeded,
     EngineFailed,
     EngineLost,
+    EnginesLost,
     Forbidden,
     KillsEngines,
     MaxTokensTooLarge,
@@ -61,6 +62,7 @@ EXAMPLES = [
     (Unavailable("m", code="engine_gone"), 503, "server_error", "engine_gone", True),
     (Overloaded("m", 5), 429, "rate_limit_error", "overloaded", True),
     (EngineLost("m", 5), 503, "server_error", "engine_gone", True),
+    (EnginesLost(5), 503, "server_error", "engine_gone", True),
     (EngineFailed("m"), 502, "server_error", "engine_failed", True),
 ]
 

@@ -10,7 +10,7 @@ from configs.routing import Routing
 from deployments.policy.policies import POLICIES
 from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.router import NobodyTakes, Router
-from deployments.policy.routing import Ask, Pick, Reason, ReplicaState, ReplicaView
+from deployments.policy.routing import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust
 from tests.unit.samples import replica
 
 A, B, C = (replace(replica(name), kv_tokens=100_000) for name in "abc")
@@ -219,3 +219,31 @@ def test_new_prompt_goes_where_least_is_lost() -> None:
     pick = router.pick(views, Ask(prompt(7)))
     assert pick is not None
     assert pick.replica.id == "b"
+
+
+def test_request_is_alone_where_no_other_from_here_has_been_since() -> None:
+    router = Router(Routing())
+    first = router.sending(Pick(A, Reason.ONLY), NO_PROMPT)
+    elsewhere = router.sending(Pick(B, Reason.ONLY), NO_PROMPT)
+    assert (first.alone, elsewhere.alone) == (True, True)
+    second = router.sending(Pick(A, Reason.ONLY), NO_PROMPT)
+    second.end()
+    assert (first.alone, second.alone, elsewhere.alone) == (False, False, True)
+    first.end()
+    assert router.sending(Pick(A, Reason.ONLY), NO_PROMPT).alone
+
+
+def test_requests_of_other_gateways_are_what_a_report_has_beside_ones_own() -> None:
+    router = Router(Routing())
+    one = replace(A, ongoing=3)
+    before = router.sending(Pick(one, Reason.ONLY), NO_PROMPT)
+    again = replace(one)
+    assert router.others((again,), "a") == 2, "the report came after the request"
+    after = router.sending(Pick(again, Reason.ONLY), NO_PROMPT)
+    assert router.others((again,), "a") == 2
+    before.end()
+    after.end()
+    assert router.others((again,), "a") == 2
+    assert router.others((replace(A, ongoing=0),), "a") == 0
+    assert router.others((replace(A, trust=Trust.SUSPECTED),), "a") is None
+    assert router.others((B,), "a") is None
