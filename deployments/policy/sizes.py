@@ -80,7 +80,8 @@ def _check_text(endpoint: str, body: Mapping[str, Any], room: int, model: Served
         else:
             total += _characters(name, value, requests)
         if total > room:
-            raise _too_long(name, f"{total} characters", f"{room} characters beside its tools" if "tools" in body else f"{room} characters", model)
+            beside = " beside its tools" if body.get("tools") else ""
+            raise _too_long(name, f"{total} characters", f"{room} characters{beside}", model)
 
 
 def _longest(name: str, prompts: list[Any], requests: Requests) -> int:
