@@ -95,23 +95,26 @@ def _characters(name: str, value: object, requests: Requests) -> int:
     """Counts the characters that a field becomes in a prompt, without its images: every text, key and number, wherever it stands."""
     if isinstance(value, str):
         return len(value)
+    if not isinstance(value, list | dict):
+        return _NUMBER
     total, values, left = -media.characters({name: value}), 0, [value]
     while left:
         node = left.pop()
-        if isinstance(node, str):
-            total += len(node)
-        elif isinstance(node, list | dict):
-            values += len(node)
-            if values > requests.structure:
-                raise refused(name, f"has more than {requests.structure} values. Send less in one request.", code="request_too_large")
-            total += _BRACKETS
-            if isinstance(node, dict):
-                total += sum(map(len, node))
-                left.extend(node.values())
+        values += len(node)
+        if values > requests.structure:
+            raise refused(name, f"has more than {requests.structure} values. Send less in one request.", code="request_too_large")
+        total += _BRACKETS
+        if type(node) is dict:
+            total += sum(map(len, node))
+            node = node.values()
+        for one in node:
+            kind = type(one)
+            if kind is str:
+                total += len(one)
+            elif kind is list or kind is dict:
+                left.append(one)
             else:
-                left.extend(node)
-        else:
-            total += _NUMBER
+                total += _NUMBER
     return total
 
 

@@ -92,6 +92,25 @@ async def test_text_that_no_context_holds_is_refused_before_it_is_tokenized(herd
     assert not engine.requests
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("given", [{"source": "ab " * 500_000}, {"image_url": {"url": "ab " * 500_000}}, {"ab " * 500_000: 1}])
+async def test_text_that_no_context_holds_hides_in_no_tool_call(herd: Herd, engine: FakeEngine, path: str, given: dict[str, Any]) -> None:
+    block = {"type": "tool_use", "id": "1", "name": "f", "input": given}
+    body = {"model": LLAMA, "max_tokens": 1, "messages": [*SAID, {"role": "assistant", "content": [block]}]}
+    answer = await herd.http.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "'messages' has 15000" in answer.json()["error"]["message"]
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("path", [CHAT, "/tokenize"])
+async def test_text_that_no_context_holds_hides_in_no_tools(herd: Herd, engine: FakeEngine, path: str) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"source": "ab " * 20_000}}}
+    answer = await herd.http.post(path, json={"model": LLAMA, "messages": SAID, "tools": [tool] * 128})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "tools")
+    assert not engine.requests
+
+
 async def test_token_id_behind_the_last_one_is_refused(herd: Herd, engine: FakeEngine) -> None:
     answer = await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": [128_255, 128_256]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
