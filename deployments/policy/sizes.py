@@ -91,27 +91,23 @@ def _longest(name: str, prompts: list[Any], requests: Requests) -> int:
     return max(0 if isinstance(one, list) and are_ids(one) else _characters(name, one, requests) for one in prompts)
 
 
-def _characters(name: str, value: object, requests: Requests) -> int:
+def _characters(name: str, value: Any, requests: Requests) -> int:  # noqa: ANN401
     """Counts the characters that a field becomes in a prompt, without its images: every text, key and number, wherever it stands."""
-    if isinstance(value, str):
-        return len(value)
-    if not isinstance(value, list | dict):
-        return _NUMBER
-    total, values, left = -media.characters({name: value}), 0, [value]
+    total, values, left = -media.characters({name: value}), 0, [[value]]
     while left:
         node = left.pop()
         values += len(node)
         if values > requests.structure:
             raise refused(name, f"has more than {requests.structure} values. Send less in one request.", code="request_too_large")
-        total += _BRACKETS
-        if type(node) is dict:
-            total += sum(map(len, node))
-            node = node.values()
         for one in node:
             kind = type(one)
             if kind is str:
                 total += len(one)
-            elif kind is list or kind is dict:
+            elif kind is dict:
+                total += _BRACKETS + sum(map(len, one))
+                left.append(list(one.values()))
+            elif kind is list:
+                total += _BRACKETS
                 left.append(one)
             else:
                 total += _NUMBER
