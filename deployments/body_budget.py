@@ -7,9 +7,8 @@ much and sends nothing takes no room from others, and until its request has ende
 from types import TracebackType
 
 from deployments.policy.absence import RETRY_AFTER_S
+from deployments.policy.bounds import MIB
 from deployments.policy.errors import Unavailable
-
-MIB = 1 << 20
 
 
 class Bodies:

@@ -27,6 +27,7 @@ from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
 from deployments.reading import read
 from deployments.relay import Client, Relay
+from deployments.writing import written
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
 
@@ -62,8 +63,7 @@ class Pipeline:
         rules = self.rules
         try:
             body = await read(call.body, rules.catalog, rules.requests)
-            rules.catalog.check_name(body.get("model"))
-            call = _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
+            call = await _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             named = rules.catalog.choose(body)
             model = named.id
             outcome = await self._by_any(call, body, named, client, arrived)
@@ -138,7 +138,7 @@ class Pipeline:
         if found.images:
             changed = await settled(self.rules.images, body, found.images, served) or changed
         if changed:
-            return msgspec.json.encode({**body, "model": served.id})
+            return await written({**body, "model": served.id}, len(call.body))
         return call.body if body["model"] == served.id else with_field(call.body, b'"model":' + msgspec.json.encode(served.id))
 
 
@@ -153,13 +153,13 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
         client.refuse(error, ((b"x-request-id", request_id.encode("ascii")),))
 
 
-def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) -> Call:
+async def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) -> Call:
     """A call without some fields of its body; itself where there are none."""
     if not left_out:
         return call
     for name in left_out:
         del body[name]
-    return replace(call, body=msgspec.json.encode(body))
+    return replace(call, body=await written(body, len(call.body)))
 
 
 def _outcome(error: HerdError) -> Outcome:

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
+from deployments.policy.bounds import MIB
 from deployments.policy.calls import INVALID, decoded, model_of
 from deployments.policy.catalog import Catalog
 from deployments.policy.errors import BadRequest, BodyTooLarge
 from deployments.policy.sizes import CHARACTERS_PER_TOKEN
 from deployments.policy.structure import Structure, may_be_deep, pieces
+from deployments.turns import Turns
 
-MIB = 1 << 20
 #: Up to this a body is decoded at once: a millisecond, whatever is in it.
 SMALL = 64 << 10
 #: Bytes whose structure is counted at a time: at most 10 ms.
@@ -25,8 +26,8 @@ PIECE = 256 << 10
 LARGE = 4 * MIB
 #: Where images stand: messages, a message, its content, a part, its address.
 LEVELS = 6
-#: Values between two turns of the others.
-TURN = 1000
+#: Bytes of a value that is decoded at once.
+STEP = 1 << 20
 
 
 async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, Any]:
@@ -40,13 +41,19 @@ async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, An
     if len(raw) <= SMALL:
         if may_be_deep(raw):
             _weigh(raw, Structure())
-        return decoded(raw)
+        body = decoded(raw)
+        catalog.check_name(body.get("model"))
+        return body
     await _weighed(raw, catalog, requests)
-    catalog.check_name(model_of(raw))
     if len(raw) <= LARGE:
+        catalog.check_name(model_of(raw))
         return decoded(raw)
     try:
-        return await _object(raw, 1)
+        members = _members(raw)
+        catalog.check_name(msgspec.json.decode(members.get("model", b"null")))
+        return await _values(members, 1, Turns())
+    except msgspec.ValidationError as error:
+        raise BadRequest("The body must be a JSON object.", code="invalid_json") from error
     except INVALID as error:
         raise BadRequest(f"The body is not JSON: {error}.", code="invalid_json") from error
 
@@ -75,38 +82,37 @@ async def _weighed(raw: bytes, catalog: Catalog, requests: Requests) -> None:
         await asyncio.sleep(0)
 
 
-async def _gently(raw: Any, level: int) -> Any:  # noqa: ANN401
-    """Decodes a large value from its parts.
+def _members(raw: Any) -> dict[str, Any]:  # noqa: ANN401
+    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+
+
+async def _gently(raw: Any, level: int, turns: Turns) -> Any:  # noqa: ANN401
+    """Decodes a value; a large one from its parts.
 
     Raises:
         msgspec.DecodeError: it is no JSON.
     """
-    if len(raw) <= MIB:
+    await turns.worked(len(raw))
+    if len(raw) <= STEP:
         return msgspec.json.decode(raw)
-    await asyncio.sleep(0)
     first = bytes(memoryview(raw)[:1])
     if level == LEVELS or first not in (b"{", b"["):
         return msgspec.json.decode(raw)
     if first == b"{":
-        return await _object(raw, level + 1)
-    return await _list(raw, level + 1)
+        return await _values(_members(raw), level + 1, turns)
+    return await _list(raw, level + 1, turns)
 
 
-async def _object(raw: Any, level: int) -> dict[str, Any]:  # noqa: ANN401
-    return {name: await _gently(value, level) for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()}
+async def _values(members: dict[str, Any], level: int, turns: Turns) -> dict[str, Any]:
+    return {name: await _gently(value, level, turns) for name, value in members.items()}
 
 
-async def _list(raw: Any, level: int) -> list[Any]:  # noqa: ANN401
+async def _list(raw: Any, level: int, turns: Turns) -> list[Any]:  # noqa: ANN401
     if b'"' not in bytes(memoryview(raw)[:PIECE]):
         text = bytes(raw)
         if text.count(b"[") == 1 and b'"' not in text and b"{" not in text:
             return await _numbers(text)
-    values: list[Any] = []
-    for index, value in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
-        values.append(await _gently(value, level))
-        if index % TURN == 0:
-            await asyncio.sleep(0)
-    return values
+    return [await _gently(value, level, turns) for value in msgspec.json.decode(raw, type=list[msgspec.Raw])]
 
 
 async def _numbers(text: bytes) -> list[Any]:

@@ -14,6 +14,7 @@ from configs.requests import Requests, is_the_clusters
 from deployments.policy.errors import BadRequest
 
 KIB = 1024
+MIB = KIB * KIB
 
 
 class Rule(Protocol):
@@ -211,23 +212,25 @@ class Grammar:
     they are.
     """
 
+    way_out: str = "Make the schema smaller."
+
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
         """See `Rule.check`."""
         if not isinstance(value, dict):
             raise refused(at, "must be an object.")
         size = len(msgspec.json.encode(value))
         if size > requests.schema_kib * KIB:
-            raise refused(at, f"has {size} bytes; it may have {requests.schema_kib * KIB:g}. Make the schema smaller.")
+            raise refused(at, f"has {size} bytes; it may have {requests.schema_kib * KIB:g}. {self.way_out}")
         if 2 * requests.enum_values < size:  # a value has two bytes or more: below that, nothing can be over the bounds
-            _check_members(at, value, requests)
+            _check_members(at, value, requests, self.way_out)
 
 
-def _check_members(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
+def _check_members(at: str, value: Any, requests: Requests, way_out: str) -> None:  # noqa: ANN401
     total = 0
     for node in _containers(value):
         total += len(node)
         if total > requests.schema_members:
-            raise refused(at, f"has more than {requests.schema_members} members. Make the schema smaller.")
+            raise refused(at, f"has more than {requests.schema_members} members. {way_out}")
         if isinstance(node, list) and len(node) > requests.enum_values:
             raise refused(at, f"has a list of {len(node)} values; a list in it may have {requests.enum_values}.")
 

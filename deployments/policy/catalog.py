@@ -101,14 +101,13 @@ class Catalog:
     def choose(self, body: dict[str, Any]) -> Served:
         """The model that a request's `model` names, or that suits it where the name is `auto`.
 
+        Args:
+            body: the decoded body, whose `model` `check_name` has let through.
+
         Raises:
-            BadRequest: there is no name, or it is not a string.
-            UnknownModel: no model is called so.
             TooManyImages: none of those that `auto` may mean takes so many.
         """
-        name = body.get("model")
-        self.check_name(name)
-        served = self.by_name.get(str(name))
+        served = self.by_name.get(body["model"])
         return self._suited(needs_of(body)) if served is None else served
 
     def _suited(self, needs: Needs) -> Served:

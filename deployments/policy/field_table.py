@@ -46,8 +46,6 @@ TEMPLATE_ARGUMENTS_REFUSED = frozenset(
     return_assistant_tokens_mask tokenizer_kwargs processor_kwargs sanitize_control_tokens mm_processor_kwargs media_io_kwargs
     """.split()  # noqa: SIM905
 )
-#: Those that mean the same as the request's fields of that name.
-TEMPLATE_ARGUMENTS_TAKEN = frozenset({"documents", "add_generation_prompt", "continue_final_message"})
 
 _CLUSTER: Mapping[str, Rule] = {
     "cache_salt": Own("which requests share a prefix cache is decided by the operator. Leave it out."),

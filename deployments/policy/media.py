@@ -120,6 +120,19 @@ def count(body: dict[str, Any]) -> int:
     return sum(map(_is_image, _parts(body)))
 
 
+def characters(body: dict[str, Any]) -> int:
+    """Counts the letters of a request's images: of their URLs, and of their base64. `inspect` finds the same, and checks them."""
+    return sum(len(text) for part in _parts(body) if _is_image(part) for text in _given(part) if isinstance(text, str))
+
+
+def _given(part: dict[str, Any]) -> Iterator[object]:
+    """Yields what `_images` takes for the image; of a source that is not in the form of the API it may be something else."""
+    image_url, source = part.get("image_url"), part.get("source")
+    yield image_url.get("url") if isinstance(image_url, dict) else image_url
+    if isinstance(source, dict):
+        yield source.get("url" if source.get("type") == "url" else "data")
+
+
 def place(body: dict[str, Any], part: dict[str, Any], key: str) -> str:
     """Where a member of one of a body's parts stands, for example `messages[0].content[1].image_url`."""
     steps: list[str] = []

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from configs.requests import Requests
-from deployments.policy.bounds import Grammar, Object, Text, are_ids, refused
+from deployments.policy.bounds import Object, Text, are_ids, refused
 from deployments.policy.errors import BadRequest
 
 #: Types of the items that vLLM's `/v1/responses` takes, beside messages; `tests/alone` compares them with vLLM's own.
@@ -26,8 +24,6 @@ ITEM_TYPES = frozenset(
     """.split()  # noqa: SIM905 (one long list reads better as words)
 )
 LONGEST_NAME = 256
-#: Bytes of all tools of a request below which no grammar that is made of them takes long.
-SMALL_TOOLS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,10 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """A list of tools. `nested`: chat completions keep a tool's name and schema under `function`, the other APIs in the tool itself."""
+    """A list of tools, whose size `deployments.policy.tools` bounds.
+
+    `nested`: chat completions keep a tool's name and schema under `function`, the other APIs in the tool itself.
+    """
 
     nested: bool = False
 
@@ -108,10 +107,7 @@ class Tools:
         """See `deployments.policy.bounds.Rule.check`."""
         if len(_listed(at, value, "tools")) > requests.tools:
             raise refused(at, f"has {len(value)} tools; it may have {requests.tools}. Leave out those that this request does not need.")
-        small = len(msgspec.json.encode(value)) <= SMALL_TOOLS
         for index, tool in enumerate(value):
-            if not small:
-                Grammar().check(f"{at}[{index}]", tool, requests)
             inner = tool.get("function") if self.nested and type(tool) is dict else tool
             if type(inner) is not dict or type(inner.get("name")) is not str or len(inner["name"]) > LONGEST_NAME or "tools" in inner:
                 self._check_tool(at, index, inner)

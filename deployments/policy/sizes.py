@@ -5,10 +5,11 @@ Decides by the model's context and vocabulary, without a tokenizer. vLLM checks 
 tokenizer has more tokens than the model, which ends the engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from configs.requests import Requests
+from deployments.policy import media, tools
 from deployments.policy.bounds import KIB, are_ids, refused
 from deployments.policy.catalog import Served
 from deployments.policy.errors import ContextExceeded
@@ -18,9 +19,12 @@ CHARACTERS_PER_TOKEN = 16
 #: For counting tokens, where there is no answer and the engine tokenizes whatever comes.
 COUNTED_PER_TOKEN = 8
 COUNTING = frozenset({"tokenize", "count_tokens"})
-_TEXTS = ("system", "instructions", "prompt", "input", "messages", "tools", "documents")
-#: Members whose text is an image.
-_IMAGES = frozenset({"image_url", "source"})
+_TEXTS = ("system", "instructions", "prompt", "input", "messages", "documents")
+#: A number counts as so many characters, which is the longest that one is written with.
+_NUMBER = 24
+_BRACKETS = 2
+#: Fields of these endpoints hold several prompts, where they hold a list of anything but messages.
+_SEVERAL = frozenset({"completions", "embeddings"})
 #: The field that may hold token ids.
 _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 
@@ -39,12 +43,18 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
         ContextExceeded: the prompt is longer than any that fits the model.
         BadRequest: a token id is none of the model's.
     """
-    most = _most_characters(endpoint, model, requests)
-    if size > most:
-        _check_text(endpoint, body, most, model)
     field = _IDS.get(endpoint)
     if field is not None:
         _check_ids(field, body.get(field), model)
+    most = _most_characters(endpoint, model, requests)
+    room = most
+    if body.get("tools") and size > min(tools.SMALL, most // tools.MOST_PER_BYTE):
+        written = tools.characters(body, most, requests)
+        if written > most:
+            raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)
+        room -= written
+    if size > most:
+        _check_text(endpoint, body, room, model, requests)
 
 
 def has_token_ids(body: Mapping[str, Any]) -> bool:
@@ -59,30 +69,49 @@ def _most_characters(endpoint: str, model: Served, requests: Requests) -> int:
     return model.context_tokens * CHARACTERS_PER_TOKEN
 
 
-def _check_text(endpoint: str, body: Mapping[str, Any], most: int, model: Served) -> None:
+def _check_text(endpoint: str, body: Mapping[str, Any], room: int, model: Served, requests: Requests) -> None:
     total = 0
     for name in _TEXTS:
         value = body.get(name)
-        # Each text of a list is a prompt of its own, where the API takes several.
-        if endpoint in ("completions", "embeddings") and isinstance(value, list):
-            total = max(total, *(sum(_lengths(one)) for one in value), 0)
+        if not value:
+            continue
+        if endpoint in _SEVERAL and isinstance(value, list) and not isinstance(value[0], dict):
+            total = max(total, _longest(name, value, requests))
         else:
-            total += sum(_lengths(value))
-        if total > most:
-            raise _too_long(name, f"{total} characters", f"{most} characters", model)
+            total += _characters(name, value, requests)
+        if total > room:
+            beside = " beside its tools" if body.get("tools") else ""
+            raise _too_long(name, f"{total} characters", f"{room} characters{beside}", model)
 
 
-def _lengths(value: object) -> Iterator[int]:
-    """Yields the length of every text in a value, but for images."""
-    left = [value]
+def _longest(name: str, prompts: list[Any], requests: Requests) -> int:
+    """Counts the characters of the longest of several prompts; those in token ids have been checked."""
+    if are_ids(prompts):
+        return 0
+    return max(0 if isinstance(one, list) and are_ids(one) else _characters(name, one, requests) for one in prompts)
+
+
+def _characters(name: str, value: Any, requests: Requests) -> int:  # noqa: ANN401
+    """Counts the characters that a field becomes in a prompt, without its images: every text, key and number, wherever it stands."""
+    total, values, left = -media.characters({name: value}), 0, [[value]]
     while left:
         node = left.pop()
-        if isinstance(node, str):
-            yield len(node)
-        elif isinstance(node, list):
-            left.extend(node)
-        elif isinstance(node, dict):
-            left.extend(inner for name, inner in node.items() if name not in _IMAGES)
+        values += len(node)
+        if values > requests.structure:
+            raise refused(name, f"has more than {requests.structure} values. Send less in one request.", code="request_too_large")
+        for one in node:
+            kind = type(one)
+            if kind is str:
+                total += len(one)
+            elif kind is dict:
+                total += _BRACKETS + sum(map(len, one))
+                left.append(list(one.values()))
+            elif kind is list:
+                total += _BRACKETS
+                left.append(one)
+            else:
+                total += _NUMBER
+    return total
 
 
 def _check_ids(field: str, value: object, model: Served) -> None:

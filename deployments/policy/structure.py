@@ -9,6 +9,8 @@ from collections.abc import Iterator
 #: Lists and objects that may always stand inside each other. The count is not exact: between 64 and 160 levels it depends on where the
 #: pieces end, beyond that a text is always too deep. Python's decoder, in the engines, gives up at about 900.
 DEEPEST = 64
+#: Those that a text which passed has at most.
+DEEPEST_OF_ALL = 160
 _STRUCTURE = b"[]{},"
 _OTHERS = bytes(set(range(256)) - set(_STRUCTURE))
 _SEPARATOR = b","

@@ -3,9 +3,12 @@
 import pytest
 
 from deployments.policy.calls import ENDPOINTS
-from deployments.policy.field_table import FIELDS, TEMPLATE_ARGUMENTS_REFUSED, TEMPLATE_ARGUMENTS_TAKEN
+from deployments.policy.field_table import FIELDS, TEMPLATE_ARGUMENTS_REFUSED
 from deployments.policy.shape import ITEM_TYPES
 from tests.alone import vllm_itself
+
+#: Arguments of templates that mean the same as the request's fields of that name.
+TEMPLATE_ARGUMENTS_TAKEN = frozenset({"documents", "add_generation_prompt", "continue_final_message"})
 
 
 @pytest.fixture(scope="module")

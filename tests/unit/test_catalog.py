@@ -22,13 +22,13 @@ def test_name_or_alias_finds_the_model(name: str, found: str) -> None:
 @pytest.mark.parametrize("name", [None, "", 7, ["scout"], {"id": "scout"}])
 def test_request_without_a_name_is_told_the_names(name: object) -> None:
     with pytest.raises(BadRequest, match="'model' must name one of: scout, b") as refused:
-        HERD.choose({"model": name})
+        HERD.check_name(name)
     assert refused.value.param == "model"
 
 
 def test_unknown_name_is_told_the_names() -> None:
     with pytest.raises(UnknownModel, match=r"'Scout' does not exist\. Known models: scout, b"):
-        HERD.choose({"model": "Scout"})
+        HERD.check_name("Scout")
 
 
 def test_card_of_a_model_that_reads_images() -> None:
@@ -97,7 +97,7 @@ def test_auto_is_listed_where_it_is_served_and_unknown_elsewhere() -> None:
     assert ANY.cards["auto"]["attribution"] == "Built with Llama"
     assert (ANY.cards["auto"]["max_model_len"], ANY.cards["auto"]["max_images_per_prompt"]) == (100_000, 5)
     with pytest.raises(UnknownModel, match=r"'auto' does not exist\. Known models: scout, b\.$"):
-        HERD.choose(auto())
+        HERD.check_name("auto")
 
 
 def test_fallbacks_are_those_that_take_the_request_too() -> None:
