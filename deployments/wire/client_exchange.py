@@ -154,7 +154,7 @@ class Exchange:
             self._size += len(piece)
         self.whole = whole
         self._wake()
-        return self._asked or self._size <= MOST_UNASKED_BYTES
+        return whole or self._asked or self._size <= MOST_UNASKED_BYTES  # reading on behind a whole body shows that the client hangs up
 
     def breaks(self, error: HerdError) -> None:
         """The body's bytes cannot be read on."""
