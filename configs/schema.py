@@ -89,7 +89,7 @@ class Limits(Strict):
     queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
     resume_s: float = Field(600, gt=0, le=86400, description="Longest wait of a stream whose engine is lost for another one.")
     header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")
-    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take nothing of its answer.")
+    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take next to nothing of its answer.")
 
     @model_validator(mode="after")
     def _first_byte_within_total(self) -> Self:
