@@ -80,7 +80,13 @@ class Limits(Strict):
     """What one request may take."""
 
     body_mib: float = Field(64, gt=0, le=1024, description="Largest request body.")
-    bodies_mib: float = Field(1024, gt=0, le=1 << 20, description="All bodies that one gateway holds, until their answers end.")
+    bodies_mib: float = Field(
+        1024,
+        gt=0,
+        le=1 << 20,
+        description="All bodies that one gateway holds, until their answers end. The first 64 KiB of each do not count, and the last "
+        "quarter is for clients' addresses that hold less than a quarter. A proxy in front of the gateway is one address.",
+    )
     body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
     first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
     total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
