@@ -80,7 +80,13 @@ class Limits(Strict):
     """What one request may take."""
 
     body_mib: float = Field(64, gt=0, le=1024, description="Largest request body.")
-    bodies_mib: float = Field(1024, gt=0, le=1 << 20, description="All bodies that one gateway holds, until their answers end.")
+    bodies_mib: float = Field(
+        1024,
+        gt=0,
+        le=1 << 20,
+        description="All bodies that one gateway holds, until their answers end. The first 64 KiB of each do not count, and the last "
+        "quarter is for clients' addresses that hold less than a quarter. A proxy in front of the gateway is one address.",
+    )
     body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
     first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
     total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
@@ -89,7 +95,7 @@ class Limits(Strict):
     queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
     resume_s: float = Field(600, gt=0, le=86400, description="Longest wait of a stream whose engine is lost for another one.")
     header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")
-    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take nothing of its answer.")
+    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take next to nothing of its answer.")
 
     @model_validator(mode="after")
     def _first_byte_within_total(self) -> Self:

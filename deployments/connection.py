@@ -45,8 +45,8 @@ class Connection(asyncio.Protocol):
         """Who takes the pieces of the answer; nobody before it is asked for, and after its end."""
         self.idle_since = 0.0
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
-        """Writes a request; the future is the head of its answer.
+    def send(self, request: bytes, body: bytes = b"") -> asyncio.Future[Answer]:
+        """Writes a request, and a body behind it that is not in it yet; the future is the head of its answer.
 
         Raises (from the future):
             EngineGone: the connection broke before the head.
@@ -62,6 +62,8 @@ class Connection(asyncio.Protocol):
             self._fail()
         else:
             self._transport.write(request)
+            if body:
+                self._transport.write(body)
         return self._head
 
     @property

@@ -105,9 +105,11 @@ class Front:
         name = endpoint(exchange.method, exchange.path)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
-        with self._bodies.one(self._pipeline.rules.limits.bodies_mib) as held:
-            body = await self._body(exchange, name, held)
-            await self._pipeline.serve(Call(exchange.path, name, identity, body, session, priority, fallback), exchange)
+        with self._bodies.one(self._pipeline.rules.limits.bodies_mib, exchange.address) as held:
+            # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
+            await self._pipeline.serve(
+                Call(exchange.path, name, identity, await self._body(exchange, name, held), session, priority, fallback), exchange
+            )
 
     def _is_preflight(self, exchange: Exchange) -> bool:
         """Whether it was a browser's question about another request, and has been answered.

@@ -13,6 +13,8 @@ from deployments.answer import Address, Answer, EngineGone, Headers, NeverReache
 from deployments.connection import Connection, Pool
 
 TOLD_AGAIN_S = 60.0
+#: A larger body is sent by itself: put behind its head it would be a second one in memory, until the engine answers.
+MOST_JOINED_BYTES = 64 << 10
 
 
 class Engines:
@@ -40,7 +42,9 @@ class Engines:
             NeverReached: no connection could be made.
             EngineGone: it broke before the head.
         """
-        request = self._request(address, method, path, headers, body)
+        request = self._head(address, method, path, headers, len(body)), body
+        if len(body) <= MOST_JOINED_BYTES:
+            request = b"".join(request), b""
         connection = self._pool.take(address)
         if connection is None:
             return await self._first(address, request)
@@ -54,7 +58,7 @@ class Engines:
         except NeverReached:
             raise EngineGone from None  # it was there a moment ago, and may have died of this request
 
-    async def _first(self, address: Address, request: bytes) -> Answer:
+    async def _first(self, address: Address, request: tuple[bytes, bytes]) -> Answer:
         """Sends a request over a new connection."""
         connection = await self._connect(address)
         try:
@@ -80,9 +84,9 @@ class Engines:
         """Closes every idle connection."""
         self._pool.close()
 
-    async def _answer(self, connection: Connection, request: bytes) -> Answer:
+    async def _answer(self, connection: Connection, request: tuple[bytes, bytes]) -> Answer:
         try:
-            return await connection.send(request)
+            return await connection.send(*request)
         except BaseException:
             connection.shut()
             raise
@@ -105,12 +109,11 @@ class Engines:
             self._told_at = {one: at for one, at in self._told_at.items() if now - at < TOLD_AGAIN_S} | {address: now}
             self._log.warning("engine_tls", engine=f"{address.host}:{address.port}", error=error)
 
-    def _request(self, address: Address, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
+    def _head(self, address: Address, method: bytes, path: bytes, headers: Headers, length: int) -> bytes:
         lines = [
             b"%b %b HTTP/1.1\r\nhost: %b:%d\r\n" % (method, path, address.host.encode("idna"), address.port),
             self._authorization,
             *(b"%b: %b\r\n" % header for header in headers),
-            b"content-length: %d\r\n\r\n" % len(body),
-            body,
+            b"content-length: %d\r\n\r\n" % length,
         ]
         return b"".join(lines)

@@ -19,6 +19,19 @@ from deployments.wire.unreadable import Unreadable
 MOST_AHEAD_BYTES = 64 << 10
 #: A connection that closes with bytes unread drops what still comes for so long: closing at once would reset it, and the answer be lost.
 LINGER_S = 2
+#: Bytes that a client takes of what waits for it within `write_s`, at least, or all of it: 280 bytes a second with the default of 60 s.
+LEAST_TAKEN_BYTES = 16 << 10
+
+
+class Counted(Protocol):
+    """A connection, as its server sees it."""
+
+    address: str
+    """Its client's: an IPv4 address, or the network of an IPv6 address."""
+
+    def check(self, now: float) -> None: ...
+    def shut(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Server(Protocol):
@@ -30,16 +43,21 @@ class Server(Protocol):
     stopping: bool
 
     def opening(self, status_line: bytes) -> bytes: ...
-    def entered(self, connection: "ClientConnection") -> HerdError | None: ...
-    def left(self, connection: "ClientConnection") -> None: ...
+    def entered(self, connection: Counted) -> HerdError | None: ...
+    def left(self, connection: Counted) -> None: ...
     def run(self, exchange: Exchange) -> asyncio.Task[None]: ...
 
 
 class ClientConnection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, raw: asyncio.Transport | None = None) -> None:
+        """Args:
+        server: the one that it belongs to.
+        raw: with TLS, the transport below, which may hold most of what waits for the client.
+        """
         self._server = server
+        self._raw = raw
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader()
         self._transport: asyncio.Transport
@@ -60,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.send = self._transport.write
-        self.address = _address(transport)
+        self.address = address_of(transport)
         self._until = self._loop.time() + self._server.header_s
         refusal = self._server.entered(self)
         if refusal is not None:
@@ -91,7 +109,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
-        self._unsent = 0
+        self._unsent, self._stuck_since = 0, self._loop.time()
         if self._flow is not None:
             self._flow.resume()
 
@@ -120,7 +138,7 @@ class ClientConnection(asyncio.Protocol):
         if not exchange.whole or (closes and self._reader.held):
             self._linger()
         elif closes:
-            self._transport.close()
+            self._close()
         else:
             self._until = self._loop.time() + self._server.keep_alive_s
             self.want_more()
@@ -131,32 +149,40 @@ class ClientConnection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Gives the connection up where the client has kept it waiting for too long. Called about once a second."""
         unsent = self._transport.get_write_buffer_size()
+        if self._raw is not None:
+            unsent += self._raw.get_write_buffer_size()
         if self._is_stuck(unsent, now):
-            self._transport.abort()
+            self.abort()
         elif now >= self._until:
-            if not self._deaf:
-                self._deaf = True
-                self._transport.close()
+            if not self._transport.is_closing():
+                self._close()
             elif not unsent:
-                self._transport.abort()
+                self.abort()
 
     def _is_stuck(self, unsent: int, now: float) -> bool:
-        """Whether the client takes nothing of what waits for it. An engine that is not held back may write as fast as the client reads."""
-        fewer = not unsent >= self._unsent > 0
-        self._unsent = unsent
-        if fewer or not (self._slow or self._exchange is None):
-            self._stuck_since = now
+        """Whether the client takes next to nothing of what waits for it, be it a byte now and then.
+
+        An engine that is not held back may write as fast as the client reads: what is taken is counted from the most that waited.
+        """
+        self._unsent = max(self._unsent, unsent)
+        if not unsent or self._unsent - unsent >= LEAST_TAKEN_BYTES or not (self._slow or self._exchange is None):
+            self._unsent, self._stuck_since = unsent, now
         return now - self._stuck_since >= self._server.write_s
 
     def shut(self) -> None:
         """Closes the connection, where an answer is under way behind it."""
         if self._exchange is None and not self._deaf:
-            self._deaf = True
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Closes the connection at once."""
         self._transport.abort()
+
+    def _close(self) -> None:
+        """Closes the connection behind what is still to be sent: `check` gives a client as long as it takes some of that."""
+        self._deaf = True
+        self._until = self._loop.time() + LINGER_S
+        self._transport.close()
 
     def _next(self) -> None:
         try:
@@ -205,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write_eof()
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
+def address_of(transport: asyncio.BaseTransport) -> str:
     """Whose connection it is: an IPv4 address, or the 64 bits of an IPv6 address that a site gives to one host."""
     host = (transport.get_extra_info("peername") or ("",))[0]
     try:

@@ -35,6 +35,10 @@ class Connection(Protocol):
         """An answer's first lines, from its status line."""
 
     @property
+    def address(self) -> str:
+        """Its client's: an IPv4 address, or the network of an IPv6 address."""
+
+    @property
     def stops(self) -> bool:
         """No other request is read from it."""
 
@@ -88,6 +92,11 @@ class Exchange:
         self._broken: HerdError | None = None
         self._always: Headers = ()
 
+    @property
+    def address(self) -> str:
+        """The client's: an IPv4 address, or the network of an IPv6 address. A proxy in front of the herd is the client."""
+        return self._connection.address
+
     def always(self, headers: Headers) -> None:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
@@ -117,6 +126,7 @@ class Exchange:
         if self._size > limit:
             raise BodyTooLarge(limit_mib)
         whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []  # a second copy, for as long as the answer takes
         encoding = self.headers.get(b"content-encoding")
         return whole if encoding is None else await decoded(encoding, whole, limit_mib, count)
 
@@ -154,7 +164,7 @@ class Exchange:
             self._size += len(piece)
         self.whole = whole
         self._wake()
-        return self._asked or self._size <= MOST_UNASKED_BYTES
+        return whole or self._asked or self._size <= MOST_UNASKED_BYTES  # reading on behind a whole body shows that the client hangs up
 
     def breaks(self, error: HerdError) -> None:
         """The body's bytes cannot be read on."""

@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
 
 from deployments.policy.errors import TooManyConnections
 from deployments.policy.herd_error import HerdError
 from deployments.server import listen
 from deployments.wire.certificate import Certificate
-from deployments.wire.client_connection import ClientConnection
+from deployments.wire.client_connection import ClientConnection, Counted
 from deployments.wire.client_exchange import Exchange
+from deployments.wire.handshake import Handshake
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -41,7 +41,7 @@ class Bounds:
     keep_alive_s: float = 75
     """Longest wait of a connection for its next request. Longer than common load balancers wait, so that they are the ones who close."""
     write_s: float = 60
-    """Longest time in which a client takes nothing of what waits for it."""
+    """Longest time in which a client takes next to nothing of what waits for it."""
     connections: int = 10_000
     connections_per_address: int | None = None
 
@@ -81,7 +81,7 @@ class Listener:
         self._sockets = sockets
         self._certificate = certificate
         self._stop_s = stop_s
-        self._connections: set[ClientConnection] = set()
+        self._connections: set[Counted] = set()
         self._addresses: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -145,14 +145,14 @@ class Listener:
         return not self._connections
 
     async def _watch(self) -> None:
-        tls: dict[str, Any] = {}
-        if self._certificate is not None:
-            tls = {"ssl": self._certificate.context, "ssl_handshake_timeout": self.header_s, "ssl_shutdown_timeout": LAST_WORDS_S}
         for one in self._sockets:
-            self._servers.append(await self._loop.create_server(lambda: ClientConnection(self), sock=one, backlog=2048, **tls))
+            self._servers.append(await self._loop.create_server(self._accepted, sock=one, backlog=2048))
         while True:
             await asyncio.sleep(self._period_s)
             self._look()
+
+    def _accepted(self) -> asyncio.Protocol:
+        return ClientConnection(self) if self._certificate is None else Handshake(self, self._certificate)
 
     @property
     def _period_s(self) -> float:
@@ -171,7 +171,7 @@ class Listener:
             self._dated, self._date = now, b"date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii")
         return status_line + self._date
 
-    def entered(self, connection: ClientConnection) -> HerdError | None:
+    def entered(self, connection: Counted) -> HerdError | None:
         """A connection is there. Why it must go, if it must."""
         self._connections.add(connection)
         self._addresses[connection.address] += 1
@@ -185,7 +185,7 @@ class Listener:
             return TooManyConnections(f"Your address has more than the {own} connections that it may have.")
         return None
 
-    def left(self, connection: ClientConnection) -> None:
+    def left(self, connection: Counted) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
         self._addresses[connection.address] -= 1

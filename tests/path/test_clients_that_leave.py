@@ -1,10 +1,11 @@
 """A client that hangs up: its engine hears of it at once and stops generating, and it is counted as such."""
 
 import asyncio
+import socket
 
 import pytest
 
-from tests.path.fake_engine import DONE, FakeEngine, answers, event, steered, streams, then_hangs
+from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams, then_hangs
 from tests.path.herd import Herd, asking
 from tests.path.wire import connected, request
 
@@ -88,3 +89,12 @@ async def test_one_of_two_that_leaves_takes_nothing_from_the_other(herd: Herd, e
         assert (await stays.answer())[2] == event() + DONE
     await herd.has_ended("cancelled")
     assert herd.ended("ok") == 1
+
+
+async def test_client_that_leaves_behind_a_body_that_came_in_one_piece_is_noticed(herd: Herd, engine: FakeEngine) -> None:
+    engine.script = then_hangs()
+    with socket.create_connection(("127.0.0.1", herd.port), timeout=WAIT_S) as client:
+        client.sendall(request(asking(stream=True, user="x" * 100_000)))  # whole in the kernel before the gateway's loop reads on
+        await engine.asked()
+    await engine.left()
+    await herd.has_ended("cancelled")

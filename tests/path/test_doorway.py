@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -199,9 +200,7 @@ def files(tmp_path: Path) -> Files:
 
 async def shown(port: int) -> str:
     """The name in the certificate of a new connection."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified())
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -223,8 +222,76 @@ async def test_gateway_speaks_tls_with_its_certificate(engine: FakeEngine, files
                 assert not (await plain.rest()).startswith(b"HTTP/1.1 200")
 
 
-async def test_old_tls_is_not_spoken(files: Files) -> None:
-    assert Certificate(files.tls).context.minimum_version is ssl.TLSVersion.TLSv1_2
+def unverified(newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = newest
+    return context
+
+
+@pytest.mark.parametrize(("newest", "spoken"), [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)])
+async def test_old_tls_is_not_spoken(files: Files, newest: ssl.TLSVersion, spoken: bool) -> None:
+    async with serving("127.0.0.1", Certificate(files.tls)) as port:
+        with warnings.catch_warnings():  # this client may, whatever Python and OpenSSL think of it
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context = unverified(newest)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with contextlib.nullcontext() if spoken else pytest.raises((ssl.SSLError, ConnectionError)):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            writer.close()
+
+
+async def test_slow_reader_over_tls_gets_every_byte_of_a_connection_that_closes(engine: FakeEngine, files: Files) -> None:
+    engine.script = answers(200, b"y" * (24 << 20))
+    async with herd_of([engine], limits(write_s=3), tls=files.tls.model_dump()) as herd:
+        reader, writer = await asyncio.open_connection("127.0.0.1", herd.port, ssl=unverified(), limit=4096)
+        writer.write(request(asking(), headers=("connection: close",)))
+        await reader.readuntil(b"\r\n\r\n")
+        found = 0
+        while piece := await reader.read(1 << 20):
+            found += len(piece)
+            if found < 8 << 20:  # for longer than a second or two, in which asyncio would end a connection that closes
+                await asyncio.sleep(len(piece) / (3 << 20))
+        writer.close()
+    assert found == 24 << 20
+
+
+async def test_reader_over_tls_that_takes_nothing_of_a_whole_answer_is_let_go(engine: FakeEngine, files: Files) -> None:
+    engine.script = answers(200, b"y" * (24 << 20))
+    async with herd_of([engine], limits(write_s=0.5), tls=files.tls.model_dump()) as herd:
+        reader, writer = await asyncio.open_connection("127.0.0.1", herd.port, ssl=unverified(), limit=4096)
+        writer.write(request(asking()))
+        await reader.readuntil(b"\r\n\r\n")
+        await until(lambda: not herd.server._connections)
+        writer.transport.abort()
+
+
+async def test_connections_without_their_handshake_count(files: Files) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        found = sockets("127.0.0.1", 0)
+        listener = Listener(hello, found, Bounds(connections=2), 1, Certificate(files.tls))
+        stack.push_async_callback(listener.stop)
+        port = found[0].getsockname()[1]
+        silent = [await stack.enter_async_context(connected(port)) for _ in range(100)]
+        await until(lambda: sum(client.reader.at_eof() for client in silent) == 34)  # two may stay, and 64 are waited for to be told
+        assert len(listener._connections) == 66
+        for client in silent:
+            client.hang_up()
+        await until(lambda: not listener._connections)
+        async with httpx.AsyncClient(trust_env=False, verify=unverified(), timeout=WAIT_S) as http:
+            assert (await http.get(f"https://127.0.0.1:{port}/")).text == "hello"
+
+
+async def test_handshake_that_does_not_end_is_given_up(files: Files) -> None:
+    found = sockets("127.0.0.1", 0)
+    listener = Listener(hello, found, Bounds(header_s=0.3), 1, Certificate(files.tls))
+    try:
+        async with connected(found[0].getsockname()[1]) as client:
+            assert await client.rest() == b""
+        await until(lambda: not listener._connections)
+    finally:
+        await listener.stop()
 
 
 async def test_changed_certificate_is_shown_to_new_connections(files: Files) -> None:
