@@ -39,9 +39,19 @@ class Doorway(Strict):
     keep_alive_s: float = Field(
         75, gt=0, le=86_400, description="Longest wait of a connection for its next request. Longer than a load balancer in front keeps it."
     )
-    connections: int = Field(10_000, ge=1, le=1_000_000, description="Connections that one gateway process takes, at most.")
+    connections: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections that one gateway process takes, at most. It takes fewer where the process may not open twice as many "
+        "files and 256 (`ulimit -n`).",
+    )
     connections_per_address: int | None = Field(
-        None, ge=1, le=1_000_000, description="Connections of one client's address at one gateway process, at most. Default: no such bound."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Connections of one client's address at one gateway process, at most. Default: no such bound. Behind a proxy such as "
+        "Ray Serve's HAProxy all clients have the proxy's address: bound them there instead.",
     )
     allowed_hosts: tuple[Host, ...] = Field(
         (),

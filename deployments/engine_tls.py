@@ -7,17 +7,14 @@ not compared, because an engine may start on any node of the authority's.
 import ssl
 
 from configs.certificates import Certificates
-
-
-class WrongFiles(RuntimeError):
-    """The files on this node do not do; the message says which."""
+from deployments.key_pair import UnusableFiles, load
 
 
 def client(tls: Certificates | None) -> ssl.SSLContext | None:
     """Makes what a gateway connects with; None: plain HTTP.
 
     Raises:
-        WrongFiles: a file cannot be read, or the key is not the certificate's.
+        UnusableFiles: a file cannot be read, or the key is not the certificate's.
     """
     return None if tls is None else _context(ssl.PROTOCOL_TLS_CLIENT, tls)
 
@@ -26,7 +23,7 @@ def server(tls: Certificates | None) -> ssl.SSLContext | None:
     """Makes what an engine listens with; None: plain HTTP.
 
     Raises:
-        WrongFiles: as `client`.
+        UnusableFiles: as `client`.
     """
     return None if tls is None else _context(ssl.PROTOCOL_TLS_SERVER, tls)
 
@@ -36,12 +33,9 @@ def _context(protocol: int, tls: Certificates) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    named = "engine_tls.authority", tls.authority
     try:
         context.load_verify_locations(tls.authority)
-        named = "engine_tls.certificate with engine_tls.key", f"{tls.certificate}, {tls.key}"
-        context.load_cert_chain(tls.certificate, tls.key)
     except OSError as error:
-        field, path = named
-        raise WrongFiles(f"{field} ({path}) cannot be used on this node: {error.strerror or error}") from error
+        raise UnusableFiles(f"engine_tls.authority ({tls.authority}) cannot be used on this node: {error.strerror or error}") from error
+    load(context, "engine_tls.certificate with engine_tls.key", tls.certificate, tls.key)
     return context

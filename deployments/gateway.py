@@ -28,10 +28,10 @@ from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
-from deployments.policy.browsers import guests
+from deployments.policy.browsers import guests, on_loopback
 from deployments.policy.catalog import catalog
 from deployments.policy.notices import Notice
-from deployments.policy.pages import Pages, on_loopback
+from deployments.policy.pages import Pages
 from deployments.policy.poison import Poison
 from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
@@ -93,7 +93,8 @@ class Gateway:
             self._start(rules, config.gateway)
         else:
             self._pipeline.rules = rules
-            self._server.change(_bounds(config.gateway))
+            for server in (self._server, self._metrics_server):
+                server.change(_bounds(config.gateway))
         if self._watch is not None:
             self._watch.follow()
         if self._notices is None and (cloud := config.cluster and config.cluster.cloud):

@@ -47,7 +47,7 @@ ANYBODY = Guests(loopback=False)
 def guests(wanted: Gateway) -> Guests:
     """What the config says about pages and names."""
     cors = wanted.cors
-    own = is_loopback(wanted.host if ":" not in wanted.host else f"[{wanted.host}]")
+    own = on_loopback(wanted.host)
     origins = frozenset(origin.encode("ascii") for origin in cors.allowed_origins)
     return Guests(own, frozenset(wanted.allowed_hosts), origins, cors.max_age_s)
 
@@ -134,6 +134,11 @@ def host_name(host: bytes) -> str:
     text = host.decode("ascii", "replace").lower()
     found = _HOST.fullmatch(text)
     return found[1].removesuffix(".") if found else text
+
+
+def on_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener at this address or name; a name that says nothing is taken for one that others reach."""
+    return is_loopback(f"[{host}]" if ":" in host else host.lower())
 
 
 @lru_cache(maxsize=64)

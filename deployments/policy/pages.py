@@ -5,7 +5,6 @@ Decides who may see them: everybody of the machine where the gateway listens on 
 
 import hmac
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from deployments.policy.errors import Unauthorized
 
@@ -42,11 +41,3 @@ class Pages:
                 "This page is for the herd's operators: send the header `authorization: Bearer KEY`, with the key that "
                 "`herd secret pages` prints on a node of the herd."
             )
-
-
-def on_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener at this address or name; a name that says nothing is taken for one that others reach."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -102,8 +102,8 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        """It has not stopped by itself."""
-        return not self._task.done()
+        """It has not stopped by itself, and still looks for a changed certificate."""
+        return not self._task.done() and (self._following is None or not self._following.done())
 
     async def stop(self) -> None:
         """Takes no new connections, and ends when those it has are done or the time for that is over."""

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from configs.doorway import Tls
+from deployments.key_pair import UnusableFiles
 from deployments.own_certificate import trust
-from deployments.wire.certificate import Certificate, UnreadableCertificate
+from deployments.wire.certificate import Certificate
 from deployments.wire.client_exchange import Exchange
 from deployments.wire.listener import Bounds, Listener, sockets
 from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams
@@ -315,16 +316,53 @@ async def test_changed_certificate_is_shown_to_new_connections(files: Files) -> 
             await asyncio.gather(following, return_exceptions=True)
 
 
+async def test_certificate_whose_files_did_not_do_is_read_again_though_they_did_not_change(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate(files.tls)
+    before = certificate.context
+    read, failed = certificate._read, 0
+
+    def fails_twice() -> ssl.SSLContext:  # as when the key is changed between two looks at the files
+        nonlocal failed
+        failed += 1
+        if failed < 3:
+            raise UnusableFiles("half of it")
+        return read()
+
+    monkeypatch.setattr(certificate, "_read", fails_twice)
+    files.renew("second")
+    following = asyncio.create_task(certificate.follow(0.01))
+    await until(lambda: failed == 2)
+    assert certificate.context is before
+    await until(lambda: certificate.context is not before)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_listener_that_no_longer_follows_its_certificate_is_not_well(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = Certificate(files.tls)
+
+    async def defect() -> None:
+        raise ValueError
+
+    monkeypatch.setattr(certificate, "follow", defect)
+    listener = Listener(hello, sockets("127.0.0.1", 0), Bounds(), 1, certificate)
+    assert listener.alive
+    await until(lambda: not listener.alive)
+    await listener.stop()
+
+
 async def test_files_that_cannot_be_used_are_named(files: Files, tmp_path: Path) -> None:
     other = Files(tmp_path)
     other.renew("other", key_too=False)
-    with pytest.raises(UnreadableCertificate, match="do not belong together"):
+    with pytest.raises(UnusableFiles, match="do not belong together"):
         Certificate(files.tls)
     files.spoil()
-    with pytest.raises(UnreadableCertificate, match="no certificate and key in PEM"):
+    with pytest.raises(UnusableFiles, match="no certificate and key in PEM"):
         Certificate(files.tls)
     os.unlink(files.tls.key)
-    with pytest.raises(UnreadableCertificate, match=r"tls\.key cannot be read: No such file"):
+    with pytest.raises(UnusableFiles, match=r"tls\.key cannot be read: No such file"):
         Certificate(files.tls)
 
 

@@ -16,7 +16,7 @@ from configs.certificates import Certificates
 from deployments import engine_tls
 from deployments.answer import Address, EngineGone
 from deployments.door import Door, Receive, Scope, Send
-from deployments.engine_tls import WrongFiles
+from deployments.key_pair import UnusableFiles
 from deployments.server import Server, listen
 from deployments.upstream import Engines
 from tests.path.certificates import Authority, authority
@@ -167,7 +167,7 @@ async def test_files_that_do_not_do_are_told_with_their_field(own: Authority, tm
         ({"key": other.key}, r"engine_tls\.certificate with engine_tls\.key"),
     ):
         for make in (engine_tls.client, engine_tls.server):
-            with pytest.raises(WrongFiles, match=said):
+            with pytest.raises(UnusableFiles, match=said):
                 make(node.model_copy(update=changed))
 
 

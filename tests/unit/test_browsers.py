@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Gateway
-from deployments.policy.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, preflight
+from deployments.policy.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, on_loopback, preflight
 from deployments.policy.errors import Forbidden, WrongMedia
 
 LOCAL = Guests(loopback=True)
@@ -205,3 +205,14 @@ def test_config_says_who_may_come(host: str, loopback: bool) -> None:
         {"host": host, "allowed_hosts": ["Herd.corp"], "cors": {"allowed_origins": ["https://Chat.example.com"], "max_age_s": 5}}
     )
     assert guests(wanted) == Guests(loopback, frozenset({"herd.corp"}), frozenset({PAGE}), 5)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "ip6-localhost", "herd.localhost", "::1"])
+def test_listener_on_the_loopback_interface_is_reached_by_this_machine_alone(host: str) -> None:
+    assert on_loopback(host)
+    assert guests(Gateway(host=host)).loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "node-1", "localhost.example.com", "2001:db8::1", "::ffff:10.0.0.1", ""])
+def test_every_other_listener_is_taken_for_one_that_others_reach(host: str) -> None:
+    assert not on_loopback(host)
