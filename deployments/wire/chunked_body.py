@@ -13,8 +13,8 @@ from deployments.wire.unreadable import Unreadable
 #: Bytes of all trailer fields together, and how many there may be. They are read and dropped.
 MOST_TRAILER_BYTES, MOST_TRAILERS = 8192, 32
 #: Bytes of chunk sizes and extensions that may come in one go beyond a quarter of the content. Tiny chunks cost a microsecond each, so
-#: that this is some 15 ms of work. The same bytes are refused however the network cuts them, and content that came long ago makes no
-#: more room.
+#: that this is some 15 ms of work. It is counted by chunks, so that it does not matter how the network cuts them; content that came long
+#: before makes no more room.
 MOST_FRAMING_BYTES = 64 << 10
 
 # A size has hexadecimal digits only: no sign, prefix or space, and no line break but CR LF.

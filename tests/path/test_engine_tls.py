@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
@@ -169,6 +170,20 @@ async def test_files_that_do_not_do_are_told_with_their_field(own: Authority, tm
         for make in (engine_tls.client, engine_tls.server):
             with pytest.raises(UnusableFiles, match=said):
                 make(node.model_copy(update=changed))
+
+
+def locked(key: str, folder: Path) -> str:
+    """A copy of a key that has a passphrase."""
+    found = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    passphrase = serialization.BestAvailableEncryption(b"secret")
+    (folder / "locked.key").write_bytes(found.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, passphrase))
+    return str(folder / "locked.key")
+
+
+async def test_key_with_a_passphrase_is_refused_and_nobody_is_asked(own: Authority, tmp_path: Path) -> None:
+    node = own.node()
+    with pytest.raises(UnusableFiles, match="must have no passphrase"):
+        engine_tls.client(node.model_copy(update={"key": locked(node.key, tmp_path)}))
 
 
 async def test_a_connection_that_tls_never_answers_is_given_up(own: Authority) -> None:
