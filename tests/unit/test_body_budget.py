@@ -2,7 +2,8 @@
 
 import pytest
 
-from deployments.body_budget import MIB, SMALL, Bodies
+from deployments.body_budget import SMALL, Bodies
+from deployments.policy.bounds import MIB
 from deployments.policy.errors import Unavailable
 
 
