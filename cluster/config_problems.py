@@ -13,7 +13,7 @@ from configs.schema import Model
 
 
 def problems(model: Model) -> Iterator[tuple[str, str]]:
-    """What a model entry asks for that its kind cannot do: a field's path inside the entry, and why."""
+    """Yields each demand of a model entry that its kind cannot meet: a field's path inside the entry, and the reason."""
     entry = CATALOGUE[model.kind]
     if entry.not_deployable:
         yield "kind", f"{entry.title} {entry.not_deployable}"

@@ -1,4 +1,4 @@
-"""What the gateway's port takes: from where, from whom, and how much, before anything is known about a request.
+"""Says what the gateway's port takes, from where, from whom and how much, before anything is known about a request.
 
 Decides nothing; `configs.schema.Gateway` has these fields beside its own.
 """

@@ -1,4 +1,4 @@
-"""What a request may say to the gateway: the bounds of its fields, and which fields of other software are let through.
+"""Bounds the fields of a request to the gateway, and says which fields of other software are let through.
 
 Decides numbers only; `deployments.policy.field_table` says which field each of them bounds.
 """

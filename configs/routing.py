@@ -10,7 +10,7 @@ RoutingPolicy = Literal["herd", "prefix", "least_loaded", "power_of_two", "round
 
 
 class RoutingWeights(Strict):
-    """What the policy `herd` gives for each reason to pick a replica. Each reason is a score from 0 to 1, and the scores are added up.
+    """Weighs each reason to pick a replica, for the policy `herd`. Each reason is a score from 0 to 1, and the scores are added up.
 
     `prefix` and `queue` are measured in the same prompt tokens. At equal weights the replica wins that begins its answer first. The
     default stays with what a replica remembers until waiting elsewhere is shorter by thirty times the tokens: who moves a prompt takes

@@ -336,7 +336,7 @@ class Config(Strict):
 
     @property
     def site(self) -> Site:
-        """What every gateway and engine is told when it starts."""
+        """Returns the settings that every gateway and engine gets when it starts."""
         return Site(require_token=self.ray.require_token, engine_tls=self.engine_tls)
 
     @field_validator("models")

@@ -24,7 +24,6 @@ from deployments.policy.catalog import Catalog
 from deployments.policy.errors import Unavailable, UnknownModel, UnknownPath
 from deployments.policy.herd_error import HerdError
 from deployments.policy.pages import Pages
-from deployments.policy.paths import meant
 from deployments.roster import Roster
 from deployments.shared_answer import SharedAnswer
 from deployments.wire.client_exchange import JSON, Exchange
@@ -100,9 +99,7 @@ class Front:
         if page is not None:
             await page(exchange)
             return
-        if exchange.path not in ENDPOINTS:
-            raise UnknownPath(exchange.method, exchange.path, meant=meant(exchange.path, (*self._pages, *ENDPOINTS)))
-        name = endpoint(exchange.method, exchange.path)
+        name = endpoint(exchange.method, exchange.path, self._pages)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
         with self._bodies.one(self._pipeline.rules.limits.bodies_mib, exchange.address) as held:

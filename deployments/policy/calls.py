@@ -4,7 +4,7 @@ Decides which paths exist. vLLM's app has many more, some of which stop or chang
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from deployments.policy.errors import BadRequest, UnknownPath
+from deployments.policy.paths import meant
 
 #: Paths that are forwarded to an engine, and their short names in metrics.
 ENDPOINTS: Mapping[str, str] = MappingProxyType(
@@ -58,15 +59,20 @@ class Call:
     """Another model may answer, where the config declares one."""
 
 
-def endpoint(method: str, path: str) -> str:
-    """The short name of a forwarded path.
+def endpoint(method: str, path: str, pages: Collection[str] = ()) -> str:
+    """Returns the short name of a forwarded path.
+
+    Args:
+        method: the request's.
+        path: the request's, as it came.
+        pages: the paths that the gateway answers itself; the error names the served path that was probably meant.
 
     Raises:
         UnknownPath: nothing is served there, or not with this method.
     """
     name = ENDPOINTS.get(path)
     if name is None:
-        raise UnknownPath(method, path)
+        raise UnknownPath(method, path, meant=meant(path, (*pages, *ENDPOINTS)))
     if method != "POST":
         raise UnknownPath(method, path, allowed=("POST",))
     return name

@@ -25,64 +25,46 @@ _WINDOW_LOG = 23
 
 
 class _Decoder(Protocol):
-    """A decoder of the standard library's kind, for one frame."""
+    """A decoder of one frame, as the standard library has them."""
 
     @property
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def more(self, most: int) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class _Zlib:
-    def __init__(self, data: bytes, window: int) -> None:
-        self._decoder = zlib.decompressobj(window)
+class _Frame:
+    """One frame, and how far it has been decoded."""
+
+    def __init__(self, decoder: _Decoder, data: bytes) -> None:
         self._data = data
-
-    @property
-    def eof(self) -> bool:
-        return self._decoder.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._decoder.unused_data
+        self.decoder = decoder
 
     def more(self, most: int) -> bytes:
-        found = self._decoder.decompress(self._data, most)
-        self._data = self._decoder.unconsumed_tail
+        """Decodes up to so many bytes."""
+        found = self.decoder.decompress(self._data, most)
+        # zlib leaves to its caller what it has not read yet; zstd keeps it.
+        self._data = getattr(self.decoder, "unconsumed_tail", b"")
         return found
 
 
-class _Zstd:
-    def __init__(self, data: bytes) -> None:
-        self._decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-        self._data = data
-
-    @property
-    def eof(self) -> bool:
-        return self._decoder.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._decoder.unused_data
-
-    def more(self, most: int) -> bytes:
-        data, self._data = self._data, b""
-        return self._decoder.decompress(data, most)
+def _gzip(data: bytes) -> _Frame:
+    return _Frame(zlib.decompressobj(16 + zlib.MAX_WBITS), data)
 
 
-def _gzip(data: bytes) -> _Decoder:
-    return _Zlib(data, 16 + zlib.MAX_WBITS)
+def _zstd(data: bytes) -> _Frame:
+    return _Frame(zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}), data)
 
 
-def _deflate(data: bytes) -> _Decoder:
+def _deflate(data: bytes) -> _Frame:
     """RFC 9110 means zlib's frame by it; some clients leave it out."""
     framed = len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
-    return _Zlib(data, zlib.MAX_WBITS if framed else -zlib.MAX_WBITS)
+    return _Frame(zlib.decompressobj(zlib.MAX_WBITS if framed else -zlib.MAX_WBITS), data)
 
 
-_DECODERS: Mapping[str, Callable[[bytes], _Decoder]] = MappingProxyType(
-    {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "zstd": _Zstd},
+_DECODERS: Mapping[str, Callable[[bytes], _Frame]] = MappingProxyType(
+    {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "zstd": _zstd},
 )
 #: Encodings whose frames may stand one behind the other.
 _IN_MEMBERS = frozenset({"gzip", "x-gzip", "zstd"})
@@ -94,7 +76,7 @@ class _Body:
     def __init__(self, encoding: str, data: bytes, limit_mib: float) -> None:
         self._make = _DECODERS[encoding]
         self._encoding = encoding
-        self._decoder = self._make(data)
+        self._frame = self._make(data)
         self._limit_mib = limit_mib
         self.limit = int(limit_mib * (1 << 20))
         self.pieces: list[bytes] = []
@@ -117,20 +99,20 @@ class _Body:
             raise BadRequest(f"The body is not {self._encoding}, as its header content-encoding says.", code="invalid_encoding") from error
 
     def _step(self, most: int) -> None:
-        piece = self._decoder.more(most)
+        piece = self._frame.more(most)
         self.pieces.append(piece)
         self.size += len(piece)
         if self.size > self.limit:
             raise BodyTooLarge(self._limit_mib)
-        if self._decoder.eof:
-            self._end_of_frame(self._decoder.unused_data)
+        if self._frame.decoder.eof:
+            self._end_of_frame(self._frame.decoder.unused_data)
         elif not piece:
             raise BadRequest(f"The body ends inside its {self._encoding} data.", code="invalid_encoding")
 
     def _end_of_frame(self, rest: bytes) -> None:
         self._frames += 1
         if rest and self._encoding in _IN_MEMBERS and self._frames < MOST_FRAMES:
-            self._decoder = self._make(rest)
+            self._frame = self._make(rest)
         elif rest:
             raise BadRequest(f"The body goes on behind its {self._encoding} data.", code="invalid_encoding")
         else:

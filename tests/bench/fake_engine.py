@@ -6,9 +6,9 @@ Prints its port, and ends when its standard input does, so that it outlives nobo
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 
+from tests.bench.fake_server import chunk, content_length, serve
 from tests.bench.process import serving
 
 PACE_S = 0.02
@@ -24,14 +24,10 @@ _ANSWER = (
 )
 
 
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
 #: As vLLM writes a token to who asks for its id, and to who does not.
-_TOKEN_CHUNKS = {True: _chunk(_TOKEN % (b"null", b"[94776]")), False: _chunk(_TOKEN % (b"null", b"null"))}
+_TOKEN_CHUNKS = {True: chunk(_TOKEN % (b"null", b"[94776]")), False: chunk(_TOKEN % (b"null", b"null"))}
 #: The last one says why the answer ends.
-_LAST_CHUNKS = {chunk: _chunk(_TOKEN % (b'"length"', b"[94776]" if ids else b"null")) for ids, chunk in _TOKEN_CHUNKS.items()}
+_LAST_CHUNKS = {piece: chunk(_TOKEN % (b'"length"', b"[94776]" if ids else b"null")) for ids, piece in _TOKEN_CHUNKS.items()}
 #: A replica that is never full.
 _REPORT = b'{"id":"fake","model":"llama-4-scout-tiny","host":"127.0.0.1","port":%d,"state":"ready","ongoing":0,"running":0,"waiting":0}'
 
@@ -48,7 +44,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, ended, body = self._received.partition(b"\r\n\r\n")
-        if ended and len(body) == _length(head):
+        if ended and len(body) == content_length(head):
             self._received = b""
             if head.startswith(b"GET "):
                 report = _REPORT % self._transport.get_extra_info("sockname")[1]
@@ -65,30 +61,16 @@ class _Connection(asyncio.Protocol):
             body = _ANSWER + _USAGE % (12 + tokens, tokens)
             self._transport.write(_JSON % (len(body), body))
 
-    def _token(self, chunk: bytes, left: int, tokens: int, due: float) -> None:
+    def _token(self, piece: bytes, left: int, tokens: int, due: float) -> None:
         """Writes a chunk and waits for the next one's time, which a late one does not move."""
         if self._transport.is_closing():
             return
-        self._transport.write(chunk if left > 1 else _LAST_CHUNKS[chunk])
+        self._transport.write(piece if left > 1 else _LAST_CHUNKS[piece])
         if left > 1:
-            self._loop.call_at(due + PACE_S, self._token, chunk, left - 1, tokens, due + PACE_S)
+            self._loop.call_at(due + PACE_S, self._token, piece, left - 1, tokens, due + PACE_S)
             return
         for last in (_OPEN + b'"choices":[],' + _USAGE % (12 + tokens, tokens) + b"\n\n", b"data: [DONE]\n\n", b""):
-            self._transport.write(_chunk(last))
-
-
-def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    return 0
-
-
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
+            self._transport.write(chunk(last))
 
 
 @contextlib.contextmanager
@@ -99,4 +81,4 @@ def fake_engine() -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve(_Connection))

@@ -6,10 +6,10 @@ Prints its port, and ends when its standard input does. An answer of many bytes 
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
+from tests.bench.fake_server import chunk, content_length, serve
 from tests.bench.process import serving
 
 _HEAD = b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\n"
@@ -21,10 +21,6 @@ _ANSWER = b'{"id":"x","object":"chat.completion","created":1,"model":"fake","cho
 _LAST = _OPEN + b'{"content":""},"finish_reason":"stop","token_ids":[1]}]}\n\n'
 #: The size of one event of a long answer.
 _LONG = 1 << 14
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _event(content: bytes) -> bytes:
@@ -47,7 +43,7 @@ class _Connection(asyncio.Protocol):
         head, ended, _ = self._received.partition(b"\r\n\r\n")
         if not ended:
             return
-        whole = len(head) + 4 + _length(head)
+        whole = len(head) + 4 + content_length(head)
         if len(self._received) >= whole:
             body = bytes(self._received[len(head) + 4 : whole])
             self._received.clear()
@@ -77,26 +73,12 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_JSON % (len(_ANSWER), _ANSWER))
 
     async def _stream(self, mib: object) -> None:
-        self._transport.write(_STREAM + _chunk(_event(b" llama")))
+        self._transport.write(_STREAM + chunk(_event(b" llama")))
         events = (mib << 20) // _LONG if isinstance(mib, int) and 0 < mib <= 64 else 0
         for _ in range(events):
             await self._room.wait()
-            self._transport.write(_chunk(_event(b"x" * _LONG)))
-        self._transport.write(_chunk(_LAST) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-
-
-def _length(head: bytes | bytearray) -> int:
-    for line in bytes(head).lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    return 0
-
-
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
+            self._transport.write(chunk(_event(b"x" * _LONG)))
+        self._transport.write(chunk(_LAST) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
 
 @contextlib.contextmanager
@@ -107,4 +89,4 @@ def fake_engine() -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve(_Connection))
