@@ -28,7 +28,9 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 async def _all_stop() -> AsyncIterator[None]:
     yield
     async with asyncio.timeout(WAIT_S):
-        await asyncio.gather(*STOPPING)
+        # Another folder's tests have a loop of their own, which has ended what ran on it.
+        here = asyncio.get_running_loop()
+        await asyncio.gather(*(task for task in STOPPING if task.get_loop() is here))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
