@@ -104,9 +104,7 @@ class Forward:
             if relay.error is not None and not relay.error.of_death:
                 failure = self._told(relay, _question(asked, raw))
             else:
-                alone = self._roster.is_alone(replica, place.sending)
-                if not place.gave_way:
-                    self._roster.suspect(replica)
+                alone = not place.gave_way and self._roster.lost(replica, place.sending)
                 had_it = not isinstance(error, NeverReached) and not relay.disagreed
                 failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
         except Unavailable as error:

@@ -55,13 +55,9 @@ class Prefills:
         try:
             with place:
                 status, said = await self._asked(asked, pool, place)
-        except NeverReached:
-            self._roster.suspect(replica)
-            return None
-        except EngineGone:
-            alone = self._roster.is_alone(replica, place.sending)
-            self._roster.suspect(replica)
-            await suspicion.died(place, EngineLost(model, self._roster.retry_after_s(model), alone=alone))
+        except EngineGone as error:
+            alone, had_it = self._roster.lost(replica, place.sending), not isinstance(error, NeverReached)
+            await suspicion.died(place, EngineLost(model, self._roster.retry_after_s(model), had_it=had_it, alone=alone))
             return None
         return prefill.handed_over(said) if status == 200 else None
 

@@ -134,10 +134,16 @@ class Roster:
         """While this lasts, the replica has one more request from here."""
         return self._router(chosen.replica.model).sending(chosen, prompt)
 
-    def is_alone(self, replica: ReplicaView, sending: Sending) -> bool:
-        """Whether a replica had this request only: no other from here since it came, and none by its last report. False if unknown."""
+    def lost(self, replica: ReplicaView, sending: Sending) -> bool:
+        """Suspects a replica that broke a connection under a request.
+
+        Returns:
+            Whether it had this request only: no other from here since it came, and none by its last report. False if unknown.
+        """
         model = replica.model
-        return sending.alone and self._router(model).others(self.replicas(model), replica.id) == 0
+        alone = sending.alone and self._router(model).others(self.replicas(model), replica.id) == 0
+        self.suspect(replica)  # which forgets what the last report said
+        return alone
 
     def _router(self, model: str) -> Router:
         """Of a model that has been forgotten meanwhile, one that is forgotten with it."""
