@@ -128,10 +128,12 @@ def prometheus(herd: Herd, tmp_path: Path) -> Iterator[str]:
 def test_prometheus_finds_every_process_by_itself(prometheus: str) -> None:
     def jobs() -> dict[str, int] | None:
         try:
-            found = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum by (job) (up)"}).json()["data"]["result"]
+            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum by (job) (up)"})
         except httpx.HTTPError:
             return None
-        counted = {one["metric"]["job"]: int(one["value"][1]) for one in found}
+        if answer.status_code == 503:  # Prometheus listens before it is ready
+            return None
+        counted = {one["metric"]["job"]: int(one["value"][1]) for one in answer.raise_for_status().json()["data"]["result"]}
         return counted if counted == {"engine": 3, "gateway": 1} else None
 
     wait_for("three engines and a gateway in Prometheus", jobs, within_s=60, every_s=0.5)
