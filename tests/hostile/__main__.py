@@ -3,7 +3,7 @@
     python -m tests.hostile [--cases N] [--seed N] [--only gateway|herd]
 
 A gateway with fake engines gets most of the cases, a real herd all that are written down and some that are generated. While an attack runs,
-honest clients of the attacked model and of another one are timed. Each part is written down as soon as it is done; with `--only`, what the
+honest clients of the attacked model and of another one are timed. What is measured is written down at once; with `--only`, what the
 file says of the other part stays as it was.
 """
 
