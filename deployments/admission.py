@@ -12,7 +12,7 @@ from types import TracebackType
 
 from configs.schema import Limits
 from deployments.policy.calls import Priority
-from deployments.policy.errors import Overloaded, Unavailable
+from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.line import Line, Stays
 from deployments.policy.router import Sending
 from deployments.policy.routing import Ask, Pick

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.bounds import MIB
-from deployments.policy.errors import Unavailable
+from deployments.policy.errors.client_errors import Unavailable
 
 #: Bytes of each body that are not counted, and never refused.
 SMALL = 64 << 10

@@ -13,7 +13,7 @@ import msgspec
 from pydantic import SecretStr
 
 from deployments.policy import poison, sent
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

@@ -11,10 +11,11 @@ from configs.schema import Limits
 from deployments.admission import Admission, Place
 from deployments.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.asked import Asked, Asking
-from deployments.policy import engine_errors, resume, usage
+from deployments.policy import resume, usage
 from deployments.policy.calls import with_field
-from deployments.policy.errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors import engine_errors
+from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.poison import Poison
 from deployments.policy.routing import Ask
 from deployments.prefill import Prefills

@@ -21,8 +21,8 @@ from deployments.policy import browsers
 from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.catalog import Catalog
-from deployments.policy.errors import Unavailable, UnknownModel, UnknownPath
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.client_errors import Unavailable, UnknownModel, UnknownPath
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.pages import Pages
 from deployments.roster import Roster
 from deployments.shared_answer import SharedAnswer

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from deployments.policy.catalog import Served
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.images import settle
 from deployments.policy.media import Image
 

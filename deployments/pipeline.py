@@ -21,8 +21,17 @@ from deployments.policy import fields, media, sizes
 from deployments.policy.browsers import ANYBODY, Guests
 from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
-from deployments.policy.errors import BadImage, BadRequest, EngineFailed, EngineLost, EnginesLost, Overloaded, Timeout, Unavailable
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.client_errors import (
+    BadImage,
+    BadRequest,
+    EngineFailed,
+    EngineLost,
+    EnginesLost,
+    Overloaded,
+    Timeout,
+    Unavailable,
+)
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
 from deployments.reading import read

@@ -13,7 +13,7 @@ from configs.requests import Requests
 from deployments.policy.bounds import MIB
 from deployments.policy.calls import INVALID, decoded, model_of
 from deployments.policy.catalog import Catalog
-from deployments.policy.errors import BadRequest, BodyTooLarge
+from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge
 from deployments.policy.sizes import CHARACTERS_PER_TOKEN
 from deployments.policy.structure import Structure, may_be_deep, pieces
 from deployments.turns import Turns

@@ -17,7 +17,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from configs.schema import RemoteImages
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: All of IPv6 that is handed out to the open internet.

@@ -24,9 +24,9 @@ from vllm.entrypoints.serve.exception_handling import error_response
 from vllm.exceptions import VLLMError, VLLMServerError
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from deployments.policy.engine_errors import DEAD
-from deployments.policy.engine_words import cleaned
-from deployments.policy.validation import summary
+from deployments.policy.errors.engine_errors import DEAD
+from deployments.policy.errors.engine_words import cleaned
+from deployments.policy.errors.validation import summary
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 """ASGI: scope, receive, send."""

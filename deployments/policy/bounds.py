@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from configs.requests import Requests, is_the_clusters
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 KIB = 1024
 MIB = KIB * KIB

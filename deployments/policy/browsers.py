@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from configs.schema import Gateway
-from deployments.policy.errors import Forbidden, WrongMedia
+from deployments.policy.errors.client_errors import Forbidden, WrongMedia
 
 Headers = Mapping[bytes, bytes]
 Answer = Sequence[tuple[bytes, bytes]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from configs.requests import Requests, is_the_clusters
 from deployments.policy.bounds import refused
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED, PLAIN
 
 _SHORT = frozenset({int, float, bool, type(None)})

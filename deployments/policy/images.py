@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.policy.data_url import Content, content_of, decoded, encoded
-from deployments.policy.errors import BadImage
+from deployments.policy.errors.client_errors import BadImage
 from deployments.policy.image_header import header
 from deployments.policy.media import Image, place
 from deployments.policy.picture import Header, Unfit

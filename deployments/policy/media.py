@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.policy.errors import BadImage, BadRequest, TooManyImages
+from deployments.policy.errors.client_errors import BadImage, BadRequest, TooManyImages
 
 _BY_URL = frozenset({"image_url", "input_image"})
 _IMAGE_PARTS = _BY_URL | {"image"}

@@ -6,7 +6,7 @@ Decides who may see them: everybody of the machine where the gateway listens on 
 import hmac
 from dataclasses import dataclass
 
-from deployments.policy.errors import Unauthorized
+from deployments.policy.errors.client_errors import Unauthorized
 
 OPERATORS = "/-/"
 

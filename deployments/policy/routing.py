@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from deployments.policy.calls import Priority
-from deployments.policy.errors import Unavailable
+from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.prompt import NO_PROMPT, Prompt
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.requests import Requests
 from deployments.policy.bounds import Object, Text, are_ids, refused
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 #: Types of the items that vLLM's `/v1/responses` takes, beside messages; `tests/alone` compares them with vLLM's own.
 ITEM_TYPES = frozenset(

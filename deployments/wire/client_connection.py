@@ -10,7 +10,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Protocol, cast
 
 from deployments.answer import Flow
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client_exchange import Exchange, Unframed
 from deployments.wire.request_framing import Head, RequestReader
 from deployments.wire.unreadable import Unreadable

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Protocol
 
 from deployments.answer import Flow, Headers
-from deployments.policy.errors import BodyTooLarge, Timeout, UnknownPath
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
+from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.content_encoding import decoded
 from deployments.wire.request_framing import Head
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from backports import zstd
 
-from deployments.policy.errors import BadRequest, BodyTooLarge, WrongMedia
+from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge, WrongMedia
 
 #: Decoded bytes that are made on the event loop, which takes a millisecond or two. What is larger goes to a thread.
 MOST_AT_ONCE = 256 << 10

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from deployments.policy.errors import TooManyConnections
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.client_errors import TooManyConnections
+from deployments.policy.errors.herd_error import HerdError
 from deployments.server import listen
 from deployments.wire.certificate import Certificate
 from deployments.wire.client_connection import ClientConnection, Counted

@@ -1,6 +1,6 @@
 """The refusal of bytes that are no request, or none that this server reads."""
 
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 _CODES = {400: "invalid_http", 414: "url_too_long", 431: "headers_too_large", 501: "unsupported_transfer_encoding"}
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.policy.images import settle
 from deployments.policy.media import inspect
 from tests.alone import vllm_itself

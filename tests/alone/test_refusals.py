@@ -9,8 +9,8 @@ import pytest
 
 from configs.load import environment
 from deployments import small_models
-from deployments.policy import engine_words
-from deployments.policy.engine_errors import CORE_ERROR, said, said_in
+from deployments.policy.errors import engine_words
+from deployments.policy.errors.engine_errors import CORE_ERROR, said, said_in
 from tests.alone import vllm_frontend
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"

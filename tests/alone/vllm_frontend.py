@@ -60,7 +60,7 @@ def _asked(app: Any, requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
 def refused(requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
     """How the app answers requests that do not come as far as an engine, and how many `errors` pydantic built for each."""
     from deployments import vllm_refusals
-    from deployments.policy.validation import summary
+    from deployments.policy.errors.validation import summary
 
     built: list[int] = []
 

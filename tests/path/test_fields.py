@@ -18,7 +18,7 @@ from configs.schema import Model
 from deployments import reading
 from deployments.policy.bounds import MIB
 from deployments.policy.catalog import catalog
-from deployments.policy.errors import BadRequest, UnknownModel
+from deployments.policy.errors.client_errors import BadRequest, UnknownModel
 from deployments.policy.structure import Structure
 from deployments.turns import Turns
 from deployments.writing import written

@@ -8,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.pages import Pages
 from deployments.policy.routing import ReplicaState
 from tests.path.fake_engine import FakeEngine, event, streams

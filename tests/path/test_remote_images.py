@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from configs.schema import RemoteImages
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.remote_images import Allowed, ImageFetcher, is_public
 from tests.path.fake_engine import FakeEngine
 from tests.path.herd import SCOUT, Herd, herd_of, limits

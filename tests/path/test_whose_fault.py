@@ -7,7 +7,7 @@ import pytest
 from openai import APIError, AsyncOpenAI
 
 from deployments.answer import Address
-from deployments.policy import engine_errors
+from deployments.policy.errors import engine_errors
 from deployments.policy.routing import ReplicaState
 from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking

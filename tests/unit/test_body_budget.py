@@ -4,7 +4,7 @@ import pytest
 
 from deployments.body_budget import SMALL, Bodies
 from deployments.policy.bounds import MIB
-from deployments.policy.errors import Unavailable
+from deployments.policy.errors.client_errors import Unavailable
 
 
 def fill(bodies: Bodies, address: str) -> float:

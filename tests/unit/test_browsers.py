@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from configs.schema import Gateway
 from deployments.policy.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, on_loopback, preflight
-from deployments.policy.errors import Forbidden, WrongMedia
+from deployments.policy.errors.client_errors import Forbidden, WrongMedia
 
 LOCAL = Guests(loopback=True)
 OPEN = Guests(loopback=False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.calls import ENDPOINTS, Priority, decoded, endpoint, model_of, priority_of, request_id, session_of, with_field
-from deployments.policy.errors import BadRequest, UnknownPath
+from deployments.policy.errors.client_errors import BadRequest, UnknownPath
 from tests.unit.samples import JSON
 
 

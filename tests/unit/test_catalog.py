@@ -8,7 +8,7 @@ from hypothesis import given
 
 from configs.schema import Config
 from deployments.policy.catalog import catalog
-from deployments.policy.errors import BadRequest, TooManyImages, UnknownModel
+from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
 from tests.unit.samples import model, raw, scout
 
 HERD = catalog([scout(aliases=["llama4"]), model(id="b")], created=1)

@@ -11,7 +11,7 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.policy.errors import BadRequest, BodyTooLarge, Unavailable, WrongMedia
+from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge, Unavailable, WrongMedia
 from deployments.wire.content_encoding import MOST_AT_ONCE, MOST_FRAMES, decoded
 
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""`deployments.policy.engine_errors`: vLLM's refusals, said as ours, and whose fault each is."""
+"""`deployments.policy.errors.engine_errors`: vLLM's refusals, said as ours, and whose fault each is."""
 
 import json
 from typing import Any
@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.engine_errors import (
+from deployments.policy.errors.client_errors import (
+    BadRequest,
+    ContextExceeded,
+    EngineFailed,
+    MaxTokensTooLarge,
+    NotFound,
+    NotServed,
+    Unavailable,
+)
+from deployments.policy.errors.engine_errors import (
     CORE_ERROR,
     MOST_BYTES,
     UNFINISHED,
@@ -21,8 +30,7 @@ from deployments.policy.engine_errors import (
     said_in,
     translate,
 )
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, MaxTokensTooLarge, NotFound, NotServed, Unavailable
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 from tests.unit.samples import JSON
 
 UNKNOWN = "The engine could not serve this request."

@@ -1,4 +1,4 @@
-"""`deployments.policy.engine_words`: vLLM's sentences, in words that a herd's user can act on."""
+"""`deployments.policy.errors.engine_words`: vLLM's sentences, in words that a herd's user can act on."""
 
 import re
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy import engine_words
-from deployments.policy.engine_words import MOST_CHARS, MOST_SEARCHED, cleaned, for_users, grammar, over_limit
+from deployments.policy.errors import engine_words
+from deployments.policy.errors.engine_words import MOST_CHARS, MOST_SEARCHED, cleaned, for_users, grammar, over_limit
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`deployments.policy.errors`: every error in OpenAI's shape, with the status and the code that its class promises."""
+"""`deployments.policy.errors.client_errors`: every error in OpenAI's shape, with the status and the code that its class promises."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.errors import (
+from deployments.policy.errors.client_errors import (
     AnswerTooLarge,
     BadImage,
     BadRequest,
@@ -31,7 +31,7 @@ from deployments.policy.errors import (
     UnknownPath,
     WrongMedia,
 )
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.unreadable import Unreadable
 
 EXAMPLES = [

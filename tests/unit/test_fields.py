@@ -7,7 +7,7 @@ import pytest
 from configs.requests import Requests
 from deployments.policy import bounds, shape
 from deployments.policy.bounds import Rule
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED
 from deployments.policy.fields import unknown
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deployments.policy.errors import BadImage
+from deployments.policy.errors.client_errors import BadImage
 from deployments.policy.images import host_of, settle
 from deployments.policy.media import inspect
 from tests.unit.pictures import FILES, OTHERS, data_url, frame, jpeg, png

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.errors import BadRequest, TooManyImages
+from deployments.policy.errors.client_errors import BadRequest, TooManyImages
 from deployments.policy.media import Media, count, inspect
 from tests.unit.samples import JSON
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.policy.errors import Unauthorized
+from deployments.policy.errors.client_errors import Unauthorized
 from deployments.policy.pages import Pages
 
 

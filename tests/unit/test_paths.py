@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.calls import ENDPOINTS
-from deployments.policy.errors import UnknownPath
+from deployments.policy.errors.client_errors import UnknownPath
 from deployments.policy.paths import meant
 
 KNOWN = ("/health", "/v1/models", *ENDPOINTS)

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.errors import Unavailable
+from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.routing import Pick, Reason, ReplicaState, ReplicaView
 from deployments.roster import Roster, Watch
 from tests.unit.samples import replica

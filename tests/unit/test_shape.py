@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from configs.requests import Requests
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.policy.shape import Items, Messages, Prompts, Tools
 
 REQUESTS = Requests()

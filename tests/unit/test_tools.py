@@ -7,7 +7,7 @@ import pytest
 
 from configs.requests import Requests
 from deployments.policy import tools
-from deployments.policy.errors import BadRequest
+from deployments.policy.errors.client_errors import BadRequest
 
 REQUESTS = Requests()
 

@@ -1,4 +1,4 @@
-"""`deployments.policy.validation`: a few of the errors of a request's validation, in one short sentence."""
+"""`deployments.policy.errors.validation`: a few of the errors of a request's validation, in one short sentence."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.validation import MOST_CHARS, MOST_ERRORS, summary
+from deployments.policy.errors.validation import MOST_CHARS, MOST_ERRORS, summary
 from tests.unit.samples import JSON
 
 

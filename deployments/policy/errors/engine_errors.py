@@ -11,9 +11,17 @@ from typing import Any
 
 import msgspec
 
-from deployments.policy import engine_words
-from deployments.policy.errors import BadRequest, ContextExceeded, EngineFailed, MaxTokensTooLarge, NotFound, NotServed, Unavailable
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors import engine_words
+from deployments.policy.errors.client_errors import (
+    BadRequest,
+    ContextExceeded,
+    EngineFailed,
+    MaxTokensTooLarge,
+    NotFound,
+    NotServed,
+    Unavailable,
+)
+from deployments.policy.errors.herd_error import HerdError
 
 #: Bytes that are read of an engine's answer with a status of 400 or more, and of an event that tells an error. The rest is dropped.
 MOST_BYTES = 1 << 16

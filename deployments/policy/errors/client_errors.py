@@ -31,7 +31,7 @@ same request may succeed elsewhere or later.
 from collections.abc import Iterable
 from typing import ClassVar
 
-from deployments.policy.herd_error import HerdError
+from deployments.policy.errors.herd_error import HerdError
 
 #: Characters of a client's own words that an error repeats.
 _SHOWN = 200
