@@ -17,7 +17,7 @@ from configs.schema import Limits
 from deployments.asked import Asked
 from deployments.forward import Forward
 from deployments.images import Images, settled
-from deployments.policy import fields, media, sizes
+from deployments.policy import fields, sizes
 from deployments.policy.browsers import ANYBODY, Guests
 from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.catalog import Catalog, Chosen, Served
@@ -32,6 +32,7 @@ from deployments.policy.errors.client_errors import (
     Unavailable,
 )
 from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.images import media
 from deployments.policy.prompt import NO_PROMPT, prompt_of
 from deployments.policy.routing import Ask
 from deployments.reading import read

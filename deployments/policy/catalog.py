@@ -11,8 +11,8 @@ from typing import Any
 
 from cluster.models import CATALOGUE, images_per_prompt
 from configs.schema import AUTO, Model
-from deployments.policy import media
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
+from deployments.policy.images import media
 from deployments.policy.prompt import tokens_of
 
 #: How the APIs call the longest answer that a request wants.

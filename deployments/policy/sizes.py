@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.requests import Requests
-from deployments.policy import media, tools
+from deployments.policy import tools
 from deployments.policy.bounds import KIB, are_ids, refused
 from deployments.policy.catalog import Served
 from deployments.policy.errors.client_errors import ContextExceeded
+from deployments.policy.images import media
 
 #: No prompt has more characters per token over its whole length: English has 4 to 5; a single token of Llama's has up to 128 spaces.
 CHARACTERS_PER_TOKEN = 16

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deployments.policy.images import settle
+from deployments.policy.images.settlement import settle
 from tests.path.fake_engine import WAIT_S, FakeEngine, answers
 from tests.path.herd import CHAT, LLAMA, SCOUT, Herd
 from tests.unit.pictures import FILES, OTHERS, animated, canvas, data_url, frame, gif, gif_frame, jpeg, png, saved, webp

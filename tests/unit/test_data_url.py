@@ -1,4 +1,4 @@
-"""`deployments.policy.data_url`: every spelling of a `data:` URL that clients use, and none that is no image in base64."""
+"""`deployments.policy.images.data_url`: every spelling of a `data:` URL that clients use, and none that is no image in base64."""
 
 import base64
 from urllib.parse import quote
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.data_url import Content, content_of, decoded, encoded
-from deployments.policy.picture import Unfit
+from deployments.policy.images.data_url import Content, content_of, decoded, encoded
+from deployments.policy.images.picture import Unfit
 
 DATA = b"\xfb\xff\xfe llamas"
 TEXT = base64.b64encode(DATA).decode()

@@ -1,4 +1,4 @@
-"""`deployments.policy.image_header`: a header is read as Pillow reads it, and a file that costs a decoder too much is refused."""
+"""`deployments.policy.images.header`: a header is read as Pillow reads it, and a file that costs a decoder too much is refused."""
 
 import io
 import struct
@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deployments.policy.image_header import header
-from deployments.policy.picture import MOST_FRAMES, Header, Unfit
+from deployments.policy.images.header import header
+from deployments.policy.images.picture import MOST_FRAMES, Header, Unfit
 from tests.unit.pictures import (
     FILES,
     OTHERS,

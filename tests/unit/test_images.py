@@ -1,12 +1,12 @@
-"""`deployments.policy.images`: what passes is an image of a known format and size, in the one form that engines read."""
+"""`deployments.policy.images.settlement`: what passes is an image of a known format and size, in the one form that engines read."""
 
 from typing import Any
 
 import pytest
 
 from deployments.policy.errors.client_errors import BadImage
-from deployments.policy.images import host_of, settle
-from deployments.policy.media import inspect
+from deployments.policy.images.media import inspect
+from deployments.policy.images.settlement import host_of, settle
 from tests.unit.pictures import FILES, OTHERS, data_url, frame, jpeg, png
 from tests.unit.test_media import WEB, anthropic, chat, openai
 

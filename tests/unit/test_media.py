@@ -1,4 +1,4 @@
-"""`deployments.policy.media`: images are counted, and no address but a fetched one ever reaches an engine."""
+"""`deployments.policy.images.media`: images are counted, and no address but a fetched one ever reaches an engine."""
 
 import copy
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages
-from deployments.policy.media import Media, count, inspect
+from deployments.policy.images.media import Media, count, inspect
 from tests.unit.samples import JSON
 
 DATA = "data:image/png;base64,aGk="

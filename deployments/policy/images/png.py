@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from deployments.policy.picture import MOST_FRAMES, Header, Unfit, damaged
+from deployments.policy.images.picture import MOST_FRAMES, Header, Unfit, damaged
 
 #: Encoders cut the picture into chunks of 8 KiB or more.
 _MOST_CHUNKS = 1 << 14

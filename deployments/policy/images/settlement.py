@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployments.policy.data_url import Content, content_of, decoded, encoded
 from deployments.policy.errors.client_errors import BadImage
-from deployments.policy.image_header import header
-from deployments.policy.media import Image, place
-from deployments.policy.picture import Header, Unfit
+from deployments.policy.images.data_url import Content, content_of, decoded, encoded
+from deployments.policy.images.header import header
+from deployments.policy.images.media import Image, place
+from deployments.policy.images.picture import Header, Unfit
 
 #: In pixels, as JPEG has it; a PNG may claim more. Llama 4's processor stretches an image of 1 × n pixels to 336 × n before it shrinks it.
 _LONGEST_SIDE = 65_535

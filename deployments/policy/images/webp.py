@@ -2,7 +2,7 @@
 
 import struct
 
-from deployments.policy.picture import MOST_FRAMES, Header, Unfit, damaged
+from deployments.policy.images.picture import MOST_FRAMES, Header, Unfit, damaged
 
 #: Chunks of one file: a head, metadata, and the frames.
 _MOST_CHUNKS = 4096

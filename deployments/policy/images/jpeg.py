@@ -2,7 +2,7 @@
 
 import re
 
-from deployments.policy.picture import Header, Unfit, damaged
+from deployments.policy.images.picture import Header, Unfit, damaged
 
 #: Segments of one file: metadata of cameras needs some hundreds at most. Pillow keeps a copy of each.
 _MOST_SEGMENTS = 4096

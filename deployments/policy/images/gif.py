@@ -2,7 +2,7 @@
 
 import struct
 
-from deployments.policy.picture import MOST_FRAMES, Header, Unfit, damaged
+from deployments.policy.images.picture import MOST_FRAMES, Header, Unfit, damaged
 
 #: Blocks of one file: 255 bytes each, but for a frame's last.
 _MOST_BLOCKS = 1 << 18

@@ -8,8 +8,11 @@ decoder more than its pixels.
 from collections.abc import Callable
 from types import MappingProxyType
 
-from deployments.policy import image_gif, image_jpeg, image_png, image_webp
-from deployments.policy.picture import Header, Unfit
+from deployments.policy.images import gif as image_gif
+from deployments.policy.images import jpeg as image_jpeg
+from deployments.policy.images import png as image_png
+from deployments.policy.images import webp as image_webp
+from deployments.policy.images.picture import Header, Unfit
 
 #: The readers, by the first bytes of their format.
 _READERS = MappingProxyType(

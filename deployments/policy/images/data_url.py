@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pybase64
 
-from deployments.policy.picture import Unfit
+from deployments.policy.images.picture import Unfit
 
 #: A media type and its parameters have to end here.
 _LONGEST_HEAD = 512
