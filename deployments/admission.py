@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Limits
-from deployments.policy.calls import Priority
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.line import Line, Stays
+from deployments.policy.request.calls import Priority
 from deployments.policy.router import Sending
 from deployments.policy.routing import Ask, Pick
 from deployments.roster import Roster

@@ -9,8 +9,8 @@ from typing import Any
 
 from deployments.answer import Address, Answer
 from deployments.policy import sent
-from deployments.policy.calls import Call
-from deployments.policy.catalog import Chosen
+from deployments.policy.request.calls import Call
+from deployments.policy.request.served_models import Chosen
 from deployments.policy.router import Sending
 from deployments.policy.routing import Ask, ReplicaView
 from deployments.upstream import Engines

@@ -11,12 +11,12 @@ from configs.schema import Limits
 from deployments.admission import Admission, Place
 from deployments.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.asked import Asked, Asking
-from deployments.policy import resume, usage
-from deployments.policy.calls import with_field
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.poison import Poison
+from deployments.policy.request import resume, usage
+from deployments.policy.request.calls import with_field
 from deployments.policy.routing import Ask
 from deployments.prefill import Prefills
 from deployments.relay import Relay

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from deployments.policy.catalog import Served
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.images.media import Image
 from deployments.policy.images.settlement import settle
+from deployments.policy.request.served_models import Served
 
 #: Letters of base64, and bytes of fetched images, that are checked on the event loop: about a millisecond.
 _SMALL = 1 << 20

@@ -12,7 +12,7 @@ from cluster.local_node import LocalNode
 from configs.load import environment
 from configs.schema import Config
 from deployments.own_certificate import trust
-from deployments.policy.browsers import on_loopback
+from deployments.policy.request.browsers import on_loopback
 
 #: A worker process may have to start.
 ANSWER_S = 60.0

@@ -18,9 +18,6 @@ from deployments.asked import Asked
 from deployments.forward import Forward
 from deployments.images import Images, settled
 from deployments.policy import fields, sizes
-from deployments.policy.browsers import ANYBODY, Guests
-from deployments.policy.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
-from deployments.policy.catalog import Catalog, Chosen, Served
 from deployments.policy.errors.client_errors import (
     BadImage,
     BadRequest,
@@ -33,7 +30,10 @@ from deployments.policy.errors.client_errors import (
 )
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.images import media
-from deployments.policy.prompt import NO_PROMPT, prompt_of
+from deployments.policy.request.browsers import ANYBODY, Guests
+from deployments.policy.request.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
+from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
+from deployments.policy.request.served_models import Catalog, Chosen, Served
 from deployments.policy.routing import Ask
 from deployments.reading import read
 from deployments.relay import Client, Relay

@@ -11,9 +11,9 @@ import msgspec
 
 from configs.requests import Requests
 from deployments.policy.bounds import MIB
-from deployments.policy.calls import INVALID, decoded, model_of
-from deployments.policy.catalog import Catalog
 from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge
+from deployments.policy.request.calls import INVALID, decoded, model_of
+from deployments.policy.request.served_models import Catalog
 from deployments.policy.sizes import CHARACTERS_PER_TOKEN
 from deployments.policy.structure import Structure, may_be_deep, pieces
 from deployments.turns import Turns

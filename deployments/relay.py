@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Protocol
 
 from deployments.answer import EngineGone, Flow, Headers
-from deployments.policy import resume
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.request import resume
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
 MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26

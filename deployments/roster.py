@@ -13,8 +13,8 @@ import structlog
 
 from configs.routing import Routing
 from deployments.policy.absence import NEVER, Absence
-from deployments.policy.prompt import NO_PROMPT, Prompt
 from deployments.policy.report import after_silence, still_silent
+from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.router import NobodyTakes, Router, Sending
 from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, unavailable
 

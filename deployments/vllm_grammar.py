@@ -8,7 +8,7 @@ start fast.
 from collections.abc import Callable
 from typing import Any
 
-from deployments.policy.resume import TOKENS
+from deployments.policy.request.resume import TOKENS
 
 Compile = Callable[[Any, Any], Any]
 

@@ -19,7 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
-from deployments.policy.resume import FINISH, GROUPS, STOP, TOKENS, Delivered
+from deployments.policy.request.resume import FINISH, GROUPS, STOP, TOKENS, Delivered
 
 Add = Callable[..., Awaitable[None]]
 

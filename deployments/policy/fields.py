@@ -19,7 +19,7 @@ def unknown(endpoint: str, body: Mapping[str, Any], requests: Requests) -> tuple
     """Checks all fields of a request.
 
     Args:
-        endpoint: its short name, of `deployments.policy.calls.ENDPOINTS`.
+        endpoint: its short name, of `deployments.policy.request.calls.ENDPOINTS`.
         body: the decoded body.
         requests: the config's numbers.
 

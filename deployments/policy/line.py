@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar
 
-from deployments.policy.calls import Priority
+from deployments.policy.request.calls import Priority
 
 Waiter = TypeVar("Waiter")
 

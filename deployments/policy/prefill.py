@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from deployments.policy.prompt import Prompt
-from deployments.policy.resume import one_answer
+from deployments.policy.request.prompt_blocks import Prompt
+from deployments.policy.request.resume import one_answer
 
 _FIELD = "kv_transfer_params"
 #: Keep the blocks, for whoever comes with what the answer says.

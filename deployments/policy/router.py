@@ -21,7 +21,7 @@ from types import TracebackType
 from configs.routing import Routing
 from deployments.policy.policies import POLICIES, Question, mixed, weighed
 from deployments.policy.prefix import PrefixIndex
-from deployments.policy.prompt import BLOCK_TOKENS, Prompt
+from deployments.policy.request.prompt_blocks import BLOCK_TOKENS, Prompt
 from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, Trust, has_room, preferred, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.

@@ -1,7 +1,7 @@
 """Which replica serves a request: what is known, who may serve, and what comes out, as frozen values.
 
 Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.policies`', where their facts come from
-`deployments.policy.router`'s, and how a prompt becomes blocks `deployments.policy.prompt`'s.
+`deployments.policy.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from deployments.policy.calls import Priority
 from deployments.policy.errors.client_errors import Unavailable
-from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.request.calls import Priority
+from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 
 
 class ReplicaState(StrEnum):

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployments.policy.prompt import Prompt
+from deployments.policy.request.prompt_blocks import Prompt
 
 HEADER = b"x-herd-prompt"
 #: Of a longer prompt only the beginning is told: 2048 blocks are 262,144 tokens and 11 KiB of a header.

@@ -11,9 +11,9 @@ from typing import Any
 from configs.requests import Requests
 from deployments.policy import tools
 from deployments.policy.bounds import KIB, are_ids, refused
-from deployments.policy.catalog import Served
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
+from deployments.policy.request.served_models import Served
 
 #: No prompt has more characters per token over its whole length: English has 4 to 5; a single token of Llama's has up to 128 spaces.
 CHARACTERS_PER_TOKEN = 16
@@ -34,7 +34,7 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
     """Checks a prompt against a model.
 
     Args:
-        endpoint: the request's short name, of `deployments.policy.calls.ENDPOINTS`.
+        endpoint: the request's short name, of `deployments.policy.request.calls.ENDPOINTS`.
         body: the decoded body, whose shape `deployments.policy.fields` has checked.
         size: bytes of the body as it came, which no text in it exceeds.
         model: which shall answer.

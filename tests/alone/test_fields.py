@@ -2,8 +2,8 @@
 
 import pytest
 
-from deployments.policy.calls import ENDPOINTS
 from deployments.policy.field_table import FIELDS, TEMPLATE_ARGUMENTS_REFUSED
+from deployments.policy.request.calls import ENDPOINTS
 from deployments.policy.shape import ITEM_TYPES
 from tests.alone import vllm_itself
 

@@ -14,9 +14,9 @@ from deployments.forward import Forward
 from deployments.front import Front
 from deployments.images import Images
 from deployments.pipeline import Pipeline, Rules
-from deployments.policy.browsers import guests
-from deployments.policy.catalog import catalog
-from deployments.policy.pages import Pages
+from deployments.policy.request.browsers import guests
+from deployments.policy.request.pages import Pages
+from deployments.policy.request.served_models import catalog
 from deployments.policy.routing import ReplicaState, ReplicaView
 from deployments.roster import Roster
 from deployments.server import listen

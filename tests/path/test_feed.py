@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deployments.feed import ANSWER_PERIODS, Feed
-from deployments.policy.prompt import in_blocks
 from deployments.policy.report import GIVEN_UP_AFTER
+from deployments.policy.request.prompt_blocks import in_blocks
 from deployments.policy.routing import Ask, ReplicaState, ReplicaView, Trust
 from deployments.policy.sent import Sent, written
 from deployments.roster import Roster

@@ -17,8 +17,8 @@ from configs.requests import Requests
 from configs.schema import Model
 from deployments import reading
 from deployments.policy.bounds import MIB
-from deployments.policy.catalog import catalog
 from deployments.policy.errors.client_errors import BadRequest, UnknownModel
+from deployments.policy.request.served_models import catalog
 from deployments.policy.structure import Structure
 from deployments.turns import Turns
 from deployments.writing import written

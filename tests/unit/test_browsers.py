@@ -1,12 +1,12 @@
-"""`deployments.policy.browsers`: which requests a web page may have sent, and what its browser is told."""
+"""`deployments.policy.request.browsers`: which requests a web page may have sent, and what its browser is told."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Gateway
-from deployments.policy.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, on_loopback, preflight
 from deployments.policy.errors.client_errors import Forbidden, WrongMedia
+from deployments.policy.request.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, on_loopback, preflight
 
 LOCAL = Guests(loopback=True)
 OPEN = Guests(loopback=False)

@@ -1,4 +1,4 @@
-"""`deployments.policy.calls`: which paths exist, which ids are fit to pass on, what a body is."""
+"""`deployments.policy.request.calls`: which paths exist, which ids are fit to pass on, what a body is."""
 
 import json
 import re
@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.calls import ENDPOINTS, Priority, decoded, endpoint, model_of, priority_of, request_id, session_of, with_field
 from deployments.policy.errors.client_errors import BadRequest, UnknownPath
+from deployments.policy.request.calls import (
+    ENDPOINTS,
+    Priority,
+    decoded,
+    endpoint,
+    model_of,
+    priority_of,
+    request_id,
+    session_of,
+    with_field,
+)
 from tests.unit.samples import JSON
 
 

@@ -1,4 +1,4 @@
-"""`deployments.policy.catalog`: a name finds its model, and the world is told the truth about it."""
+"""`deployments.policy.request.served_models`: a name finds its model, and the world is told the truth about it."""
 
 import json
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 from configs.schema import Config
-from deployments.policy.catalog import catalog
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
+from deployments.policy.request.served_models import catalog
 from tests.unit.samples import model, raw, scout
 
 HERD = catalog([scout(aliases=["llama4"]), model(id="b")], created=1)

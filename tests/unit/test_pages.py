@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.policy.errors.client_errors import Unauthorized
-from deployments.policy.pages import Pages
+from deployments.policy.request.pages import Pages
 
 
 @pytest.mark.parametrize("path", ["/-/status", "/-/targets", "/-/anything"])

@@ -1,12 +1,12 @@
-"""`deployments.policy.paths`: what an unknown path may have been meant for."""
+"""`deployments.policy.request.paths`: what an unknown path may have been meant for."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.calls import ENDPOINTS
 from deployments.policy.errors.client_errors import UnknownPath
-from deployments.policy.paths import meant
+from deployments.policy.request.calls import ENDPOINTS
+from deployments.policy.request.paths import meant
 
 KNOWN = ("/health", "/v1/models", *ENDPOINTS)
 CHAT = "/v1/chat/completions"

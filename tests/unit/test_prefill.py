@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.policy import prefill
-from deployments.policy.prompt import Prompt
+from deployments.policy.request.prompt_blocks import Prompt
 
 CHAT: dict[str, Any] = {"model": "scout", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 

@@ -1,4 +1,4 @@
-"""`deployments.policy.prompt`: equal beginnings have equal keys, whatever a client sends."""
+"""`deployments.policy.request.prompt_blocks`: equal beginnings have equal keys, whatever a client sends."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.prompt import BLOCK_BYTES, BYTES_PER_TOKEN, IMAGE_TOKENS, in_blocks, prompt_of
+from deployments.policy.request.prompt_blocks import BLOCK_BYTES, BYTES_PER_TOKEN, IMAGE_TOKENS, in_blocks, prompt_of
 from tests.unit.samples import JSON
 
 LONG = "All work and no play makes a llama dull. " * 100

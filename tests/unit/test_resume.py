@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy import resume
-from deployments.policy.resume import CannotResume, Delivered, Seam
+from deployments.policy.request import resume
+from deployments.policy.request.resume import CannotResume, Delivered, Seam
 
 CHAT = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from configs.routing import Routing
 from deployments.policy.policies import POLICIES
-from deployments.policy.prompt import NO_PROMPT, Prompt
+from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.router import NobodyTakes, Router
 from deployments.policy.routing import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust
 from tests.unit.samples import replica

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.policy.calls import Priority
+from deployments.policy.request.calls import Priority
 from deployments.policy.routing import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
 from tests.unit.samples import replica
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.prompt import Prompt, in_blocks
+from deployments.policy.request.prompt_blocks import Prompt, in_blocks
 from deployments.policy.sent import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, told_poison, written
 
 

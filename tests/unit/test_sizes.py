@@ -8,8 +8,8 @@ import pytest
 
 from configs.requests import Requests
 from deployments.policy import sizes
-from deployments.policy.catalog import catalog
 from deployments.policy.errors.client_errors import BadRequest, ContextExceeded
+from deployments.policy.request.served_models import catalog
 from tests.unit.samples import model, scout
 
 SMALL = catalog([model(id="small", kind="smollm2-135m", context_tokens=100)], created=1).models[0]

@@ -1,4 +1,4 @@
-"""`deployments.policy.usage`: what an engine states is found, and nothing else breaks anything."""
+"""`deployments.policy.request.usage`: what an engine states is found, and nothing else breaks anything."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.usage import Usage, of_body, of_stream
+from deployments.policy.request.usage import Usage, of_body, of_stream
 from tests.unit.samples import JSON
 
 CHAT = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

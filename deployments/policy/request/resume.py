@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from deployments.policy.calls import with_field
+from deployments.policy.request.calls import with_field
 
 #: Names under `vllm_xargs`, which vLLM hands through to the engine as they are.
 TOKENS, GROUPS, FINISH, STOP = "herd_tokens", "herd_groups", "herd_finish", "herd_stop"

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from deployments.policy.errors.client_errors import BadRequest, UnknownPath
-from deployments.policy.paths import meant
+from deployments.policy.request.paths import meant
 
 #: Paths that are forwarded to an engine, and their short names in metrics.
 ENDPOINTS: Mapping[str, str] = MappingProxyType(

@@ -13,7 +13,7 @@ from cluster.models import CATALOGUE, images_per_prompt
 from configs.schema import AUTO, Model
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
 from deployments.policy.images import media
-from deployments.policy.prompt import tokens_of
+from deployments.policy.request.prompt_blocks import tokens_of
 
 #: How the APIs call the longest answer that a request wants.
 _ANSWER_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
