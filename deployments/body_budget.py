@@ -12,7 +12,7 @@ from collections import Counter
 from types import TracebackType
 
 from deployments.policy.absence import RETRY_AFTER_S
-from deployments.policy.bounds import MIB
+from deployments.policy.body.bounds import MIB
 from deployments.policy.errors.client_errors import Unavailable
 
 #: Bytes of each body that are not counted, and never refused.

@@ -17,7 +17,7 @@ from configs.schema import Limits
 from deployments.asked import Asked
 from deployments.forward import Forward
 from deployments.images import Images, settled
-from deployments.policy import fields, sizes
+from deployments.policy.body import fields, sizes
 from deployments.policy.errors.client_errors import (
     BadImage,
     BadRequest,

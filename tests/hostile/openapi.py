@@ -6,7 +6,7 @@ Small on purpose: it says how large values are that make sense, so that most of 
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED
+from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED
 from deployments.policy.request.calls import ENDPOINTS
 from tests.hostile.pictures import data_url, png
 

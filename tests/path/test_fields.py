@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from configs.requests import Requests
 from configs.schema import Model
 from deployments import reading
-from deployments.policy.bounds import MIB
+from deployments.policy.body.bounds import MIB
+from deployments.policy.body.structure import Structure
 from deployments.policy.errors.client_errors import BadRequest, UnknownModel
 from deployments.policy.request.served_models import catalog
-from deployments.policy.structure import Structure
 from deployments.turns import Turns
 from deployments.writing import written
 from tests.path.conftest import Start

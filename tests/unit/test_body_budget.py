@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.body_budget import SMALL, Bodies
-from deployments.policy.bounds import MIB
+from deployments.policy.body.bounds import MIB
 from deployments.policy.errors.client_errors import Unavailable
 
 

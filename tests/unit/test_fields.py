@@ -1,15 +1,15 @@
-"""`deployments.policy.fields` and its table: every row, with a value that passes and one that is refused."""
+"""`deployments.policy.body.fields` and its table: every row, with a value that passes and one that is refused."""
 
 from typing import Any
 
 import pytest
 
 from configs.requests import Requests
-from deployments.policy import bounds, shape
-from deployments.policy.bounds import Rule
+from deployments.policy.body import bounds, shape
+from deployments.policy.body.bounds import Rule
+from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED
+from deployments.policy.body.fields import unknown
 from deployments.policy.errors.client_errors import BadRequest
-from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED
-from deployments.policy.fields import unknown
 
 REQUESTS = Requests()
 SAID = [{"role": "user", "content": "Hi"}]

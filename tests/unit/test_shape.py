@@ -1,12 +1,12 @@
-"""`deployments.policy.shape`: the first wrong element is named, at once, and what is right passes."""
+"""`deployments.policy.body.shape`: the first wrong element is named, at once, and what is right passes."""
 
 from typing import Any
 
 import pytest
 
 from configs.requests import Requests
+from deployments.policy.body.shape import Items, Messages, Prompts, Tools
 from deployments.policy.errors.client_errors import BadRequest
-from deployments.policy.shape import Items, Messages, Prompts, Tools
 
 REQUESTS = Requests()
 USER = {"role": "user", "content": "Hi"}

@@ -1,4 +1,4 @@
-"""`deployments.policy.sizes`: what is longer than any prompt of the model, and token ids that it does not have."""
+"""`deployments.policy.body.sizes`: what is longer than any prompt of the model, and token ids that it does not have."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configs.requests import Requests
-from deployments.policy import sizes
+from deployments.policy.body import sizes
 from deployments.policy.errors.client_errors import BadRequest, ContextExceeded
 from deployments.policy.request.served_models import catalog
 from tests.unit.samples import model, scout

@@ -1,4 +1,4 @@
-"""`deployments.policy.structure`: what is counted in bytes is what decoding builds."""
+"""`deployments.policy.body.structure`: what is counted in bytes is what decoding builds."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.structure import DEEPEST, Structure, may_be_deep, pieces
+from deployments.policy.body.structure import DEEPEST, Structure, may_be_deep, pieces
 from tests.unit.samples import JSON
 
 

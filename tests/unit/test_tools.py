@@ -1,4 +1,4 @@
-"""`deployments.policy.tools`: what the tools of a request become in a prompt and in a grammar."""
+"""`deployments.policy.body.tools`: what the tools of a request become in a prompt and in a grammar."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configs.requests import Requests
-from deployments.policy import tools
+from deployments.policy.body import tools
 from deployments.policy.errors.client_errors import BadRequest
 
 REQUESTS = Requests()

@@ -1,16 +1,16 @@
 """Which fields of a request an engine may get, and whether their values are in bounds.
 
 Decides over a decoded body, before a replica is chosen. Every field that vLLM reads has a row in `field_table`; a name that has none is
-let through, left out or refused as the config says. What depends on the model is `deployments.policy.sizes`.
+let through, left out or refused as the config says. What depends on the model is `deployments.policy.body.sizes`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from configs.requests import Requests, is_the_clusters
-from deployments.policy.bounds import refused
+from deployments.policy.body.bounds import refused
+from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED, PLAIN
 from deployments.policy.errors.client_errors import BadRequest
-from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED, PLAIN
 
 _SHORT = frozenset({int, float, bool, type(None)})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.requests import Requests
-from deployments.policy.bounds import Object, Text, are_ids, refused
+from deployments.policy.body.bounds import Object, Text, are_ids, refused
 from deployments.policy.errors.client_errors import BadRequest
 
 #: Types of the items that vLLM's `/v1/responses` takes, beside messages; `tests/alone` compares them with vLLM's own.
@@ -31,7 +31,7 @@ class Messages:
     """A list of messages, in the form of chat completions and of Anthropic's API."""
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         _bounded(at, _listed(at, value, "messages"), 0, requests)
         pieces = len(value)
         for index, message in enumerate(value):
@@ -50,7 +50,7 @@ class Items:
     """The `input` of `/v1/responses`: a text, or a list of items."""
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         if isinstance(value, str):
             return
         _bounded(at, _listed(at, value, "items"), 0, requests)
@@ -80,7 +80,7 @@ class Blocks:
     """Anthropic's `system`: a text, or a list of blocks."""
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         if not isinstance(value, str):
             _parts(at, value, 0, requests)
 
@@ -90,13 +90,13 @@ class Objects:
     """A list of objects that nobody here looks into: documents."""
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         _objects(at, value, 0, requests)
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """A list of tools, whose size `deployments.policy.tools` bounds.
+    """A list of tools, whose size `deployments.policy.body.tools` bounds.
 
     `nested`: chat completions keep a tool's name and schema under `function`, the other APIs in the tool itself.
     """
@@ -104,7 +104,7 @@ class Tools:
     nested: bool = False
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         if len(_listed(at, value, "tools")) > requests.tools:
             raise refused(at, f"has {len(value)} tools; it may have {requests.tools}. Leave out those that this request does not need.")
         for index, tool in enumerate(value):
@@ -127,7 +127,7 @@ class ToolChoice:
     """A word, or an object that names a tool."""
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         if isinstance(value, str):
             Text(LONGEST_NAME).check(at, value, requests)
             return
@@ -156,7 +156,7 @@ class Prompts:
     messages: bool = False
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `deployments.policy.bounds.Rule.check`."""
+        """See `deployments.policy.body.bounds.Rule.check`."""
         if isinstance(value, str):
             return
         kinds = set(map(type, _listed(at, value, "texts or token ids")))

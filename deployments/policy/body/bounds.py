@@ -92,7 +92,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of at most so many characters; of any length where the context bounds it (`deployments.policy.sizes`)."""
+    """A text of at most so many characters; of any length where the context bounds it (`deployments.policy.body.sizes`)."""
 
     longest: int | None = None
 

@@ -7,7 +7,7 @@ when a row here has no field there.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from deployments.policy.bounds import (
+from deployments.policy.body.bounds import (
     Biases,
     Flag,
     Grammar,
@@ -24,7 +24,7 @@ from deployments.policy.bounds import (
     Texts,
     Xargs,
 )
-from deployments.policy.shape import Blocks, Items, Messages, Objects, Prompts, ToolChoice, Tools
+from deployments.policy.body.shape import Blocks, Items, Messages, Objects, Prompts, ToolChoice, Tools
 
 PLAIN = Plain()
 _FLAG = Flag()

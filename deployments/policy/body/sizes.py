@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.requests import Requests
-from deployments.policy import tools
-from deployments.policy.bounds import KIB, are_ids, refused
+from deployments.policy.body import tools
+from deployments.policy.body.bounds import KIB, are_ids, refused
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
 from deployments.policy.request.served_models import Served
@@ -35,7 +35,7 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
 
     Args:
         endpoint: the request's short name, of `deployments.policy.request.calls.ENDPOINTS`.
-        body: the decoded body, whose shape `deployments.policy.fields` has checked.
+        body: the decoded body, whose shape `deployments.policy.body.fields` has checked.
         size: bytes of the body as it came, which no text in it exceeds.
         model: which shall answer.
         requests: the config's numbers.

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
-from deployments.policy.bounds import Grammar
-from deployments.policy.structure import DEEPEST_OF_ALL
+from deployments.policy.body.bounds import Grammar
+from deployments.policy.body.structure import DEEPEST_OF_ALL
 
 #: Bytes of a body below which no grammar that is made of its tools takes long.
 SMALL = 8192
@@ -29,7 +29,7 @@ def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
     """Counts the characters of prompt that tools become, and checks the size of their grammars.
 
     Args:
-        body: the decoded body, whose shape `deployments.policy.fields` has checked.
+        body: the decoded body, whose shape `deployments.policy.body.fields` has checked.
         most: characters that the model takes; the count ends soon after it.
         requests: the config's numbers.
 
