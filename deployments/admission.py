@@ -14,8 +14,8 @@ from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.line import Line, Stays
 from deployments.policy.request.calls import Priority
-from deployments.policy.router import Sending
-from deployments.policy.routing import Ask, Pick
+from deployments.policy.routing.router import Sending
+from deployments.policy.routing.types import Ask, Pick
 from deployments.roster import Roster
 from monitoring.export import Meter
 

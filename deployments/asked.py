@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.answer import Address, Answer
-from deployments.policy import sent
 from deployments.policy.request.calls import Call
 from deployments.policy.request.served_models import Chosen
-from deployments.policy.router import Sending
-from deployments.policy.routing import Ask, ReplicaView
+from deployments.policy.routing import prompt_gossip as sent
+from deployments.policy.routing.router import Sending
+from deployments.policy.routing.types import Ask, ReplicaView
 from deployments.upstream import Engines
 
 

@@ -11,9 +11,9 @@ alone: behind a proxy all clients are one address, which may hold three quarters
 from collections import Counter
 from types import TracebackType
 
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.body.bounds import MIB
 from deployments.policy.errors.client_errors import Unavailable
+from deployments.policy.routing.availability import RETRY_AFTER_S
 
 #: Bytes of each body that are not counted, and never refused.
 SMALL = 64 << 10

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
-from deployments.policy import poison, sent
 from deployments.policy.errors.client_errors import BadRequest
+from deployments.policy.routing import poison
+from deployments.policy.routing import prompt_gossip as sent
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

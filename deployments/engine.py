@@ -33,7 +33,7 @@ from deployments.names import ENGINE, app_name
 from deployments.policy.canary import Told
 from deployments.policy.conformance import checks
 from deployments.policy.known_answer import as_plain, of_plain
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing.types import ReplicaState
 from deployments.policy.slowness import Pace
 from deployments.ray_guard import refuse_open
 from deployments.replicas import Replicas

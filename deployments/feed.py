@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from deployments.answer import Address, EngineGone
-from deployments.policy import poison, sent
-from deployments.policy.poison import Poison
-from deployments.policy.report import SUSPECTED_AFTER, view_of
-from deployments.policy.routing import ReplicaView
+from deployments.policy.routing import poison
+from deployments.policy.routing import prompt_gossip as sent
+from deployments.policy.routing.poison import Poison
+from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
+from deployments.policy.routing.types import ReplicaView
 from deployments.roster import Roster
 from deployments.upstream import Engines
 

@@ -14,10 +14,10 @@ from deployments.asked import Asked, Asking
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
-from deployments.policy.poison import Poison
 from deployments.policy.request import resume, usage
 from deployments.policy.request.calls import with_field
-from deployments.policy.routing import Ask
+from deployments.policy.routing.poison import Poison
+from deployments.policy.routing.types import Ask
 from deployments.prefill import Prefills
 from deployments.relay import Relay
 from deployments.roster import Roster

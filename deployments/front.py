@@ -17,13 +17,13 @@ import structlog
 
 from deployments.body_budget import Bodies, Body
 from deployments.pipeline import Pipeline, tell
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.errors.client_errors import Unavailable, UnknownModel, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import browsers
 from deployments.policy.request.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import Catalog
+from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.roster import Roster
 from deployments.shared_answer import SharedAnswer
 from deployments.wire.client_exchange import JSON, Exchange

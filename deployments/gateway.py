@@ -29,10 +29,10 @@ from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.notices import Notice
-from deployments.policy.poison import Poison
 from deployments.policy.request.browsers import guests, on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
+from deployments.policy.routing.poison import Poison
 from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas

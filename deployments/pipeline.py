@@ -34,7 +34,7 @@ from deployments.policy.request.browsers import ANYBODY, Guests
 from deployments.policy.request.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Catalog, Chosen, Served
-from deployments.policy.routing import Ask
+from deployments.policy.routing.types import Ask
 from deployments.reading import read
 from deployments.relay import Client, Relay
 from deployments.writing import written

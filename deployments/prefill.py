@@ -9,10 +9,10 @@ from configs.schema import Limits
 from deployments.admission import Admission, Place
 from deployments.answer import EngineGone, NeverReached
 from deployments.asked import Asked, Asking
-from deployments.policy import prefill
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
+from deployments.policy.routing import prefill
+from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.roster import Roster
 from deployments.suspicion import Suspicion
 from monitoring.export import Meter

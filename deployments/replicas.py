@@ -14,8 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeStatus
 
 from deployments.names import ENGINE, app_name
-from deployments.policy.report import view_of
-from deployments.policy.routing import ReplicaView
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaView
 
 
 class Replicas:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import structlog
 
 from configs.routing import Routing
-from deployments.policy.absence import NEVER, Absence
-from deployments.policy.report import after_silence, still_silent
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
-from deployments.policy.router import NobodyTakes, Router, Sending
-from deployments.policy.routing import Ask, Pick, ReplicaState, ReplicaView, unavailable
+from deployments.policy.routing.availability import NEVER, Absence
+from deployments.policy.routing.replica_report import after_silence, still_silent
+from deployments.policy.routing.router import NobodyTakes, Router, Sending
+from deployments.policy.routing.types import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
 Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
 """Asks every replica of a model for its view of itself. Raises where nobody could be asked."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from deployments.admission import Place
 from deployments.asked import Asked
 from deployments.policy.errors.client_errors import EngineLost, EnginesLost, KillsEngines
-from deployments.policy.poison import DEATHS, Death, Poison, digest_of
+from deployments.policy.routing.poison import DEATHS, Death, Poison, digest_of
 
 #: Bodies from this size on are hashed in a thread: BLAKE2b takes about 1.5 ms for a MiB, and lets the event loop go on meanwhile.
 LARGE_BYTES = 256 << 10

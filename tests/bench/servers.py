@@ -22,7 +22,7 @@ from configs.schema import Config, Gateway, Model
 from deployments import operate
 from deployments.names import ENGINE, app_name
 from deployments.operate import Herd
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing.types import ReplicaState
 from deployments.progress import Say
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure

@@ -17,7 +17,7 @@ from deployments.pipeline import Pipeline, Rules
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.roster import Roster
 from deployments.server import listen
 from deployments.upstream import Engines

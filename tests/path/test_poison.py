@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from deployments.door import Door
 from deployments.feed import Feed
-from deployments.policy.poison import Death, Poison, digest_of
-from deployments.policy.report import view_of
-from deployments.policy.routing import ReplicaState, Trust
+from deployments.policy.routing.poison import Death, Poison, digest_of
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaState, Trust
 from deployments.server import Server, listen
 from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking

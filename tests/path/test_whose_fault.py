@@ -8,7 +8,7 @@ from openai import APIError, AsyncOpenAI
 
 from deployments.answer import Address
 from deployments.policy.errors import engine_errors
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing.types import ReplicaState
 from deployments.upstream import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error

@@ -1,9 +1,9 @@
-"""`deployments.policy.absence`: what clients are told to wait comes true."""
+"""`deployments.policy.routing.availability`: what clients are told to wait comes true."""
 
 import pytest
 
-from deployments.policy.absence import NEVER, RETRY_AFTER_S
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.routing.availability import NEVER, RETRY_AFTER_S
+from deployments.policy.routing.types import ReplicaState, ReplicaView
 
 
 def view(state: ReplicaState, start_s: float = 40.0) -> ReplicaView:

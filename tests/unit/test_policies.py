@@ -1,4 +1,4 @@
-"""`deployments.policy.policies`: scores between 0 and 1, and who wins by them."""
+"""`deployments.policy.routing.policies`: scores between 0 and 1, and who wins by them."""
 
 from dataclasses import replace
 from typing import get_args
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.routing import RoutingPolicy, RoutingWeights
-from deployments.policy import policies
-from deployments.policy.policies import Question
-from deployments.policy.routing import Candidate, Pick, Reason, ReplicaState, ReplicaView, Trust
+from deployments.policy.routing import policies
+from deployments.policy.routing.policies import Question
+from deployments.policy.routing.types import Candidate, Pick, Reason, ReplicaState, ReplicaView, Trust
 from tests.unit.samples import replica
 
 WEIGHTS = RoutingWeights()

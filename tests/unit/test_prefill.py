@@ -1,12 +1,12 @@
-"""`deployments.policy.prefill`: which prompts are computed apart, and what both kinds of engine are told."""
+"""`deployments.policy.routing.prefill`: which prompts are computed apart, and what both kinds of engine are told."""
 
 import json
 from typing import Any
 
 import pytest
 
-from deployments.policy import prefill
 from deployments.policy.request.prompt_blocks import Prompt
+from deployments.policy.routing import prefill
 
 CHAT: dict[str, Any] = {"model": "scout", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 

@@ -1,11 +1,11 @@
-"""`deployments.policy.prefix`: who remembers how much, within bounds, forgetting as an engine does."""
+"""`deployments.policy.routing.prefix_index`: who remembers how much, within bounds, forgetting as an engine does."""
 
 from collections import OrderedDict
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.prefix import PrefixIndex
+from deployments.policy.routing.prefix_index import PrefixIndex
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PROMPTS = st.lists(st.integers(0, 3), max_size=5).map(lambda turns: tuple(str(turns[: n + 1]).__hash__() for n in range(len(turns))))

@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from deployments.policy.report import AVOIDED_AFTER, GIVEN_UP_AFTER, SUSPECTED_AFTER, after_silence, still_silent, view_of
-from deployments.policy.routing import ReplicaState, ReplicaView, Trust
+from deployments.policy.routing.replica_report import AVOIDED_AFTER, GIVEN_UP_AFTER, SUSPECTED_AFTER, after_silence, still_silent, view_of
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 
 VIEW = ReplicaView("a", "llama", "10.0.0.1", 9000, ReplicaState.READY, 3, running=2, waiting=1, kv_usage=0.5, kv_tokens=1000)
 

@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from deployments.policy.absence import RETRY_AFTER_S
 from deployments.policy.errors.client_errors import Unavailable
-from deployments.policy.routing import Pick, Reason, ReplicaState, ReplicaView
+from deployments.policy.routing.availability import RETRY_AFTER_S
+from deployments.policy.routing.types import Pick, Reason, ReplicaState, ReplicaView
 from deployments.roster import Roster, Watch
 from tests.unit.samples import replica
 

@@ -1,4 +1,4 @@
-"""`deployments.policy.router`: what a gateway sent counts, and two gateways agree without talking."""
+"""`deployments.policy.routing.router`: what a gateway sent counts, and two gateways agree without talking."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.routing import Routing
-from deployments.policy.policies import POLICIES
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
-from deployments.policy.router import NobodyTakes, Router
-from deployments.policy.routing import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust
+from deployments.policy.routing.policies import POLICIES
+from deployments.policy.routing.router import NobodyTakes, Router
+from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust
 from tests.unit.samples import replica
 
 A, B, C = (replace(replica(name), kv_tokens=100_000) for name in "abc")

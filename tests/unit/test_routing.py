@@ -1,11 +1,11 @@
-"""`deployments.policy.routing`: who may serve, and what is said where nobody can."""
+"""`deployments.policy.routing.types`: who may serve, and what is said where nobody can."""
 
 from dataclasses import replace
 
 import pytest
 
 from deployments.policy.request.calls import Priority
-from deployments.policy.routing import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
 from tests.unit.samples import replica
 
 READY, LEAVING, DEAD, SICK = ReplicaState

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.request.prompt_blocks import Prompt, in_blocks
-from deployments.policy.sent import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, told_poison, written
+from deployments.policy.routing.prompt_gossip import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, told_poison, written
 
 
 @given(st.binary(max_size=5000), st.integers(0, 10**7), st.text("0123456789abcdef", max_size=8))

@@ -21,10 +21,10 @@ from deployments.feed import PATH, Feed
 from deployments.forward import Forward
 from deployments.front import Front
 from deployments.pipeline import Pipeline, Rules
-from deployments.policy.report import view_of
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
-from deployments.policy.routing import ReplicaView
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaView
 from deployments.roster import Roster, Watch
 from deployments.server import listen
 from deployments.upstream import Engines

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from deployments.policy.routing import ReplicaState, ReplicaView, Trust
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 
 _SAID = frozenset(field.name for field in fields(ReplicaView)) - {"trust"}
 _STATES = frozenset(ReplicaState)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState, ReplicaView
 
 #: What a client is told to wait where nothing is known, or what was known has not come true.
 RETRY_AFTER_S = 5

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from configs.routing import RoutingWeights
-from deployments.policy.routing import Candidate, Pick, Reason, Trust
+from deployments.policy.routing.types import Candidate, Pick, Reason, Trust
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A gateway's memory for routing one model: what it sent to whom, and what each replica should remember of it.
 
-Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.policies`. It has
+Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.routing.policies`. It has
 no clock: time comes in with the replicas' views, and a view is one report, told apart by identity.
 
 Several gateways share no lock and no state. Three things make them agree well enough:
@@ -9,7 +9,7 @@ Several gateways share no lock and no state. Three things make them agree well e
   replicas' ids, which is the same computation everywhere. Blocks that everybody has seen (a common system prompt) do not enter into it, so
   it is the conversation that is hashed; a session's key, where a client sends one, is hashed instead;
 - what the others sent comes back with every replica's report: their prompts' blocks, which go into the index like one's own
-  (`deployments.policy.sent`), and the prompt tokens that it has still to compute;
+  (`deployments.policy.routing.prompt_gossip`), and the prompt tokens that it has still to compute;
 - where a replica cannot say that, its waiting requests beyond one's own count as prompts of the usual length.
 """
 
@@ -19,10 +19,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.routing import Routing
-from deployments.policy.policies import POLICIES, Question, mixed, weighed
-from deployments.policy.prefix import PrefixIndex
 from deployments.policy.request.prompt_blocks import BLOCK_TOKENS, Prompt
-from deployments.policy.routing import Ask, Candidate, Pick, Reason, ReplicaView, Trust, has_room, preferred, takes
+from deployments.policy.routing.policies import POLICIES, Question, mixed, weighed
+from deployments.policy.routing.prefix_index import PrefixIndex
+from deployments.policy.routing.types import Ask, Candidate, Pick, Reason, ReplicaView, Trust, has_room, preferred, takes
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01

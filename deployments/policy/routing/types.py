@@ -1,7 +1,7 @@
 """Which replica serves a request: what is known, who may serve, and what comes out, as frozen values.
 
-Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.policies`', where their facts come from
-`deployments.policy.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
+Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.routing.policies`', where their facts come from
+`deployments.policy.routing.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
 """
 
 from collections.abc import Sequence
