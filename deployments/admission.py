@@ -12,7 +12,7 @@ from types import TracebackType
 
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.line import Line, Stays
+from deployments.policy.queue.waiting_line import Line, Stays
 from deployments.policy.request.calls import Priority
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, Pick

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.line import Line, Stays
+from deployments.policy.queue.waiting_line import Line, Stays
 from deployments.policy.request.calls import Priority
 
 NOW, HURRY, BATCH = 100.0, Priority.INTERACTIVE, Priority.BATCH
