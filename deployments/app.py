@@ -26,7 +26,7 @@ from configs.site import Site
 from deployments.canary import Gate
 from deployments.engine_options import engine_arguments, engine_environment
 from deployments.names import ENGINE, GATEWAY, app_name
-from deployments.policy.conformance import Abilities
+from deployments.policy.fleet.conformance import Abilities
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000

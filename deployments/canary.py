@@ -15,7 +15,7 @@ import structlog
 from configs.schema import Canary
 from deployments.answer import EngineGone
 from deployments.canary_request import HEADERS, Engine, Patience, sent
-from deployments.policy.canary import (
+from deployments.policy.fleet.canary import (
     Heard,
     History,
     Told,
@@ -29,9 +29,9 @@ from deployments.policy.canary import (
     unfit,
     whole_after,
 )
-from deployments.policy.conformance import Abilities, Check, complaint
-from deployments.policy.known_answer import Token, Vote, vote
-from deployments.policy.slowness import Circumstances, Pace
+from deployments.policy.fleet.conformance import Abilities, Check, complaint
+from deployments.policy.fleet.known_answer import Token, Vote, vote
+from deployments.policy.fleet.slowness import Circumstances, Pace
 from deployments.upstream import Engines
 from monitoring.export import CanaryMeter
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from deployments.answer import Address, EngineGone
 from deployments.door import UNCOUNTED
-from deployments.policy.canary import REFUSED, Heard, heard
-from deployments.policy.conformance import COMPLETIONS
-from deployments.policy.slowness import Progress, work_between
+from deployments.policy.fleet.canary import REFUSED, Heard, heard
+from deployments.policy.fleet.conformance import COMPLETIONS
+from deployments.policy.fleet.slowness import Progress, work_between
 from deployments.upstream import Engines
 
 HEADERS = ((b"content-type", b"application/json"), (UNCOUNTED, b"1"))

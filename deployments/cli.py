@@ -19,7 +19,7 @@ from deployments.doctor_command import doctor
 from deployments.operate import Herd, OperationError
 from deployments.own_certificate import trust
 from deployments.plan_command import plan
-from deployments.policy.state import ModelState, Standing
+from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.progress import Say
 from deployments.pull_command import pull
 from deployments.secret_command import secret

@@ -30,11 +30,11 @@ from deployments.canary_request import Engine
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
 from deployments.names import ENGINE, app_name
-from deployments.policy.canary import Told
-from deployments.policy.conformance import checks
-from deployments.policy.known_answer import as_plain, of_plain
+from deployments.policy.fleet.canary import Told
+from deployments.policy.fleet.conformance import checks
+from deployments.policy.fleet.known_answer import as_plain, of_plain
+from deployments.policy.fleet.slowness import Pace
 from deployments.policy.routing.types import ReplicaState
-from deployments.policy.slowness import Pace
 from deployments.ray_guard import refuse_open
 from deployments.replicas import Replicas
 from deployments.server import Server, listen

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from deployments.policy.slowness import Progress
+from deployments.policy.fleet.slowness import Progress
 
 RUNNING, WAITING, KV_USAGE = "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
 QUERIED, HIT = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"

@@ -28,7 +28,7 @@ from deployments.front import Front
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
-from deployments.policy.notices import Notice
+from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import guests, on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog

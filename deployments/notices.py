@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from deployments.policy.notices import QUESTIONS, Cloud, Notice, notice
+from deployments.policy.fleet.reclaim_notices import QUESTIONS, Cloud, Notice, notice
 
 #: AWS asks for every five seconds at most.
 PERIOD_S = 5.0

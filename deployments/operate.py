@@ -28,8 +28,8 @@ from deployments.fit import CannotPlan, checked
 from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.operator_pages import roster
 from deployments.own_certificate import trust
-from deployments.policy.rollout import Declared
-from deployments.policy.state import ModelState, Standing, standing
+from deployments.policy.fleet.model_state import ModelState, Standing, standing
+from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
 from deployments.ray_guard import OPEN, answers_without_token
 from deployments.rollout import CameUp, CannotStart

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from deployments.notices import TOKEN, Notices
-from deployments.policy.notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
+from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
 
 SOON_S = 10.0
 

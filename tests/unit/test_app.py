@@ -14,7 +14,7 @@ from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments import app, engine_options
 from deployments.names import GATEWAY, app_name
-from deployments.policy.conformance import Abilities
+from deployments.policy.fleet.conformance import Abilities
 from tests.unit.samples import config, model, raw, scout
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Canary
-from deployments.policy.canary import (
+from deployments.policy.fleet.canary import (
     Heard,
     History,
     Verdict,
@@ -24,8 +24,8 @@ from deployments.policy.canary import (
     unfit,
     whole_after,
 )
-from deployments.policy.known_answer import BEST, Token, Vote, as_plain, disagreement, of_plain, vote
-from deployments.policy.slowness import Circumstances, Pace
+from deployments.policy.fleet.known_answer import BEST, Token, Vote, as_plain, disagreement, of_plain, vote
+from deployments.policy.fleet.slowness import Circumstances, Pace
 
 SETTINGS = Canary()
 INFINITE = float("inf")

@@ -1,11 +1,11 @@
-"""`deployments.policy.conformance`: what an engine's app must answer, and what is no fault of its."""
+"""`deployments.policy.fleet.conformance`: what an engine's app must answer, and what is no fault of its."""
 
 import json
 from typing import Any
 
 import pytest
 
-from deployments.policy.conformance import Abilities, Check, checks, complaint
+from deployments.policy.fleet.conformance import Abilities, Check, checks, complaint
 
 ALL = {check.name: check for check in checks("scout", Abilities(images=True, tools=True))}
 USAGE = {"prompt_tokens": 2, "completion_tokens": 4}

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from deployments.engine_load import LATELY_S, EngineLoad
-from deployments.policy.slowness import Progress
+from deployments.policy.fleet.slowness import Progress
 
 
 class Engine:

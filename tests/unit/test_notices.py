@@ -1,4 +1,4 @@
-"""`deployments.policy.notices`: a machine that stays is never drained, and one that goes always in time."""
+"""`deployments.policy.fleet.reclaim_notices`: a machine that stays is never drained, and one that goes always in time."""
 
 import json
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.inventory import Inventory
-from deployments.policy.notices import AWS_EVENTS, AWS_SPOT, GCP_EVENT, GCP_PREEMPTED, QUESTIONS, Notice, notice
+from deployments.policy.fleet.reclaim_notices import AWS_EVENTS, AWS_SPOT, GCP_EVENT, GCP_PREEMPTED, QUESTIONS, Notice, notice
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SITES = {

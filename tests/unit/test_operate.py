@@ -13,7 +13,7 @@ from configs.load import Environment
 from configs.schema import Config
 from deployments import app, operate, rollout
 from deployments.operate import Herd, OperationError
-from deployments.policy.rollout import Declared
+from deployments.policy.fleet.rollout_steps import Declared
 from tests.unit.samples import config, model, scout
 
 OLD = config(model(aliases=["old"]), scout())

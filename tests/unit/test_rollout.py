@@ -1,4 +1,4 @@
-"""`deployments.policy.rollout` and what remembers it: one model after the other, and a way back."""
+"""`deployments.policy.fleet.rollout_steps` and what remembers it: one model after the other, and a way back."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from configs.schema import Config
 from deployments import app, rollout
-from deployments.policy.rollout import Declared, Step, regrouped, steps, stopping_first
+from deployments.policy.fleet.rollout_steps import Declared, Step, regrouped, steps, stopping_first
 from deployments.rollout import CameUp
 from tests.unit.samples import config, model, scout
 

@@ -1,4 +1,4 @@
-"""`deployments.policy.slowness`: whose fault a late canary is, in simulated herds under load, with a tenant, and with one throttled GPU."""
+"""`deployments.policy.fleet.slowness`: whose fault a late canary is, in simulated herds under load, with a tenant, and with one throttled GPU."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Canary
-from deployments.policy.canary import Heard, History, Verdict, is_slow, judged, late
-from deployments.policy.known_answer import Token
-from deployments.policy.slowness import (
+from deployments.policy.fleet.canary import Heard, History, Verdict, is_slow, judged, late
+from deployments.policy.fleet.known_answer import Token
+from deployments.policy.fleet.slowness import (
     NOT_SLOW,
     RESTARTED_AFTER,
     Circumstances,

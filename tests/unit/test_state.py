@@ -1,10 +1,10 @@
-"""`deployments.policy.state`: one word for a model, and never a better one than its engines deserve."""
+"""`deployments.policy.fleet.model_state`: one word for a model, and never a better one than its engines deserve."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.state import ModelState, Standing, standing
+from deployments.policy.fleet.model_state import ModelState, Standing, standing
 
 RUNNING, STARTING, UNHEALTHY = ModelState
 APPLICATIONS = st.sampled_from([None, "NOT_STARTED", "DEPLOYING", "RUNNING", "DEPLOY_FAILED", "DELETING", "UNHEALTHY"])

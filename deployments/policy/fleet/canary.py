@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from configs.schema import Canary
-from deployments.policy.known_answer import BEST, Token, disagreement, tokens_of
-from deployments.policy.slowness import APART, NOT_SLOW, Circumstances, Pace, Slowness, compared
+from deployments.policy.fleet.known_answer import BEST, Token, disagreement, tokens_of
+from deployments.policy.fleet.slowness import APART, NOT_SLOW, Circumstances, Pace, Slowness, compared
 
 #: How much a new time counts in what is usual.
 NEW_SHARE = 0.2
