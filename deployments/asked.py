@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.answer import Address, Answer
 from deployments.policy.request.calls import Call
 from deployments.policy.request.served_models import Chosen
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, ReplicaView
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Address, Answer
+from deployments.wire.engine.client import Engines
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import msgspec
 import structlog
 
 from configs.schema import Canary
-from deployments.answer import EngineGone
 from deployments.canary_request import HEADERS, Engine, Patience, sent
 from deployments.policy.fleet.canary import (
     Heard,
@@ -32,7 +31,8 @@ from deployments.policy.fleet.canary import (
 from deployments.policy.fleet.conformance import Abilities, Check, complaint
 from deployments.policy.fleet.known_answer import Token, Vote, vote
 from deployments.policy.fleet.slowness import Circumstances, Pace
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import EngineGone
+from deployments.wire.engine.client import Engines
 from monitoring.export import CanaryMeter
 
 #: After a bad one the next comes so soon: a replica that is sick should not answer for another period.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.answer import Address, EngineGone
 from deployments.door import UNCOUNTED
 from deployments.policy.fleet.canary import REFUSED, Heard, heard
 from deployments.policy.fleet.conformance import COMPLETIONS
 from deployments.policy.fleet.slowness import Progress, work_between
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.client import Engines
 
 HEADERS = ((b"content-type", b"application/json"), (UNCOUNTED, b"1"))
 #: The engine is looked at so often while a canary is under way.

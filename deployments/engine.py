@@ -22,8 +22,7 @@ from ray.serve.llm.deployment import DPServer, LLMServer
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.site import Site
-from deployments import engine_tls, vllm_grammar
-from deployments.answer import Address
+from deployments import vllm_grammar
 from deployments.autoscaler import ONGOING
 from deployments.canary import Canaries, Gate, NotFit, Others
 from deployments.canary_request import Engine
@@ -37,12 +36,14 @@ from deployments.policy.fleet.slowness import Pace
 from deployments.policy.routing.types import ReplicaState
 from deployments.ray_guard import refuse_open
 from deployments.replicas import Replicas
-from deployments.server import Server, listen
-from deployments.shared_answer import SharedAnswer
-from deployments.upstream import Engines
 from deployments.vllm_refusals import in_short
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
+from deployments.wire.asgi_server import Server, listen
+from deployments.wire.engine import tls as engine_tls
+from deployments.wire.engine.answer import Address
+from deployments.wire.engine.client import Engines
+from deployments.wire.shared_answer import SharedAnswer
 from monitoring import logs
 from monitoring.export import CanaryMeter
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from deployments.answer import Address, EngineGone
 from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing.types import ReplicaView
 from deployments.roster import Roster
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.client import Engines
 
 PATH = b"/-/load"
 #: Longest wait for one report, in seconds and in periods; the next is asked for only after it.

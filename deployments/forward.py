@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from configs.schema import Limits
 from deployments.admission import Admission, Place
-from deployments.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.asked import Asked, Asking
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
@@ -22,7 +21,8 @@ from deployments.prefill import Prefills
 from deployments.relay import Relay
 from deployments.roster import Roster
 from deployments.suspicion import Suspicion
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
+from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, Retry
 

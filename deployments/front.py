@@ -25,8 +25,8 @@ from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import Catalog
 from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.roster import Roster
-from deployments.shared_answer import SharedAnswer
-from deployments.wire.client_exchange import JSON, Exchange
+from deployments.wire.client.exchange import JSON, Exchange
+from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.metrics import Outcome
 

@@ -19,8 +19,6 @@ from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
 from configs.site import Site
-from deployments import engine_tls
-from deployments.answer import Address
 from deployments.draining import drain
 from deployments.feed import Feed
 from deployments.forward import Forward
@@ -37,10 +35,12 @@ from deployments.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
 from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
-from deployments.server import listen
-from deployments.upstream import Engines
-from deployments.wire.certificate import Certificate
-from deployments.wire.listener import Bounds, Listener, sockets
+from deployments.wire.asgi_server import listen
+from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.listener import Bounds, Listener, sockets
+from deployments.wire.engine import tls as engine_tls
+from deployments.wire.engine.answer import Address
+from deployments.wire.engine.client import Engines
 from monitoring import logs
 from monitoring.export import Meter
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
-from deployments.answer import EngineGone, Flow, Headers
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import resume
+from deployments.wire.engine.answer import EngineGone, Flow, Headers
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
 MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
@@ -26,7 +26,7 @@ _EVENT = b'data: {"id"'
 
 
 class Client(Protocol):
-    """Where an answer goes; `deployments.wire.client_exchange.Exchange` over HTTP."""
+    """Where an answer goes; `deployments.wire.client.exchange.Exchange` over HTTP."""
 
     started: bool
 

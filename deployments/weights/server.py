@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from cluster.weights import File, Manifest
-from deployments.server import listen
 from deployments.weights.cache import Cache
+from deployments.wire.asgi_server import listen
 
 #: Transfers that are stopped go on elsewhere by themselves: none is waited for longer.
 _STOP_S = 0.1

@@ -10,14 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from configs.schema import Canary
-from deployments.answer import Address
 from deployments.canary import Canaries, NotFit, Others
 from deployments.canary_request import Engine
 from deployments.policy.fleet.canary import Told, Verdict
 from deployments.policy.fleet.conformance import Check
 from deployments.policy.fleet.known_answer import Token
 from deployments.policy.fleet.slowness import RESTARTED_AFTER, Pace, Progress
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Address
+from deployments.wire.engine.client import Engines
 from monitoring.export import CanaryMeter
 from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until

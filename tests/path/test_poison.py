@@ -15,8 +15,8 @@ from deployments.feed import Feed
 from deployments.policy.routing.poison import Death, Poison, digest_of
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaState, Trust
-from deployments.server import Server, listen
-from deployments.upstream import Engines
+from deployments.wire.asgi_server import Server, listen
+from deployments.wire.engine.client import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from deployments.answer import Address
 from deployments.policy.errors import engine_errors
 from deployments.policy.routing.types import ReplicaState
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Address
+from deployments.wire.engine.client import Engines
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
 from tests.path.herd import LLAMA, SECRET, Herd, until

@@ -1,4 +1,4 @@
-"""`deployments.wire.content_encoding`: compressed bodies are decoded, and never to more than the limit."""
+"""`deployments.wire.client.content_encoding`: compressed bodies are decoded, and never to more than the limit."""
 
 import gzip
 import tracemalloc
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge, Unavailable, WrongMedia
-from deployments.wire.content_encoding import MOST_AT_ONCE, MOST_FRAMES, decoded
+from deployments.wire.client.content_encoding import MOST_AT_ONCE, MOST_FRAMES, decoded
 
 MIB = 1 << 20
 

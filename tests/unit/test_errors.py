@@ -32,7 +32,7 @@ from deployments.policy.errors.client_errors import (
     WrongMedia,
 )
 from deployments.policy.errors.herd_error import HerdError
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.unreadable import Unreadable
 
 EXAMPLES = [
     (HerdError("m"), 500, "server_error", "internal_error", False),

@@ -1,4 +1,4 @@
-"""`deployments.wire.request_framing`: one stream of bytes has one number of requests, wherever the network cuts it."""
+"""`deployments.wire.client.request_framing`: one stream of bytes has one number of requests, wherever the network cuts it."""
 
 from itertools import pairwise
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deployments.wire.chunked_body import MOST_FRAMING_BYTES, MOST_TRAILER_BYTES, MOST_TRAILERS, ChunkedBody
-from deployments.wire.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, Head, RequestReader
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.chunked_body import MOST_FRAMING_BYTES, MOST_TRAILER_BYTES, MOST_TRAILERS, ChunkedBody
+from deployments.wire.client.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, Head, RequestReader
+from deployments.wire.client.unreadable import Unreadable
 from tests.unit.http_streams import STREAMS, Found, damaged, ours, reference
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"

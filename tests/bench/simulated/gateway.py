@@ -16,7 +16,6 @@ import uvloop
 
 from configs.routing import Routing
 from configs.schema import Limits, Model
-from deployments.answer import Address, EngineGone
 from deployments.feed import PATH, Feed
 from deployments.forward import Forward
 from deployments.front import Front
@@ -26,9 +25,10 @@ from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
 from deployments.roster import Roster, Watch
-from deployments.server import listen
-from deployments.upstream import Engines
-from deployments.wire.listener import Bounds, Listener
+from deployments.wire.asgi_server import listen
+from deployments.wire.client.listener import Bounds, Listener
+from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 

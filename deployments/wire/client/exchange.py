@@ -9,11 +9,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from deployments.answer import Flow, Headers
 from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
-from deployments.wire.content_encoding import decoded
-from deployments.wire.request_framing import Head
+from deployments.wire.client.content_encoding import decoded
+from deployments.wire.client.request_framing import Head
+from deployments.wire.engine.answer import Flow, Headers
 
 JSON = (b"content-type", b"application/json")
 #: Bytes of a body that are kept before the request's handler asks for it.

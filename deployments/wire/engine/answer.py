@@ -1,6 +1,6 @@
 """One answer of an engine, from its head to its last byte, and what its pieces are handed to.
 
-Decides how much of it waits in memory for a reader. How its bytes come is `deployments.connection`'s.
+Decides how much of it waits in memory for a reader. How its bytes come is `deployments.wire.engine.connection`'s.
 """
 
 import asyncio

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, Generic, TypeVar, cast
 
-from deployments.wire.certificate import Certificate
-from deployments.wire.client_connection import ClientConnection, Server, address_of
+from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.connection import ClientConnection, Server, address_of
 
 #: The longest that asyncio may take to close a TLS connection. The listener's own bounds end every connection long before.
 SHUTDOWN_S = 86_400.0

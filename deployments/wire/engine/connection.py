@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httptools
 
-from deployments.answer import Address, Answer, EngineGone
+from deployments.wire.engine.answer import Address, Answer, EngineGone
 
 #: An engine's machine that dies closes nothing: after so long without a word the kernel asks it, so often, before the connection breaks.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}

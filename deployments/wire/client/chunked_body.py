@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import cast
 
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.unreadable import Unreadable
 
 #: Bytes of all trailer fields together, and how many there may be. They are read and dropped.
 MOST_TRAILER_BYTES, MOST_TRAILERS = 8192, 32

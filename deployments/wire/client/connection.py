@@ -9,11 +9,11 @@ import math
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Protocol, cast
 
-from deployments.answer import Flow
 from deployments.policy.errors.herd_error import HerdError
-from deployments.wire.client_exchange import Exchange, Unframed
-from deployments.wire.request_framing import Head, RequestReader
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.exchange import Exchange, Unframed
+from deployments.wire.client.request_framing import Head, RequestReader
+from deployments.wire.client.unreadable import Unreadable
+from deployments.wire.engine.answer import Flow
 
 #: Bytes of further requests that are kept while one is answered. Reading goes on until then, so that a hang-up is noticed.
 MOST_AHEAD_BYTES = 64 << 10

@@ -7,7 +7,7 @@ not compared, because an engine may start on any node of the authority's.
 import ssl
 
 from configs.certificates import Certificates
-from deployments.key_pair import UnusableFiles, load
+from deployments.wire.key_pair import UnusableFiles, load
 
 
 def client(tls: Certificates | None) -> ssl.SSLContext | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from configs.doorway import Tls
-from deployments.key_pair import UnusableFiles, load
+from deployments.wire.key_pair import UnusableFiles, load
 
 #: Between two looks at the files.
 LOOK_S = 10.0

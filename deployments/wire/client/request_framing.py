@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from deployments.wire.chunked_body import ChunkedBody
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.chunked_body import ChunkedBody
+from deployments.wire.client.unreadable import Unreadable
 
 MOST_HEAD_BYTES = 64 << 10
 MOST_FIELDS = 100
