@@ -25,8 +25,8 @@ from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.canary import Gate
 from deployments.engine_options import engine_arguments, engine_environment
-from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.policy.fleet.conformance import Abilities
+from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
@@ -97,7 +97,7 @@ def autoscaling(model: Model) -> dict[str, Any]:
         "target_ongoing_requests": scale.target_ongoing_requests,
         "upscale_delay_s": 5,
         "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.autoscaler:ByOngoingRequests", "policy_kwargs": {"ranks": ranks}},
+        "policy": {"policy_function": "deployments.ray_calls.scaling_policy:ByOngoingRequests", "policy_kwargs": {"ranks": ranks}},
     }
 
 

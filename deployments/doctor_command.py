@@ -77,7 +77,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
 
 def _drained(report: Report, within_s: float) -> list[str]:
     """The nodes that Ray drains now, by name."""
-    from deployments.draining import drain
+    from deployments.ray_calls.drain import drain
 
     going, stays = to_drain([node.candidate for node in report.nodes])
     for sentence in stays:

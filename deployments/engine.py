@@ -23,19 +23,19 @@ from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.site import Site
 from deployments import vllm_grammar
-from deployments.autoscaler import ONGOING
 from deployments.canary import Canaries, Gate, NotFit, Others
 from deployments.canary_request import Engine
 from deployments.door import Door
 from deployments.engine_load import EngineLoad
-from deployments.names import ENGINE, app_name
 from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
 from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
 from deployments.policy.routing.types import ReplicaState
-from deployments.ray_guard import refuse_open
-from deployments.replicas import Replicas
+from deployments.ray_calls.broadcast import Replicas
+from deployments.ray_calls.names import ENGINE, app_name
+from deployments.ray_calls.ray_guard import refuse_open
+from deployments.ray_calls.scaling_policy import ONGOING
 from deployments.vllm_refusals import in_short
 from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
@@ -203,7 +203,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         await self._generation.get()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve's hook: what `deployments.autoscaler` decides on."""
+        """Ray Serve's hook: what `deployments.ray_calls.scaling_policy` decides on."""
         return {ONGOING: float(self._door.ongoing)}
 
     @property

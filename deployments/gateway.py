@@ -19,11 +19,9 @@ from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
 from configs.site import Site
-from deployments.draining import drain
 from deployments.feed import Feed
 from deployments.forward import Forward
 from deployments.front import Front
-from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.notices import Notices
 from deployments.pipeline import Pipeline, Rules
 from deployments.policy.fleet.reclaim_notices import Notice
@@ -31,9 +29,11 @@ from deployments.policy.request.browsers import guests, on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.poison import Poison
-from deployments.ray_guard import refuse_open
+from deployments.ray_calls.broadcast import Replicas
+from deployments.ray_calls.drain import drain
+from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.ray_guard import refuse_open
 from deployments.remote_images import ImageFetcher
-from deployments.replicas import Replicas
 from deployments.roster import Roster, Watch
 from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate

@@ -25,13 +25,13 @@ from configs.schema import Config, Model
 from deployments import rollout
 from deployments.cluster_access import NoSecret, ray_token
 from deployments.fit import CannotPlan, checked
-from deployments.names import ENGINE, GATEWAY, app_name
 from deployments.operator_pages import roster
 from deployments.own_certificate import trust
 from deployments.policy.fleet.model_state import ModelState, Standing, standing
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
-from deployments.ray_guard import OPEN, answers_without_token
+from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.ray_guard import OPEN, answers_without_token
 from deployments.rollout import CameUp, CannotStart
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.

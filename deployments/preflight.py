@@ -20,8 +20,8 @@ from cluster.nodes import Finding, Level, NodeFacts, names
 from cluster.pairs import PairResult, rounds
 from configs.load import environment
 from deployments.all_reduce import Partner
-from deployments.draining import draining
 from deployments.progress import Say
+from deployments.ray_calls.drain import draining
 
 #: A new worker process, and every command of the reading at its slowest.
 READ_S = 150.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config
-from deployments.names import GATEWAY
 from deployments.policy.fleet.rollout_steps import Declared, regrouped, steps, stopping_first
+from deployments.ray_calls.names import GATEWAY
 
 #: How long Ray may take to find room for one more replica, where there is some.
 ROOM_S = 5.0

@@ -20,10 +20,10 @@ import psutil
 from configs.load import Environment, environment, read
 from configs.schema import Config, Gateway, Model
 from deployments import operate
-from deployments.names import ENGINE, app_name
 from deployments.operate import Herd
 from deployments.policy.routing.types import ReplicaState
 from deployments.progress import Say
+from deployments.ray_calls.names import ENGINE, app_name
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, listener

@@ -7,7 +7,7 @@ import sys
 
 from configs.load import environment
 from deployments import operate
-from deployments.names import ENGINE, app_name
+from deployments.ray_calls.names import ENGINE, app_name
 
 LOADED_S = 120.0
 

@@ -13,8 +13,8 @@ from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments import app, engine_options
-from deployments.names import GATEWAY, app_name
 from deployments.policy.fleet.conformance import Abilities
+from deployments.ray_calls.names import GATEWAY, app_name
 from tests.unit.samples import config, model, raw, scout
 
 
@@ -137,7 +137,7 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
     scaling = found["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (2, 5, 2)
     assert scaling["target_ongoing_requests"] == 7
-    assert scaling["policy"] == {"policy_function": "deployments.autoscaler:ByOngoingRequests", "policy_kwargs": {"ranks": 1}}
+    assert scaling["policy"] == {"policy_function": "deployments.ray_calls.scaling_policy:ByOngoingRequests", "policy_kwargs": {"ranks": 1}}
 
 
 def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.autoscaling import desired_replicas
-from deployments.autoscaler import ONGOING, ByOngoingRequests
+from deployments.ray_calls.scaling_policy import ONGOING, ByOngoingRequests
 
 ONGOING_REQUESTS = st.lists(st.integers(0, 10_000).map(float), max_size=20)
 TARGETS = st.integers(1, 4096).map(float)

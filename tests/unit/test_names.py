@@ -1,10 +1,10 @@
-"""`deployments.names`: no two models share an application."""
+"""`deployments.ray_calls.names`: no two models share an application."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Model
-from deployments.names import GATEWAY, app_name
+from deployments.ray_calls.names import GATEWAY, app_name
 from tests.unit.samples import raw
 
 IDS = raw(Model).map(lambda model: str(model["id"]))

@@ -1,4 +1,4 @@
-"""`deployments.ray_guard`: a Ray that asks nobody for a token is recognised, by its processes' environment and by its GCS."""
+"""`deployments.ray_calls.ray_guard`: a Ray that asks nobody for a token is recognised, by its processes' environment and by its GCS."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ import grpc
 import pytest
 
 from configs.site import Site
-from deployments import operate, ray_guard
+from deployments import operate
 from deployments.operate import OperationError
-from deployments.ray_guard import OpenRay, answers_without_token, refuse_open
+from deployments.ray_calls import ray_guard
+from deployments.ray_calls.ray_guard import OpenRay, answers_without_token, refuse_open
 from tests.unit.samples import config, model
 
 

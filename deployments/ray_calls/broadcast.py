@@ -13,9 +13,9 @@ from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeStatus
 
-from deployments.names import ENGINE, app_name
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
+from deployments.ray_calls.names import ENGINE, app_name
 
 
 class Replicas:
