@@ -23,7 +23,7 @@ from cluster.quarantine import NOT_SICK
 from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
-from deployments.canary import Gate
+from deployments.engine.canary import Gate
 from deployments.engine_options import engine_arguments, engine_environment
 from deployments.policy.fleet.conformance import Abilities
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
@@ -163,7 +163,7 @@ def engine(args: dict[str, Any]) -> serve.Application:
     accelerator = _resolved(model.accelerator)
     config = engine_config(model, accelerator, args["gpus_per_node"])
     gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
-    server: Any = f"deployments.engine.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
+    server: Any = f"deployments.engine.replica.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
     return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args))
 
 

@@ -29,7 +29,7 @@ READERS = {
     "configs/load.py": "the one reader",
     "cluster/environment.py": "runs before anything is installed, `configs` included",
     "cluster/local_node.py": "hands its own environment on to Ray's processes, unread",
-    "deployments/engine.py": "sets what vLLM reads for one engine, and reads nothing",
+    "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",
     "deployments/operate.py": "sets what Ray reads when it is imported, and reads nothing",
 }
 

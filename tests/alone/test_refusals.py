@@ -118,7 +118,7 @@ def test_exception_inside_a_stream_of_responses_is_an_event(raised: dict[str, An
 
 def test_no_module_answers_past_the_refusals() -> None:
     held = vllm_frontend.ask("importers")
-    source = Path("deployments/vllm_refusals.py").read_text(encoding="utf-8")
+    source = Path("deployments/engine/vllm/refusals.py").read_text(encoding="utf-8")
     lists = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(source).body

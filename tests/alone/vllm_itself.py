@@ -224,7 +224,7 @@ def images(urls: list[str]) -> list[list[int] | None]:
     from PIL import Image
     from vllm.multimodal.media import ImageMediaIO, MediaConnector
 
-    from deployments.vllm_images import mend
+    from deployments.engine.vllm.image_formats import mend
 
     mend()
 

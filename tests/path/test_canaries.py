@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from configs.schema import Canary
-from deployments.canary import Canaries, NotFit, Others
-from deployments.canary_request import Engine
+from deployments.engine.canary import Canaries, NotFit, Others
+from deployments.engine.canary_request import Engine
 from deployments.policy.fleet.canary import Told, Verdict
 from deployments.policy.fleet.conformance import Check
 from deployments.policy.fleet.known_answer import Token
@@ -341,7 +341,7 @@ async def test_who_was_agreed_with_asks_no_more(replica: Replica) -> None:
 
 
 async def test_a_period_after_the_other_until_it_is_sick(replica: Replica, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.canary.AGAIN_S", 0.01)
+    monkeypatch.setattr("deployments.engine.canary.AGAIN_S", 0.01)
     canaries = await let_in(replica)
     canaries.start()
     await until(lambda: replica.counted(Verdict.RIGHT) >= 3)

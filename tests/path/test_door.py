@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import UNCOUNTED, Door, Receive, Scope, Send
+from deployments.engine.front_door import UNCOUNTED, Door, Receive, Scope, Send
 from deployments.policy.request.prompt_blocks import in_blocks
 from deployments.policy.routing.prompt_gossip import HEADER, Sent, asking_after, written
 

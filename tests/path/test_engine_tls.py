@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from configs.certificates import Certificates
-from deployments.door import Door, Receive, Scope, Send
+from deployments.engine.front_door import Door, Receive, Scope, Send
 from deployments.wire.asgi_server import Server, listen
 from deployments.wire.engine import tls as engine_tls
 from deployments.wire.engine.answer import Address, EngineGone

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import Door
+from deployments.engine.front_door import Door
 from deployments.feed import Feed
 from deployments.policy.routing.poison import Death, Poison, digest_of
 from deployments.policy.routing.replica_report import view_of

@@ -243,11 +243,11 @@ def test_engines_keep_off_sick_nodes() -> None:
 @pytest.mark.parametrize(("ranks", "server"), [(1, "EngineServer"), (2, "RankServer")])
 def test_an_engine_is_declared_without_vllm(ranks: int, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its import takes ten seconds and more, once for each model; the class is named."""
-    for module in ("deployments.engine", "ray.serve.llm", "vllm"):
+    for module in ("deployments.engine.replica", "ray.serve.llm", "vllm"):
         monkeypatch.setitem(sys.modules, module, None)
     wide = scout(parallel={"tensor": 2, "data": ranks, "expert": True}, accelerator="H100")
     bound = app.engine(application(dump(config(wide)), "model.scout")["args"])._bound_deployment
-    assert bound.func_or_class == f"deployments.engine.{server}"
+    assert bound.func_or_class == f"deployments.engine.replica.{server}"
     fields, gate, site = bound.init_args
     assert fields["model_loading_config"]["model_id"] == "scout"
     assert (gate.abilities.images, site) == (True, Site())

@@ -1,8 +1,8 @@
-"""`deployments.engine_load`: vLLM's own metrics, as a replica's load."""
+"""`deployments.engine.load`: vLLM's own metrics, as a replica's load."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from deployments.engine_load import LATELY_S, EngineLoad
+from deployments.engine.load import LATELY_S, EngineLoad
 from deployments.policy.fleet.slowness import Progress
 
 

@@ -26,7 +26,7 @@ from deployments.policy.errors.herd_error import HerdError
 #: Bytes that are read of an engine's answer with a status of 400 or more, and of an event that tells an error. The rest is dropped.
 MOST_BYTES = 1 << 16
 
-#: The type of error under which a replica says that its engine core has died (`deployments.vllm_refusals`), and vLLM's words for it.
+#: The type of error under which a replica says that its engine core has died (`deployments.engine.vllm.refusals`), and vLLM's words for it.
 DEAD = "EngineDeadError"
 _DEAD_WORDS = "EngineCore"
 #: vLLM's words where the engine core ended one request: its grammar cannot be built or rejects a token, its KV cache was not handed over.

@@ -22,11 +22,13 @@ from ray.serve.llm.deployment import DPServer, LLMServer
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.site import Site
-from deployments import vllm_grammar
-from deployments.canary import Canaries, Gate, NotFit, Others
-from deployments.canary_request import Engine
-from deployments.door import Door
-from deployments.engine_load import EngineLoad
+from deployments.engine.canary import Canaries, Gate, NotFit, Others
+from deployments.engine.canary_request import Engine
+from deployments.engine.front_door import Door
+from deployments.engine.load import EngineLoad
+from deployments.engine.vllm import grammar as vllm_grammar
+from deployments.engine.vllm.refusals import in_short
+from deployments.engine.vllm.resume import serve_here
 from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
 from deployments.policy.fleet.known_answer import as_plain, of_plain
@@ -36,8 +38,6 @@ from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING
-from deployments.vllm_refusals import in_short
-from deployments.vllm_resume import serve_here
 from deployments.weights import engine_start
 from deployments.wire.asgi_server import Server, listen
 from deployments.wire.engine import tls as engine_tls

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from configs.schema import Canary
-from deployments.canary_request import HEADERS, Engine, Patience, sent
+from deployments.engine.canary_request import HEADERS, Engine, Patience, sent
 from deployments.policy.fleet.canary import (
     Heard,
     History,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.door import UNCOUNTED
+from deployments.engine.front_door import UNCOUNTED
 from deployments.policy.fleet.canary import REFUSED, Heard, heard
 from deployments.policy.fleet.conformance import COMPLETIONS
 from deployments.policy.fleet.slowness import Progress, work_between
