@@ -143,7 +143,7 @@ def _site(args: Mapping[str, Any]) -> Site:
 
 def gateway(args: dict[str, Any]) -> serve.Application:
     """Ray Serve's builder of the gateway's application."""
-    from deployments.gateway import DRAIN_S, Gateway
+    from deployments.gateway.process import DRAIN_S, Gateway
 
     deployment = serve.deployment(
         name=GATEWAY,

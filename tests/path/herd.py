@@ -10,15 +10,15 @@ import httpx
 
 from cluster.pools import pools
 from configs.schema import Gateway, Limits, Model
-from deployments.forward import Forward
-from deployments.front import Front
-from deployments.images import Images
-from deployments.pipeline import Pipeline, Rules
+from deployments.gateway.attempts import Forward
+from deployments.gateway.body.images import Images
+from deployments.gateway.endpoints import Front
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.roster import Roster
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.types import ReplicaState, ReplicaView
-from deployments.roster import Roster
 from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.listener import Bounds, Listener

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.engine.front_door import Door
-from deployments.feed import Feed
+from deployments.gateway.replicas.load_feed import Feed
 from deployments.policy.routing.poison import Death, Poison, digest_of
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaState, Trust
@@ -198,7 +198,7 @@ async def test_body_is_hashed_only_after_a_death_and_in_a_thread_where_it_is_lar
         hashed.append((len(body) >> 20, threading.current_thread() is threading.main_thread()))
         return digest_of(path, body)
 
-    monkeypatch.setattr("deployments.suspicion.digest_of", seen)
+    monkeypatch.setattr("deployments.gateway.suspicion.digest_of", seen)
     engine.script = answers(200, {"id": "1"})
     large = json.dumps(asking()).encode() + b" " * (1 << 20)
     assert (await herd.chat()).status_code == 200

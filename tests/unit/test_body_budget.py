@@ -1,8 +1,8 @@
-"""`deployments.body_budget`: one client's bodies do not keep out those of others."""
+"""`deployments.gateway.body.budget`: one client's bodies do not keep out those of others."""
 
 import pytest
 
-from deployments.body_budget import SMALL, Bodies
+from deployments.gateway.body.budget import SMALL, Bodies
 from deployments.policy.body.bounds import MIB
 from deployments.policy.errors.client_errors import Unavailable
 

@@ -1,4 +1,4 @@
-"""`deployments.roster`: who is in, who is out, how many requests each has; and the watch over them, with a discovery of our own."""
+"""`deployments.gateway.replicas.roster`: who is in, who is out, how many requests each has; and the watch over them, with a discovery of our own."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from deployments.gateway.replicas.roster import Roster, Watch
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.policy.routing.types import Pick, Reason, ReplicaState, ReplicaView
-from deployments.roster import Roster, Watch
 from tests.unit.samples import replica
 
 A, B = replica("a"), replica("b")

@@ -1,6 +1,6 @@
 """Requests to engines, over connections that are kept open between them.
 
-Decides nothing. Leaves it to `deployments.pipeline` which engine is asked and what an answer means, and to `deployments.wire.engine.connection`
+Decides nothing. Leaves it to `deployments.gateway.pipeline` which engine is asked and what an answer means, and to `deployments.wire.engine.connection`
 how its bytes come.
 """
 

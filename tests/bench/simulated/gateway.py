@@ -16,15 +16,15 @@ import uvloop
 
 from configs.routing import Routing
 from configs.schema import Limits, Model
-from deployments.feed import PATH, Feed
-from deployments.forward import Forward
-from deployments.front import Front
-from deployments.pipeline import Pipeline, Rules
+from deployments.gateway.attempts import Forward
+from deployments.gateway.endpoints import Front
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.load_feed import PATH, Feed
+from deployments.gateway.replicas.roster import Roster, Watch
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
-from deployments.roster import Roster, Watch
 from deployments.wire.asgi_server import listen
 from deployments.wire.client.listener import Bounds, Listener
 from deployments.wire.engine.answer import Address, EngineGone

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
+from deployments.gateway.body.turns import Turns
 from deployments.policy.body.bounds import MIB
 from deployments.policy.body.sizes import CHARACTERS_PER_TOKEN
 from deployments.policy.body.structure import Structure, may_be_deep, pieces
 from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge
 from deployments.policy.request.calls import INVALID, decoded, model_of
 from deployments.policy.request.served_models import Catalog
-from deployments.turns import Turns
 
 #: Up to this a body is decoded at once: a millisecond, whatever is in it.
 SMALL = 64 << 10

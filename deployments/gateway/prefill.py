@@ -6,14 +6,14 @@ where the prefill engines are full is a request refused, as everywhere.
 
 from cluster.pools import prefill_of
 from configs.schema import Limits
-from deployments.admission import Admission, Place
-from deployments.asked import Asked, Asking
+from deployments.gateway.admission import Admission, Place
+from deployments.gateway.engine_requests import Asked, Asking
+from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.routing import prefill
 from deployments.policy.routing.availability import RETRY_AFTER_S
-from deployments.roster import Roster
-from deployments.suspicion import Suspicion
 from deployments.wire.engine.answer import EngineGone, NeverReached
 from monitoring.export import Meter
 from monitoring.metrics import PrefillBy

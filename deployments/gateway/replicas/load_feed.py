@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from deployments.gateway.replicas.roster import Roster
 from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing.types import ReplicaView
-from deployments.roster import Roster
 from deployments.wire.engine.answer import Address, EngineGone
 from deployments.wire.engine.client import Engines
 

@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from configs.schema import Limits
-from deployments.admission import Admission, Place
-from deployments.asked import Asked, Asking
+from deployments.gateway.admission import Admission, Place
+from deployments.gateway.delivery import Relay
+from deployments.gateway.engine_requests import Asked, Asking
+from deployments.gateway.prefill import Prefills
+from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
@@ -17,10 +21,6 @@ from deployments.policy.request import resume, usage
 from deployments.policy.request.calls import with_field
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import Ask
-from deployments.prefill import Prefills
-from deployments.relay import Relay
-from deployments.roster import Roster
-from deployments.suspicion import Suspicion
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from monitoring.export import Meter

@@ -14,9 +14,12 @@ import msgspec
 
 from configs.requests import Requests
 from configs.schema import Limits
-from deployments.asked import Asked
-from deployments.forward import Forward
-from deployments.images import Images, settled
+from deployments.gateway.attempts import Forward
+from deployments.gateway.body.images import Images, settled
+from deployments.gateway.body.reading import read
+from deployments.gateway.body.writing import written
+from deployments.gateway.delivery import Client, Relay
+from deployments.gateway.engine_requests import Asked
 from deployments.policy.body import fields, sizes
 from deployments.policy.errors.client_errors import (
     BadImage,
@@ -35,9 +38,6 @@ from deployments.policy.request.calls import GENERATING, Call, Priority, priorit
 from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Catalog, Chosen, Served
 from deployments.policy.routing.types import Ask
-from deployments.reading import read
-from deployments.relay import Client, Relay
-from deployments.writing import written
 from monitoring.export import Meter
 from monitoring.metrics import Outcome
 

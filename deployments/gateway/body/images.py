@@ -18,7 +18,7 @@ _SMALL = 1 << 20
 
 
 class Images(Protocol):
-    """Fetches an image by address; `deployments.remote_images` over HTTP."""
+    """Fetches an image by address; `deployments.gateway.body.remote_images` over HTTP."""
 
     async def fetch(self, url: str) -> bytes: ...
 

@@ -15,8 +15,9 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
-from deployments.body_budget import Bodies, Body
-from deployments.pipeline import Pipeline, tell
+from deployments.gateway.body.budget import Bodies, Body
+from deployments.gateway.pipeline import Pipeline, tell
+from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Unavailable, UnknownModel, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import browsers
@@ -24,7 +25,6 @@ from deployments.policy.request.calls import ENDPOINTS, Call, endpoint, request_
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import Catalog
 from deployments.policy.routing.availability import RETRY_AFTER_S
-from deployments.roster import Roster
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from configs.schema import Limits
+from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.queue.waiting_line import Line, Stays
 from deployments.policy.request.calls import Priority
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, Pick
-from deployments.roster import Roster
 from monitoring.export import Meter
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from deployments.turns import Turns
+from deployments.gateway.body.turns import Turns
 
 #: Bytes of a body that is encoded at once: at most 5 ms.
 LARGE = 4 << 20

@@ -1,6 +1,6 @@
 """The gateway: a Ray Serve deployment whose replicas listen themselves, and together, on the herd's port of their node.
 
-Decides nothing about requests: that is `deployments.front`'s. Ray Serve places, supervises, scales and replaces the replicas, and tells
+Decides nothing about requests: that is `deployments.gateway.endpoints`'s. Ray Serve places, supervises, scales and replaces the replicas, and tells
 them a new config by `reconfigure`, without a restart.
 """
 
@@ -19,11 +19,13 @@ from configs.load import environment
 from configs.schema import Config
 from configs.schema import Gateway as GatewayConfig
 from configs.site import Site
-from deployments.feed import Feed
-from deployments.forward import Forward
-from deployments.front import Front
-from deployments.notices import Notices
-from deployments.pipeline import Pipeline, Rules
+from deployments.gateway.attempts import Forward
+from deployments.gateway.body.remote_images import ImageFetcher
+from deployments.gateway.endpoints import Front
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.load_feed import Feed
+from deployments.gateway.replicas.reclaim_notices import Notices
+from deployments.gateway.replicas.roster import Roster, Watch
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import guests, on_loopback
 from deployments.policy.request.pages import Pages
@@ -33,8 +35,6 @@ from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
-from deployments.remote_images import ImageFetcher
-from deployments.roster import Roster, Watch
 from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.listener import Bounds, Listener, sockets
