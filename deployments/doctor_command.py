@@ -67,7 +67,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
         report = _this_machine(need)  # what `herd up` would start on
     else:
         with err.status("Connecting") as spinner, operate.connected(herd, spinner.update):
-            from deployments.preflight import examine  # here, because it imports Ray
+            from deployments.doctor.examine import examine  # here, because it imports Ray
 
             report = examine(need, pairs, spinner.update)
             if drain_s is not None:

@@ -304,7 +304,7 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
 
 def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
     from deployments.app import declared
-    from deployments.preflight import members
+    from deployments.doctor.examine import members
 
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
     wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)

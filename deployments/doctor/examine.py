@@ -19,7 +19,7 @@ from cluster.node_reading import read_node
 from cluster.nodes import Finding, Level, NodeFacts, names
 from cluster.pairs import PairResult, rounds
 from configs.load import environment
-from deployments.all_reduce import Partner
+from deployments.doctor.all_reduce import Partner
 from deployments.progress import Say
 from deployments.ray_calls.drain import draining
 
