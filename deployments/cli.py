@@ -1,4 +1,4 @@
-"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.operate`, exit codes in `deployments.terminal`."""
+"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.lifecycle.herd`, exit codes in `deployments.terminal`."""
 
 import contextlib
 import json
@@ -14,10 +14,11 @@ from rich.table import Table
 
 from cluster.config_problems import problems
 from configs.load import ConfigError, environment, read
-from deployments import cluster_command, operate
+from deployments import cluster_command
 from deployments.doctor_command import doctor
-from deployments.operate import Herd, OperationError
-from deployments.own_certificate import trust
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.own_certificate import trust
 from deployments.plan_command import plan
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.progress import Say

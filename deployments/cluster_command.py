@@ -108,7 +108,10 @@ def emitted(path: Path, provider: Provider) -> str:
 
 
 def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:
-    from deployments.app import declared, gpus_per_node  # here, because it brings Ray Serve, which no other provider needs
+    from deployments.lifecycle.applications import (  # here, because it brings Ray Serve, which no other provider needs
+        declared,
+        gpus_per_node,
+    )
 
     # Every pod has gateways, the head's too.
     applications = declared(config, site.workers + 1, {}).model_dump(mode="json", exclude_unset=True)

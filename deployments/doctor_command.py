@@ -17,9 +17,9 @@ from cluster.node_reading import read_node
 from cluster.nodes import Expected
 from cluster.quarantine import as_ray, labels, to_drain
 from configs.load import environment, read
-from deployments import operate
 from deployments.doctor_view import as_json, findings_table, node_table, pairs_table
-from deployments.operate import Herd, OperationError
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.terminal import err, out, tell, told
 
 

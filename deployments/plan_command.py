@@ -13,7 +13,7 @@ from cluster.advice import Wish
 from cluster.capacity import GPU_MEMORY_UTILIZATION, KvDtype
 from cluster.speed import Load
 from configs.schema import Quantization
-from deployments.fit import CannotPlan
+from deployments.lifecycle.fit import CannotPlan
 from deployments.planning import Form, cluster, plan_herd, plan_model, tokens
 from deployments.terminal import told
 

@@ -25,7 +25,7 @@ from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE
 from configs.load import as_yaml, read
 from configs.schema import Kind
-from deployments.fit import CannotPlan, checked, stored_in
+from deployments.lifecycle.fit import CannotPlan, checked, stored_in
 from deployments.plan_view import best_of_each_kind, herd_table, lines_table, plans_table
 from deployments.terminal import out, tell
 

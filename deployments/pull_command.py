@@ -16,8 +16,8 @@ from cluster.local_node import NodeError
 from cluster.weights import Node, Source, may_serve, size, sources_of
 from configs.load import environment, read
 from configs.schema import Config, Model
-from deployments import operate
-from deployments.operate import Herd, OperationError
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.terminal import err, out, tell, told
 
 if TYPE_CHECKING:  # they bring Ray and the Hub's client, and `herd plan` answers before those would be imported

@@ -14,9 +14,9 @@ from cluster.local_node import NodeError
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived
 from configs.load import environment, read
-from deployments import operate
-from deployments.cluster_access import NoSecret, root
-from deployments.operate import Herd, OperationError
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.access import NoSecret, root
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.terminal import told
 
 

@@ -19,7 +19,7 @@ MANY_LINES = 300
 #: Files that may be over 300 lines, and why each is still one file.
 LONG = {
     "configs/schema.py": "the only schema, so that an operator finds every field in one place",
-    "deployments/operate.py": "the steps of every command, over one herd's state",
+    "deployments/lifecycle/herd.py": "the steps of every command, over one herd's state",
 }
 MOST_LINES_OF_A_FUNCTION = 50
 EMPTY_NAMES = ("util", "utils", "common", "manager", "helper", "helpers", "misc", "base", "core")
@@ -30,7 +30,7 @@ READERS = {
     "cluster/environment.py": "runs before anything is installed, `configs` included",
     "cluster/local_node.py": "hands its own environment on to Ray's processes, unread",
     "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",
-    "deployments/operate.py": "sets what Ray reads when it is imported, and reads nothing",
+    "deployments/lifecycle/herd.py": "sets what Ray reads when it is imported, and reads nothing",
 }
 
 

@@ -14,7 +14,7 @@ from cluster.models import CATALOGUE
 from configs.load import environment
 from configs.schema import Kind, Parallelism
 from deployments import small_models
-from deployments.fit import stored_in
+from deployments.lifecycle.fit import stored_in
 from tests.alone import vllm_itself
 
 

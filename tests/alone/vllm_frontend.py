@@ -152,7 +152,7 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
     from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
     from deployments.engine.vllm.grammar import mend
-    from deployments.engine_options import GRAMMARS
+    from deployments.lifecycle.engine_arguments import GRAMMARS
 
     mend()
     loaded = AutoTokenizer.from_pretrained(tokenizer)

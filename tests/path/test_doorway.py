@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from configs.doorway import Tls
-from deployments.own_certificate import trust
+from deployments.lifecycle.own_certificate import trust
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.listener import Bounds, Listener, sockets

@@ -1,4 +1,4 @@
-"""`deployments.app`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts. Ray itself does not run."""
+"""`deployments.lifecycle.applications`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts. Ray itself does not run."""
 
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -12,7 +12,8 @@ from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
-from deployments import app, engine_options
+from deployments.lifecycle import applications as app
+from deployments.lifecycle import engine_arguments as engine_options
 from deployments.policy.fleet.conformance import Abilities
 from deployments.ray_calls.names import GATEWAY, app_name
 from tests.unit.samples import config, model, raw, scout

@@ -1,4 +1,4 @@
-"""`deployments.cluster_access`: Ray's token comes of the herd's one secret, and nobody has to hand out two."""
+"""`deployments.lifecycle.access`: Ray's token comes of the herd's one secret, and nobody has to hand out two."""
 
 import subprocess
 from pathlib import Path
@@ -9,8 +9,8 @@ from cluster import ray_start
 from configs.inventory import Inventory
 from configs.keys import derived
 from configs.load import environment
-from deployments import cluster_access
-from deployments.cluster_access import NoSecret, ray_token
+from deployments.lifecycle import access as cluster_access
+from deployments.lifecycle.access import NoSecret, ray_token
 
 OF_THE_NODE = "from the node: 0123456789abcdefghij"
 OWN = "own 0123456789abcdefghijklmnopqrs"

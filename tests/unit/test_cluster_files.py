@@ -218,7 +218,10 @@ def test_operator_takes_the_ray_service() -> None:
     manifest = yaml.safe_load((ROOT / "cluster/ray/kuberay.yaml").read_text(encoding="utf-8"))
     jsonschema.validate(manifest, schema)
     applications = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
-    assert [one["import_path"] for one in applications] == ["deployments.app:engine", "deployments.app:gateway"]
+    assert [one["import_path"] for one in applications] == [
+        "deployments.lifecycle.applications:engine",
+        "deployments.lifecycle.applications:gateway",
+    ]
     assert "cluster" not in applications[-1]["deployments"][0]["user_config"]
     manifest["spec"]["rayClusterConfig"]["authOption"] = {}
     with pytest.raises(jsonschema.ValidationError, match="authOption"):

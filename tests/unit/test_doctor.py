@@ -79,7 +79,7 @@ def test_gpus_that_the_config_names_must_be_there(tmp_path: Path) -> None:
 def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(doctor_command, "_cluster", lambda *words: asked.append(words))
-    monkeypatch.setattr("deployments.operate.known", lambda *_: None)
+    monkeypatch.setattr("deployments.lifecycle.herd.known", lambda *_: None)
     monkeypatch.chdir(README.parent)
     lines = [
         line.partition("#")[0].split()[2:] for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("herd doctor ")

@@ -11,8 +11,10 @@ from pydantic import SecretStr
 
 from configs.load import Environment
 from configs.schema import Config
-from deployments import app, operate, rollout
-from deployments.operate import Herd, OperationError
+from deployments.lifecycle import applications as app
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle import rollout
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.policy.fleet.rollout_steps import Declared
 from tests.unit.samples import config, model, scout
 

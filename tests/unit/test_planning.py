@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from cluster.config_problems import problems
 from configs.load import parse
-from deployments import operate
-from deployments.operate import Herd, OperationError
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.plan_command import plan
 from deployments.planning import tokens
 from tests.unit.samples import config, model

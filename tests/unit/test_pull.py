@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cluster.weights import Node, Source
-from deployments.operate import OperationError
+from deployments.lifecycle.herd import OperationError
 from deployments.pull_command import chosen, needs, split
 from deployments.pull_view import Board, Rate, line
 from deployments.weights.agent import Progress

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from configs.site import Site
-from deployments import operate
-from deployments.operate import OperationError
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import OperationError
 from deployments.ray_calls import ray_guard
 from deployments.ray_calls.ray_guard import OpenRay, answers_without_token, refuse_open
 from tests.unit.samples import config, model

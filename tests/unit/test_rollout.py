@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from configs.schema import Config
-from deployments import app, rollout
+from deployments.lifecycle import applications as app
+from deployments.lifecycle import rollout
+from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.rollout_steps import Declared, Step, regrouped, steps, stopping_first
-from deployments.rollout import CameUp
 from tests.unit.samples import config, model, scout
 
 GATEWAY = "gateway"

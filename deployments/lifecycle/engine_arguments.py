@@ -1,7 +1,7 @@
 """Says a model entry in vLLM's own words: the engine's arguments and the environment of its processes.
 
 Decides what the herd always sets, what the catalogue advises and what the config may change. Where an engine is placed is
-`deployments.app`'s.
+`deployments.lifecycle.applications`'s.
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
-from deployments.engine_options import engine_arguments, engine_environment
+from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
 from deployments.policy.fleet.conformance import Abilities
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 
@@ -71,7 +71,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
     return {
         "name": app_name(model.id),
         "route_prefix": None,
-        "import_path": "deployments.app:engine",
+        "import_path": "deployments.lifecycle.applications:engine",
         "args": {"model": made_of, "gpus_per_node": gpus_per_node, "release": version("llama-herd"), **_told(site)},
         "deployments": [
             {
@@ -111,7 +111,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
     return {
         "name": GATEWAY,
         "route_prefix": None,
-        "import_path": "deployments.app:gateway",
+        "import_path": "deployments.lifecycle.applications:gateway",
         "args": {
             "host": wanted.host,
             "port": wanted.port,

@@ -11,7 +11,7 @@ from typing import Any
 from cluster.local_node import LocalNode
 from configs.load import environment
 from configs.schema import Config
-from deployments.own_certificate import trust
+from deployments.lifecycle.own_certificate import trust
 from deployments.policy.request.browsers import on_loopback
 
 #: A worker process may have to start.

@@ -1,7 +1,7 @@
 """What an operator's commands do: bring a herd up, change it in place, look at it, take it down.
 
 Decides the order of steps and when a herd is up: when a real generation has come back from every model. Leaves words and colours to
-`deployments.cli`, and what there is to deploy to `deployments.app`.
+`deployments.cli`, and what there is to deploy to `deployments.lifecycle.applications`.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ from cluster.pools import only_prefills, pools
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
-from deployments import rollout
-from deployments.cluster_access import NoSecret, ray_token
-from deployments.fit import CannotPlan, checked
-from deployments.operator_pages import roster
-from deployments.own_certificate import trust
+from deployments.lifecycle import rollout
+from deployments.lifecycle.access import NoSecret, ray_token
+from deployments.lifecycle.fit import CannotPlan, checked
+from deployments.lifecycle.operator_pages import roster
+from deployments.lifecycle.own_certificate import trust
+from deployments.lifecycle.rollout import CameUp, CannotStart
 from deployments.policy.fleet.model_state import ModelState, Standing, standing
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import OPEN, answers_without_token
-from deployments.rollout import CameUp, CannotStart
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
 SMALL_ENGINE_GIB = 3.0
@@ -169,7 +169,7 @@ def _surges(herd: Herd, model: Model) -> bool:
     free_gib = psutil.virtual_memory().available / 2**30
     if herd.config.ray.address == "local" and model.checkpoint.startswith(SMALL) and free_gib < SMALL_ENGINE_GIB:
         return False
-    from deployments.app import placed
+    from deployments.lifecycle.applications import placed
 
     return rollout.room_for(**placed(model, herd.config))
 
@@ -303,8 +303,8 @@ def _small_checkpoints(config: Config, environment: Environment, say: Say) -> di
 
 
 def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
-    from deployments.app import declared
     from deployments.doctor.examine import members
+    from deployments.lifecycle.applications import declared
 
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
     wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
