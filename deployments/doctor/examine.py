@@ -1,7 +1,7 @@
 """Examines the nodes of a Ray cluster: each by itself, then each pair by an all-reduce. Needs a connection to the cluster.
 
 Decides who is asked in which order and how long an answer may take; a node that does not answer is a finding too. What the answers mean
-is for `cluster.examined`, how they look for `deployments.doctor_view`.
+is for `cluster.examined`, how they look for `deployments.commands.doctor_tables`.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What an operator's commands do: bring a herd up, change it in place, look at it, take it down.
 
 Decides the order of steps and when a herd is up: when a real generation has come back from every model. Leaves words and colours to
-`deployments.cli`, and what there is to deploy to `deployments.lifecycle.applications`.
+`deployments.commands.main`, and what there is to deploy to `deployments.lifecycle.applications`.
 """
 
 import contextlib

@@ -27,8 +27,8 @@ from cluster.ray_service import RAY_VERSION, ray_service
 from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
-from deployments.cli import app
-from deployments.cluster_command import Provider
+from deployments.commands.cluster_emit import Provider
+from deployments.commands.main import app
 from tests.unit.machines import HOSTS, ROOT, emit, inventory, of_hosts
 
 FILES = {

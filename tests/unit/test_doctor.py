@@ -16,9 +16,9 @@ from cluster.kernel_log import xids
 from cluster.nodes import Expected, Finding, Level
 from cluster.nvidia_smi import gpu_report
 from cluster.pairs import PairResult
-from deployments import doctor_command
-from deployments.cli import app
-from deployments.doctor_view import as_json, findings_table, node_table, pairs_table
+from deployments.commands import doctor as doctor_command
+from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
+from deployments.commands.main import app
 from tests.unit.nvidia_smi_samples import dgx, gpu, report
 from tests.unit.samples import MODEL
 from tests.unit.test_host_checks import LAPTOP, PORTS, WELL

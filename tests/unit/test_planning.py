@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from cluster.config_problems import problems
 from configs.load import parse
+from deployments.commands.plan import plan
+from deployments.commands.plan_answers import tokens
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
-from deployments.plan_command import plan
-from deployments.planning import tokens
 from tests.unit.samples import config, model
 from tests.unit.test_assessment import MAVERICK, maverick
 from tests.unit.test_checkpoints import LLAMA

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from cluster.weights import Node, Source
+from deployments.commands.pull import chosen, needs, split
+from deployments.commands.pull_progress import Board, Rate, line
 from deployments.lifecycle.herd import OperationError
-from deployments.pull_command import chosen, needs, split
-from deployments.pull_view import Board, Rate, line
 from deployments.weights.agent import Progress
 from tests.unit.samples import config, model, scout
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cluster.local_node import LocalNode
 from configs.keys import PURPOSES, SERVING, VARIABLES, derived
-from deployments.cli import app
+from deployments.commands.main import app
 
 ROOT = "0123456789abcdef" * 4
 HERD = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]\n"

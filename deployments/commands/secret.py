@@ -14,10 +14,10 @@ from cluster.local_node import NodeError
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived
 from configs.load import environment, read
+from deployments.commands.terminal import told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.access import NoSecret, root
 from deployments.lifecycle.herd import Herd, OperationError
-from deployments.terminal import told
 
 
 def secret(

@@ -1,7 +1,7 @@
 """`herd plan`: the words of the command line.
 
 Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the command line is wrong · 3 the config is); what they mean is in
-`deployments.planning`.
+`deployments.commands.plan_answers`.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from cluster.advice import Wish
 from cluster.capacity import GPU_MEMORY_UTILIZATION, KvDtype
 from cluster.speed import Load
 from configs.schema import Quantization
+from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
+from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
-from deployments.planning import Form, cluster, plan_herd, plan_model, tokens
-from deployments.terminal import told
 
 KV_DTYPES = ("bf16", "fp8")
 

@@ -1,4 +1,4 @@
-"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.lifecycle.herd`, exit codes in `deployments.terminal`."""
+"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.lifecycle.herd`, exit codes in `deployments.commands.terminal`."""
 
 import contextlib
 import json
@@ -14,17 +14,17 @@ from rich.table import Table
 
 from cluster.config_problems import problems
 from configs.load import ConfigError, environment, read
-from deployments import cluster_command
-from deployments.doctor_command import doctor
+from deployments.commands import cluster_emit as cluster_command
+from deployments.commands.doctor import doctor
+from deployments.commands.plan import plan
+from deployments.commands.pull import pull
+from deployments.commands.secret import secret
+from deployments.commands.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.own_certificate import trust
-from deployments.plan_command import plan
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.progress import Say
-from deployments.pull_command import pull
-from deployments.secret_command import secret
-from deployments.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -164,7 +164,7 @@ def chat(
     """Talk to a model in the terminal."""
     import httpx
 
-    from deployments.chat import Conversation
+    from deployments.commands.chat import Conversation
 
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)

@@ -1,7 +1,7 @@
 """What is asked of the planner by name, and where its answer goes: one model on some GPUs, or a whole herd on its cluster.
 
 Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to `cluster`,
-the looks to `deployments.plan_view`, the words of the command line to `deployments.plan_command`. Importing it needs no Ray, vLLM or torch.
+the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it needs no Ray, vLLM or torch.
 """
 
 import difflib
@@ -25,9 +25,9 @@ from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE
 from configs.load import as_yaml, read
 from configs.schema import Kind
+from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table
+from deployments.commands.terminal import out, tell
 from deployments.lifecycle.fit import CannotPlan, checked, stored_in
-from deployments.plan_view import best_of_each_kind, herd_table, lines_table, plans_table
-from deployments.terminal import out, tell
 
 NO_FIT = 1
 

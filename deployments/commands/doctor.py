@@ -17,10 +17,10 @@ from cluster.node_reading import read_node
 from cluster.nodes import Expected
 from cluster.quarantine import as_ray, labels, to_drain
 from configs.load import environment, read
-from deployments.doctor_view import as_json, findings_table, node_table, pairs_table
+from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
+from deployments.commands.terminal import err, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
-from deployments.terminal import err, out, tell, told
 
 
 def doctor(  # noqa: PLR0913 (an option each)

@@ -20,7 +20,7 @@ from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
 from configs.schema import Config
-from deployments.terminal import tell, told
+from deployments.commands.terminal import tell, told
 
 commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
 Part = TypeVar("Part")

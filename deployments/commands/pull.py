@@ -16,9 +16,9 @@ from cluster.local_node import NodeError
 from cluster.weights import Node, Source, may_serve, size, sources_of
 from configs.load import environment, read
 from configs.schema import Config, Model
+from deployments.commands.terminal import err, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
-from deployments.terminal import err, out, tell, told
 
 if TYPE_CHECKING:  # they bring Ray and the Hub's client, and `herd plan` answers before those would be imported
     from deployments.weights.crew import Crew
@@ -146,7 +146,7 @@ def _pull(herd: Herd, models: Sequence[Model], whence: str) -> bool:
 
 
 def _brought(crew: "Crew", job: "Job", whence: "Whence") -> "Outcome":
-    from deployments.pull_view import Board
+    from deployments.commands.pull_progress import Board
     from deployments.weights.spread import bring
 
     if job.missing:
