@@ -7,7 +7,6 @@ which leave more for the KV cache. Leaves what fits to `cluster.capacity` and ho
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from cluster.architecture import Architecture
 from cluster.capacity import (
     GPU_MEMORY_UTILIZATION,
     Capacity,
@@ -17,8 +16,9 @@ from cluster.capacity import (
     capacity,
     concurrent_requests,
 )
-from cluster.checkpoints import Checkpoint
-from cluster.hardware import GIB, Cluster
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Checkpoint
+from cluster.catalogue.hardware import GIB, Cluster
 from cluster.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
 from cluster.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization

@@ -1,7 +1,7 @@
 """A whole herd against a whole cluster: does every model fit its GPUs, and do all replicas fit the nodes together.
 
 Decides what `herd plan CONFIG.yaml` tells and `herd up` believes, and which shape `parallel: auto` becomes. Leaves one engine's memory to
-`cluster.capacity`, the choice of a shape to `cluster.advice`, and legality to `cluster.models`, which every config has passed already.
+`cluster.capacity`, the choice of a shape to `cluster.advice`, and legality to `cluster.catalogue.models`, which every config has passed already.
 """
 
 from collections import Counter
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.advice import Subject, Wish, plans, refusal
-from cluster.architecture import Architecture
 from cluster.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
-from cluster.checkpoints import Checkpoint, Layout
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Checkpoint, Layout
+from cluster.catalogue.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
+from cluster.catalogue.models import CATALOGUE
 from cluster.costs import costs
 from cluster.emission import argued
-from cluster.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.legality import handover_refusal, refusals, stored_refusals
-from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE, blocks
 from cluster.pools import model_of, pools
 from configs.schema import Config, Model, Parallelism

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
-from cluster.architecture import Architecture, Component
-from cluster.checkpoints import BF16_BYTES, Layout, decoder_bytes
-from cluster.hardware import GIB, Gpu
+from cluster.catalogue.architecture import Architecture, Component
+from cluster.catalogue.checkpoints import BF16_BYTES, Layout, decoder_bytes
+from cluster.catalogue.hardware import GIB, Gpu
 from cluster.kv_cache import GPU_BLOCK_TOKENS, KvCache, kv_cache, stages
 from cluster.legality import data_parallel_replicates_shared_experts
 from configs.schema import Parallelism

@@ -5,10 +5,10 @@ Decides over the catalogue's facts and vLLM's legal parallel shapes. How much me
 
 from collections.abc import Iterator
 
-from cluster.entries import Entry
+from cluster.catalogue.entry import Entry
+from cluster.catalogue.models import CATALOGUE
+from cluster.catalogue.weights import source_of
 from cluster.legality import refusals
-from cluster.models import CATALOGUE
-from cluster.weights import source_of
 from configs.schema import Model
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from cluster.advice import Plan
 from cluster.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, Settings
-from cluster.hardware import GIB, GPUS, Cluster, Gpu
+from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
 from configs.schema import Accelerator, Kind, Parallelism
 
 

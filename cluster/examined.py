@@ -7,9 +7,9 @@ how, is elsewhere.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cluster.catalogue.models import CATALOGUE
 from cluster.cluster_checks import cluster_findings
 from cluster.host_checks import node_findings
-from cluster.models import CATALOGUE
 from cluster.nodes import Expected, Finding, Level, NodeFacts, expected, worst
 from cluster.pairs import PairResult, pair_findings
 from cluster.quarantine import FOUND_LABEL, HEALTH_LABEL, SICK, Candidate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cluster.advice import Plan
 from cluster.capacity import KV_BYTES, OVERHEAD_GIB, stage_weight_bytes
-from cluster.hardware import GIB
+from cluster.catalogue.hardware import GIB
 from cluster.speed import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load
 
 

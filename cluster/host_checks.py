@@ -5,8 +5,8 @@ Decides the findings about one node without its GPUs. What only GPUs need is at 
 
 from collections.abc import Iterator
 
+from cluster.catalogue.hardware import GIB
 from cluster.gpu_checks import gpu_findings
-from cluster.hardware import GIB
 from cluster.nodes import Expected, Finding, Level, NodeFacts, gib
 
 #: NCCL takes up to about 10 MiB of /dev/shm per GPU and peer, Ray's object store a third of the memory; Docker's default is 64 MiB.

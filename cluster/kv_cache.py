@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from cluster.architecture import Architecture
+from cluster.catalogue.architecture import Architecture
 from configs.schema import Parallelism
 
 #: vLLM's default on GPUs (`CacheConfig.DEFAULT_BLOCK_SIZE`), and on CPUs (`platforms/cpu.py`).

@@ -5,9 +5,9 @@ Decides legality only; that a legal shape also fits is for `cluster.capacity`. E
 
 from collections.abc import Iterator
 
-from cluster.architecture import Architecture
-from cluster.checkpoints import Layout
-from cluster.hardware import Gpu
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Layout
+from cluster.catalogue.hardware import Gpu
 from configs.schema import Parallelism
 
 Refusal = tuple[str, str]

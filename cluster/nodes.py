@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cluster.hardware import GIB, cluster_of
+from cluster.catalogue.hardware import GIB, cluster_of
 from configs.schema import Hardware
 
 #: PCIe 5.0 x16, both directions together: what joins GPUs faster is NVLink.

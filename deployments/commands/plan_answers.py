@@ -15,13 +15,13 @@ import typer
 
 from cluster.advice import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
 from cluster.assessment import known_cluster
-from cluster.checkpoints import Checkpoint
+from cluster.catalogue.checkpoints import Checkpoint
+from cluster.catalogue.entry import Entry
+from cluster.catalogue.hardware import GPUS, NODES, Cluster, Node
+from cluster.catalogue.models import CATALOGUE
 from cluster.config_problems import problems
 from cluster.emission import emitted, record
-from cluster.entries import Entry
 from cluster.explanation import explain
-from cluster.hardware import GPUS, NODES, Cluster, Node
-from cluster.models import CATALOGUE
 from cluster.placement import GPUS_PER_NODE
 from configs.load import as_yaml, read
 from configs.schema import Kind

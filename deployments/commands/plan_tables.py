@@ -7,8 +7,8 @@ from rich.table import Column, Table
 from cluster.advice import Plan, shape
 from cluster.assessment import Assessment, Verdict
 from cluster.capacity import LENGTHS
+from cluster.catalogue.hardware import GIB
 from cluster.explanation import Line
-from cluster.hardware import GIB
 
 #: Rows of the table: the best of each kind, a kind being a number of GPUs and a quantisation.
 MOST_ROWS = 24

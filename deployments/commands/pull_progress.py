@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from cluster.weights import size
+from cluster.catalogue.weights import size
 from deployments.weights.spread import Row
 
 #: A rate is that of the last seconds; without a terminal, each node has a line so often.

@@ -15,12 +15,12 @@ from ray import serve
 from ray.serve.config import GangPlacementStrategy, GangRuntimeFailurePolicy, GangSchedulingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.hardware import cluster_of
-from cluster.models import CATALOGUE, images_per_prompt
+from cluster.catalogue.hardware import cluster_of
+from cluster.catalogue.models import CATALOGUE, images_per_prompt
+from cluster.catalogue.weights import source_of
 from cluster.placement import GPUS_PER_NODE, Placement, placement
 from cluster.pools import model_of, pools
 from cluster.quarantine import NOT_SICK
-from cluster.weights import source_of
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate

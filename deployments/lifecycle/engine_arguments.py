@@ -7,8 +7,8 @@ Decides what the herd always sets, what the catalogue advises and what the confi
 from pathlib import Path
 from typing import Any
 
-from cluster.models import CATALOGUE, images_per_prompt
-from cluster.weights import source_of
+from cluster.catalogue.models import CATALOGUE, images_per_prompt
+from cluster.catalogue.weights import source_of
 from configs.schema import Accelerator, Model
 
 #: vLLM reads it on the engine's node, where this package is installed as here.

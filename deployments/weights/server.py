@@ -9,7 +9,7 @@ import hmac
 from aiohttp import web
 from pydantic import SecretStr
 
-from cluster.weights import File, Manifest
+from cluster.catalogue.weights import File, Manifest
 from deployments.weights.cache import Cache
 from deployments.wire.asgi_server import listen
 

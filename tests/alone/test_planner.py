@@ -4,13 +4,13 @@ from typing import Any, get_args
 
 import pytest
 
-from cluster import shapes
-from cluster.architecture import Architecture
 from cluster.assessment import Stored
 from cluster.capacity import KV_BYTES, KvDtype
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.models import CATALOGUE
 from cluster.kv_cache import kv_cache
 from cluster.legality import refusals
-from cluster.models import CATALOGUE
 from configs.load import environment
 from configs.schema import Kind, Parallelism
 from deployments import small_models

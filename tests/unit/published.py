@@ -5,11 +5,11 @@ A row is nothing that the planner was made of, but for those that say so.
 
 from dataclasses import dataclass
 
-from cluster import shapes
-from cluster.architecture import Architecture
 from cluster.capacity import Engine, Settings
-from cluster.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_FP8, Layout
-from cluster.hardware import GPUS
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_FP8, Layout
+from cluster.catalogue.hardware import GPUS
 from cluster.speed import Load
 from configs.schema import GpuName, Parallelism
 

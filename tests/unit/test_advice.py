@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.advice import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, refusal, shape
-from cluster.hardware import GPUS, Cluster, Node
+from cluster.catalogue.hardware import GPUS, Cluster, Node
+from cluster.catalogue.models import CATALOGUE
 from cluster.legality import refusals
-from cluster.models import CATALOGUE
 from configs.schema import GpuName, Kind, Parallelism, Quantization
 
 KINDS: list[Kind] = [kind for kind, entry in CATALOGUE.items() if entry.decoder]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import shapes
 from cluster.assessment import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
-from cluster.checkpoints import BF16
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.checkpoints import BF16
+from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.config_problems import problems
-from cluster.hardware import GPUS, Cluster, Node
 from cluster.legality import handover_refusal
 from cluster.pools import pools
 from configs.load import read

@@ -1,12 +1,12 @@
-"""`cluster.checkpoints`: bytes of every layout, and what a `config.json` is read as."""
+"""`cluster.catalogue.checkpoints`: bytes of every layout, and what a `config.json` is read as."""
 
 from typing import Any
 
 import pytest
 
-from cluster import shapes
-from cluster.architecture import Architecture
-from cluster.checkpoints import (
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import (
     BF16,
     LINEAR_FP8,
     LINEAR_INT4,
@@ -21,8 +21,8 @@ from cluster.checkpoints import (
     decoder_bytes,
     layout_from,
 )
-from cluster.hardware import GIB
-from cluster.models import CATALOGUE
+from cluster.catalogue.hardware import GIB
+from cluster.catalogue.models import CATALOGUE
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

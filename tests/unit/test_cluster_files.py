@@ -19,8 +19,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
+from cluster.catalogue.hardware import NODES
 from cluster.config_problems import problems
-from cluster.hardware import NODES
 from cluster.load_balancer import load_balancer
 from cluster.ray_clusters import EFA_CARDS, aws, gcp
 from cluster.ray_service import RAY_VERSION, ray_service

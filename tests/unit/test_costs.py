@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from cluster import shapes
 from cluster.capacity import Engine, Settings, capacity
-from cluster.checkpoints import BF16, META_FP8
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.checkpoints import BF16, META_FP8
+from cluster.catalogue.hardware import GPUS
 from cluster.costs import costs
-from cluster.hardware import GPUS
 from configs.schema import Parallelism
 
 SCOUT = Engine(shapes.SCOUT, BF16, GPUS["H100"], Parallelism(tensor=8), Settings(131_072))

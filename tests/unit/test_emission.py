@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from cluster.advice import Wish, plans
 from cluster.assessment import assess, engine_of
 from cluster.capacity import Settings
+from cluster.catalogue.hardware import GPUS, Cluster, Node, cluster_of, custom
 from cluster.config_problems import problems
 from cluster.emission import argued, emitted, record
 from cluster.explanation import explain
-from cluster.hardware import GPUS, Cluster, Node, cluster_of, custom
 from configs.load import as_yaml, parse
 from configs.schema import CustomGpu, GpuName, Kind
 from tests.unit.test_advice import KINDS, machines, subject

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray._private.label_utils import parse_node_labels_string, validate_label_selector
 
+from cluster.catalogue.hardware import GIB
 from cluster.examined import Member, Report, Wanted, assembled, wanted
-from cluster.hardware import GIB
 from cluster.nodes import Expected, Finding, Level, NodeFacts, expected, names
 from cluster.pairs import PairResult
 from cluster.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain

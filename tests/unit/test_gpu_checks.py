@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.catalogue.hardware import NODES
 from cluster.gpu_checks import gpu_findings
-from cluster.hardware import NODES
 from cluster.kernel_log import SICK
 from cluster.nodes import Expected, Finding, Level, NodeFacts, Xid, expected, worst
 from cluster.nvidia_smi import gpu_report

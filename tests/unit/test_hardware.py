@@ -1,10 +1,10 @@
-"""`cluster.hardware`: what a config's hardware is, and that the tables are whole."""
+"""`cluster.catalogue.hardware`: what a config's hardware is, and that the tables are whole."""
 
 from typing import get_args
 
 import pytest
 
-from cluster.hardware import GPUS, NODES, Cluster, Node, cluster_of, gpu_of
+from cluster.catalogue.hardware import GPUS, NODES, Cluster, Node, cluster_of, gpu_of
 from configs.schema import Accelerator, CustomGpu, GpuName, Hardware, NodeName
 
 CUSTOM = CustomGpu(name="X", memory_gib=95, bandwidth_gb_s=4000, bf16_tflops=900)

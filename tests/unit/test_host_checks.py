@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.catalogue.hardware import GIB
 from cluster.cluster_checks import beyond, cluster_findings
-from cluster.hardware import GIB
 from cluster.host_checks import node_findings
 from cluster.nodes import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, RdmaPort, gib, worst
 

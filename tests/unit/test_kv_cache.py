@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import shapes
-from cluster.architecture import Architecture, every
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture, every
+from cluster.catalogue.models import CATALOGUE
 from cluster.kv_cache import KvCache, kv_cache, stages
-from cluster.models import CATALOGUE
 from configs.schema import Parallelism
 
 GIB = 2**30

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cluster import shapes
-from cluster.architecture import Architecture, VisionTower
-from cluster.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, Layout
-from cluster.hardware import GPUS
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture, VisionTower
+from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, Layout
+from cluster.catalogue.hardware import GPUS
 from cluster.legality import refusals, stored_refusals, tensor_sizes
 from configs.schema import GpuName, Parallelism
 

@@ -1,13 +1,13 @@
-"""`cluster.models`: the catalogue has every kind, and says what each cannot do."""
+"""`cluster.catalogue.models`: the catalogue has every kind, and says what each cannot do."""
 
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 
+from cluster.catalogue.entry import Entry
+from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.config_problems import problems
-from cluster.entries import Entry
-from cluster.models import CATALOGUE, images_per_prompt
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
 from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model, Quantization
 from tests.unit.samples import model, raw, scout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.weights import Node, Source
+from cluster.catalogue.weights import Node, Source
 from deployments.commands.pull import chosen, needs, split
 from deployments.commands.pull_progress import Board, Rate, line
 from deployments.lifecycle.herd import OperationError

@@ -1,9 +1,9 @@
-"""`cluster.architecture` and `cluster.shapes`: the parts of the models add up to what is published."""
+"""`cluster.catalogue.architecture` and `cluster.catalogue.sizes`: the parts of the models add up to what is published."""
 
 import pytest
 
-from cluster import shapes
-from cluster.architecture import Architecture, VisionTower, every
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture, VisionTower, every
 
 
 @pytest.mark.parametrize(("rows", "columns", "tokens"), [(1, 1, 147), (2, 2, 727), (4, 4, 2467), (16, 1, 2467), (1, 2, 437)])

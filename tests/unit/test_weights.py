@@ -1,11 +1,11 @@
-"""`cluster.weights`: what is wanted of a repository, on which nodes, and who gets it from whom."""
+"""`cluster.catalogue.weights`: what is wanted of a repository, on which nodes, and who gets it from whom."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cluster.weights import (
+from cluster.catalogue.weights import (
     FAN_OUT,
     File,
     Manifest,

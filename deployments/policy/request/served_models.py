@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cluster.models import CATALOGUE, images_per_prompt
+from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from configs.schema import AUTO, Model
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
 from deployments.policy.images import media

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.capacity import Engine, Settings
-from cluster.checkpoints import MLP_INT4
-from cluster.hardware import GPUS
-from cluster.shapes import SCOUT
+from cluster.catalogue.checkpoints import MLP_INT4
+from cluster.catalogue.hardware import GPUS
+from cluster.catalogue.sizes import SCOUT
 from cluster.speed import Step, step_time_s
 from configs.schema import Parallelism
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from cluster import shapes
-from cluster.architecture import Architecture, Encoder
-from cluster.checkpoints import (
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture, Encoder
+from cluster.catalogue.checkpoints import (
     LINEAR_FP8,
     LINEAR_INT4,
     LINEAR_NVFP4,
@@ -21,7 +21,7 @@ from cluster.checkpoints import (
     MLP_INT4,
     Checkpoint,
 )
-from cluster.entries import (
+from cluster.catalogue.entry import (
     APACHE,
     LLAMA_3_1_LICENCE,
     LLAMA_3_3_LICENCE,

@@ -4,7 +4,7 @@ Sources: `configuration_llama4.py` in transformers for Scout, TensorRT-LLM's Lla
 the longest contexts, llama-models' `sku_list.py` for Llama 3, `deployments.small_models` for the tiny ones.
 """
 
-from cluster.architecture import Architecture, Encoder, VisionTower, every
+from cluster.catalogue.architecture import Architecture, Encoder, VisionTower, every
 
 
 def _llama_4(experts: int, moe_interval: int, max_positions: int) -> Architecture:

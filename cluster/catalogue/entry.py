@@ -1,13 +1,13 @@
 """What the catalogue says about a model: its licence and duties, its checkpoints, what it reads, how its engine should run.
 
-Decides the form only; the facts are in `cluster.models`. Licence duties are from the licences and use policies in llama-models.
+Decides the form only; the facts are in `cluster.catalogue.models`. Licence duties are from the licences and use policies in llama-models.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.architecture import Architecture, Encoder
-from cluster.checkpoints import UNKNOWN_CHECKPOINT, Checkpoint, Layout
+from cluster.catalogue.architecture import Architecture, Encoder
+from cluster.catalogue.checkpoints import UNKNOWN_CHECKPOINT, Checkpoint, Layout
 from configs.schema import Quantization
 
 Modality = Literal["text", "image"]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from cluster.architecture import Architecture, Component, VisionTower, every
+from cluster.catalogue.architecture import Architecture, Component, VisionTower, every
 from configs.schema import Quantization
 
 BF16_BYTES = 2.0
