@@ -12,10 +12,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster import ray_clusters
-from cluster.config_problems import problems
 from cluster.head_unit import head_unit
 from cluster.load_balancer import load_balancer
 from cluster.nodes import expected
+from cluster.planner.config_problems import problems
 from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from cluster.config_problems import problems
 from cluster.examined import Examined, Member, Report, Wanted, own_findings, wanted
 from cluster.node_reading import read_node
 from cluster.nodes import Expected
+from cluster.planner.config_problems import problems
 from cluster.quarantine import as_ray, labels, to_drain
 from configs.load import environment, read
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table

@@ -12,7 +12,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cluster.config_problems import problems
+from cluster.planner.config_problems import problems
 from configs.load import ConfigError, environment, read
 from deployments.commands import cluster_emit as cluster_command
 from deployments.commands.doctor import doctor

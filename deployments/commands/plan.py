@@ -9,9 +9,9 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from cluster.advice import Wish
-from cluster.capacity import GPU_MEMORY_UTILIZATION, KvDtype
-from cluster.speed import Load
+from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, KvDtype
+from cluster.planner.search import Wish
+from cluster.planner.speed import Load
 from configs.schema import Quantization
 from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
 from deployments.commands.terminal import told

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import typer
 
-from cluster.advice import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
-from cluster.assessment import known_cluster
 from cluster.catalogue.checkpoints import Checkpoint
 from cluster.catalogue.entry import Entry
 from cluster.catalogue.hardware import GPUS, NODES, Cluster, Node
 from cluster.catalogue.models import CATALOGUE
-from cluster.config_problems import problems
-from cluster.emission import emitted, record
-from cluster.explanation import explain
-from cluster.placement import GPUS_PER_NODE
+from cluster.planner.config_problems import problems
+from cluster.planner.emit import emitted, record
+from cluster.planner.explain import explain
+from cluster.planner.herd_fit import known_cluster
+from cluster.planner.placement import GPUS_PER_NODE
+from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
 from configs.load import as_yaml, read
 from configs.schema import Kind
 from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table

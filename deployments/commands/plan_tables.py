@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from rich.table import Column, Table
 
-from cluster.advice import Plan, shape
-from cluster.assessment import Assessment, Verdict
-from cluster.capacity import LENGTHS
 from cluster.catalogue.hardware import GIB
-from cluster.explanation import Line
+from cluster.planner.capacity import LENGTHS
+from cluster.planner.explain import Line
+from cluster.planner.herd_fit import Assessment, Verdict
+from cluster.planner.search import Plan, shape
 
 #: Rows of the table: the best of each kind, a kind being a number of GPUs and a quantisation.
 MOST_ROWS = 24

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
-from cluster.config_problems import problems
 from cluster.local_node import NodeError
+from cluster.planner.config_problems import problems
 from configs.load import environment, read
 from configs.schema import Config, Model
 from deployments.commands.terminal import err, out, tell, told

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cluster.config_problems import problems
 from cluster.local_node import NodeError
+from cluster.planner.config_problems import problems
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived
 from configs.load import environment, read

@@ -4,7 +4,7 @@ Decides that the second half never depends on the first. Whatever goes wrong her
 where the prefill engines are full is a request refused, as everywhere.
 """
 
-from cluster.pools import prefill_of
+from cluster.planner.engine_groups import prefill_of
 from configs.schema import Limits
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.engine_requests import Asked, Asking

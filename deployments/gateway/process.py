@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from cluster.pools import pools
+from cluster.planner.engine_groups import pools
 from configs.doorway import Tls
 from configs.load import environment
 from configs.schema import Config

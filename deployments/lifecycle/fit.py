@@ -5,9 +5,9 @@ Decides what is a reason not to start. Leaves the arithmetic to `cluster`, and w
 
 from pathlib import Path
 
-from cluster.assessment import Assessment, NoShape, Stored, assess, chosen
 from cluster.catalogue.checkpoints import NotRead, architecture_from, layout_from
 from cluster.catalogue.hardware import Cluster
+from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
 from configs.load import checkpoint_config
 from configs.schema import Config
 

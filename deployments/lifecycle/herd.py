@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import psutil
 
-from cluster.assessment import known_cluster
 from cluster.local_node import LocalNode, NodeError
-from cluster.pools import only_prefills, pools
+from cluster.planner.engine_groups import only_prefills, pools
+from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from cluster.kv_cache import CPU_BLOCK_TOKENS, kv_cache
+from cluster.planner.kv_cache import CPU_BLOCK_TOKENS, kv_cache
 from configs.load import environment
 from configs.schema import Parallelism
 from deployments import small_models

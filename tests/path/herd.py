@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from cluster.pools import pools
+from cluster.planner.engine_groups import pools
 from configs.schema import Gateway, Limits, Model
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.images import Images

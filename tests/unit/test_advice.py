@@ -1,4 +1,4 @@
-"""`cluster.advice`: what is legal and fits comes first, and what cannot be had is refused with the nearest that can."""
+"""`cluster.planner.search`: what is legal and fits comes first, and what cannot be had is refused with the nearest that can."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.advice import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, refusal, shape
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.catalogue.models import CATALOGUE
-from cluster.legality import refusals
+from cluster.planner.legality import refusals
+from cluster.planner.search import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, refusal, shape
 from configs.schema import GpuName, Kind, Parallelism, Quantization
 
 KINDS: list[Kind] = [kind for kind, entry in CATALOGUE.items() if entry.decoder]

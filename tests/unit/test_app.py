@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 
-from cluster.pools import pools
+from cluster.planner.engine_groups import pools
 from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model

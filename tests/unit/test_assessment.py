@@ -1,4 +1,4 @@
-"""`cluster.assessment`: a herd on its cluster, and what `parallel: auto` becomes. The project's own configs are checked here."""
+"""`cluster.planner.herd_fit`: a herd on its cluster, and what `parallel: auto` becomes. The project's own configs are checked here."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.assessment import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16
 from cluster.catalogue.hardware import GPUS, Cluster, Node
-from cluster.config_problems import problems
-from cluster.legality import handover_refusal
-from cluster.pools import pools
+from cluster.planner.config_problems import problems
+from cluster.planner.engine_groups import pools
+from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
+from cluster.planner.legality import handover_refusal
 from configs.load import read
 from configs.schema import Config, Model
 from tests.unit.samples import config, model, raw, scout

@@ -1,4 +1,4 @@
-"""`cluster.capacity`: what fits, and that more never fits less."""
+"""`cluster.planner.capacity`: what fits, and that more never fits less."""
 
 from dataclasses import replace
 
@@ -6,10 +6,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cluster.capacity import Engine, Settings, capacity, draft_parameters, overhead_bytes, rope_bytes, side_tables_bytes, stage_weight_bytes
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, META_FP8, MLP_INT4, Layout
 from cluster.catalogue.hardware import GIB, GPUS
+from cluster.planner.capacity import (
+    Engine,
+    Settings,
+    capacity,
+    draft_parameters,
+    overhead_bytes,
+    rope_bytes,
+    side_tables_bytes,
+    stage_weight_bytes,
+)
 from configs.schema import GpuName, Parallelism
 from tests.unit.engines import LAYOUTS, engines
 

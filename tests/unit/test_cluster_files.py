@@ -20,8 +20,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
 from cluster.catalogue.hardware import NODES
-from cluster.config_problems import problems
 from cluster.load_balancer import load_balancer
+from cluster.planner.config_problems import problems
 from cluster.ray_clusters import EFA_CARDS, aws, gcp
 from cluster.ray_service import RAY_VERSION, ray_service
 from configs.inventory import Inventory, OnPrem

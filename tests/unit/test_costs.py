@@ -1,14 +1,14 @@
-"""`cluster.costs`: what an option takes from the KV cache is told beside what there was."""
+"""`cluster.planner.option_costs`: what an option takes from the KV cache is told beside what there was."""
 
 from dataclasses import replace
 
 import pytest
 
-from cluster.capacity import Engine, Settings, capacity
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
-from cluster.costs import costs
+from cluster.planner.capacity import Engine, Settings, capacity
+from cluster.planner.option_costs import costs
 from configs.schema import Parallelism
 
 SCOUT = Engine(shapes.SCOUT, BF16, GPUS["H100"], Parallelism(tensor=8), Settings(131_072))

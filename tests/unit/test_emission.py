@@ -1,4 +1,4 @@
-"""`cluster.emission` and `cluster.explanation`: a plan as a config that validates and means the plan again, and as lines for people."""
+"""`cluster.planner.emit` and `cluster.planner.explain`: a plan as a config that validates and means the plan again, and as lines for people."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.advice import Wish, plans
-from cluster.assessment import assess, engine_of
-from cluster.capacity import Settings
 from cluster.catalogue.hardware import GPUS, Cluster, Node, cluster_of, custom
-from cluster.config_problems import problems
-from cluster.emission import argued, emitted, record
-from cluster.explanation import explain
+from cluster.planner.capacity import Settings
+from cluster.planner.config_problems import problems
+from cluster.planner.emit import argued, emitted, record
+from cluster.planner.explain import explain
+from cluster.planner.herd_fit import assess, engine_of
+from cluster.planner.search import Wish, plans
 from configs.load import as_yaml, parse
 from configs.schema import CustomGpu, GpuName, Kind
 from tests.unit.test_advice import KINDS, machines, subject

@@ -1,4 +1,4 @@
-"""`cluster.kv_cache`: vLLM's groups, blocks and pool. `tests/alone/test_planner.py` holds it against running engines."""
+"""`cluster.planner.kv_cache`: vLLM's groups, blocks and pool. `tests/alone/test_planner.py` holds it against running engines."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture, every
 from cluster.catalogue.models import CATALOGUE
-from cluster.kv_cache import KvCache, kv_cache, stages
+from cluster.planner.kv_cache import KvCache, kv_cache, stages
 from configs.schema import Parallelism
 
 GIB = 2**30

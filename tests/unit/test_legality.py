@@ -1,4 +1,4 @@
-"""`cluster.legality`: the shapes that vLLM would build, and the reason for the others. `tests/alone/test_planner.py` asks vLLM itself."""
+"""`cluster.planner.legality`: the shapes that vLLM would build, and the reason for the others. `tests/alone/test_planner.py` asks vLLM itself."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture, VisionTower
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, Layout
 from cluster.catalogue.hardware import GPUS
-from cluster.legality import refusals, stored_refusals, tensor_sizes
+from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
 from configs.schema import GpuName, Parallelism
 
 

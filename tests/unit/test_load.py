@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import config_problems
+from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
 from configs.load import ConfigError, Problem, environment, fields_at, parse, read
 from configs.schema import Config, Scaling

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from cluster.catalogue.entry import Entry
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
-from cluster.config_problems import problems
+from cluster.planner.config_problems import problems
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
 from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model, Quantization
 from tests.unit.samples import model, raw, scout

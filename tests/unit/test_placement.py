@@ -1,4 +1,4 @@
-"""`cluster.placement`: one bundle per worker, together on a node where they fit one."""
+"""`cluster.planner.placement`: one bundle per worker, together on a node where they fit one."""
 
 from typing import get_args
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.placement import GPUS_PER_NODE, Placement, blocks, placement
+from cluster.planner.placement import GPUS_PER_NODE, Placement, blocks, placement
 from configs.schema import Accelerator, Parallelism
 
 GPUS = {"CPU": 1.0, "GPU": 1.0}

@@ -11,7 +11,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from cluster.config_problems import problems
+from cluster.planner.config_problems import problems
 from configs.load import parse
 from deployments.commands.plan import plan
 from deployments.commands.plan_answers import tokens

@@ -1,9 +1,9 @@
-"""`cluster.pools`: a model whose prefill is apart is two groups of engines, and both hand over."""
+"""`cluster.planner.engine_groups`: a model whose prefill is apart is two groups of engines, and both hand over."""
 
 import pytest
 from pydantic import ValidationError
 
-from cluster.pools import KV_TRANSFER, model_of, only_prefills, pools, prefill_of
+from cluster.planner.engine_groups import KV_TRANSFER, model_of, only_prefills, pools, prefill_of
 from tests.unit.samples import config, model, scout
 
 

@@ -1,4 +1,4 @@
-"""`cluster.speed`: laws of the roofline. Its errors against what others measured are in `test_published.py`."""
+"""`cluster.planner.speed`: laws of the roofline. Its errors against what others measured are in `test_published.py`."""
 
 from dataclasses import replace
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.capacity import Engine, Settings
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
-from cluster.speed import BANDWIDTH_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load, Step, speed, step_time_s, time_to_first_token_s
+from cluster.planner.capacity import Engine, Settings
+from cluster.planner.speed import BANDWIDTH_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load, Step, speed, step_time_s, time_to_first_token_s
 from configs.schema import Parallelism
 from tests.unit.engines import engines
 

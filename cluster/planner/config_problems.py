@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cluster.catalogue.entry import Entry
 from cluster.catalogue.models import CATALOGUE
 from cluster.catalogue.weights import source_of
-from cluster.legality import refusals
+from cluster.planner.legality import refusals
 from configs.schema import Model
 
 

@@ -1,15 +1,15 @@
 """A plan's arithmetic, line by line, each with the source of its rule.
 
-Decides which numbers a person needs to check a plan by hand; computes none that `cluster.capacity` and `cluster.speed` have not.
+Decides which numbers a person needs to check a plan by hand; computes none that `cluster.planner.capacity` and `cluster.planner.speed` have not.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.advice import Plan
-from cluster.capacity import KV_BYTES, OVERHEAD_GIB, stage_weight_bytes
 from cluster.catalogue.hardware import GIB
-from cluster.speed import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load
+from cluster.planner.capacity import KV_BYTES, OVERHEAD_GIB, stage_weight_bytes
+from cluster.planner.search import Plan
+from cluster.planner.speed import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load
 
 
 @dataclass(frozen=True, slots=True)

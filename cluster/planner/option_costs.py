@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cluster.capacity import Engine, capacity
+from cluster.planner.capacity import Engine, capacity
 
 
 def costs(engine: Engine) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Where an engine's GPUs are: a model's parallelism as Ray placement-group bundles and a strategy, as data.
 
-Decides the shape only. That a shape is legal is for `cluster.legality`, that it fits for `cluster.capacity`.
+Decides the shape only. That a shape is legal is for `cluster.planner.legality`, that it fits for `cluster.planner.capacity`.
 """
 
 from dataclasses import dataclass

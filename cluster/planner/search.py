@@ -1,13 +1,16 @@
 """Which shape to take: every legal one on given hardware, those that meet a wish first, the best of them on top, and what could be instead.
 
 Decides the order, and the settings of each shape: vLLM's defaults where they meet the wish, else fewer sequences and a shorter rope cache,
-which leave more for the KV cache. Leaves what fits to `cluster.capacity` and how fast it is to `cluster.speed`.
+which leave more for the KV cache. Leaves what fits to `cluster.planner.capacity` and how fast it is to `cluster.planner.speed`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from cluster.capacity import (
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Checkpoint
+from cluster.catalogue.hardware import GIB, Cluster
+from cluster.planner.capacity import (
     GPU_MEMORY_UTILIZATION,
     Capacity,
     Engine,
@@ -16,11 +19,8 @@ from cluster.capacity import (
     capacity,
     concurrent_requests,
 )
-from cluster.catalogue.architecture import Architecture
-from cluster.catalogue.checkpoints import Checkpoint
-from cluster.catalogue.hardware import GIB, Cluster
-from cluster.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
-from cluster.speed import Load, Speed, speed
+from cluster.planner.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
+from cluster.planner.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization
 
 #: A wish that names no length means at least a conversation; an engine is then given up to the usual 128K.

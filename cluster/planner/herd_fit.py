@@ -1,7 +1,7 @@
 """A whole herd against a whole cluster: does every model fit its GPUs, and do all replicas fit the nodes together.
 
 Decides what `herd plan CONFIG.yaml` tells and `herd up` believes, and which shape `parallel: auto` becomes. Leaves one engine's memory to
-`cluster.capacity`, the choice of a shape to `cluster.advice`, and legality to `cluster.catalogue.models`, which every config has passed already.
+`cluster.planner.capacity`, the choice of a shape to `cluster.planner.search`, and legality to `cluster.catalogue.models`, which every config has passed already.
 """
 
 from collections import Counter
@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.advice import Subject, Wish, plans, refusal
-from cluster.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Checkpoint, Layout
 from cluster.catalogue.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.catalogue.models import CATALOGUE
-from cluster.costs import costs
-from cluster.emission import argued
-from cluster.legality import handover_refusal, refusals, stored_refusals
-from cluster.placement import GPUS_PER_NODE, blocks
-from cluster.pools import model_of, pools
+from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
+from cluster.planner.emit import argued
+from cluster.planner.engine_groups import model_of, pools
+from cluster.planner.legality import handover_refusal, refusals, stored_refusals
+from cluster.planner.option_costs import costs
+from cluster.planner.placement import GPUS_PER_NODE, blocks
+from cluster.planner.search import Subject, Wish, plans, refusal
 from configs.schema import Config, Model, Parallelism
 
 

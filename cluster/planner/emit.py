@@ -5,9 +5,9 @@ Decides nothing: what differs from vLLM's defaults is written down, the rest is 
 
 from typing import Any, get_args
 
-from cluster.advice import Plan
-from cluster.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, Settings
 from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
+from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, Settings
+from cluster.planner.search import Plan
 from configs.schema import Accelerator, Kind, Parallelism
 
 

@@ -1,7 +1,7 @@
 """What fits: weights, rope cache, overhead and KV cache of one engine on its GPUs, and how long and how many requests that leaves room for.
 
-Decides by arithmetic what vLLM finds out by loading. Leaves which shapes are legal to `cluster.legality`, how the KV cache is paged to
-`cluster.kv_cache`, and which shape to take to `cluster.advice`.
+Decides by arithmetic what vLLM finds out by loading. Leaves which shapes are legal to `cluster.planner.legality`, how the KV cache is paged to
+`cluster.planner.kv_cache`, and which shape to take to `cluster.planner.search`.
 
     KV budget of a GPU = utilisation · memory - weights - rope cache - overhead
 
@@ -16,8 +16,8 @@ from typing import Literal
 from cluster.catalogue.architecture import Architecture, Component
 from cluster.catalogue.checkpoints import BF16_BYTES, Layout, decoder_bytes
 from cluster.catalogue.hardware import GIB, Gpu
-from cluster.kv_cache import GPU_BLOCK_TOKENS, KvCache, kv_cache, stages
-from cluster.legality import data_parallel_replicates_shared_experts
+from cluster.planner.kv_cache import GPU_BLOCK_TOKENS, KvCache, kv_cache, stages
+from cluster.planner.legality import data_parallel_replicates_shared_experts
 from configs.schema import Parallelism
 
 KvDtype = Literal["bf16", "fp8", "float32"]

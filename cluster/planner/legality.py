@@ -1,6 +1,6 @@
 """Which parallel shapes an engine can have at all, and why the others cannot: what vLLM asserts when it builds the model.
 
-Decides legality only; that a legal shape also fits is for `cluster.capacity`. Every rule names vLLM 0.29's own check.
+Decides legality only; that a legal shape also fits is for `cluster.planner.capacity`. Every rule names vLLM 0.29's own check.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """How vLLM pages the KV cache of one engine: bytes per token, blocks per request, and what a number of bytes holds.
 
 Decides what `vllm/v1/core/kv_cache_utils.py` of vLLM 0.29 decides, for the two kinds of layers that Llama models have: those that
-keep every token, and those that keep a chunk. Leaves how many bytes there are to `cluster.capacity`.
+keep every token, and those that keep a chunk. Leaves how many bytes there are to `cluster.planner.capacity`.
 
 With the hybrid KV manager the layers are split into groups of equal size, which draw blocks from one pool: a block is `block_tokens` tokens
 of all layers of one group. Llama 4 has one group of global layers and three of chunked ones. Without it, one group keeps everything.
