@@ -1,4 +1,4 @@
-"""Ray Serve's autoscaling hook → `cluster.autoscaling`.
+"""Ray Serve's autoscaling hook → `cluster.scaling.ongoing_requests`.
 
 Requests reach engines past Ray Serve's routers, which therefore count none: each engine says itself how many it has
 (`record_autoscaling_stats`). Ray pickles this module by value into its controller, so it imports only what is installed there.
@@ -6,7 +6,7 @@ Requests reach engines past Ray Serve's routers, which therefore count none: eac
 
 from typing import Any
 
-from cluster.autoscaling import desired_replicas
+from cluster.scaling.ongoing_requests import desired_replicas
 
 ONGOING = "ongoing_requests"
 

@@ -1,4 +1,4 @@
-"""`cluster.autoscaling`: enough replicas, no more than enough; and the hook that Ray Serve calls."""
+"""`cluster.scaling.ongoing_requests`: enough replicas, no more than enough; and the hook that Ray Serve calls."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.autoscaling import desired_replicas
+from cluster.scaling.ongoing_requests import desired_replicas
 from deployments.ray_calls.scaling_policy import ONGOING, ByOngoingRequests
 
 ONGOING_REQUESTS = st.lists(st.integers(0, 10_000).map(float), max_size=20)
