@@ -4,7 +4,7 @@ Decides nothing about how Ray starts, which is `ray up`'s own command, but that 
 when Redis is away, and nobody else starts a head.
 """
 
-from cluster.nodes import Expected
+from cluster.doctor.facts import Expected
 from cluster.ray_clusters import CONTAINER, onprem
 from configs.inventory import Inventory, OnPrem
 

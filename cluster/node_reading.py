@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from cluster.kernel_log import xids
-from cluster.nodes import GpuReport, NodeFacts, RdmaPort, Xid
-from cluster.nvidia_smi import NotReadable, gpu_report, links
+from cluster.doctor.facts import GpuReport, NodeFacts, RdmaPort, Xid
+from cluster.doctor.kernel_log import xids
+from cluster.doctor.nvidia_smi import NotReadable, gpu_report, links
 
 #: A driver that has lost a GPU takes tens of seconds to say so.
 COMMAND_S = 45.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster import ray_start
-from cluster.nodes import Expected
+from cluster.doctor.facts import Expected
 from configs.inventory import Aws, AwsMachine, Gcp, GcpMachine, Inventory, OnPrem
 
 #: Network cards of a machine; an EFA interface on each.

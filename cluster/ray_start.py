@@ -4,8 +4,8 @@ Decides what a node's processes have in their environment. The herd's secret com
 to ask for it. Only the keys that are made of it, Ray's own token among them, reach the processes.
 """
 
-from cluster.nodes import Expected
-from cluster.quarantine import examination
+from cluster.doctor.facts import Expected
+from cluster.doctor.quarantine import examination
 from configs.certificates import Certificates
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, ROOT, in_shell

@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster import ray_clusters
+from cluster.doctor.facts import expected
 from cluster.head_unit import head_unit
 from cluster.load_balancer import load_balancer
-from cluster.nodes import expected
 from cluster.planner.config_problems import problems
 from cluster.ray_service import ray_service
 from configs.inventory import Inventory, KubeRay

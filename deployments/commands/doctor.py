@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from cluster.examined import Examined, Member, Report, Wanted, own_findings, wanted
+from cluster.doctor.facts import Expected
+from cluster.doctor.quarantine import as_ray, labels, to_drain
+from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
 from cluster.node_reading import read_node
-from cluster.nodes import Expected
 from cluster.planner.config_problems import problems
-from cluster.quarantine import as_ray, labels, to_drain
 from configs.load import environment, read
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
 from deployments.commands.terminal import err, out, tell, told

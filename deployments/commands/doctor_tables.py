@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from cluster.examined import Examined, Report
-from cluster.nodes import Finding, Level
-from cluster.pairs import PairResult
+from cluster.doctor.facts import Finding, Level
+from cluster.doctor.pairs import PairResult
+from cluster.doctor.report import Examined, Report
 
 COLOURS = {Level.OK: "green", Level.NOT_CHECKED: "dim", Level.WARN: "yellow", Level.FAIL: "red"}
 #: Rows of the pairs' table, the worst first.

@@ -1,7 +1,7 @@
 """Examines the nodes of a Ray cluster: each by itself, then each pair by an all-reduce. Needs a connection to the cluster.
 
 Decides who is asked in which order and how long an answer may take; a node that does not answer is a finding too. What the answers mean
-is for `cluster.examined`, how they look for `deployments.commands.doctor_tables`.
+is for `cluster.doctor.report`, how they look for `deployments.commands.doctor_tables`.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.cluster_checks import beyond
-from cluster.examined import Member, Report, Wanted, assembled
+from cluster.doctor.compare_nodes import beyond
+from cluster.doctor.facts import Finding, Level, NodeFacts, names
+from cluster.doctor.pairs import PairResult, rounds
+from cluster.doctor.report import Member, Report, Wanted, assembled
 from cluster.node_reading import read_node
-from cluster.nodes import Finding, Level, NodeFacts, names
-from cluster.pairs import PairResult, rounds
 from configs.load import environment
 from deployments.doctor.all_reduce import Partner
 from deployments.progress import Say

@@ -18,9 +18,9 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.catalogue.hardware import cluster_of
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.catalogue.weights import source_of
+from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.placement import GPUS_PER_NODE, Placement, placement
-from cluster.quarantine import NOT_SICK
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate

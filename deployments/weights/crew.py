@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.catalogue.weights import Node
-from cluster.nodes import names
+from cluster.doctor.facts import names
 from deployments.weights.agent import Agent
 from deployments.weights.cache import WeightsError
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 
+from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import pools
-from cluster.quarantine import NOT_SICK
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site

@@ -11,11 +11,11 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cluster.examined import Member, Wanted, assembled
-from cluster.kernel_log import xids
-from cluster.nodes import Expected, Finding, Level
-from cluster.nvidia_smi import gpu_report
-from cluster.pairs import PairResult
+from cluster.doctor.facts import Expected, Finding, Level
+from cluster.doctor.kernel_log import xids
+from cluster.doctor.nvidia_smi import gpu_report
+from cluster.doctor.pairs import PairResult
+from cluster.doctor.report import Member, Wanted, assembled
 from deployments.commands import doctor as doctor_command
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
 from deployments.commands.main import app

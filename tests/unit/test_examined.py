@@ -1,4 +1,4 @@
-"""`cluster.examined` and `cluster.quarantine`: a cluster as a whole, who is labelled, who is drained."""
+"""`cluster.doctor.report` and `cluster.doctor.quarantine`: a cluster as a whole, who is labelled, who is drained."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from ray._private.label_utils import parse_node_labels_string, validate_label_selector
 
 from cluster.catalogue.hardware import GIB
-from cluster.examined import Member, Report, Wanted, assembled, wanted
-from cluster.nodes import Expected, Finding, Level, NodeFacts, expected, names
-from cluster.pairs import PairResult
-from cluster.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain
+from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, expected, names
+from cluster.doctor.pairs import PairResult
+from cluster.doctor.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain
+from cluster.doctor.report import Member, Report, Wanted, assembled, wanted
 from configs.schema import Hardware
 from tests.unit.samples import config, model
 from tests.unit.test_host_checks import LAPTOP, WELL

@@ -1,4 +1,4 @@
-"""`cluster.gpu_checks`: what is found about a node's GPUs."""
+"""`cluster.doctor.gpu_checks`: what is found about a node's GPUs."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.catalogue.hardware import NODES
-from cluster.gpu_checks import gpu_findings
-from cluster.kernel_log import SICK
-from cluster.nodes import Expected, Finding, Level, NodeFacts, Xid, expected, worst
-from cluster.nvidia_smi import gpu_report
+from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, Xid, expected, worst
+from cluster.doctor.gpu_checks import gpu_findings
+from cluster.doctor.kernel_log import SICK
+from cluster.doctor.nvidia_smi import gpu_report
 from configs.schema import Hardware
 from tests.unit.nvidia_smi_samples import A100, B200, H100, H200, L40S, dgx, gpu, report
 

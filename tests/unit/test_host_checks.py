@@ -1,4 +1,4 @@
-"""`cluster.host_checks` and `cluster.cluster_checks`: what is found about a node without its GPUs, and beside the others."""
+"""`cluster.doctor.host_checks` and `cluster.doctor.compare_nodes`: what is found about a node without its GPUs, and beside the others."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.catalogue.hardware import GIB
-from cluster.cluster_checks import beyond, cluster_findings
-from cluster.host_checks import node_findings
-from cluster.nodes import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, RdmaPort, gib, worst
+from cluster.doctor.compare_nodes import beyond, cluster_findings
+from cluster.doctor.facts import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, RdmaPort, gib, worst
+from cluster.doctor.host_checks import node_findings
 
 REPORT = GpuReport("580.65.06", "13.0", (GpuState(0, "NVIDIA H100 80GB HBM3", 81559, most_width=16, width=16),))
 VERSIONS = {"llama-herd": "0.1.0", "ray": "2.60.0", "vllm": "0.29.0", "torch": "2.13.0", "python": "3.12.9"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster import node_reading
+from cluster.doctor.facts import RdmaPort
 from cluster.node_reading import read_node
-from cluster.nodes import RdmaPort
 from tests.unit.nvidia_smi_samples import dgx, nvlinks
 
 

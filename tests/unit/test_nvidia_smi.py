@@ -1,4 +1,4 @@
-"""`cluster.nvidia_smi` and `cluster.kernel_log`: what tools print, as facts."""
+"""`cluster.doctor.nvidia_smi` and `cluster.doctor.kernel_log`: what tools print, as facts."""
 
 import contextlib
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.kernel_log import HARMLESS, SICK, is_harmless, is_sick, xids
-from cluster.nvidia_smi import NotReadable, gpu_report, links
+from cluster.doctor.kernel_log import HARMLESS, SICK, is_harmless, is_sick, xids
+from cluster.doctor.nvidia_smi import NotReadable, gpu_report, links
 from tests.unit.nvidia_smi_samples import A100, B200, H200, dgx, gpu, nvlinks, report
 
 #: As systems print them (stas00/ml-engineering, NVIDIA's fabric manager guide).

@@ -1,4 +1,4 @@
-"""`cluster.pairs`: who all-reduces with whom, and what the results say about each node."""
+"""`cluster.doctor.pairs`: who all-reduces with whom, and what the results say about each node."""
 
 from collections import Counter
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.nodes import Finding, Level
-from cluster.pairs import PairResult, pair_findings, rounds
+from cluster.doctor.facts import Finding, Level
+from cluster.doctor.pairs import PairResult, pair_findings, rounds
 
 
 @given(st.integers(0, 40))

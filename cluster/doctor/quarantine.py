@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cluster.nodes import Expected, Finding, Level
+from cluster.doctor.facts import Expected, Finding, Level
 
 HEALTH_LABEL = "llama-herd/health"
 FOUND_LABEL = "llama-herd/found"

@@ -1,6 +1,6 @@
 """A cluster, examined: what a herd wants of its nodes, and what came out, node by node.
 
-Decides how the findings of `cluster.host_checks`, `cluster.cluster_checks` and `cluster.pairs` come together. Who reads the nodes, and
+Decides how the findings of `cluster.doctor.host_checks`, `cluster.doctor.compare_nodes` and `cluster.doctor.pairs` come together. Who reads the nodes, and
 how, is elsewhere.
 """
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cluster.catalogue.models import CATALOGUE
-from cluster.cluster_checks import cluster_findings
-from cluster.host_checks import node_findings
-from cluster.nodes import Expected, Finding, Level, NodeFacts, expected, worst
-from cluster.pairs import PairResult, pair_findings
-from cluster.quarantine import FOUND_LABEL, HEALTH_LABEL, SICK, Candidate
+from cluster.doctor.compare_nodes import cluster_findings
+from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, expected, worst
+from cluster.doctor.host_checks import node_findings
+from cluster.doctor.pairs import PairResult, pair_findings
+from cluster.doctor.quarantine import FOUND_LABEL, HEALTH_LABEL, SICK, Candidate
 from configs.schema import Config, Model
 
 SMALL = "small:"

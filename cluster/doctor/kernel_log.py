@@ -6,7 +6,7 @@ Errors with the Xid Catalog"): sick is what wants a reset, a reboot or a technic
 
 import re
 
-from cluster.nodes import Xid
+from cluster.doctor.facts import Xid
 
 #: What each means, where its immediate action is to reset the GPU, restart the machine or look at the board.
 SICK = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
-from cluster.nodes import Finding, Level
+from cluster.doctor.facts import Finding, Level
 
 Name = TypeVar("Name")
 

@@ -5,8 +5,8 @@ Decides the findings about one node's GPUs. Whoever has no GPU and is not expect
 
 from collections.abc import Iterator
 
-from cluster.kernel_log import SICK, is_harmless, is_sick
-from cluster.nodes import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, Xid
+from cluster.doctor.facts import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, Xid
+from cluster.doctor.kernel_log import SICK, is_harmless, is_sick
 
 GPUS, DRIVER, MEMORY, ECC, XID, NVLINK, FABRIC, PCIE = "GPUs", "driver", "GPU memory", "ECC", "Xid errors", "NVLink", "fabric", "PCIe"
 #: What the driver reports is a per cent more than torch sees (81,559 MiB and 79.1 GiB on an H100).

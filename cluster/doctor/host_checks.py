@@ -6,8 +6,8 @@ Decides the findings about one node without its GPUs. What only GPUs need is at 
 from collections.abc import Iterator
 
 from cluster.catalogue.hardware import GIB
-from cluster.gpu_checks import gpu_findings
-from cluster.nodes import Expected, Finding, Level, NodeFacts, gib
+from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, gib
+from cluster.doctor.gpu_checks import gpu_findings
 
 #: NCCL takes up to about 10 MiB of /dev/shm per GPU and peer, Ray's object store a third of the memory; Docker's default is 64 MiB.
 LEAST_SHM_BYTES, GOOD_SHM_BYTES = 1 * GIB, 10 * GIB

@@ -7,7 +7,7 @@ reports of drivers 550, 555, 575 and 580), `nvidia-smi nvlink -s` text. A field 
 import re
 from xml.etree import ElementTree
 
-from cluster.nodes import GpuReport, GpuState
+from cluster.doctor.facts import GpuReport, GpuState
 
 NOT_SAID = ("N/A", "Unknown Error", "[N/A]", "")
 #: Below `clocks_event_reasons`; drivers before 535 called it `clocks_throttle_reasons`.

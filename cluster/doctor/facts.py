@@ -1,7 +1,7 @@
 """What a node is, as read, and what was found about it.
 
-Decides the words: facts go in, findings come out. Facts are read by `cluster.node_reading`, and judged by `cluster.gpu_checks`,
-`cluster.host_checks` and `cluster.cluster_checks`.
+Decides the words: facts go in, findings come out. Facts are read by `cluster.node_reading`, and judged by `cluster.doctor.gpu_checks`,
+`cluster.doctor.host_checks` and `cluster.doctor.compare_nodes`.
 """
 
 from collections.abc import Iterable, Mapping

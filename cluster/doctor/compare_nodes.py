@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from cluster.nodes import Finding, Level, NodeFacts
+from cluster.doctor.facts import Finding, Level, NodeFacts
 
 Value = TypeVar("Value")
 
