@@ -11,12 +11,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cluster import ray_clusters
 from cluster.doctor.facts import expected
-from cluster.head_unit import head_unit
-from cluster.load_balancer import load_balancer
 from cluster.planner.config_problems import problems
-from cluster.ray_service import ray_service
+from cluster.provision import ray_up as ray_clusters
+from cluster.provision.haproxy import load_balancer
+from cluster.provision.kuberay import ray_service
+from cluster.provision.systemd import head_unit
 from configs.inventory import Inventory, KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
 from configs.schema import Config

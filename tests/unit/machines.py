@@ -5,7 +5,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from cluster.ray_clusters import onprem
+from cluster.provision.ray_up import onprem
 from configs.inventory import Inventory
 from deployments.commands.main import app
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import ray_start
+from cluster.provision import ray_start
 from configs.inventory import Inventory
 from configs.keys import derived
 from configs.load import environment

@@ -20,10 +20,10 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
 from cluster.catalogue.hardware import NODES
-from cluster.load_balancer import load_balancer
 from cluster.planner.config_problems import problems
-from cluster.ray_clusters import EFA_CARDS, aws, gcp
-from cluster.ray_service import RAY_VERSION, ray_service
+from cluster.provision.haproxy import load_balancer
+from cluster.provision.kuberay import RAY_VERSION, ray_service
+from cluster.provision.ray_up import EFA_CARDS, aws, gcp
 from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway

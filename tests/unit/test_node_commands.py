@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster import ray_start
-from cluster.head_unit import head_unit
+from cluster.provision import ray_start
+from cluster.provision.systemd import head_unit
 from configs.keys import PURPOSES, VARIABLES, WeakSecret, derived
 from tests.unit.machines import HOSTS, ROOT, emit, inventory, of_hosts
 

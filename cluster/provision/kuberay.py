@@ -5,7 +5,7 @@ Decides what the pods are. What Ray Serve runs in them is given: it is what `her
 
 from typing import Any
 
-from cluster.ray_start import RECONNECT_S
+from cluster.provision.ray_start import RECONNECT_S
 from configs.inventory import Inventory, KubeRay
 from configs.keys import SERVING, VARIABLES
 

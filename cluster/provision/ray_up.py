@@ -7,8 +7,8 @@ installs a nightly build, its dashboard listens on all interfaces, its second au
 from collections.abc import Sequence
 from typing import Any
 
-from cluster import ray_start
 from cluster.doctor.facts import Expected
+from cluster.provision import ray_start
 from configs.inventory import Aws, AwsMachine, Gcp, GcpMachine, Inventory, OnPrem
 
 #: Network cards of a machine; an EFA interface on each.

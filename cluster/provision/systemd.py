@@ -5,7 +5,7 @@ when Redis is away, and nobody else starts a head.
 """
 
 from cluster.doctor.facts import Expected
-from cluster.ray_clusters import CONTAINER, onprem
+from cluster.provision.ray_up import CONTAINER, onprem
 from configs.inventory import Inventory, OnPrem
 
 #: Long enough for what is left of the last start to end.
