@@ -27,8 +27,8 @@ EMPTY_NAMES = ("util", "utils", "common", "manager", "helper", "helpers", "misc"
 #: Who reads the environment or YAML beside `configs/load.py`, and why.
 READERS = {
     "configs/load.py": "the one reader",
-    "cluster/environment.py": "runs before anything is installed, `configs` included",
-    "cluster/local_node.py": "hands its own environment on to Ray's processes, unread",
+    "cluster/machine/environment.py": "runs before anything is installed, `configs` included",
+    "cluster/machine/local_node.py": "hands its own environment on to Ray's processes, unread",
     "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",
     "deployments/lifecycle/herd.py": "sets what Ray reads when it is imported, and reads nothing",
 }

@@ -1,6 +1,6 @@
 """What a node is, as read, and what was found about it.
 
-Decides the words: facts go in, findings come out. Facts are read by `cluster.node_reading`, and judged by `cluster.doctor.gpu_checks`,
+Decides the words: facts go in, findings come out. Facts are read by `cluster.machine.read_node`, and judged by `cluster.doctor.gpu_checks`,
 `cluster.doctor.host_checks` and `cluster.doctor.compare_nodes`.
 """
 

@@ -14,7 +14,7 @@ import typer
 from cluster.doctor.facts import Expected
 from cluster.doctor.quarantine import as_ray, labels, to_drain
 from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
-from cluster.node_reading import read_node
+from cluster.machine.read_node import read_node
 from cluster.planner.config_problems import problems
 from configs.load import environment, read
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table

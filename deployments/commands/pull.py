@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
-from cluster.local_node import NodeError
+from cluster.machine.local_node import NodeError
 from cluster.planner.config_problems import problems
 from configs.load import environment, read
 from configs.schema import Config, Model

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.local_node import NodeError
+from cluster.machine.local_node import NodeError
 from cluster.planner.config_problems import problems
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived

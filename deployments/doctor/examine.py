@@ -17,7 +17,7 @@ from cluster.doctor.compare_nodes import beyond
 from cluster.doctor.facts import Finding, Level, NodeFacts, names
 from cluster.doctor.pairs import PairResult, rounds
 from cluster.doctor.report import Member, Report, Wanted, assembled
-from cluster.node_reading import read_node
+from cluster.machine.read_node import read_node
 from configs.load import environment
 from deployments.doctor.all_reduce import Partner
 from deployments.progress import Say

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import psutil
 
-from cluster.local_node import LocalNode, NodeError
+from cluster.machine.local_node import LocalNode, NodeError
 from cluster.planner.engine_groups import only_prefills, pools
 from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory

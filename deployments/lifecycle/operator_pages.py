@@ -8,7 +8,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from cluster.local_node import LocalNode
+from cluster.machine.local_node import LocalNode
 from configs.load import environment
 from configs.schema import Config
 from deployments.lifecycle.own_certificate import trust

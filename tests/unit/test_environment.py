@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import environment, environment_plan
-from cluster.environment import ROOT, Venv
-from cluster.environment_plan import NO_WAY_OUT_KNOWN, Record, Step, UnreadyError
+from cluster.machine import environment, environment_plan
+from cluster.machine.environment import ROOT, Venv
+from cluster.machine.environment_plan import NO_WAY_OUT_KNOWN, Record, Step, UnreadyError
 
 GPUS = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
 MADE = Record("gpu", "3.11", "/herd/.venv", "stamp")
@@ -266,7 +266,7 @@ def test_stopped_in_the_middle_leaves_no_child(venv: Venv) -> None:
 import signal, sys; sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may have it ignored
 from pathlib import Path
-from cluster import environment
+from cluster.machine import environment
 environment.run(["sleep", "61"], Path({str(venv.log)!r}))
 """
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)

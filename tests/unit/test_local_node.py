@@ -1,4 +1,4 @@
-"""`cluster.local_node`: its files, and that it takes no other process for its own. Ray itself does not run."""
+"""`cluster.machine.local_node`: its files, and that it takes no other process for its own. Ray itself does not run."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local_node import MARK, LocalNode, NodeError, closed
+from cluster.machine.local_node import MARK, LocalNode, NodeError, closed
 from configs.keys import SERVING, VARIABLES, derived
 
 

@@ -1,4 +1,4 @@
-"""`cluster.node_reading`: what this machine says of itself, with an `nvidia-smi` and network cards put before it."""
+"""`cluster.machine.read_node`: what this machine says of itself, with an `nvidia-smi` and network cards put before it."""
 
 import os
 import sys
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import node_reading
 from cluster.doctor.facts import RdmaPort
-from cluster.node_reading import read_node
+from cluster.machine import read_node as node_reading
+from cluster.machine.read_node import read_node
 from tests.unit.nvidia_smi_samples import dgx, nvlinks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.local_node import LocalNode
+from cluster.machine.local_node import LocalNode
 from configs.keys import PURPOSES, SERVING, VARIABLES, derived
 from deployments.commands.main import app
 

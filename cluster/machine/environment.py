@@ -1,4 +1,4 @@
-"""Makes the virtual environment everything else runs in: `make env`, which is `python3 cluster/environment.py --extra dev`.
+"""Makes the virtual environment everything else runs in: `make env`, which is `python3 cluster/machine/environment.py --extra dev`.
 
 Looks at the machine (an NVIDIA driver means `gpu`, none means `cpu`, HERD_ACCELERATOR overrules both), carries out what
 `environment_plan.py` decides, and does nothing when the environment is as it should be. Leaves the versions to

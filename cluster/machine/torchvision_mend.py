@@ -4,7 +4,7 @@ Llama 4's image processor needs only torchvision's Python transforms, but the im
 does not exist`, because the extension that would have defined the operator was built for CUDA. So right after torchvision has
 tried its extension, and only if that failed, this defines the two operators' schemas; a build that loads is left alone.
 
-`cluster/environment.py` copies this file into the virtual environment beside a `.pth` file that calls `install` whenever an
+`cluster/machine/environment.py` copies this file into the virtual environment beside a `.pth` file that calls `install` whenever an
 interpreter starts. vLLM inspects models in a fresh subprocess and Ray starts a process per replica, so nothing less reaches all
 of them. Starting must stay cheap for all of them too: torch is imported only by a process that imports torchvision anyway.
 """
