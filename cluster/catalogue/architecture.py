@@ -1,7 +1,7 @@
 """The shape of a model: how many parameters each of its parts has, and which of its layers are which.
 
-Decides nothing about bytes (that is `cluster.catalogue.checkpoints`), memory or speed. The arithmetic holds for Llama-shaped decoders: grouped-query
-attention, gated MLPs, RMS norms, and Llama 4's experts, chunked layers and vision tower.
+Decides nothing about bytes (that is `cluster.catalogue.checkpoints`), memory or speed. The arithmetic holds for Llama-shaped decoders:
+grouped-query attention, gated MLPs, RMS norms, and Llama 4's experts, chunked layers and vision tower.
 """
 
 from collections.abc import Mapping

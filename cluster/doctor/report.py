@@ -1,7 +1,7 @@
 """A cluster, examined: what a herd wants of its nodes, and what came out, node by node.
 
-Decides how the findings of `cluster.doctor.host_checks`, `cluster.doctor.compare_nodes` and `cluster.doctor.pairs` come together. Who reads the nodes, and
-how, is elsewhere.
+Decides how the findings of `cluster.doctor.host_checks`, `cluster.doctor.compare_nodes` and `cluster.doctor.pairs` come together. Who
+reads the nodes, and how, is elsewhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """What fits: weights, rope cache, overhead and KV cache of one engine on its GPUs, and how long and how many requests that leaves room for.
 
-Decides by arithmetic what vLLM finds out by loading. Leaves which shapes are legal to `cluster.planner.legality`, how the KV cache is paged to
-`cluster.planner.kv_cache`, and which shape to take to `cluster.planner.search`.
+Decides by arithmetic what vLLM finds out by loading. Leaves which shapes are legal to `cluster.planner.legality`, how the KV cache is
+paged to `cluster.planner.kv_cache`, and which shape to take to `cluster.planner.search`.
 
     KV budget of a GPU = utilisation · memory - weights - rope cache - overhead
 

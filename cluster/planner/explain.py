@@ -1,6 +1,7 @@
 """A plan's arithmetic, line by line, each with the source of its rule.
 
-Decides which numbers a person needs to check a plan by hand; computes none that `cluster.planner.capacity` and `cluster.planner.speed` have not.
+Decides which numbers a person needs to check a plan by hand; computes none that `cluster.planner.capacity` and `cluster.planner.speed`
+have not.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """A whole herd against a whole cluster: does every model fit its GPUs, and do all replicas fit the nodes together.
 
 Decides what `herd plan CONFIG.yaml` tells and `herd up` believes, and which shape `parallel: auto` becomes. Leaves one engine's memory to
-`cluster.planner.capacity`, the choice of a shape to `cluster.planner.search`, and legality to `cluster.catalogue.models`, which every config has passed already.
+`cluster.planner.capacity`, the choice of a shape to `cluster.planner.search`, and legality to `cluster.catalogue.models`, which every
+config has passed already.
 """
 
 from collections import Counter

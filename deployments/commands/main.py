@@ -1,4 +1,7 @@
-"""`herd`: the operator's commands. Words and colours; what they do is in `deployments.lifecycle.herd`, exit codes in `deployments.commands.terminal`."""
+"""`herd`: the operator's commands. Words and colours.
+
+What they do is in `deployments.lifecycle.herd`, exit codes in `deployments.commands.terminal`.
+"""
 
 import contextlib
 import json

@@ -1,7 +1,8 @@
 """What is asked of the planner by name, and where its answer goes: one model on some GPUs, or a whole herd on its cluster.
 
-Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to `cluster`,
-the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it needs no Ray, vLLM or torch.
+Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to
+`cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
+needs no Ray, vLLM or torch.
 """
 
 import difflib

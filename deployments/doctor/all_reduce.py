@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from deployments.wire.asgi_server import listen
+from deployments.wire.sockets import listen
 
 GLOO_BYTES = 16 << 20
 NCCL_BYTES = 256 << 20

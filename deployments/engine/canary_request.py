@@ -14,8 +14,9 @@ from deployments.engine.front_door import UNCOUNTED
 from deployments.policy.fleet.canary import REFUSED, Heard, heard
 from deployments.policy.fleet.conformance import COMPLETIONS
 from deployments.policy.fleet.slowness import Progress, work_between
-from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 
 HEADERS = ((b"content-type", b"application/json"), (UNCOUNTED, b"1"))
 #: The engine is looked at so often while a canary is under way.

@@ -39,11 +39,12 @@ from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING
 from deployments.weights import engine_start
-from deployments.wire.asgi_server import Server, listen
+from deployments.wire.asgi_server import Server
 from deployments.wire.engine import tls as engine_tls
-from deployments.wire.engine.answer import Address
 from deployments.wire.engine.client import Engines
 from deployments.wire.shared_answer import SharedAnswer
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from monitoring import logs
 from monitoring.export import CanaryMeter
 

@@ -13,7 +13,8 @@ from typing import Protocol
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import resume
-from deployments.wire.engine.answer import EngineGone, Flow, Headers
+from deployments.wire.engine.answer import EngineGone
+from deployments.wire.types import Flow, Headers
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
 MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26

@@ -12,8 +12,9 @@ from deployments.policy.request.served_models import Chosen
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, ReplicaView
-from deployments.wire.engine.answer import Address, Answer
+from deployments.wire.engine.answer import Answer
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 
 
 @dataclass(frozen=True, slots=True)

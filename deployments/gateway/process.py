@@ -1,7 +1,7 @@
 """The gateway: a Ray Serve deployment whose replicas listen themselves, and together, on the herd's port of their node.
 
-Decides nothing about requests: that is `deployments.gateway.endpoints`'s. Ray Serve places, supervises, scales and replaces the replicas, and tells
-them a new config by `reconfigure`, without a restart.
+Decides nothing about requests: that is `deployments.gateway.endpoints`'s. Ray Serve places, supervises, scales and replaces the replicas,
+and tells them a new config by `reconfigure`, without a restart.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
-from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.listener import Bounds, Listener, sockets
 from deployments.wire.engine import tls as engine_tls
-from deployments.wire.engine.answer import Address
 from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from monitoring import logs
 from monitoring.export import Meter
 

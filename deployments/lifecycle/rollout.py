@@ -1,7 +1,8 @@
 """Declares a herd to Ray Serve, waits for what it declared, and remembers what last came up, so that it can be declared again.
 
-Decides nothing about order (`policy.rollout`) or about what a herd is (`deployments.lifecycle.applications`). Ray Serve starts and stops the replicas; with
-`max_surge_percent` it starts a new one first, and an application whose new replicas fail to start keeps its old ones (DEPLOY_FAILED).
+Decides nothing about order (`policy.rollout`) or about what a herd is (`deployments.lifecycle.applications`). Ray Serve starts and stops
+the replicas; with `max_surge_percent` it starts a new one first, and an application whose new replicas fail to start keeps its old ones
+(DEPLOY_FAILED).
 """
 
 import contextlib

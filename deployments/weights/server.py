@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from cluster.catalogue.weights import File, Manifest
 from deployments.weights.cache import Cache
-from deployments.wire.asgi_server import listen
+from deployments.wire.sockets import listen
 
 #: Transfers that are stopped go on elsewhere by themselves: none is waited for longer.
 _STOP_S = 0.1

@@ -19,10 +19,10 @@ from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.types import ReplicaState, ReplicaView
-from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.listener import Bounds, Listener
 from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
 from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
 

@@ -16,8 +16,8 @@ from deployments.policy.fleet.canary import Told, Verdict
 from deployments.policy.fleet.conformance import Check
 from deployments.policy.fleet.known_answer import Token
 from deployments.policy.fleet.slowness import RESTARTED_AFTER, Pace, Progress
-from deployments.wire.engine.answer import Address
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from monitoring.export import CanaryMeter
 from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until

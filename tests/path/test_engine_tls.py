@@ -15,11 +15,13 @@ from structlog.testing import capture_logs
 
 from configs.certificates import Certificates
 from deployments.engine.front_door import Door, Receive, Scope, Send
-from deployments.wire.asgi_server import Server, listen
+from deployments.wire.asgi_server import Server
 from deployments.wire.engine import tls as engine_tls
-from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
 from deployments.wire.key_pair import UnusableFiles
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from tests.path.certificates import Authority, authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -9,8 +9,8 @@ import pytest
 
 from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.listener import Bounds, Listener, sockets
-from deployments.wire.engine.answer import Address
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.fake_engine import WAIT_S
 from tests.path.wire import connected, request
 

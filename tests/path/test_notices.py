@@ -1,4 +1,7 @@
-"""`deployments.gateway.replicas.reclaim_notices` against a metadata server: what is asked, how, and that a notice is told until it is taken."""
+"""`deployments.gateway.replicas.reclaim_notices` against a metadata server.
+
+What is asked, how, and that a notice is told until it is taken.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -15,8 +15,9 @@ from deployments.gateway.replicas.load_feed import Feed
 from deployments.policy.routing.poison import Death, Poison, digest_of
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaState, Trust
-from deployments.wire.asgi_server import Server, listen
+from deployments.wire.asgi_server import Server
 from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error

@@ -8,8 +8,8 @@ from openai import APIError, AsyncOpenAI
 
 from deployments.policy.errors import engine_errors
 from deployments.policy.routing.types import ReplicaState
-from deployments.wire.engine.answer import Address
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
 from tests.path.herd import LLAMA, SECRET, Herd, until

@@ -1,4 +1,7 @@
-"""`deployments.lifecycle.applications`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts. Ray itself does not run."""
+"""`deployments.lifecycle.applications`: a config as Ray Serve's and vLLM's own data, and what a change of it restarts.
+
+Ray itself does not run.
+"""
 
 import sys
 from importlib.metadata import PackageNotFoundError

@@ -1,4 +1,7 @@
-"""`cluster.planner.emit` and `cluster.planner.explain`: a plan as a config that validates and means the plan again, and as lines for people."""
+"""`cluster.planner.emit` and `cluster.planner.explain`.
+
+A plan as a config that validates and means the plan again, and as lines for people.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""`cluster.planner.legality`: the shapes that vLLM would build, and the reason for the others. `tests/alone/test_planner.py` asks vLLM itself."""
+"""`cluster.planner.legality`: the shapes that vLLM would build, and the reason for the others.
+
+`tests/alone/test_planner.py` asks vLLM itself.
+"""
 
 import pytest
 

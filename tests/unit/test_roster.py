@@ -1,4 +1,7 @@
-"""`deployments.gateway.replicas.roster`: who is in, who is out, how many requests each has; and the watch over them, with a discovery of our own."""
+"""`deployments.gateway.replicas.roster`: who is in, who is out, how many requests each has.
+
+And the watch over them, with a discovery of our own.
+"""
 
 import asyncio
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""`deployments.policy.fleet.slowness`: whose fault a late canary is, in simulated herds under load, with a tenant, and with one throttled GPU."""
+"""`deployments.policy.fleet.slowness`.
+
+Whose fault a late canary is, in simulated herds under load, with a tenant, and with one throttled GPU.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace

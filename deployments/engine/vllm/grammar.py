@@ -1,8 +1,8 @@
 """A vLLM plugin for the engine core: a grammar (JSON schema, a tool that must be called) goes on behind tokens delivered before.
 
 Decides which notes in a JSON schema are no reason to refuse it. The other half, which makes the serving side go on, is
-`deployments.engine.vllm.resume`; this one stands alone because vLLM loads plugins into every process, also those that serve nothing and should
-start fast.
+`deployments.engine.vllm.resume`; this one stands alone because vLLM loads plugins into every process, also those that serve nothing and
+should start fast.
 """
 
 from collections.abc import Callable

@@ -17,8 +17,9 @@ from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing.types import ReplicaView
-from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 
 PATH = b"/-/load"
 #: Longest wait for one report, in seconds and in periods; the next is asked for only after it.

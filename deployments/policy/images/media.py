@@ -1,8 +1,8 @@
 """The media in a request's body: which images it carries, and what is refused before an engine sees it.
 
 Decides over decoded JSON, in the forms of chat completions (`image_url`), responses (`input_image`) and messages (`image` with a
-`source`). Leaves what an image's bytes may be to `policy.images`, and fetching to `deployments.gateway.body.remote_images`. An address that is not a
-`data:` URL must never pass: an engine would fetch it from inside the cluster.
+`source`). Leaves what an image's bytes may be to `policy.images`, and fetching to `deployments.gateway.body.remote_images`. An address
+that is not a `data:` URL must never pass: an engine would fetch it from inside the cluster.
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,7 +2,8 @@
 
 Decides over bytes and decoded JSON. A stream that can be continued is asked for with its token ids, which are taken out again before the
 client sees them: what it gets is byte for byte what the engine says to who did not ask. The ids are read only if the engine dies. The
-other engine (`deployments.engine.vllm.resume`) gets the same request and the ids; it says again what was said, to the byte, and then goes on.
+other engine (`deployments.engine.vllm.resume`) gets the same request and the ids; it says again what was said, to the byte, and then goes
+on.
 """
 
 import re

@@ -1,7 +1,8 @@
 """A gateway's memory for routing one model: what it sent to whom, and what each replica should remember of it.
 
-Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of `deployments.policy.routing.policies`. It has
-no clock: time comes in with the replicas' views, and a view is one report, told apart by identity.
+Decides what a replica's load and cache are by now (`Candidate`), and leaves the choice to a policy of
+`deployments.policy.routing.policies`. It has no clock: time comes in with the replicas' views, and a view is one report, told apart by
+identity.
 
 Several gateways share no lock and no state. Three things make them agree well enough:
 

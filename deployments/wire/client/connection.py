@@ -13,7 +13,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.exchange import Exchange, Unframed
 from deployments.wire.client.request_framing import Head, RequestReader
 from deployments.wire.client.unreadable import Unreadable
-from deployments.wire.engine.answer import Flow
+from deployments.wire.types import Flow
 
 #: Bytes of further requests that are kept while one is answered. Reading goes on until then, so that a hang-up is noticed.
 MOST_AHEAD_BYTES = 64 << 10

@@ -13,7 +13,7 @@ from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, Unkno
 from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.content_encoding import decoded
 from deployments.wire.client.request_framing import Head
-from deployments.wire.engine.answer import Flow, Headers
+from deployments.wire.types import Flow, Headers
 
 JSON = (b"content-type", b"application/json")
 #: Bytes of a body that are kept before the request's handler asks for it.

@@ -15,11 +15,11 @@ from email.utils import formatdate
 
 from deployments.policy.errors.client_errors import TooManyConnections
 from deployments.policy.errors.herd_error import HerdError
-from deployments.wire.asgi_server import listen
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.connection import ClientConnection, Counted
 from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.handshake import Handshake
+from deployments.wire.sockets import listen
 
 Handler = Callable[[Exchange], Awaitable[None]]
 

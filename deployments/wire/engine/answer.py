@@ -4,11 +4,8 @@ Decides how much of it waits in memory for a reader. How its bytes come is `depl
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Protocol
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
 MOST_WAITING_BYTES = 1 << 20
@@ -24,26 +21,11 @@ class NeverReached(EngineGone):
     """The connection to an engine could not be made, so it has not seen the request."""
 
 
-class Flow(Protocol):
-    """What is slowed down when who takes it does not keep up."""
-
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-
-
 class Sink(Protocol):
     """Where the pieces of a streamed answer go."""
 
     def write(self, data: bytes) -> None:
         """Takes a piece; must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an engine replica listens."""
-
-    host: str
-    port: int
 
 
 class Reading(Protocol):

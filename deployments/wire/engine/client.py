@@ -1,7 +1,7 @@
 """Requests to engines, over connections that are kept open between them.
 
-Decides nothing. Leaves it to `deployments.gateway.pipeline` which engine is asked and what an answer means, and to `deployments.wire.engine.connection`
-how its bytes come.
+Decides nothing. Leaves it to `deployments.gateway.pipeline` which engine is asked and what an answer means, and to
+`deployments.wire.engine.connection` how its bytes come.
 """
 
 import asyncio
@@ -9,8 +9,9 @@ import ssl
 
 import structlog
 
-from deployments.wire.engine.answer import Address, Answer, EngineGone, Headers, NeverReached
+from deployments.wire.engine.answer import Answer, EngineGone, NeverReached
 from deployments.wire.engine.connection import Connection, Pool
+from deployments.wire.types import Address, Headers
 
 TOLD_AGAIN_S = 60.0
 #: A larger body is sent by itself: put behind its head it would be a second one in memory, until the engine answers.

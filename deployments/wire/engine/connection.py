@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import httptools
 
-from deployments.wire.engine.answer import Address, Answer, EngineGone
+from deployments.wire.engine.answer import Answer, EngineGone
+from deployments.wire.types import Address
 
 #: An engine's machine that dies closes nothing: after so long without a word the kernel asks it, so often, before the connection breaks.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}

@@ -25,10 +25,11 @@ from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
-from deployments.wire.asgi_server import listen
 from deployments.wire.client.listener import Bounds, Listener
-from deployments.wire.engine.answer import Address, EngineGone
+from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 
