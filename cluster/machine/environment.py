@@ -27,11 +27,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 if not __package__:
     sys.path[0] = str(ROOT)  # a script's own folder: there, `ray/` and other neighbours would stand for the real ones
 
-from cluster import environment_plan as plan  # noqa: E402
+from cluster.machine import environment_plan as plan  # noqa: E402
 
 FAILED, INTERRUPTED = 3, 130
 VERSION = "{}.{}".format(*sys.version_info)
@@ -154,7 +154,7 @@ def wanted_record(venv: Venv, accelerator: str, extras: Sequence[str]) -> plan.R
     import tomllib  # not in the oldest Python that may read this file
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    own = (ROOT / "cluster" / name for name in ("environment.py", "environment_plan.py", "torchvision_mend.py"))
+    own = (Path(__file__).with_name(name) for name in ("environment.py", "environment_plan.py", "torchvision_mend.py"))
     files = [file.read_text(encoding="utf-8") for file in (ROOT / f"constraints-{accelerator}.txt", *own)]
     stamp = plan.stamp_of([json.dumps([project["project"], project["build-system"], *extras]), *files])
     return plan.Record(accelerator, VERSION, str(venv.path), stamp)
@@ -203,7 +203,7 @@ def install(venv: Venv, wanted: plan.Step) -> None:
 
 def install_torchvision_mend(site_packages: Path) -> None:
     module = site_packages / f"{MEND}.py"
-    shutil.copyfile(ROOT / "cluster" / "torchvision_mend.py", module)
+    shutil.copyfile(Path(__file__).with_name("torchvision_mend.py"), module)
     # Every interpreter loads it, also those told to write no bytecode.
     py_compile.compile(str(module), doraise=True)
     (site_packages / f"{MEND}.pth").write_text(f"import {MEND}; {MEND}.install()\n")

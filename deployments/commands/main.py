@@ -43,7 +43,7 @@ app.command()(doctor)
 app.command()(secret)
 app.add_typer(cluster_command.commands, name="cluster")
 STAYS = "What was started stays: `herd up` goes on from there, `herd down` takes it away."
-DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "local.yaml"
+DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
 
 Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]

@@ -12,7 +12,7 @@ from cluster.catalogue.weights import source_of
 from configs.schema import Accelerator, Model
 
 #: vLLM reads it on the engine's node, where this package is installed as here.
-TEMPLATES = Path(__file__).parent / "chat_templates"
+TEMPLATES = Path(__file__).parents[1] / "engine" / "chat_templates"
 #: An engine core has one backend for grammars, that of its first request. With vLLM's own `auto` the serving side would go on choosing one
 #: for each request, and accept what the core's backend then fails on. This one knows vLLM's tool calls.
 GRAMMARS = {"backend": "xgrammar"}

@@ -191,7 +191,7 @@ def test_config_without_a_shape_that_fits_is_refused(tmp_path: Path) -> None:
 def test_plan_is_answered_without_ray_vllm_torch_or_an_http_client() -> None:
     """They take seconds to import."""
     program = (
-        "import sys; from deployments.cli import main; sys.argv = ['herd', 'plan', 'llama-4-scout', '--json']\n"
+        "import sys; from deployments.commands.main import main; sys.argv = ['herd', 'plan', 'llama-4-scout', '--json']\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print({'ray', 'vllm', 'torch', 'transformers', 'httpx', 'aiohttp', 'uvicorn'} & set(sys.modules), file=sys.stderr)"
     )
