@@ -22,6 +22,7 @@ LONG = {
     "deployments/lifecycle/herd.py": "the steps of every command, over one herd's state",
 }
 MOST_LINES_OF_A_FUNCTION = 50
+MOST_FILES_OF_A_ROOM = 14
 EMPTY_NAMES = ("util", "utils", "common", "manager", "helper", "helpers", "misc", "base", "core")
 
 #: Who reads the environment or YAML beside `configs/load.py`, and why.
@@ -47,6 +48,11 @@ def test_file_is_short(path: Path) -> None:
     lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES
     assert lines <= MANY_LINES or str(path) in LONG
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in FILES}), ids=str)
+def test_room_has_few_files(room: Path) -> None:
+    assert sum(path.parent == room for path in FILES) <= MOST_FILES_OF_A_ROOM or room == Path("configs")
 
 
 @EACH

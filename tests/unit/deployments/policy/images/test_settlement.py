@@ -7,8 +7,8 @@ import pytest
 from deployments.policy.errors.client_errors import BadImage
 from deployments.policy.images.media import inspect
 from deployments.policy.images.settlement import host_of, settle
+from tests.unit.deployments.policy.images.test_media import WEB, anthropic, chat, openai
 from tests.unit.pictures import FILES, OTHERS, data_url, frame, jpeg, png
-from tests.unit.test_media import WEB, anthropic, chat, openai
 
 PNG = png()
 BASE64 = data_url(PNG).partition(",")[2]

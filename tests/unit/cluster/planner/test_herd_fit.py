@@ -16,9 +16,10 @@ from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_clus
 from cluster.planner.legality import handover_refusal
 from configs.load import read
 from configs.schema import Config, Model
+from tests.unit.machines import ROOT
 from tests.unit.samples import config, model, raw, scout
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 ON_GPUS = [path for path in CONFIGS if not path.stem.startswith("local")]
 DGX = Cluster(Node(GPUS["H100"]), 1)
 MAVERICK: dict[str, Any] = {

@@ -12,8 +12,9 @@ import pytest
 from deployments import small_models
 from deployments.small_models import __main__ as command
 from deployments.small_models.cache import Recipe, SmallModelError, fingerprint, obtain
+from tests.unit.machines import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = ROOT
 
 #: A builder of another process: says that it runs, waits until it may go on, and finishes or is killed.
 OTHER_PROCESS = """

@@ -17,13 +17,14 @@ from deployments.commands.plan import plan
 from deployments.commands.plan_answers import tokens
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
+from tests.unit.cluster.catalogue.test_checkpoints import LLAMA
+from tests.unit.cluster.planner.test_herd_fit import MAVERICK, maverick
+from tests.unit.machines import ROOT
 from tests.unit.samples import config, model
-from tests.unit.test_assessment import MAVERICK, maverick
-from tests.unit.test_checkpoints import LLAMA
 
 app = typer.Typer()
 app.command()(plan)
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 KEYS = {"fits", "gpus", "parallel", "quantization", "weights_gib_per_gpu", "kv_pool_tokens", "max_context_tokens", "problems"}
 
 

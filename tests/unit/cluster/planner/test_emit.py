@@ -18,7 +18,7 @@ from cluster.planner.herd_fit import assess, engine_of
 from cluster.planner.search import Wish, plans
 from configs.load import as_yaml, parse
 from configs.schema import CustomGpu, GpuName, Kind
-from tests.unit.test_advice import KINDS, machines, subject
+from tests.unit.cluster.planner.test_search import KINDS, machines, subject
 
 WISHES = st.builds(
     Wish,

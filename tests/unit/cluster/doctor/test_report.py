@@ -16,8 +16,8 @@ from cluster.doctor.pairs import PairResult
 from cluster.doctor.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain
 from cluster.doctor.report import Member, Report, Wanted, assembled, wanted
 from configs.schema import Hardware
+from tests.unit.cluster.doctor.test_host_checks import LAPTOP, WELL
 from tests.unit.samples import config, model
-from tests.unit.test_host_checks import LAPTOP, WELL
 
 EIGHT = Expected(8, 79.1, True)
 ONE = Expected(1, 79.1, False)

@@ -19,11 +19,12 @@ from cluster.doctor.report import Member, Wanted, assembled
 from deployments.commands import doctor as doctor_command
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
 from deployments.commands.main import app
+from tests.unit.cluster.doctor.test_host_checks import LAPTOP, PORTS, WELL
+from tests.unit.machines import ROOT
 from tests.unit.nvidia_smi_samples import dgx, gpu, report
 from tests.unit.samples import MODEL
-from tests.unit.test_host_checks import LAPTOP, PORTS, WELL
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.fixture

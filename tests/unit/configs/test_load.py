@@ -15,9 +15,10 @@ from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
 from configs.load import ConfigError, Problem, environment, fields_at, parse, read
 from configs.schema import Config, Scaling
+from tests.unit.machines import ROOT
 from tests.unit.samples import JSON, MODEL, raw
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 GOOD = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]\n"
 
 

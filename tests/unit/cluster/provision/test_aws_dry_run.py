@@ -12,7 +12,9 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config
 
-FILE = Path(__file__).parents[2] / "cluster/ray/aws.yaml"
+from tests.unit.machines import ROOT
+
+FILE = ROOT / "cluster/ray/aws.yaml"
 REGION, ZONE, PROFILE = "us-east-2", "us-east-2a", "herd-node"
 
 
