@@ -31,8 +31,8 @@ _FLAG = Flag()
 _GRAMMAR = Grammar()
 #: A text whose length the model's context bounds.
 _TEXT = Text()
-#: Names that clients make up for people and conversations; vLLM does not look at them.
-_NAME = Text(1 << 20)
+#: Names that clients make up for people and conversations. vLLM does not look at them, and repeats them in each event of `/v1/responses`.
+_NAME = Text(4096)
 
 _PRIORITY = Own("say 'interactive' or 'batch' in the header x-priority instead.", default=0)
 _LEAVE_OUT = Own("leave it out.")

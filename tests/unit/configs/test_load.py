@@ -205,21 +205,21 @@ def test_folders_come_from_the_environment(environ: dict[str, str], state: str, 
     assert found.models == Path(cache) / "models"
 
 
-ROOT = "open sesame 0123456789abcdefghijklmnop"
+SECRET = "open sesame 0123456789abcdefghijklmnop"
 
 
 def test_key_is_made_of_the_secret_and_both_hide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HERD_SECRET", ROOT)
+    monkeypatch.setenv("HERD_SECRET", SECRET)
     found = environment()
-    assert found.key("door").get_secret_value() == derived(ROOT, "door")
+    assert found.key("door").get_secret_value() == derived(SECRET, "door")
     assert "sesame" not in repr(found)
-    assert derived(ROOT, "door") not in repr(found) + repr(found.key("door"))
+    assert derived(SECRET, "door") not in repr(found) + repr(found.key("door"))
 
 
 def test_key_that_is_set_goes_before_one_made_of_the_secret() -> None:
-    found = environment({"HERD_SECRET": ROOT, "HERD_DOOR_KEY": "given"})
+    found = environment({"HERD_SECRET": SECRET, "HERD_DOOR_KEY": "given"})
     assert found.key("door").get_secret_value() == "given"
-    assert found.key("pages").get_secret_value() == derived(ROOT, "pages")
+    assert found.key("pages").get_secret_value() == derived(SECRET, "pages")
     assert "given" not in repr(found)
 
 
