@@ -13,7 +13,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## The environment in .venv, for GPUs where an NVIDIA driver answers, else for CPU; HERD_ACCELERATOR=cpu|gpu overrules
-	@$(PYTHON) cluster/environment.py --extra dev --venv $(VENV)
+	@$(PYTHON) cluster/machine/environment.py --extra dev --venv $(VENV)
 
 up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
 	@$(VENV)/bin/herd up $(CONFIG)
@@ -29,7 +29,7 @@ lint: env
 	@$(VENV)/bin/lint-imports
 
 check: lint ## What takes seconds: linters, types, import contracts, unit and path tests with coverage
-	@$(VENV)/bin/python -m pytest tests/unit tests/path --cov -n logical --maxprocesses 4
+	@$(VENV)/bin/python -m pytest tests/unit tests/tools tests/path --cov -n logical --maxprocesses 4
 	@$(TOOK)
 
 test: lint ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any

@@ -1,7 +1,7 @@
 """The machines of a herd, for who brings a Ray cluster up: hosts of one's own, AWS, Google Cloud, Kubernetes.
 
-Decides what an operator may say about them. What comes of it is in `cluster.ray_clusters`, `cluster.ray_service` and
-`cluster.load_balancer`. No secret is ever a field: nodes run a command that prints it.
+Decides what an operator may say about them. What comes of it is in `cluster.provision.ray_up`, `cluster.provision.kuberay` and
+`cluster.provision.haproxy`. No secret is ever a field: nodes run a command that prints it.
 """
 
 from typing import Annotated, Literal, Self

@@ -1,6 +1,6 @@
 """Bounds the fields of a request to the gateway, and says which fields of other software are let through.
 
-Decides numbers only; `deployments.policy.field_table` says which field each of them bounds.
+Decides numbers only; `deployments.policy.body.field_table` says which field each of them bounds.
 """
 
 from typing import Annotated, Literal, Self

@@ -19,18 +19,19 @@ MANY_LINES = 300
 #: Files that may be over 300 lines, and why each is still one file.
 LONG = {
     "configs/schema.py": "the only schema, so that an operator finds every field in one place",
-    "deployments/operate.py": "the steps of every command, over one herd's state",
+    "deployments/lifecycle/herd.py": "the steps of every command, over one herd's state",
 }
 MOST_LINES_OF_A_FUNCTION = 50
+MOST_FILES_OF_A_ROOM = 14
 EMPTY_NAMES = ("util", "utils", "common", "manager", "helper", "helpers", "misc", "base", "core")
 
 #: Who reads the environment or YAML beside `configs/load.py`, and why.
 READERS = {
     "configs/load.py": "the one reader",
-    "cluster/environment.py": "runs before anything is installed, `configs` included",
-    "cluster/local_node.py": "hands its own environment on to Ray's processes, unread",
-    "deployments/engine.py": "sets what vLLM reads for one engine, and reads nothing",
-    "deployments/operate.py": "sets what Ray reads when it is imported, and reads nothing",
+    "cluster/machine/environment.py": "runs before anything is installed, `configs` included",
+    "cluster/machine/local_node.py": "hands its own environment on to Ray's processes, unread",
+    "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",
+    "deployments/lifecycle/herd.py": "sets what Ray reads when it is imported, and reads nothing",
 }
 
 
@@ -47,6 +48,11 @@ def test_file_is_short(path: Path) -> None:
     lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES
     assert lines <= MANY_LINES or str(path) in LONG
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in FILES}), ids=str)
+def test_room_has_few_files(room: Path) -> None:
+    assert sum(path.parent == room for path in FILES) <= MOST_FILES_OF_A_ROOM or room == Path("configs")
 
 
 @EACH

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.weights import Manifest, Room, Source
+from cluster.catalogue.weights import Manifest, Room, Source
 from configs.load import environment
 from deployments.weights.cache import Cache, WeightsError, cache_of
 from deployments.weights.files import Fetch

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cluster.weights import COMMIT, File, Manifest, Room, Source
+from cluster.catalogue.weights import COMMIT, File, Manifest, Room, Source
 
 READ_BYTES = 1 << 20
 

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.nodes import names
-from cluster.weights import Node
+from cluster.catalogue.weights import Node
+from cluster.doctor.facts import names
 from deployments.weights.agent import Agent
 from deployments.weights.cache import WeightsError
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.weights import Node, Source, size, sources_of
+from cluster.catalogue.weights import Node, Source, size, sources_of
 from deployments.weights.agent import held
 from deployments.weights.cache import WeightsError, cache_of
 from deployments.weights.origins import HubUnreachable

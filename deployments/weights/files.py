@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is there, and loaded lazily
 
-from cluster.weights import File, Manifest
+from cluster.catalogue.weights import File, Manifest
 from deployments.weights.cache import Cache, WeightsError
 from deployments.weights.origins import MOST_PLAIN_BYTES, FromHub, HubUnreachable, NodeUnreachable, NotYet, Origin
 

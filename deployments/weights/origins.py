@@ -24,7 +24,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # it is there, and loaded lazily
 from pydantic import ValidationError
 
-from cluster.weights import File, Manifest, Source, wanted
+from cluster.catalogue.weights import File, Manifest, Source, wanted
 from deployments.weights.cache import READ_BYTES, Cache, WeightsError
 
 #: Longest wait for the Hub to list a repository, and for a node to say its next word.

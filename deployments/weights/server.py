@@ -9,9 +9,9 @@ import hmac
 from aiohttp import web
 from pydantic import SecretStr
 
-from cluster.weights import File, Manifest
-from deployments.server import listen
+from cluster.catalogue.weights import File, Manifest
 from deployments.weights.cache import Cache
+from deployments.wire.sockets import listen
 
 #: Transfers that are stopped go on elsewhere by themselves: none is waited for longer.
 _STOP_S = 0.1

@@ -1,7 +1,7 @@
 """Brings weights to nodes: one of them downloads, the others get each file from a node that has it already.
 
 Decides the order of steps: who has what, what the Hub says, whether the disks suffice, who follows whom, and who follows instead when a
-node goes away. The tree itself is `cluster.weights.upstreams`.
+node goes away. The tree itself is `cluster.catalogue.weights.upstreams`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from cluster.weights import Manifest, Room, Source, newest, shortages, upstreams
+from cluster.catalogue.weights import Manifest, Room, Source, newest, shortages, upstreams
 from deployments.weights.agent import Held, Progress
 from deployments.weights.cache import WeightsError
 from deployments.weights.crew import Crew

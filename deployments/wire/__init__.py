@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the gateway's clients on asyncio: bytes to requests, answers to bytes, and the server that owns the connections."""
+"""HTTP/1.1 on asyncio: `client` for the gateway's clients, `engine` for its connections to engines. Imports `policy` only."""

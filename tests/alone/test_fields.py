@@ -2,9 +2,9 @@
 
 import pytest
 
-from deployments.policy.calls import ENDPOINTS
-from deployments.policy.field_table import FIELDS, TEMPLATE_ARGUMENTS_REFUSED
-from deployments.policy.shape import ITEM_TYPES
+from deployments.policy.body.field_table import FIELDS, TEMPLATE_ARGUMENTS_REFUSED
+from deployments.policy.body.shape import ITEM_TYPES
+from deployments.policy.request.calls import ENDPOINTS
 from tests.alone import vllm_itself
 
 #: Arguments of templates that mean the same as the request's fields of that name.

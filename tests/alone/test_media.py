@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from deployments.policy.errors import BadRequest
-from deployments.policy.images import settle
-from deployments.policy.media import inspect
+from deployments.policy.errors.client_errors import BadRequest
+from deployments.policy.images.media import inspect
+from deployments.policy.images.settlement import settle
 from tests.alone import vllm_itself
 from tests.unit.pictures import FILES, OTHERS, SIZE, data_url, png
 

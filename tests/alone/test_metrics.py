@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.engine_load import GENERATED, HIT, KV_USAGE, QUERIED, RUNNING, STEPS, WAITING
+from deployments.engine.load import GENERATED, HIT, KV_USAGE, QUERIED, RUNNING, STEPS, WAITING
 
 
 @pytest.mark.parametrize("name", [RUNNING, WAITING, KV_USAGE, QUERIED, HIT, STEPS, GENERATED])

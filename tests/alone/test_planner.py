@@ -4,17 +4,17 @@ from typing import Any, get_args
 
 import pytest
 
-from cluster import shapes
-from cluster.architecture import Architecture
-from cluster.assessment import Stored
-from cluster.capacity import KV_BYTES, KvDtype
-from cluster.kv_cache import kv_cache
-from cluster.legality import refusals
-from cluster.models import CATALOGUE
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.models import CATALOGUE
+from cluster.planner.capacity import KV_BYTES, KvDtype
+from cluster.planner.herd_fit import Stored
+from cluster.planner.kv_cache import kv_cache
+from cluster.planner.legality import refusals
 from configs.load import environment
 from configs.schema import Kind, Parallelism
 from deployments import small_models
-from deployments.fit import stored_in
+from deployments.lifecycle.fit import stored_in
 from tests.alone import vllm_itself
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from configs.load import environment
 from deployments import small_models
-from deployments.policy import engine_words
-from deployments.policy.engine_errors import CORE_ERROR, said, said_in
+from deployments.policy.errors import engine_words
+from deployments.policy.errors.engine_errors import CORE_ERROR, said, said_in
 from tests.alone import vllm_frontend
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
@@ -118,7 +118,7 @@ def test_exception_inside_a_stream_of_responses_is_an_event(raised: dict[str, An
 
 def test_no_module_answers_past_the_refusals() -> None:
     held = vllm_frontend.ask("importers")
-    source = Path("deployments/vllm_refusals.py").read_text(encoding="utf-8")
+    source = Path("deployments/engine/vllm/refusals.py").read_text(encoding="utf-8")
     lists = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(source).body

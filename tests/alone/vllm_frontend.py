@@ -59,8 +59,8 @@ def _asked(app: Any, requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 def refused(requests: list[tuple[str, Any]]) -> list[dict[str, Any]]:
     """How the app answers requests that do not come as far as an engine, and how many `errors` pydantic built for each."""
-    from deployments import vllm_refusals
-    from deployments.policy.validation import summary
+    from deployments.engine.vllm import refusals as vllm_refusals
+    from deployments.policy.errors.validation import summary
 
     built: list[int] = []
 
@@ -84,7 +84,7 @@ def raised() -> dict[str, Any]:
     from vllm.exceptions import GenerationError, QueueOverflowError, VLLMNotFoundError, VLLMValidationError
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-    from deployments.vllm_refusals import in_short
+    from deployments.engine.vllm.refusals import in_short
 
     def caused(error: Exception, cause: Exception) -> Exception:
         error.__cause__ = cause
@@ -151,8 +151,8 @@ def grammars(cases: dict[str, dict[str, Any]], tokenizer: str) -> dict[str, str]
     from vllm.exceptions import VLLMError
     from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
-    from deployments.engine_options import GRAMMARS
-    from deployments.vllm_grammar import mend
+    from deployments.engine.vllm.grammar import mend
+    from deployments.lifecycle.engine_arguments import GRAMMARS
 
     mend()
     loaded = AutoTokenizer.from_pretrained(tokenizer)

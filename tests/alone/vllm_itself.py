@@ -150,7 +150,7 @@ def options(asked: list[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
     from ray.serve.llm.deployment import DPServer, LLMServer
 
     from configs.schema import Model
-    from deployments.app import engine_config
+    from deployments.lifecycle.applications import engine_config
 
     def theirs(model: Model, accelerator: Any) -> dict[str, Any]:
         server = LLMServer if model.parallel.data == 1 else DPServer
@@ -224,7 +224,7 @@ def images(urls: list[str]) -> list[list[int] | None]:
     from PIL import Image
     from vllm.multimodal.media import ImageMediaIO, MediaConnector
 
-    from deployments.vllm_images import mend
+    from deployments.engine.vllm.image_formats import mend
 
     mend()
 

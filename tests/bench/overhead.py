@@ -20,8 +20,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.local_node import NodeError
-from deployments.operate import OperationError
+from cluster.machine.local_node import NodeError
+from deployments.lifecycle.herd import OperationError
 from deployments.progress import Say
 from tests.bench import fake_engine, gateway_cpu, report, servers, throughput
 from tests.bench.load import CannotMeasure

@@ -19,11 +19,11 @@ import psutil
 
 from configs.load import Environment, environment, read
 from configs.schema import Config, Gateway, Model
-from deployments import operate
-from deployments.names import ENGINE, app_name
-from deployments.operate import Herd
-from deployments.policy.routing import ReplicaState
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd
+from deployments.policy.routing.types import ReplicaState
 from deployments.progress import Say
+from deployments.ray_calls.names import ENGINE, app_name
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, listener
@@ -45,7 +45,7 @@ def model() -> Model:
 
 def engine_environment() -> dict[str, str]:
     """What both engines have in their environments."""
-    from deployments.engine_options import engine_environment
+    from deployments.lifecycle.engine_arguments import engine_environment
 
     return engine_environment(model(), "cpu") | THREADS
 
@@ -105,7 +105,7 @@ def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environme
 
 
 def _command(port: int) -> list[str]:
-    from deployments.engine_options import engine_arguments
+    from deployments.lifecycle.engine_arguments import engine_arguments
     from deployments.small_models import ensure
 
     served = model()
@@ -134,7 +134,7 @@ def _declare(config: Config, engine_port: int) -> None:
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
 
-    from deployments.app import gateway_application
+    from deployments.lifecycle.applications import gateway_application
 
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()

@@ -6,8 +6,8 @@ python -m tests.e2e.spoil MODEL CHECKPOINT
 import sys
 
 from configs.load import environment
-from deployments import operate
-from deployments.names import ENGINE, app_name
+from deployments.lifecycle import herd as operate
+from deployments.ray_calls.names import ENGINE, app_name
 
 LOADED_S = 120.0
 

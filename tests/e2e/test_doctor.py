@@ -14,8 +14,8 @@ import yaml
 from ray.cluster_utils import Cluster
 from ray.util import placement_group, remove_placement_group
 
-from cluster.nodes import Finding, Level
-from cluster.quarantine import NOT_SICK, labels
+from cluster.doctor.facts import Finding, Level
+from cluster.doctor.quarantine import NOT_SICK, labels
 from tests.e2e.conftest import HERD, wait_for
 
 MODEL = {"id": "a", "kind": "llama-3-8b", "checkpoint": "small:none", "context_tokens": 512}

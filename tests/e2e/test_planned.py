@@ -5,11 +5,11 @@ import re
 import httpx
 import pytest
 
-from cluster.kv_cache import CPU_BLOCK_TOKENS, kv_cache
+from cluster.planner.kv_cache import CPU_BLOCK_TOKENS, kv_cache
 from configs.load import environment
 from configs.schema import Parallelism
 from deployments import small_models
-from deployments.fit import stored_in
+from deployments.lifecycle.fit import stored_in
 from tests.e2e.conftest import BATCHED_TOKENS, SMALL, Herd
 
 FLOAT32_BYTES = 4

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.policy import resume
+from deployments.policy.request import resume
 from tests.e2e.conftest import Herd
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"

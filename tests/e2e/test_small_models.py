@@ -10,7 +10,7 @@ import pytest
 from deployments import small_models
 
 SCOUT, MAVERICK = "llama-4-scout-tiny", "llama-4-maverick-tiny"
-PYTHONIC = Path(__file__).parents[2] / "deployments" / "chat_templates" / "llama4_pythonic.jinja"
+PYTHONIC = Path(__file__).parents[2] / "deployments" / "engine" / "chat_templates" / "llama4_pythonic.jinja"
 
 #: llama-models, `models/llama4/prompt_format.md` and `tokenizer.py`.
 PUBLISHED_IDS = {

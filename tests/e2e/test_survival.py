@@ -10,7 +10,7 @@ import openai
 import psutil
 import pytest
 
-from deployments.policy.absence import RETRY_AFTER_S
+from deployments.policy.routing.availability import RETRY_AFTER_S
 from tests.e2e.conftest import Herd, wait_for
 from tests.victims import core_of, process_of
 

@@ -16,7 +16,7 @@ import psutil
 import uvloop
 
 from configs.schema import Limits, Model, RemoteImages
-from deployments.remote_images import ImageFetcher
+from deployments.gateway.body.remote_images import ImageFetcher
 from tests.bench.process import serving
 from tests.hostile.case import SCOUT, SMOLLM
 from tests.hostile.fake_engine import fake_engine

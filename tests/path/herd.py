@@ -8,21 +8,21 @@ from typing import Any
 
 import httpx
 
-from cluster.pools import pools
+from cluster.planner.engine_groups import pools
 from configs.schema import Gateway, Limits, Model
-from deployments.forward import Forward
-from deployments.front import Front
-from deployments.images import Images
-from deployments.pipeline import Pipeline, Rules
-from deployments.policy.browsers import guests
-from deployments.policy.catalog import catalog
-from deployments.policy.pages import Pages
-from deployments.policy.routing import ReplicaState, ReplicaView
-from deployments.roster import Roster
-from deployments.server import listen
-from deployments.upstream import Engines
-from deployments.wire.certificate import Certificate
-from deployments.wire.listener import Bounds, Listener
+from deployments.gateway.attempts import Forward
+from deployments.gateway.body.images import Images
+from deployments.gateway.endpoints import Front
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.roster import Roster
+from deployments.policy.request.browsers import guests
+from deployments.policy.request.pages import Pages
+from deployments.policy.request.served_models import catalog
+from deployments.policy.routing.types import ReplicaState, ReplicaView
+from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.listener import Bounds, Listener
+from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
 from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.remote_images import is_listed, is_public
+from deployments.gateway.body.remote_images import is_listed, is_public
 
 
 @pytest.mark.parametrize(

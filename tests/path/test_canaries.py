@@ -10,14 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from configs.schema import Canary
-from deployments.answer import Address
-from deployments.canary import Canaries, NotFit, Others
-from deployments.canary_request import Engine
-from deployments.policy.canary import Told, Verdict
-from deployments.policy.conformance import Check
-from deployments.policy.known_answer import Token
-from deployments.policy.slowness import RESTARTED_AFTER, Pace, Progress
-from deployments.upstream import Engines
+from deployments.engine.canary import Canaries, NotFit, Others
+from deployments.engine.canary_request import Engine
+from deployments.policy.fleet.canary import Told, Verdict
+from deployments.policy.fleet.conformance import Check
+from deployments.policy.fleet.known_answer import Token
+from deployments.policy.fleet.slowness import RESTARTED_AFTER, Pace, Progress
+from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from monitoring.export import CanaryMeter
 from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until
@@ -341,7 +341,7 @@ async def test_who_was_agreed_with_asks_no_more(replica: Replica) -> None:
 
 
 async def test_a_period_after_the_other_until_it_is_sick(replica: Replica, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.canary.AGAIN_S", 0.01)
+    monkeypatch.setattr("deployments.engine.canary.AGAIN_S", 0.01)
     canaries = await let_in(replica)
     canaries.start()
     await until(lambda: replica.counted(Verdict.RIGHT) >= 3)

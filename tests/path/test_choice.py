@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from configs.routing import Routing
 from configs.schema import Model
-from deployments.policy.catalog import catalog
+from deployments.policy.request.served_models import catalog
 from tests.path.begun import chunks
 from tests.path.fake_engine import DONE, FakeEngine, answers, event, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd

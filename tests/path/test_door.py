@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import UNCOUNTED, Door, Receive, Scope, Send
-from deployments.policy.prompt import in_blocks
-from deployments.policy.sent import HEADER, Sent, asking_after, written
+from deployments.engine.front_door import UNCOUNTED, Door, Receive, Scope, Send
+from deployments.policy.request.prompt_blocks import in_blocks
+from deployments.policy.routing.prompt_gossip import HEADER, Sent, asking_after, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

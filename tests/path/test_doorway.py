@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from configs.doorway import Tls
-from deployments.key_pair import UnusableFiles
-from deployments.own_certificate import trust
-from deployments.wire.certificate import Certificate
-from deployments.wire.client_exchange import Exchange
-from deployments.wire.listener import Bounds, Listener, sockets
+from deployments.lifecycle.own_certificate import trust
+from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.exchange import Exchange
+from deployments.wire.client.listener import Bounds, Listener, sockets
+from deployments.wire.key_pair import UnusableFiles
 from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams
 from tests.path.herd import asking, herd_of, limits, until
 from tests.path.wire import connected, request

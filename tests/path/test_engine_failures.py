@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing.types import ReplicaState
 from tests.path.conftest import Start
 from tests.path.fake_engine import DONE, FakeEngine, Script, answers, event, fake_engine, then_breaks, then_hangs, vllm_error
 from tests.path.herd import LLAMA, Herd

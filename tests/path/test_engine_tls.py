@@ -14,12 +14,14 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from configs.certificates import Certificates
-from deployments import engine_tls
-from deployments.answer import Address, EngineGone
-from deployments.door import Door, Receive, Scope, Send
-from deployments.key_pair import UnusableFiles
-from deployments.server import Server, listen
-from deployments.upstream import Engines
+from deployments.engine.front_door import Door, Receive, Scope, Send
+from deployments.wire.asgi_server import Server
+from deployments.wire.engine import tls as engine_tls
+from deployments.wire.engine.answer import EngineGone
+from deployments.wire.engine.client import Engines
+from deployments.wire.key_pair import UnusableFiles
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from tests.path.certificates import Authority, authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from deployments.feed import ANSWER_PERIODS, Feed
-from deployments.policy.prompt import in_blocks
-from deployments.policy.report import GIVEN_UP_AFTER
-from deployments.policy.routing import Ask, ReplicaState, ReplicaView, Trust
-from deployments.policy.sent import Sent, written
-from deployments.roster import Roster
-from deployments.upstream import Engines
+from deployments.gateway.replicas.load_feed import ANSWER_PERIODS, Feed
+from deployments.gateway.replicas.roster import Roster
+from deployments.policy.request.prompt_blocks import in_blocks
+from deployments.policy.routing.prompt_gossip import Sent, written
+from deployments.policy.routing.replica_report import GIVEN_UP_AFTER
+from deployments.policy.routing.types import Ask, ReplicaState, ReplicaView, Trust
+from deployments.wire.engine.client import Engines
 from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_breaks, then_hangs
 from tests.path.herd import LLAMA, until
 

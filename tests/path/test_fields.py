@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from configs.requests import Requests
 from configs.schema import Model
-from deployments import reading
-from deployments.policy.bounds import MIB
-from deployments.policy.catalog import catalog
-from deployments.policy.errors import BadRequest, UnknownModel
-from deployments.policy.structure import Structure
-from deployments.turns import Turns
-from deployments.writing import written
+from deployments.gateway.body import reading
+from deployments.gateway.body.turns import Turns
+from deployments.gateway.body.writing import written
+from deployments.policy.body.bounds import MIB
+from deployments.policy.body.structure import Structure
+from deployments.policy.errors.client_errors import BadRequest, UnknownModel
+from deployments.policy.request.served_models import catalog
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, answers
 from tests.path.herd import CHAT, LLAMA, MODELS, Herd, asking, herd_of, limits
@@ -279,8 +279,8 @@ async def test_large_body_is_read_piece_by_piece_and_forwarded_as_it_is(engine: 
 @given(st.recursive(JSON, lambda inner: st.lists(inner, max_size=4), max_leaves=30), st.integers(0, 40))
 async def test_value_that_is_decoded_piece_by_piece_is_the_same(value: Any, step: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deployments.reading.STEP", step)
-        patch.setattr("deployments.reading.PIECE", 5)
+        patch.setattr("deployments.gateway.body.reading.STEP", step)
+        patch.setattr("deployments.gateway.body.reading.PIECE", 5)
         assert await reading._values(reading._members(json.dumps({"a": value}).encode()), 1, Turns()) == {"a": value}
 
 

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from deployments.shared_answer import SharedAnswer
+from deployments.wire.shared_answer import SharedAnswer
 from tests.path.fake_engine import WAIT_S, FakeEngine
 from tests.path.herd import LLAMA, SCOUT, Herd, until
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deployments.policy.images import settle
+from deployments.policy.images.settlement import settle
 from tests.path.fake_engine import WAIT_S, FakeEngine, answers
 from tests.path.herd import CHAT, LLAMA, SCOUT, Herd
 from tests.unit.pictures import FILES, OTHERS, animated, canvas, data_url, frame, gif, gif_frame, jpeg, png, saved, webp
@@ -191,7 +191,7 @@ async def test_a_large_image_is_checked_beside_the_event_loop(herd: Herd, engine
         assert looked.wait(WAIT_S), "the loop had no turn while the image was checked"
         return settle(*args)
 
-    monkeypatch.setattr("deployments.images.settle", checked)
+    monkeypatch.setattr("deployments.gateway.body.images.settle", checked)
     task = asyncio.create_task(reaches(herd, engine, CHAT, chat(openai(url)), chat(openai(data_url(large)))))
     async with asyncio.timeout(WAIT_S):
         await looking.wait()

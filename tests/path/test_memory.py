@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.answer import Address
-from deployments.upstream import Engines
-from deployments.wire.client_exchange import Exchange
-from deployments.wire.listener import Bounds, Listener, sockets
+from deployments.wire.client.exchange import Exchange
+from deployments.wire.client.listener import Bounds, Listener, sockets
+from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.fake_engine import WAIT_S
 from tests.path.wire import connected, request
 

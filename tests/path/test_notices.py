@@ -1,4 +1,7 @@
-"""`deployments.notices` against a metadata server: what is asked, how, and that a notice is told until it is taken."""
+"""`deployments.gateway.replicas.reclaim_notices` against a metadata server.
+
+What is asked, how, and that a notice is told until it is taken.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from deployments.notices import TOKEN, Notices
-from deployments.policy.notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
+from deployments.gateway.replicas.reclaim_notices import TOKEN, Notices
+from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
 
 SOON_S = 10.0
 

@@ -8,9 +8,9 @@ import pytest
 from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 
-from deployments.policy.herd_error import HerdError
-from deployments.policy.pages import Pages
-from deployments.policy.routing import ReplicaState
+from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.request.pages import Pages
+from deployments.policy.routing.types import ReplicaState
 from tests.path.fake_engine import FakeEngine, event, streams
 from tests.path.herd import LLAMA, SCOUT, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
@@ -120,7 +120,7 @@ async def test_defect_is_told_without_its_inside_and_logged_with_it(herd: Herd, 
 
 async def test_defect_inside_a_stream_ends_it_with_an_event(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.script = streams([event()])
-    monkeypatch.setattr("deployments.relay.Relay.end", Broken)
+    monkeypatch.setattr("deployments.gateway.delivery.Relay.end", Broken)
     with capture_logs():
         answer = await herd.chat(stream=True)
     assert answer.content.startswith(event())

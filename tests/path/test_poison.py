@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deployments.door import Door
-from deployments.feed import Feed
-from deployments.policy.poison import Death, Poison, digest_of
-from deployments.policy.report import view_of
-from deployments.policy.routing import ReplicaState, Trust
-from deployments.server import Server, listen
-from deployments.upstream import Engines
+from deployments.engine.front_door import Door
+from deployments.gateway.replicas.load_feed import Feed
+from deployments.policy.routing.poison import Death, Poison, digest_of
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaState, Trust
+from deployments.wire.asgi_server import Server
+from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
@@ -198,7 +199,7 @@ async def test_body_is_hashed_only_after_a_death_and_in_a_thread_where_it_is_lar
         hashed.append((len(body) >> 20, threading.current_thread() is threading.main_thread()))
         return digest_of(path, body)
 
-    monkeypatch.setattr("deployments.suspicion.digest_of", seen)
+    monkeypatch.setattr("deployments.gateway.suspicion.digest_of", seen)
     engine.script = answers(200, {"id": "1"})
     large = json.dumps(asking()).encode() + b" " * (1 << 20)
     assert (await herd.chat()).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from configs.schema import Model, Prefill
-from deployments.policy.routing import ReplicaState
+from deployments.policy.routing.types import ReplicaState
 from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks, vllm_error
 from tests.path.herd import CHAT, LLAMA, Herd, asking, herd_of, limits
 

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import close_session, constants, snapshot_download, try_to_load_from_cache
 from pydantic import SecretStr
 
-from cluster.weights import Manifest, Room, Source
+from cluster.catalogue.weights import Manifest, Room, Source
 from deployments.weights.cache import Cache, WeightsError
 from deployments.weights.files import DAMAGED_TIMES, Fetch
 from deployments.weights.origins import FromHub, FromNode, HubUnreachable, resolve, told

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from configs.schema import RemoteImages
-from deployments.policy.errors import BadRequest
-from deployments.remote_images import Allowed, ImageFetcher, is_public
+from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
+from deployments.policy.errors.client_errors import BadRequest
 from tests.path.fake_engine import FakeEngine
 from tests.path.herd import SCOUT, Herd, herd_of, limits
 from tests.unit.pictures import data_url, png

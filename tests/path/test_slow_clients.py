@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 
-from deployments.answer import Address, Answer
-from deployments.upstream import Engines
+from deployments.wire.engine.answer import Answer
+from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
 from tests.path.herd import Herd, asking, until
 from tests.path.wire import connected, request

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployments.wire.client_connection import LEAST_TAKEN_BYTES, ClientConnection, Counted
-from deployments.wire.client_exchange import Exchange
+from deployments.wire.client.connection import LEAST_TAKEN_BYTES, ClientConnection, Counted
+from deployments.wire.client.exchange import Exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

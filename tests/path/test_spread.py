@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pytest
 from huggingface_hub import close_session, constants
 
-from cluster.weights import File, Source
+from cluster.catalogue.weights import File, Source
 from deployments.weights import origins
 from deployments.weights.agent import Agent
 from deployments.weights.cache import WeightsError

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from deployments.policy.routing import Reason
+from deployments.policy.routing.types import Reason
 from tests.path.begun import said
 from tests.path.fake_engine import DONE, FakeEngine, Wire, event, fake_engine, steered, streams
 from tests.path.herd import LLAMA, Herd, asking, until

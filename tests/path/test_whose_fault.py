@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from deployments.answer import Address
-from deployments.policy import engine_errors
-from deployments.policy.routing import ReplicaState
-from deployments.upstream import Engines
+from deployments.policy.errors import engine_errors
+from deployments.policy.routing.types import ReplicaState
+from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
 from tests.path.herd import LLAMA, SECRET, Herd, until
@@ -157,7 +157,7 @@ async def test_whole_answer_is_read_up_to_a_bound(engine: FakeEngine) -> None:
 
 
 async def test_answer_that_is_too_large_is_the_requests_fault(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.forward.MOST_WHOLE_MIB", 0)
+    monkeypatch.setattr("deployments.gateway.attempts.MOST_WHOLE_MIB", 0)
     got = await herd.chat()
     assert (got.status_code, got.json()["error"]["code"]) == (400, "answer_too_large")
 

@@ -4,11 +4,11 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from cluster.capacity import Engine, Settings
-from cluster.checkpoints import BF16, LINEAR_FP8, LINEAR_INT4, LINEAR_NVFP4, META_FP8, MLP_FP8, MLP_INT4
-from cluster.hardware import GPUS
-from cluster.legality import refusals
-from cluster.models import CATALOGUE
+from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_INT4, LINEAR_NVFP4, META_FP8, MLP_FP8, MLP_INT4
+from cluster.catalogue.hardware import GPUS
+from cluster.catalogue.models import CATALOGUE
+from cluster.planner.capacity import Engine, Settings
+from cluster.planner.legality import refusals
 from configs.schema import GpuName, Parallelism
 
 DECODERS = [entry.decoder for entry in CATALOGUE.values() if entry.decoder]

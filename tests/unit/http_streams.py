@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import h11
 from hypothesis import strategies as st
 
-from deployments.wire.request_framing import Head, RequestReader
-from deployments.wire.unreadable import Unreadable
+from deployments.wire.client.request_framing import Head, RequestReader
+from deployments.wire.client.unreadable import Unreadable
 
 
 @dataclass(frozen=True)

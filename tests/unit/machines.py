@@ -5,9 +5,9 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from cluster.ray_clusters import onprem
+from cluster.provision.ray_up import onprem
 from configs.inventory import Inventory
-from deployments.cli import app
+from deployments.commands.main import app
 
 ROOT = Path(__file__).parents[2]
 HOSTS = {"head": "10.0.0.1", "workers": ["10.0.0.2", "10.0.0.3"]}

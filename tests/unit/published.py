@@ -5,12 +5,12 @@ A row is nothing that the planner was made of, but for those that say so.
 
 from dataclasses import dataclass
 
-from cluster import shapes
-from cluster.architecture import Architecture
-from cluster.capacity import Engine, Settings
-from cluster.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_FP8, Layout
-from cluster.hardware import GPUS
-from cluster.speed import Load
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_FP8, Layout
+from cluster.catalogue.hardware import GPUS
+from cluster.planner.capacity import Engine, Settings
+from cluster.planner.speed import Load
 from configs.schema import GpuName, Parallelism
 
 #: vLLM 0.8.3 had no hybrid KV manager, and took 0.90 of the memory where nothing was said.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
 from configs.schema import Config, Model
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState, ReplicaView
 
 MODEL: dict[str, Any] = {"id": "llama", "kind": "llama-3.1-8b", "checkpoint": "meta-llama/Llama-3.1-8B-Instruct", "context_tokens": 8192}
 SCOUT: dict[str, Any] = {"id": "scout", "kind": "llama-4-scout", "checkpoint": "meta-llama/Llama-4-Scout", "context_tokens": 131072}

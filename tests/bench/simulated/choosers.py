@@ -4,9 +4,9 @@ import zlib
 from collections.abc import Sequence
 
 from configs.routing import Routing
-from deployments.policy.prompt import Prompt
-from deployments.policy.router import Router, Sending
-from deployments.policy.routing import Ask, Pick, Reason, ReplicaView
+from deployments.policy.request.prompt_blocks import Prompt
+from deployments.policy.routing.router import Router, Sending
+from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaView
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.policy.routing import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState, ReplicaView
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
 from tests.bench.simulated.speed import StepTime
 from tests.bench.simulated.traces import Traced

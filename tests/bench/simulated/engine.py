@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from deployments.policy import sent
-from deployments.policy.prompt import BYTES_PER_TOKEN, in_blocks
+from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
+from deployments.policy.routing import prompt_gossip as sent
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
 from tests.bench.simulated.speed import scout_on_h100

@@ -16,19 +16,20 @@ import uvloop
 
 from configs.routing import Routing
 from configs.schema import Limits, Model
-from deployments.answer import Address, EngineGone
-from deployments.feed import PATH, Feed
-from deployments.forward import Forward
-from deployments.front import Front
-from deployments.pipeline import Pipeline, Rules
-from deployments.policy.catalog import catalog
-from deployments.policy.pages import Pages
-from deployments.policy.report import view_of
-from deployments.policy.routing import ReplicaView
-from deployments.roster import Roster, Watch
-from deployments.server import listen
-from deployments.upstream import Engines
-from deployments.wire.listener import Bounds, Listener
+from deployments.gateway.attempts import Forward
+from deployments.gateway.endpoints import Front
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.load_feed import PATH, Feed
+from deployments.gateway.replicas.roster import Roster, Watch
+from deployments.policy.request.pages import Pages
+from deployments.policy.request.served_models import catalog
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaView
+from deployments.wire.client.listener import Bounds, Listener
+from deployments.wire.engine.answer import EngineGone
+from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from deployments.policy.prompt import BYTES_PER_TOKEN
+from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, serving
 from tests.bench.simulated.cluster import MODEL, Served

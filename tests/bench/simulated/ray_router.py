@@ -17,7 +17,7 @@ from ray.llm._internal.serve.routing_policies.prefix_aware import prefix_aware_r
 from ray.llm._internal.serve.routing_policies.prefix_aware.prefix_tree import PrefixTree
 from ray.serve._private.common import DeploymentID, ReplicaID
 
-from deployments.policy.routing import ReplicaView
+from deployments.policy.routing.types import ReplicaView
 from tests.bench.simulated.traces import Traced
 
 #: Beyond the surrogates, where every number is a character.

@@ -17,9 +17,9 @@ from typing import Any
 import httptools
 import msgspec
 
-from deployments.policy import sent
-from deployments.policy.prompt import BYTES_PER_TOKEN
-from deployments.policy.resume import GROUPS, TOKENS
+from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
+from deployments.policy.request.resume import GROUPS, TOKENS
+from deployments.policy.routing import prompt_gossip as sent
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.engine import Engine, Headed
 from tests.bench.simulated.scheduler import Request, Size

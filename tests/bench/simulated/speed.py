@@ -1,13 +1,13 @@
-"""How long one step of a simulated engine takes: `cluster.speed`'s roofline of Llama 4 Scout in INT4 on one H100."""
+"""How long one step of a simulated engine takes: `cluster.planner.speed`'s roofline of Llama 4 Scout in INT4 on one H100."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cluster.capacity import Engine, Settings
-from cluster.checkpoints import MLP_INT4
-from cluster.hardware import GPUS
-from cluster.shapes import SCOUT
-from cluster.speed import Step, step_time_s
+from cluster.catalogue.checkpoints import MLP_INT4
+from cluster.catalogue.hardware import GPUS
+from cluster.catalogue.sizes import SCOUT
+from cluster.planner.capacity import Engine, Settings
+from cluster.planner.speed import Step, step_time_s
 from configs.schema import Parallelism
 
 

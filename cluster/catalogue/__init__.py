@@ -1,0 +1,1 @@
+"""Models and hardware as numbers, each with its source. Imports `configs` only."""

@@ -1,0 +1,1 @@
+"""Facts of nodes in, findings out. Imports the rooms of `cluster` below it."""

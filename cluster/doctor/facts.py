@@ -1,0 +1,157 @@
+"""What a node is, as read, and what was found about it.
+
+Decides the words: facts go in, findings come out. Facts are read by `cluster.machine.read_node`, and judged by `cluster.doctor.gpu_checks`,
+`cluster.doctor.host_checks` and `cluster.doctor.compare_nodes`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cluster.catalogue.hardware import GIB, cluster_of
+from configs.schema import Hardware
+
+#: PCIe 5.0 x16, both directions together: what joins GPUs faster is NVLink.
+PCIE_BYTES_S = 128e9
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    NOT_CHECKED = "not checked"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check of one node: what was seen, and what to do about it."""
+
+    check: str
+    level: Level
+    seen: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """One GPU, as the driver reports it. None: this GPU or this driver does not say."""
+
+    index: int
+    name: str
+    memory_mib: int
+    uncorrectable_errors: int = 0
+    """ECC errors since the driver was loaded or the GPU was reset; what was before is in its remapped rows."""
+    sram_worn: bool = False
+    """More uncorrectable SRAM errors in its life than NVIDIA accepts."""
+    remap_pending: bool = False
+    remap_failed: bool = False
+    recovery: str | None = None
+    """What the driver wants to be done: "GPU Reset", "Node Reboot", "Drain P2P", "Drain and Reset"."""
+    fabric_state: str | None = None
+    fabric_status: str | None = None
+    width: int | None = None
+    """PCIe lanes in use."""
+    most_width: int | None = None
+    slowdowns: tuple[str, ...] = ()
+    """Why the hardware holds its clocks down right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReport:
+    """All GPUs of a node."""
+
+    driver: str
+    cuda: str
+    """The newest CUDA that the driver runs."""
+    gpus: tuple[GpuState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """An error of a GPU, or of an NVSwitch, in the kernel's log."""
+
+    code: int
+    device: str
+    age_s: float
+    text: str
+    switch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RdmaPort:
+    """A port of an RDMA device."""
+
+    name: str
+    active: bool
+    gbit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node says about itself. None: it cannot be read."""
+
+    host: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    report: GpuReport | None = None
+    """None: there is no NVIDIA driver, or it does not answer."""
+    driver_error: str | None = None
+    """What `nvidia-smi` said instead of a report."""
+    links: tuple[tuple[float, ...], ...] = ()
+    """GB/s of each NVLink of each GPU; 0 where it is down."""
+    xids: tuple[Xid, ...] | None = None
+    ports: tuple[RdmaPort, ...] = ()
+    peer_memory: bool = False
+    clock_synchronised: bool | None = None
+    cache: str = ""
+    """The folder that weights are kept in."""
+    cache_free_bytes: int = 0
+    shm_bytes: int = 0
+    open_files: int | None = None
+    locked_bytes: int | None = None
+    missing_checkpoints: tuple[str, ...] = ()
+    interface: str | None = None
+    """The network interface that has the node's address."""
+    ray_asks_for_token: bool | None = None
+    """None: the node was read without Ray."""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the driver shows any."""
+        return self.report is not None and bool(self.report.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a config says about its nodes."""
+
+    gpus: int
+    memory_gib: float
+    """Of one GPU, as torch sees it."""
+    nvlink: bool
+
+
+def expected(hardware: Hardware | None) -> Expected | None:
+    """What `hardware` promises; none where the config does not say."""
+    if hardware is None:
+        return None
+    node = cluster_of(hardware).node
+    return Expected(node.gpus, node.gpu.memory_gib, node.gpu.link_bytes_s > PCIE_BYTES_S)
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The worst level of several findings; a check that was not made is no worse than one that went well."""
+    found = {finding.level for finding in findings}
+    return next((level for level in (Level.FAIL, Level.WARN) if level in found), Level.OK)
+
+
+def gib(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / GIB:,.0f} GiB" if count >= 10 * GIB else f"{count / GIB:.2g} GiB"
+
+
+def names(addresses: Mapping[str, str]) -> dict[str, str]:
+    """What to call each node, by id: its address, and the beginning of its id where several have the same."""
+    known = list(addresses.values())
+    return {node: address if known.count(address) == 1 else f"{address}/{node[:6]}" for node, address in addresses.items()}

@@ -1,0 +1,1 @@
+"""What fits, how fast it is, and which shape to choose. Imports `catalogue`."""

@@ -1,0 +1,299 @@
+"""Which shape to take: every legal one on given hardware, those that meet a wish first, the best of them on top, and what could be instead.
+
+Decides the order, and the settings of each shape: vLLM's defaults where they meet the wish, else fewer sequences and a shorter rope cache,
+which leave more for the KV cache. Leaves what fits to `cluster.planner.capacity` and how fast it is to `cluster.planner.speed`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Checkpoint
+from cluster.catalogue.hardware import GIB, Cluster
+from cluster.planner.capacity import (
+    GPU_MEMORY_UTILIZATION,
+    Capacity,
+    Engine,
+    KvDtype,
+    Settings,
+    capacity,
+    concurrent_requests,
+)
+from cluster.planner.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
+from cluster.planner.speed import Load, Speed, speed
+from configs.schema import Parallelism, Quantization
+
+#: A wish that names no length means at least a conversation; an engine is then given up to the usual 128K.
+LEAST_CONTEXT_TOKENS = 8192
+USUAL_CONTEXT_TOKENS = 131_072
+#: Sequences per step that are tried when vLLM's default leaves too little for the wish, and positions when the rope cache does.
+FEWER_SEQS = (256, 64, 16)
+FEWER_POSITIONS = 131_072
+#: Experts per GPU from which whole ones are placed instead of slices of each: Maverick on 8 GPUs, not Scout (vLLM's recipes).
+WHOLE_EXPERTS = 16
+#: Most truthful first, where all else is equal.
+FIDELITY: tuple[Quantization, ...] = ("bf16", "fp8", "nvfp4", "int4")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to plan for: what it is called, its shape, and the checkpoint to take for each quantisation."""
+
+    title: str
+    architecture: Architecture
+    checkpoints: tuple[Checkpoint, ...]
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted, and what is pinned; None leaves it to the planner."""
+
+    context_tokens: int | None = None
+    concurrency: int | None = None
+    cheapest: bool = False
+    """By the cost of a token; else the fewest GPUs."""
+    load: Load = field(default_factory=lambda: Load(64, 1000, 1000))
+    quantization: Quantization | None = None
+    kv_dtype: KvDtype | None = None
+    tensor: int | None = None
+    pipeline: int | None = None
+    data: int | None = None
+    expert: bool | None = None
+    hybrid_kv: bool = True
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
+    max_num_seqs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One configuration of one replica, and what it does."""
+
+    checkpoint: Checkpoint
+    engine: Engine
+    capacity: Capacity
+    concurrency: int
+    """Requests of the wish's length that can decode at once."""
+    speed: Speed | None
+    """Of an engine that fits."""
+    problems: tuple[str, ...]
+    legal: bool = True
+
+    @property
+    def fits(self) -> bool:
+        """Whether the wish is met."""
+        return not self.problems
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the replica."""
+        return self.engine.parallel.gpus
+
+
+def plans(subject: Subject, cluster: Cluster, wish: Wish) -> tuple[Plan, ...]:
+    """Every configuration that may be asked about, best first; what does not meet the wish comes last, with its problems."""
+    found = [
+        _plan(subject, checkpoint, parallel, kv_dtype, cluster, wish)
+        for checkpoint in subject.checkpoints
+        if wish.quantization in (None, checkpoint.layout.quantization)
+        for kv_dtype in _kv_dtypes(cluster, wish)
+        for parallel in _shapes(subject.architecture, cluster, wish)
+        if wish.quantization or _computes(checkpoint, cluster)
+    ]
+    return tuple(sorted(found, key=lambda plan: _rank(plan, wish)))
+
+
+def _computes(checkpoint: Checkpoint, cluster: Cluster) -> bool:
+    return not any(stored_refusals(checkpoint.layout, False, cluster.node.gpu))
+
+
+def _kv_dtypes(cluster: Cluster, wish: Wish) -> tuple[KvDtype, ...]:
+    if wish.kv_dtype:
+        return (wish.kv_dtype,)
+    return ("bf16", "fp8") if cluster.node.gpu.fp8_flops else ("bf16",)
+
+
+def _shapes(architecture: Architecture, cluster: Cluster, wish: Wish) -> Iterator[Parallelism]:
+    """Shapes on the cluster's GPUs: what is pinned as it is, legal or not; the rest legal, and tensor parallel within a node."""
+    nodes = cluster.nodes or 1
+    most = nodes * cluster.node.gpus
+    tensors = (wish.tensor,) if wish.tensor else tuple(size for size in tensor_sizes(architecture) if size <= cluster.node.gpus)
+    pipelines = (wish.pipeline,) if wish.pipeline else tuple(size for size in (1, 2, 4, 8) if size <= nodes)
+    datas = (wish.data,) if wish.data else _data_sizes(architecture, most)
+    pinned = (wish.tensor or 1) * (wish.pipeline or 1) * (wish.data or 1)
+    for tensor in tensors:
+        for pipeline in pipelines:
+            for data in datas:
+                expert = _whole_experts(architecture, tensor, data) if wish.expert is None else wish.expert
+                parallel = Parallelism(tensor=tensor, pipeline=pipeline, data=data, expert=expert)
+                if parallel.gpus <= max(most, pinned):
+                    yield parallel
+
+
+def _data_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
+    """Powers of two: ranks share the experts evenly."""
+    if not architecture.experts:
+        return (1,)
+    return tuple(1 << power for power in range(most.bit_length()))
+
+
+def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
+    ranks = tensor * data
+    if ranks == 1 or not architecture.experts or architecture.experts % ranks:
+        return False
+    return data > 1 or architecture.experts // ranks >= WHOLE_EXPERTS
+
+
+def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster, wish: Wish) -> Plan:
+    illegal = tuple(_illegal(subject, checkpoint, parallel, kv_dtype, cluster))
+    rungs = list(_settings(subject, checkpoint, kv_dtype, parallel, wish))
+    if illegal:
+        rungs = rungs[:1]
+    for settings in rungs:
+        engine = _fitted(Engine(checkpoint.shaped(subject.architecture), checkpoint.layout, cluster.node.gpu, parallel, settings), wish)
+        found = capacity(engine)
+        length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
+        concurrency = min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * parallel.data)
+        problems = illegal or (*found.problems, *_too_few(wish, concurrency, length))
+        if not problems:
+            break
+    if illegal:
+        found, concurrency = replace(found, pool_tokens=0, max_context_tokens=0), 0
+    running = concurrent_requests(engine, found.pool_blocks, min(_mean_length(wish.load), engine.max_positions))
+    return Plan(
+        checkpoint=checkpoint,
+        engine=engine,
+        capacity=found,
+        concurrency=concurrency,
+        speed=None if problems else speed(engine, wish.load, running),
+        problems=problems,
+        legal=not illegal,
+    )
+
+
+def _mean_length(load: Load) -> int:
+    return load.prompt_tokens + load.answer_tokens // 2
+
+
+def _illegal(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster) -> Iterator[str]:
+    for name, reason in refusals(subject.architecture, parallel):
+        yield f"{name} parallel: {reason}"
+    for _, reason in stored_refusals(checkpoint.layout, kv_dtype == "fp8", cluster.node.gpu):
+        yield reason
+    most = (cluster.nodes or 1) * cluster.node.gpus
+    if parallel.gpus > most:
+        yield f"the shape takes {parallel.gpus} GPUs, there are {most}"
+
+
+def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, parallel: Parallelism, wish: Wish) -> Iterator[Settings]:
+    """From vLLM's defaults to what leaves most for the KV cache, as far as the wish's concurrency allows."""
+    most = checkpoint.context_tokens or subject.context_tokens
+    context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
+    least = -(-(wish.concurrency or 1) // parallel.data)
+    usual = Settings(
+        context_tokens=context,
+        kv_dtype=kv_dtype,
+        hybrid_kv=wish.hybrid_kv,
+        gpu_memory_utilization=wish.gpu_memory_utilization,
+        max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
+    )
+    yield usual
+    fewer = () if wish.max_num_seqs else tuple(count for count in FEWER_SEQS if count >= least)
+    for count in fewer:
+        yield replace(usual, max_num_seqs=count)
+    positions = max(FEWER_POSITIONS, context)
+    if positions < subject.architecture.max_positions:
+        yield replace(usual, max_num_seqs=fewer[-1] if fewer else usual.max_num_seqs, max_positions=positions)
+
+
+def _fitted(engine: Engine, wish: Wish) -> Engine:
+    """With a context that fits, where the wish names none."""
+    if wish.context_tokens:
+        return engine
+    longest = capacity(engine).max_context_tokens
+    if not LEAST_CONTEXT_TOKENS <= longest < engine.settings.context_tokens:
+        return engine
+    return replace(engine, settings=replace(engine.settings, context_tokens=longest // 1024 * 1024))
+
+
+def _too_few(wish: Wish, concurrency: int, length: int) -> Iterator[str]:
+    if wish.concurrency and concurrency < wish.concurrency:
+        yield f"{wish.concurrency} requests of {length:,} tokens at once; {concurrency} fit"
+
+
+def _rank(plan: Plan, wish: Wish) -> tuple[float, ...]:
+    """Smaller is better. What fits by cost or GPUs, then by fidelity and simplicity; the rest by how near it comes."""
+    fidelity = (FIDELITY.index(plan.checkpoint.layout.quantization), plan.engine.settings.kv_dtype != "bf16")
+    if plan.speed is None:
+        return (1, not plan.legal, -plan.capacity.max_context_tokens, -plan.concurrency, -plan.capacity.kv_bytes, *fidelity)
+    cost = -plan.speed.gpu_hour_tokens if wish.cheapest else plan.gpus
+    parallel = plan.engine.parallel
+    return (0, cost, *fidelity, parallel.data, parallel.pipeline, -plan.speed.replica_tokens_s)
+
+
+def refusal(subject: Subject, cluster: Cluster, wish: Wish, found: tuple[Plan, ...]) -> str:
+    """Why nothing meets a wish, and the nearest that does, in one sentence."""
+    nearest = tuple(_alternatives(subject, cluster, wish))
+    way_out = f": use {' or '.join(nearest)}" if nearest else ""
+    return f"{_why(subject, cluster, wish, found)}{way_out}"
+
+
+def _why(subject: Subject, cluster: Cluster, wish: Wish, found: tuple[Plan, ...]) -> str:
+    if not found:
+        return f"{subject.title} has no checkpoint in {wish.quantization}"
+    best = found[0]
+    what = f"{subject.title} {best.checkpoint.layout.quantization.upper()}"
+    weights, memory = best.checkpoint.layout.weight_bytes(subject.architecture), (cluster.gpus or 0) * cluster.node.gpu.memory_bytes
+    if best.legal and weights > memory > 0:
+        return f"{what} needs {weights / GIB:,.0f} GiB of weights; {cluster} have {memory / GIB:,.0f}"
+    return f"{what} on {cluster} as {shape(best.engine.parallel)}: {'; '.join(best.problems)}"
+
+
+def _alternatives(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
+    """What of the wish could be given up, one thing at a time, and what then fits."""
+    if wish.tensor and tensor_refusal(subject.architecture, wish.tensor):
+        most = max(size for size in tensor_sizes(subject.architecture) if size < wish.tensor)
+        if plan := _first(subject, cluster, replace(wish, tensor=most)):
+            yield shape(plan.engine.parallel)
+    for word in FIDELITY if wish.quantization else ():
+        if word != wish.quantization and (plan := _first(subject, cluster, replace(wish, quantization=word))):
+            yield f"{word.upper()} ({plan.checkpoint.layout.weight_bytes(subject.architecture) / GIB:,.0f} GiB)"
+            break
+    if wish.kv_dtype == "bf16" and _first(subject, cluster, replace(wish, kv_dtype="fp8")):
+        yield "an fp8 KV cache"
+    if not wish.hybrid_kv and _first(subject, cluster, replace(wish, hybrid_kv=True)):
+        yield "the hybrid KV manager"
+    yield from _more_nodes(subject, cluster, wish)
+    yield from _less(subject, cluster, wish)
+
+
+def _more_nodes(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
+    for nodes in (2, 4, 8):
+        if nodes > (cluster.nodes or 1) and (plan := _first(subject, replace(cluster, nodes=nodes), wish)):
+            yield f"{nodes} nodes with {shape(plan.engine.parallel, brief=True)}"
+            return
+
+
+def _less(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
+    if wish.context_tokens:
+        longest = max((plan.capacity.max_context_tokens for plan in plans(subject, cluster, wish) if plan.legal), default=0)
+        if LEAST_CONTEXT_TOKENS <= longest < wish.context_tokens:
+            yield f"a context of {longest:,} tokens"
+    if wish.concurrency:
+        most = max((plan.concurrency for plan in plans(subject, cluster, replace(wish, concurrency=None)) if plan.fits), default=0)
+        if most:
+            yield f"{most} requests at once"
+
+
+def _first(subject: Subject, cluster: Cluster, wish: Wish) -> Plan | None:
+    best = next(iter(plans(subject, cluster, wish)), None)
+    return best if best and best.fits else None
+
+
+def shape(parallel: Parallelism, *, brief: bool = False) -> str:
+    """A shape for people: TP 8, PP 2 × TP 8, DP 2 × TP 8 with whole experts."""
+    sizes = {"DP": parallel.data, "PP": parallel.pipeline, "TP": parallel.tensor}
+    said = [f"{name} {size}" for name, size in sizes.items() if size > 1 or name == "TP"]
+    if brief and parallel.pipeline > 1 and parallel.data == 1:
+        said = [f"PP {parallel.pipeline}"]
+    return " × ".join(said) + (" with whole experts" if parallel.expert and not brief else "")

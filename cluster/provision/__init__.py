@@ -1,0 +1,1 @@
+"""Files that bring machines up: `ray up`, KubeRay, systemd, HAProxy. Imports the rooms of `cluster` below it."""

@@ -1,0 +1,1 @@
+"""What an operator types: words, tables, exit codes. Imports every other room; no room imports it."""

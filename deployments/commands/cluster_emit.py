@@ -1,0 +1,118 @@
+"""`herd cluster emit`: the words of the command line.
+
+Decides what a provider needs from the config, and tells what is missing with its field. What is made of it is in `cluster`.
+"""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cluster.doctor.facts import expected
+from cluster.planner.config_problems import problems
+from cluster.provision import ray_up as ray_clusters
+from cluster.provision.haproxy import load_balancer
+from cluster.provision.kuberay import ray_service
+from cluster.provision.systemd import head_unit
+from configs.inventory import Inventory, KubeRay
+from configs.load import ConfigError, Problem, as_lines, read
+from configs.schema import Config
+from deployments.commands.terminal import tell, told
+
+commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
+Part = TypeVar("Part")
+BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Provider(StrEnum):
+    """Whom a cluster file is for."""
+
+    ONPREM = "onprem"
+    AWS = "aws"
+    GCP = "gcp"
+    KUBERAY = "kuberay"
+    HAPROXY = "haproxy"
+    SYSTEMD = "systemd"
+
+
+@commands.callback()
+def _commands() -> None:
+    """The machines: files that bring a Ray cluster up."""
+
+
+@commands.command()
+def emit(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file, with a `cluster` section.")],
+    provider: Annotated[
+        Provider, typer.Option(help="For `ray up` (onprem, aws, gcp), the KubeRay operator, HAProxy, or the head's systemd.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where to write it. Default: standard output.")] = None,
+) -> None:
+    """Write the file that brings the config's machines up. No secret is ever in it."""
+    with told():
+        text = emitted(config, provider)
+    try:
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        tell(f"{out} cannot be written: {error.strerror}.")
+        raise typer.Exit(1) from None
+
+
+def emitted(path: Path, provider: Provider) -> str:
+    """The file's text.
+
+    Raises:
+        ConfigError: the config is wrong, or lacks what the provider needs.
+    """
+    config = read(path, problems)
+
+    def need(field: str, part: Part | None, why: str = "") -> Part:
+        if part is None:
+            raise ConfigError(str(path), [Problem(field, f"is required for --provider {provider}{why}")])
+        return part
+
+    inventory = need("cluster", config.cluster)
+    reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
+    if provider is Provider.KUBERAY:
+        need("cluster.image", inventory.image, ": an image with this package in it")
+        site = need("cluster.kuberay", inventory.kuberay)
+        if inventory.gcs_folder is not None:
+            raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
+        if inventory.redis_tls is not None:
+            raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
+        need("gateway.host", reachable, BEYOND)
+        return as_lines(_ray_service(config, inventory, site))
+    if provider is Provider.HAPROXY:
+        hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
+        need("gateway.host", reachable, BEYOND)
+        return load_balancer(config.name, inventory, hosts, config.gateway)
+    promised = expected(config.hardware)
+    if provider is Provider.SYSTEMD:
+        need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
+        return head_unit(
+            config.name, inventory, need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves"), promised
+        )
+    makers: dict[Provider, Callable[[], dict[str, Any]]] = {
+        Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
+        Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),
+        Provider.GCP: lambda: ray_clusters.gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
+    }
+    return as_lines(makers[provider]())
+
+
+def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:
+    from deployments.lifecycle.applications import (  # here, because it brings Ray Serve, which no other provider needs
+        declared,
+        gpus_per_node,
+    )
+
+    # Every pod has gateways, the head's too.
+    applications = declared(config, site.workers + 1, {}).model_dump(mode="json", exclude_unset=True)
+    return ray_service(config.name, inventory, site, gpus_per_node(config), config.gateway.port, as_lines(applications))

@@ -1,0 +1,121 @@
+"""`herd doctor`: the words of the command line.
+
+Decides which nodes are examined, and exit codes (0 all may serve · 1 something is sick · 2 the command line is wrong · 3 the config is).
+"""
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.doctor.facts import Expected
+from cluster.doctor.quarantine import as_ray, labels, to_drain
+from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
+from cluster.machine.read_node import read_node
+from cluster.planner.config_problems import problems
+from configs.load import environment, read
+from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
+from deployments.commands.terminal import err, out, tell, told
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
+
+
+def doctor(  # noqa: PLR0913 (an option each)
+    config: Annotated[Path | None, typer.Argument(help="A herd's YAML file. Default: the herd that is up.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up.")] = None,
+    pairs: Annotated[bool, typer.Option(help="Whether each pair of nodes does a short all-reduce.")] = True,
+    drain: Annotated[bool, typer.Option("--drain", help="Drain sick nodes: Ray Serve moves their replicas, and Ray there ends.")] = False,
+    within_s: Annotated[float, typer.Option(help="For --drain: by then replicas go that found no other place.", min=1)] = 900,
+    json_: Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")] = False,
+    node: Annotated[bool, typer.Option("--node", help="Only the machine that this runs on, without Ray.")] = False,
+    labels_: Annotated[bool, typer.Option("--labels", help="With --node: only the labels for `ray start --labels`.")] = False,
+    gpus: Annotated[int | None, typer.Option(help="With --node: GPUs that must be there.", min=1)] = None,
+    gpu_memory_gib: Annotated[float, typer.Option(help="With --gpus: memory of each.", min=0)] = 0,
+    nvlink: Annotated[bool, typer.Option("--nvlink", help="With --gpus: NVLink joins them.")] = False,
+    head: Annotated[bool, typer.Option("--head", help="With --gpus: a head, which may as well have none.")] = False,
+) -> None:
+    """Examine every node before it serves: GPUs, NVLink, network cards, clock, disk, limits, versions, an all-reduce between each pair.
+
+    Changes nothing without --drain. Exits with 1 where a node is sick.
+    """
+    with told(OperationError):
+        if node:
+            promised = None if gpus is None else Expected(gpus, gpu_memory_gib, nvlink)
+            report = _this_machine(Wanted(promised), head)
+            if labels_:
+                sys.stdout.write(as_ray(labels(report.nodes[0].findings)) + "\n")
+                raise typer.Exit
+            _show(report, json_, [])
+        else:
+            herd = operate.known(environment(), name) if config is None else operate.herd(environment(), read(config, problems))
+            _cluster(herd, pairs, within_s if drain else None, json_)
+
+
+def _this_machine(need: Wanted, head: bool = False) -> Report:
+    host = socket.gethostname()
+    facts = read_node(environment().cache, need.checkpoints)
+    member = Member("", host, host, head)
+    return Report((Examined(member, own_findings(member, facts, need), facts),))
+
+
+def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> None:
+    need, drained = wanted(herd.config), []
+    if herd.config.ray.address == "local" and herd.node.address is None:
+        report = _this_machine(need)  # what `herd up` would start on
+    else:
+        with err.status("Connecting") as spinner, operate.connected(herd, spinner.update):
+            from deployments.doctor.examine import examine  # here, because it imports Ray
+
+            report = examine(need, pairs, spinner.update)
+            if drain_s is not None:
+                drained = _drained(report, drain_s)
+    _show(report, json_, drained)
+
+
+def _drained(report: Report, within_s: float) -> list[str]:
+    """The nodes that Ray drains now, by name."""
+    from deployments.ray_calls.drain import drain
+
+    going, stays = to_drain([node.candidate for node in report.nodes])
+    for sentence in stays:
+        tell(sentence)
+    accepted = []
+    for node in report.nodes:
+        if node.member.name in going:
+            found = ", ".join(one.check for one in node.findings if one.level == "fail")
+            refusal = drain(node.member.id, f"herd doctor: {found}", within_s)
+            if refusal is None:
+                accepted.append(node.member.name)
+            else:
+                tell(f"Ray does not drain {node.member.name}: {refusal}")
+    return accepted
+
+
+def _show(report: Report, json_: bool, drained: list[str]) -> None:
+    if json_:
+        sys.stdout.write(json.dumps(as_json(report, drained)) + "\n")
+    else:
+        for node in report.nodes:
+            out.print(node_table(node))
+        if report.findings:
+            out.print(findings_table("The cluster", report.findings))
+        if report.pairs:
+            out.print(pairs_table(report.pairs))
+        _conclude(report, drained)
+    if report.sick:
+        raise typer.Exit(1)
+
+
+def _conclude(report: Report, drained: list[str]) -> None:
+    sick = [node.member.name for node in report.nodes if node.candidate.sick]
+    if drained:
+        out.print(
+            f"Draining: {', '.join(drained)}. Ray ends there when nothing runs any more; mend the node, and start Ray again.", markup=False
+        )
+    elif sick:
+        err.print(f"[red]Sick:[/red] {', '.join(sick)}.", soft_wrap=True)
+    elif not report.sick:
+        out.print("[green]All nodes may serve.[/green]")

@@ -1,0 +1,236 @@
+"""`herd`: the operator's commands. Words and colours.
+
+What they do is in `deployments.lifecycle.herd`, exit codes in `deployments.commands.terminal`.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from cluster.planner.config_problems import problems
+from configs.load import ConfigError, environment, read
+from deployments.commands import cluster_emit as cluster_command
+from deployments.commands.doctor import doctor
+from deployments.commands.plan import plan
+from deployments.commands.pull import pull
+from deployments.commands.secret import secret
+from deployments.commands.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.own_certificate import trust
+from deployments.policy.fleet.model_state import ModelState, Standing
+from deployments.progress import Say
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
+    "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
+)
+app.command()(plan)
+app.command()(pull)
+app.command()(doctor)
+app.command()(secret)
+app.add_typer(cluster_command.commands, name="cluster")
+STAYS = "What was started stays: `herd up` goes on from there, `herd down` takes it away."
+DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
+COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
+
+Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        interrupt(STAYS)
+
+
+@app.command()
+def up(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
+    within_s: Annotated[
+        float, typer.Option(help="Longest wait for every model to answer, and for each replica of an upgrade, in seconds.", min=1)
+    ] = 900,
+    force: Annotated[bool, typer.Option("--force", help="Although the planner says that memory or GPUs do not suffice.")] = False,
+) -> None:
+    """Bring a herd up, or change a running one in place; returns when every model has answered.
+
+    What is as the config says keeps running: only models that differ are restarted, one after the other; models that are no longer named
+    go. A change that does not come up is undone, and the herd is what it was before.
+    """
+    started = time.monotonic()
+    with _steps() as say, told(OperationError, interrupted=STAYS):
+        herd = operate.planned(operate.herd(environment(), read(config, problems)), force)
+        operate.up(herd, environment(), say, within_s)
+    first = herd.config.models[0]
+    out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
+    out.print(f"Try it:  herd chat {(*first.aliases, first.id)[0]}      or:", markup=False)
+    out.print(
+        f"  curl {herd.endpoint}/v1/chat/completions -H 'content-type: application/json' \\\n"
+        f'    -d \'{{"model": "{first.id}", "messages": [{{"role": "user", "content": "What is a llama?"}}]}}\'',
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def down(name: Name = None) -> None:
+    """Take a herd down. A Ray node that it started stops with it; a cluster that was there before stays."""
+    started = time.monotonic()
+    with _steps() as say, told(OperationError, interrupted=STAYS):
+        operate.down(operate.known(environment(), name), say)
+    out.print(f"[green]Down[/green] in {time.monotonic() - started:.0f} s.")
+
+
+@app.command()
+def status(
+    name: Name = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+) -> None:
+    """Show every model: its state, its replicas, and what they are doing."""
+    with told(OperationError, interrupted=STAYS):
+        herd = operate.known(environment(), name)
+        with operate.connected(herd, lambda _: None):
+            if watch:
+                _watch(herd)
+            elif as_json:
+                sys.stdout.write(json.dumps(_status(herd)) + "\n")
+            else:
+                out.print(_status_table(herd))
+
+
+def _cards(herd: Herd) -> list[dict[str, Any]]:
+    """Returns the card of each model that is served, once: its aliases stand in its card."""
+    return [card for card in _get(herd, "/v1/models")["data"] if not card.get("parent")]
+
+
+@app.command()
+def models(name: Name = None, as_json: AsJson = False) -> None:
+    """List what is served: names, context, images, licence."""
+    with told(OperationError, interrupted=STAYS):
+        herd = operate.known(environment(), name)
+        cards = _cards(herd)
+    if as_json:
+        sys.stdout.write(json.dumps(cards) + "\n")
+        return
+    table = Table("model", "aliases", "context", "images", "licence", title=herd.endpoint)
+    for card in cards:
+        licence = f"{card['license']}{' · ' + card['attribution'] if card['attribution'] else ''}"
+        images = str(card["max_images_per_prompt"] or "–")
+        table.add_row(card["id"], ", ".join(card["aliases"]), f"{card['max_model_len']:,}", images, licence)
+    out.print(table)
+
+
+@app.command()
+def validate(
+    config: Annotated[Path, typer.Argument(help="A herd's YAML file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a config, and tell every problem at once. Needs no GPU, no Ray and no vLLM."""
+    try:
+        herd = read(config, problems)
+    except ConfigError as error:
+        if as_json:
+            found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+            sys.stdout.write(json.dumps({"valid": False, "problems": found}) + "\n")
+            raise typer.Exit(WRONG_CONFIG) from None
+        refuse(error)
+    if as_json:
+        sys.stdout.write(json.dumps({"valid": True, "problems": []}) + "\n")
+    else:
+        served = ", ".join(f"{model.id} × {model.scale.min_replicas}" for model in herd.models)
+        out.print(f"[green]{config} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A model's id or alias; `herd models` lists them.")],
+    name: Name = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Talk to a model in the terminal."""
+    import httpx
+
+    from deployments.commands.chat import Conversation
+
+    with told(OperationError, interrupted=STAYS):
+        herd = operate.known(environment(), name)
+        cards = _cards(herd)
+        by_name = {one: card for card in cards for one in (card["id"], *card["aliases"])}
+        if model not in by_name:
+            raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(by_name))}.")
+    sampling = {"temperature": temperature, "max_tokens": max_tokens}
+    given = {key: value for key, value in sampling.items() if value is not None}
+    with httpx.Client(base_url=herd.endpoint, verify=trust(herd.config.gateway.tls), timeout=httpx.Timeout(10, read=300)) as client:
+        Conversation(client, by_name[model], out, system, given).run()
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[Say]:
+    """Tells each step with the seconds since the start; a step told again is not printed again."""
+    started, last = time.monotonic(), [""]
+    with err.status("") as spinner:
+
+        def say(step: str) -> None:
+            if step != last[0]:
+                err.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
+            last[0] = step
+            spinner.update(f"{step} …")
+
+        yield say
+
+
+def _get(herd: Herd, path: str) -> dict[str, Any]:
+    import httpx  # here, because `herd plan` answers before it would be imported
+
+    url = f"{herd.endpoint}{path}"
+    try:
+        answer: dict[str, Any] = httpx.get(url, timeout=10, verify=trust(herd.config.gateway.tls)).raise_for_status().json()
+    except (httpx.HTTPError, json.JSONDecodeError) as error:
+        raise OperationError(f"{url} does not answer ({error}). `herd status` may tell more.") from error
+    return answer
+
+
+def _status(herd: Herd) -> dict[str, Any]:
+    surveyed = operate.survey(herd)
+    return {"endpoint": f"{herd.endpoint}/v1", "models": [_model_status(name, one) for name, one in surveyed.items()]}
+
+
+def _model_status(name: str, one: Standing) -> dict[str, Any]:
+    return {
+        "id": name,
+        "state": one.state.value,
+        "replicas": {"running": one.running, "target": one.target},
+        "ongoing_requests": one.ongoing,
+    }
+
+
+def _status_table(herd: Herd) -> Table:
+    table = Table("model", "state", "replicas", "requests", title=f"{herd.config.name} · {herd.endpoint}/v1")
+    for name, one in operate.survey(herd).items():
+        colour = COLOURS[one.state]
+        table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
+    return table
+
+
+def _watch(herd: Herd) -> None:
+    with contextlib.suppress(KeyboardInterrupt), Live(_status_table(herd), console=out, auto_refresh=False) as live:
+        while True:
+            time.sleep(1)
+            live.update(_status_table(herd), refresh=True)

@@ -1,0 +1,195 @@
+"""What is asked of the planner by name, and where its answer goes: one model on some GPUs, or a whole herd on its cluster.
+
+Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to
+`cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
+needs no Ray, vLLM or torch.
+"""
+
+import difflib
+import json
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from cluster.catalogue.checkpoints import Checkpoint
+from cluster.catalogue.entry import Entry
+from cluster.catalogue.hardware import GPUS, NODES, Cluster, Node
+from cluster.catalogue.models import CATALOGUE
+from cluster.planner.config_problems import problems
+from cluster.planner.emit import emitted, record
+from cluster.planner.explain import explain
+from cluster.planner.herd_fit import known_cluster
+from cluster.planner.placement import GPUS_PER_NODE
+from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
+from configs.load import as_yaml, read
+from configs.schema import Kind
+from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table
+from deployments.commands.terminal import out, tell
+from deployments.lifecycle.fit import CannotPlan, checked, stored_in
+
+NO_FIT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the answer is given."""
+
+    as_json: bool = False
+    explain: bool = False
+    emit: bool = False
+    gpu_hour_price: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a MODEL names: a model to plan for, and its kind where a config can name it."""
+
+    subject: Subject
+    kind: Kind | None
+
+
+def tokens(text: str) -> int:
+    """A number of tokens as people write it: 131072, 128K, 1M.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KkMm]?)", text)
+    count = int(float(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else 0
+    if count < 1:
+        raise ValueError(f"{text!r} is no number of tokens; write 131072, 128K or 1M")
+    return count
+
+
+def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | None) -> Cluster:
+    """The hardware that the command line names; 8 H100 where it names none.
+
+    Raises:
+        CannotPlan: there is no such GPU or node, or more GPUs than a node has.
+    """
+    if node is not None:
+        known = {str(name).lower(): one for name, one in NODES.items()}
+        if node.lower() not in known:
+            raise CannotPlan(f"there is no node {node!r}; there are: {', '.join(NODES)}. Others are described in a config's hardware")
+        return Cluster(known[node.lower()], nodes or 1)
+    names = {str(name).lower(): one for name, one in GPUS.items()}
+    wanted = (gpu or "h100").lower()
+    if wanted not in names:
+        raise CannotPlan(f"there is no GPU {gpu!r}; there are: {', '.join(GPUS)}. Others are described in a config's hardware")
+    if gpus and gpus > GPUS_PER_NODE:
+        raise CannotPlan(f"a node has at most {GPUS_PER_NODE} GPUs: say --gpus {GPUS_PER_NODE} --nodes {-(-gpus // GPUS_PER_NODE)}")
+    return Cluster(Node(names[wanted], gpus or GPUS_PER_NODE), nodes or 1)
+
+
+def target(name: str) -> Target:
+    """What a MODEL names.
+
+    Raises:
+        CannotPlan: nothing, or a model that no engine can serve.
+        ConfigError: its `config.json` cannot be read.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Target(_in_folder(folder), None)
+    for kind, entry in CATALOGUE.items():
+        if name in (kind, kind.removeprefix("llama-4-")):
+            return Target(_of_entry(entry, tuple(one for word in FIDELITY if (one := entry.checkpoint(word)))), kind)
+        known = tuple(one for one in entry.checkpoints if one.repository == name)
+        if known:
+            return Target(_of_entry(entry, known), kind)
+    close = difflib.get_close_matches(name, CATALOGUE, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise CannotPlan(f"{name!r} is no model of the catalogue, no repository of one and no folder; {hint}There are: {', '.join(CATALOGUE)}")
+
+
+def _of_entry(entry: Entry, checkpoints: tuple[Checkpoint, ...]) -> Subject:
+    title = entry.title.partition(" (")[0]
+    if entry.decoder is None:
+        guess = ". To plan for a guess, give a folder with a config.json of it" if entry.architecture is None else ""
+        raise CannotPlan(f"{title} {entry.not_deployable}{guess}")
+    return Subject(title, entry.decoder, checkpoints, entry.context_tokens)
+
+
+def _in_folder(folder: Path) -> Subject:
+    stored = stored_in(folder)
+    if stored is None:
+        raise CannotPlan(f"there is no config.json in {folder}")
+    context = stored.architecture.max_positions
+    return Subject(folder.resolve().name, stored.architecture, (Checkpoint(str(folder.resolve()), stored.layout),), context)
+
+
+def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
+    """Plans one model and tells the answer.
+
+    Raises:
+        CannotPlan: there is nothing to plan.
+        typer.Exit: with 1 where nothing fits.
+    """
+    wanted = target(name)
+    found = plans(wanted.subject, hardware, wish)
+    fits = bool(found) and found[0].fits
+    if form.as_json:
+        _print_json([record(plan.engine, plan.capacity, plan.problems) for plan in found])
+    elif form.emit and fits:
+        sys.stdout.write(as_yaml(_config(wanted, found[0], hardware)))
+    elif (fits or form.explain) and not form.emit:
+        _show(wanted.subject, hardware, wish, found, form)
+    if not fits:
+        tell(refusal(wanted.subject, hardware, wish, found))
+        raise typer.Exit(NO_FIT)
+
+
+def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
+    if wanted.kind is None:
+        raise CannotPlan("a config names a model of the catalogue: a model from a folder cannot be emitted")
+    return emitted(wanted.kind, plan, hardware)
+
+
+def _show(subject: Subject, hardware: Cluster, wish: Wish, found: tuple[Plan, ...], form: Form) -> None:
+    if form.explain and found:
+        best = found[0]
+        title = f"{subject.title} {best.checkpoint.layout.quantization} as {shape(best.engine.parallel)} on {hardware}"
+        out.print(lines_table(title, explain(best, wish.load)))
+        return
+    load = f"{wish.load.concurrency} at once, {wish.load.prompt_tokens} in, {wish.load.answer_tokens} out"
+    out.print(plans_table(f"{subject.title} on {hardware}; speed at {load}", best_of_each_kind(found), form.gpu_hour_price))
+    out.print("Best first. --explain shows the arithmetic of the first, --emit its config, --json everything.", style="dim")
+
+
+def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: bool) -> None:
+    """Checks a whole herd against a whole cluster and tells the answer.
+
+    Raises:
+        CannotPlan: a model's shape cannot be chosen, or its files not read.
+        ConfigError: the config cannot be used.
+        typer.Exit: with 1 where it does not fit.
+    """
+    config = read(path, problems)
+    known = hardware or known_cluster(config)
+    if known is not None and nodes is not None:
+        known = replace(known, nodes=nodes)
+    found = checked(config, known)[1]
+    if as_json:
+        _print_json(
+            [
+                {"model": one.model.id, **record(one.engine, one.capacity, (*one.problems, *found.too_many))}
+                for one in found.verdicts
+                if one.engine and one.capacity
+            ]
+        )
+    else:
+        taken = f"GPUs taken: {found.gpus}, nodes: {found.nodes}" if found.gpus else "takes no GPUs that are known"
+        out.print(herd_table(f"{config.name} on {known}; {taken}" if known else f"{config.name}; {taken}", found))
+        for cost in found.costs:
+            out.print(cost, style="dim", soft_wrap=True)
+    wrong = (*found.refusals, *found.shortages)
+    if wrong:
+        tell("\n".join(wrong))
+        raise typer.Exit(NO_FIT)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")

@@ -1,0 +1,200 @@
+"""`herd pull`: the weights of a herd's models, on every node that may serve them, before `herd up`.
+
+Decides what the words of the command line mean, which nodes get what, and how it is told. How weights move is in `deployments.weights`.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
+from cluster.machine.local_node import NodeError
+from cluster.planner.config_problems import problems
+from configs.load import environment, read
+from configs.schema import Config, Model
+from deployments.commands.terminal import err, out, tell, told
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
+
+if TYPE_CHECKING:  # they bring Ray and the Hub's client, and `herd plan` answers before those would be imported
+    from deployments.weights.crew import Crew
+    from deployments.weights.spread import Job, Need, Outcome, Whence
+
+ORIGINS = ("auto", "hub", "node")
+
+
+def pull(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [MODEL]…", help="A herd's YAML file (default: the herd that is up), and models of it (default: all)."
+        ),
+    ] = None,
+    whence: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="|".join(ORIGINS),
+            help="auto: one node downloads, the others get it from nodes; hub: each node downloads; node: only from nodes that have it.",
+        ),
+    ] = "auto",
+    verify: Annotated[bool, typer.Option("--verify", help="Only check what is there against its checksums; needs no network.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")] = None,
+) -> None:
+    """Bring the weights of models to every node that may serve them, each file checked; `herd up` then downloads nothing.
+
+    What was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
+    """
+    if whence not in ORIGINS:
+        raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
+    with told(OperationError, NodeError, interrupted="What has come stays: `herd pull` goes on from there."):
+        herd, models = _asked(words or [], name)
+        failed = _verify(herd, models) if verify else _pull(herd, models, whence)
+    if failed:
+        raise typer.Exit(1)
+
+
+def split(words: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
+    """The config and the models that are asked for: a first word that ends like a YAML file is one."""
+    if words and words[0].endswith((".yaml", ".yml")):
+        return Path(words[0]), tuple(words[1:])
+    return None, tuple(words)
+
+
+def chosen(config: Config, wanted: Sequence[str]) -> tuple[Model, ...]:
+    """The models of these names, all without any.
+
+    Raises:
+        OperationError: there is none of a name.
+    """
+    by_name = {name: model for model in config.models for name in (model.id, *model.aliases)}
+    for name in wanted:
+        if name not in by_name:
+            raise OperationError(
+                f"'{name}' is no model of this config, and no YAML file. Its models: {', '.join(m.id for m in config.models)}."
+            )
+    return tuple({by_name[name].id: by_name[name] for name in wanted}.values()) if wanted else config.models
+
+
+def needs(models: Sequence[Model], nodes: Sequence[Node]) -> dict[Source, tuple[str, ...]]:
+    """What must be where: for each source the ids of the nodes that may serve a model of it.
+
+    Raises:
+        OperationError: no node may serve a model.
+    """
+    found: dict[Source, dict[str, None]] = {}
+    for model in models:
+        for source in sources_of(model.checkpoint, model.engine).values():
+            able = may_serve(model.accelerator, nodes)
+            if not able:
+                kind = "CPUs" if model.accelerator == "cpu" else f"GPUs ({model.accelerator})"
+                raise OperationError(f"No node of the cluster may serve {model.id}: it asks for {kind}. `ray status` shows what there is.")
+            found.setdefault(source, {}).update(dict.fromkeys(node.id for node in able))
+    return {source: tuple(targets) for source, targets in found.items()}
+
+
+def _asked(words: Sequence[str], name: str | None) -> tuple[Herd, tuple[Model, ...]]:
+    path, wanted = split(words)
+    try:
+        herd = operate.known(environment(), name) if path is None else operate.herd(environment(), read(path, problems))
+    except OperationError as error:
+        raise OperationError(f"{error} Or name a config: herd pull CONFIG {' '.join(wanted)}".rstrip()) from error
+    models = chosen(herd.config, wanted)
+    for model in models:
+        if not sources_of(model.checkpoint, model.engine):
+            err.print(f"[dim]{model.id}: {model.checkpoint} is not on the Hub; nothing to pull[/dim]")
+    return herd, tuple(model for model in models if sources_of(model.checkpoint, model.engine))
+
+
+@contextmanager
+def _agents(herd: Herd, models: Sequence[Model]) -> Iterator[tuple["Crew", list["Need"]]]:
+    """On the herd's cluster, with an agent on each node; a Ray node of this machine's own that was not up is stopped again."""
+    with ExitStack() as stack:
+        if herd.config.ray.address == "local" and herd.node.address is None:
+            stack.callback(herd.node.stop)
+        stack.enter_context(operate.connected(herd, lambda step: err.print(f"[dim]{step}[/dim]"), start=True))
+        from deployments.weights.cache import WeightsError
+        from deployments.weights.crew import alive, crew_of
+        from deployments.weights.spread import Need
+
+        nodes = alive()
+        wanted = [Need(source, targets) for source, targets in needs(models, nodes).items()]
+        crew = stack.enter_context(crew_of(nodes))
+        try:
+            yield crew, wanted
+        except WeightsError as error:
+            raise OperationError(str(error)) from error
+
+
+def _pull(herd: Herd, models: Sequence[Model], whence: str) -> bool:
+    """Whether anything failed."""
+    if not models:
+        return False
+    started = time.monotonic()
+    with _agents(herd, models) as (crew, wanted):
+        from deployments.weights.spread import Whence, jobs
+
+        found = jobs(crew, wanted, Whence(whence), fresh=True, say=lambda sentence: err.print(sentence, markup=False))
+        outcomes = [_brought(crew, job, Whence(whence)) for job in found]
+        for outcome in outcomes:
+            _tell(crew, outcome, time.monotonic() - started)
+    return any(outcome.failed for outcome in outcomes)
+
+
+def _brought(crew: "Crew", job: "Job", whence: "Whence") -> "Outcome":
+    from deployments.commands.pull_progress import Board
+    from deployments.weights.spread import bring
+
+    if job.missing:
+        lacking = ", ".join(crew.names[node] for node in job.missing)
+        err.print(f"{job.need.source} at {job.manifest.commit[:12]}, {size(job.manifest.size_bytes)}, comes to {lacking}", markup=False)
+    with Board(err) as board:
+        return bring(crew, job, whence, board.show)
+
+
+def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
+    job = outcome.job
+    for node, paths in outcome.damaged.items():
+        err.print(f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again", markup=False)
+    reasons: dict[str, list[str]] = {}
+    for node, error in outcome.failed.items():
+        reasons.setdefault(str(error), []).append(crew.names[node])
+    for reason, nodes in reasons.items():
+        tell(f"{job.need.source} did not come to {', '.join(nodes)}: {reason}")
+    there = [node for node in job.need.targets if node not in outcome.failed]
+    if there:
+        came = f"in {took_s:.0f} s" if set(there) & set(job.missing) else "already"
+        out.print(
+            f"{job.need.source} at {job.manifest.commit[:12]} is whole on {len(there)} of {len(job.need.targets)} nodes {came}: "
+            f"{len(job.manifest.files)} files, {size(job.manifest.size_bytes)}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _verify(herd: Herd, models: Sequence[Model]) -> bool:
+    """Whether anything is missing or not what it should be."""
+    if not models:
+        return False
+    bad = False
+    with _agents(herd, models) as (crew, wanted):
+        for need in wanted:
+            for node, answer in crew.ask(need.targets, "damaged", need.source).items():
+                bad = not _verdict(f"{crew.names[node]}: {need.source}", answer) or bad
+    return bad
+
+
+def _verdict(what: str, answer: list[str] | Exception | None) -> bool:
+    if isinstance(answer, Exception):
+        tell(f"{what}: {answer}")
+    elif answer is None:
+        tell(f"{what} was never pulled here. `herd pull` brings it.")
+    elif answer:
+        tell(f"{what}: missing or damaged, and removed: {', '.join(answer)}. `herd pull` brings what is missing.")
+    else:
+        out.print(f"{what} is as it should be", markup=False, soft_wrap=True)
+    return answer == []

@@ -1,0 +1,275 @@
+"""One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node. The only file that knows vLLM.
+
+Decides when a replica is ready, dead, sick or leaving. Placement groups, tensor and pipeline parallel workers and the engine's
+start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `vllm serve` answers; the herd adds a guard at its door.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+import ray
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from ray import serve
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import DPServer, LLMServer
+
+from configs.keys import ROOT, SERVING, VARIABLES
+from configs.load import environment
+from configs.site import Site
+from deployments.engine.canary import Canaries, Gate, NotFit, Others
+from deployments.engine.canary_request import Engine
+from deployments.engine.front_door import Door
+from deployments.engine.load import EngineLoad
+from deployments.engine.vllm import grammar as vllm_grammar
+from deployments.engine.vllm.refusals import in_short
+from deployments.engine.vllm.resume import serve_here
+from deployments.policy.fleet.canary import Told
+from deployments.policy.fleet.conformance import checks
+from deployments.policy.fleet.known_answer import as_plain, of_plain
+from deployments.policy.fleet.slowness import Pace
+from deployments.policy.routing.types import ReplicaState
+from deployments.ray_calls.broadcast import Replicas
+from deployments.ray_calls.names import ENGINE, app_name
+from deployments.ray_calls.ray_guard import refuse_open
+from deployments.ray_calls.scaling_policy import ONGOING
+from deployments.weights import engine_start
+from deployments.wire.asgi_server import Server
+from deployments.wire.engine import tls as engine_tls
+from deployments.wire.engine.client import Engines
+from deployments.wire.shared_answer import SharedAnswer
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
+from monitoring import logs
+from monitoring.export import CanaryMeter
+
+#: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
+LINGER_S = 2.0
+#: A generation takes a few steps; a full engine makes it wait for its turn.
+GENERATION_S = 30.0
+#: Every gateway may ask for a generation; those that ask within so many seconds share one.
+GENERATION_KEPT_S = 2.0
+#: Before every client's request, where the scheduler goes by priority.
+FIRST = {"priority": -1}
+#: vLLM's processes answer to this replica only. Ray's token stays: those that are Ray's own workers need it.
+NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
+
+
+class EngineServer(LLMServer):  # type: ignore[misc]
+    """A replica of one model."""
+
+    async def __init__(self, config: dict[str, Any], gate: Gate, site: Site) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+        """Starts the engine, then its HTTP server on a free port of the node's own address, and passes the gate.
+
+        Args:
+            config: fields of `ray.serve.llm.LLMConfig`.
+            gate: what it must show.
+            site: where it runs.
+
+        Raises:
+            RuntimeError: the node's environment has no key for the door, its Ray asks for no token, its weights cannot be had, or the files
+                for TLS do not do.
+            NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
+        """
+        began = time.monotonic()
+        logs.configure()
+        key = _key_of_the_door(site)
+        llm_config = await _settled(config)
+        await super().__init__(llm_config)
+        self._model, self._leaving = llm_config.model_id, False
+        self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
+        self._door = Door(in_short(await self.__serve_build_asgi_app__()), key, self.describe)
+        host = ray.util.get_node_ip_address()
+        listener = listen(host, 0)
+        self._address = Address(host, listener.getsockname()[1])
+        self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
+        self._load = EngineLoad(kv_tokens=self._vllm.cache_config.kv_cache_size_tokens or 0)
+        self._made_of, self._others = gate.made_of, Replicas()
+        self._canaries, self._generation = self._watched(gate)
+        try:
+            await self._canaries.let_in(checks(self._model, gate.abilities))
+        except NotFit:
+            await self.__del__()
+            raise
+        self._canaries.start()
+        self._ready_at = time.monotonic()
+        self._start_s = self._ready_at - began
+        # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
+        gc.collect()
+        gc.freeze()
+
+    async def _start_engine(self) -> None:
+        """Ray's, without its report of what is served: that waits for an actor on the head, which imports all of vLLM for it."""
+        await self.engine.start()
+
+    def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
+        scheduler = self._vllm.scheduler_config
+        engine = Engine(
+            model=self._model,
+            name=self._id,
+            address=self._address,
+            progress=self._load.progress,
+            step_s=self._load.step_s,
+            crowd=_crowd,
+            batch_tokens=scheduler.max_num_batched_tokens,
+            first=FIRST if scheduler.policy == "priority" else {},
+        )
+        canaries = Canaries(gate.canary, engine, self._own, self._ask_others, CanaryMeter(REGISTRY, self._model))
+        return canaries, SharedAnswer(lambda: canaries.generate(GENERATION_S), GENERATION_KEPT_S)
+
+    async def known_answer(self) -> dict[str, Any]:
+        """For the other replicas: what this one's canary answers, how long it took, and what the replica is made of."""
+        pace = replace(self._canaries.pace, serves=await self._state() is ReplicaState.READY)
+        return {"id": self._id, "made_of": self._made_of, "answer": as_plain(self._canaries.known), "pace": asdict(pace)}
+
+    async def _ask_others(self) -> Others:
+        app = app_name(self._model)
+        said = await self._others.ask(app, ENGINE, "known_answer")
+        others = [one for one in said if one["made_of"] == self._made_of and one["id"] != self._id]
+        complete = self._canaries.slow and await self._others.complete(app, ENGINE)
+        return Others([Told(of_plain(one["answer"]), Pace.of_plain(one["pace"])) for one in others], complete)
+
+    @property
+    def _id(self) -> str:
+        name: str = serve.get_replica_context().replica_id.unique_id
+        return name
+
+    async def describe(self) -> dict[str, Any]:
+        """What a gateway's roster wants to know, by the names of `policy.routing.ReplicaView`."""
+        return {
+            "id": self._id,
+            "model": self._model,
+            "host": self._address.host,
+            "port": self._address.port,
+            "state": (await self._state()).value,
+            "canary": str(self._canaries.sick or ""),
+            "slow": self._canaries.slow,
+            "ongoing": self._door.ongoing,
+            "slots": self._vllm.scheduler_config.max_num_seqs,
+            "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
+            "ready_s": time.monotonic() - self._ready_at,
+            "start_s": self._start_s,
+            **self._load.report(),
+        }
+
+    @property
+    def _vllm(self) -> Any:  # noqa: ANN401 (vLLM's config)
+        """What vLLM has made of its arguments."""
+        return self.engine._engine_client.vllm_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
+
+    async def _state(self) -> ReplicaState:
+        if not await self._lives():
+            return ReplicaState.DEAD
+        if self._canaries.sick:
+            return ReplicaState.SICK
+        return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
+
+    async def _lives(self) -> bool:
+        try:
+            await self._check_alive()
+        except Exception:  # noqa: BLE001 (whatever vLLM raises: an engine that cannot say it is well is not)
+            return False
+        return True
+
+    async def _is_trusted(self) -> bool:
+        """What it still says is worth waiting for."""
+        return not self._canaries.sick and await self._lives()
+
+    async def check_health(self) -> None:
+        """Ray Serve restarts the replica when this raises.
+
+        Raises:
+            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, or the canary says that it is sick.
+        """
+        await self._check_alive()
+        if self._canaries.sick:
+            raise RuntimeError(f"its canary is {self._canaries.sick.value}: {self._canaries.why}")
+
+    async def _check_alive(self) -> None:
+        await super().check_health()
+        if not self._server.alive and not self._leaving:
+            raise RuntimeError("the replica's HTTP server has stopped")
+
+    async def generate_one(self) -> None:
+        """Generates through this replica's own door, now or a moment ago.
+
+        Raises:
+            NotFit: it did not, or not in time.
+        """
+        await self._generation.get()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Ray Serve's hook: what `deployments.ray_calls.scaling_policy` decides on."""
+        return {ONGOING: float(self._door.ongoing)}
+
+    @property
+    def _busy(self) -> bool:
+        """Somebody still needs this replica."""
+        return self._door.ongoing > 0
+
+    async def __del__(self) -> None:
+        """Ray Serve's hook before a replica goes: finishes what runs. Ray ends it by force after the model's `stop_s`."""
+        if getattr(self, "_server", None) is not None:
+            self._leaving = True
+            self._canaries.stop()
+            await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
+            while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
+                await asyncio.sleep(0.1)
+            await self._server.stop()
+        await super().__del__()
+
+
+def _crowd() -> float:
+    """Runnable threads per CPU of this machine, of any program, over the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _key_of_the_door(site: Site) -> SecretStr:
+    """Takes the key from the environment, so that vLLM's own processes, which inherit it, get neither key nor secret.
+
+    Raises:
+        RuntimeError: it is not there, or Ray asks for no token.
+    """
+    refuse_open(site)
+    key = environment().key("door")
+    for name in (ROOT, *NOT_FOR_CHILDREN):
+        os.environ.pop(name, None)
+    return key
+
+
+async def _settled(config: dict[str, Any]) -> LLMConfig:
+    """Returns vLLM's config, with all that must be there before the engine starts: weights, the backend for grammars, ports, our hooks.
+
+    Raises:
+        WeightsError: its weights cannot be had.
+    """
+    llm_config = LLMConfig(**config)
+    await engine_start.settle(llm_config)
+    vllm_grammar.settle(llm_config)
+    if "kv_transfer_config" in llm_config.engine_kwargs:
+        _own_side_channel()
+    serve_here()
+    return llm_config
+
+
+def _own_side_channel() -> None:
+    """A free port on which other engines may ask for this one's KV cache. Ray would count replicas, and take the same for two models."""
+    with contextlib.closing(listen(ray.util.get_node_ip_address(), 0)) as free:
+        os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(free.getsockname()[1])
+
+
+class RankServer(EngineServer, DPServer):  # type: ignore[misc]
+    """One rank of a model's data-parallel attention: it answers requests itself, and computes its share of the experts for all ranks.
+
+    Ray places the ranks of a replica together, tells each where the first one is, and restarts all when one fails.
+    """
+
+    @property
+    def _busy(self) -> bool:
+        """Also while another rank has requests: its experts are here."""
+        return super()._busy or bool(self.engine._engine_client.engine_core.dp_engines_running())  # noqa: SLF001 (as above)

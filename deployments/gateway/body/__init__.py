@@ -1,0 +1,1 @@
+"""A request's body inside a gateway: its share of memory, decoded, its images fetched, and written again."""

@@ -1,0 +1,212 @@
+"""The HTTP face of a gateway: its own pages, and what every request gets whatever goes wrong.
+
+Decides which page a path means; calls for engines go to the pipeline. Knows no Ray: what only the cluster can say is asked through the
+two functions that it is given.
+"""
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+
+from deployments.gateway.body.budget import Bodies, Body
+from deployments.gateway.pipeline import Pipeline, tell
+from deployments.gateway.replicas.roster import Roster
+from deployments.policy.errors.client_errors import Unavailable, UnknownModel, UnknownPath
+from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.request import browsers
+from deployments.policy.request.calls import ENDPOINTS, Call, endpoint, request_id
+from deployments.policy.request.pages import Pages
+from deployments.policy.request.served_models import Catalog
+from deployments.policy.routing.availability import RETRY_AFTER_S
+from deployments.wire.client.exchange import JSON, Exchange
+from deployments.wire.shared_answer import SharedAnswer
+from monitoring.export import CONTENT_TYPE, Meter
+from monitoring.metrics import Outcome
+
+Page = Callable[[Exchange], Awaitable[None]]
+Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+"""Where each gateway shows its metrics: `host`, `port` and `node`."""
+Generated = Callable[[str], Awaitable[int]]
+"""How many replicas of a model generate a token now."""
+
+#: `/health?generate=true` is a generation on every replica, for anybody who asks: those that ask within so many seconds share one.
+GENERATED_KEPT_S = 5.0
+
+
+class Front:
+    """Answers every exchange of a gateway."""
+
+    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated, pages: Pages) -> None:
+        self._log = structlog.get_logger("herd.gateway")
+        # A random number for each request would cost a system call.
+        self._process, self._number = uuid.uuid4().hex, itertools.count(1)
+        self._roster = roster
+        self._pipeline = pipeline
+        self._meter = meter
+        self._gateways = gateways
+        self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
+        self._bodies = Bodies()
+        self._shown = pages
+        self._pages: dict[str, Page] = {
+            "/health": self._health,
+            "/v1/models": self._models,
+            "/-/targets": self._targets,
+            "/-/status": self._status,
+        }
+
+    async def serve(self, exchange: Exchange) -> None:
+        """The herd's one port."""
+        own = exchange.headers.get(b"x-request-id", b"").decode("ascii", "replace")
+        identity = request_id(own, f"req-{self._process}-{next(self._number):x}")
+        try:
+            await self._answer(exchange, identity)
+        except HerdError as error:
+            tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
+        except asyncio.CancelledError:
+            if exchange.gone:
+                raise
+            tell(exchange, Unavailable("This gateway is stopping. Try again.", retry_after_s=RETRY_AFTER_S), identity)
+        except Exception as error:  # noqa: BLE001 (the edge: whatever is wrong, a client gets an answer and no stack trace)
+            self._log.error("defect", request_id=identity, path=exchange.path, exc_info=error)
+            tell(exchange, HerdError("The server has a defect; its log has more under this request's id."), identity)
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """The port that Prometheus asks."""
+        if self._pipeline.rules.guests.loopback:
+            try:
+                browsers.admitted(self._pipeline.rules.guests, exchange.headers)
+            except HerdError as error:
+                exchange.refuse(error)
+                return
+        if exchange.path != "/metrics":
+            exchange.refuse(UnknownPath(exchange.method, exchange.path))
+            return
+        self._meter.ready((model, self._roster.ready(model)) for model in self._roster.models)
+        self._meter.slow((model, self._roster.slow(model)) for model in self._roster.models)
+        exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
+
+    async def _answer(self, exchange: Exchange, identity: str) -> None:
+        if self._is_preflight(exchange):
+            return
+        page = self._page(exchange)
+        if page is not None:
+            await page(exchange)
+            return
+        name = endpoint(exchange.method, exchange.path, self._pages)
+        session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
+        fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
+        with self._bodies.one(self._pipeline.rules.limits.bodies_mib, exchange.address) as held:
+            # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
+            await self._pipeline.serve(
+                Call(exchange.path, name, identity, await self._body(exchange, name, held), session, priority, fallback), exchange
+            )
+
+    def _is_preflight(self, exchange: Exchange) -> bool:
+        """Whether it was a browser's question about another request, and has been answered.
+
+        Raises:
+            Forbidden: the request comes from a page that may not use the herd.
+        """
+        guests = self._pipeline.rules.guests
+        told = browsers.admitted(guests, exchange.headers)
+        if told:
+            exchange.always(told)
+        if exchange.method != "OPTIONS" or (said := browsers.preflight(guests, exchange.headers)) is None:
+            return False
+        exchange.reply(204, said, b"")
+        return True
+
+    async def _body(self, exchange: Exchange, name: str, held: Body) -> bytes:
+        limits, began = self._pipeline.rules.limits, time.perf_counter()
+        try:
+            browsers.check_content_type(exchange.headers)
+            return await exchange.body(limits.body_mib, limits.body_read_s, held.add)
+        except HerdError as error:  # it never comes to the pipeline, which counts all others
+            outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
+            self._meter.ended("unknown", name, outcome, time.perf_counter() - began)
+            raise
+
+    def _page(self, exchange: Exchange) -> Page | None:
+        page = self._pages.get(exchange.path)  # the path as it came: no other spelling means a page
+        if page is None and exchange.path.startswith("/v1/models/") and exchange.path != "/v1/models/":
+            page = self._model
+        if page is not None and exchange.method not in ("GET", "HEAD"):
+            raise UnknownPath(exchange.method, exchange.path, allowed=("GET", "HEAD"))
+        if page is not None:
+            self._shown.check(exchange.path, exchange.headers.get(b"authorization", b""))
+        return page
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._pipeline.rules.catalog
+
+    async def _models(self, exchange: Exchange) -> None:
+        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.listed]})
+
+    async def _model(self, exchange: Exchange) -> None:
+        name = unquote(exchange.path.removeprefix("/v1/models/"))
+        served = self._catalog.by_name.get(name)
+        card = served.card if served is not None else self._catalog.cards.get(name)
+        if card is None:
+            raise UnknownModel(name, self._catalog.cards)
+        _reply(exchange, dict(card))
+
+    async def _health(self, exchange: Exchange) -> None:
+        """Whether every model has a replica that takes requests; with `?generate=true`, whether every replica generates."""
+        models = self._roster.models
+        ready = {model: self._roster.ready(model) for model in models}
+        healthy = all(ready[served.id] for served in self._catalog.models)  # the others' work these can do themselves
+        answer: dict[str, Any] = {"status": "ok" if healthy else "degraded", "ready": ready}
+        if b"generate=true" in exchange.query:
+            answer["generated"] = {model: count for model, count in (await self._generated.get()).items() if model in ready}
+            healthy = healthy and answer["generated"] == ready
+        _reply(exchange, answer, 200 if healthy else 503)
+
+    async def _status(self, exchange: Exchange) -> None:
+        models = {
+            model: [
+                {
+                    "id": one.id,
+                    "state": one.state.value,
+                    "ongoing": one.ongoing,
+                    "address": f"{one.host}:{one.port}",
+                    "canary": one.canary,
+                    "slow": one.slow,
+                }
+                for one in self._roster.replicas(model)
+            ]
+            for model in self._roster.models
+        }
+        _reply(exchange, {"models": models})
+
+    async def _targets(self, exchange: Exchange) -> None:
+        """Prometheus' HTTP service discovery: every gateway and every engine."""
+        groups = [
+            {
+                "targets": [f"{one.host}:{one.port}"],
+                "labels": {"job": "engine", "model": model, "replica": one.id, **self._shown.engine_labels},
+            }
+            for model in self._roster.models
+            for one in self._roster.replicas(model)
+        ]
+        groups += [
+            {"targets": [f"{one['host']}:{one['port']}"], "labels": {"job": "gateway", "node": one["node"]}}
+            for one in await self._gateways()
+        ]
+        _reply(exchange, groups)
+
+
+async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:
+    counts = await asyncio.gather(*(generated(model) for model in models))
+    return dict(zip(models, counts, strict=True))
+
+
+def _reply(exchange: Exchange, body: object, status: int = 200) -> None:
+    exchange.reply(status, (JSON,), msgspec.json.encode(body))

@@ -1,0 +1,79 @@
+"""Asks a cloud's metadata server whether this machine will be taken away, and has Ray drain it then.
+
+Decides how often. What an answer means is `policy.notices`'. Each node's gateway asks for its own machine.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import structlog
+
+from deployments.policy.fleet.reclaim_notices import QUESTIONS, Cloud, Notice, notice
+
+#: AWS asks for every five seconds at most.
+PERIOD_S = 5.0
+ANSWER_S = 2.0
+AT: Mapping[Cloud, str] = {"aws": "http://169.254.169.254", "gcp": "http://metadata.google.internal"}
+TOKEN, TOKEN_S = "/latest/api/token", "21600"
+
+
+class Notices:
+    """Asks until there is a notice, and tells it until Ray has taken it."""
+
+    def __init__(self, cloud: Cloud, drain: Callable[[Notice], str | None], at: str | None = None, period_s: float = PERIOD_S) -> None:
+        """Args:
+        cloud: whose machine this is.
+        drain: has this node drained; says why that could not be, if so. Called in a thread.
+        at: the metadata server.
+        period_s: between two questions.
+        """
+        self._cloud = cloud
+        self._drain = drain
+        self._at = at or AT[cloud]
+        self._period_s = period_s
+        self._log = structlog.get_logger("herd.notices")
+        self._task = asyncio.get_running_loop().create_task(self._loop())
+
+    def stop(self) -> None:
+        """Asks no more."""
+        self._task.cancel()
+
+    async def _loop(self) -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S), cookie_jar=aiohttp.DummyCookieJar()) as http:
+            while not await self._once(http):  # noqa: ASYNC110 (nobody here sets an event)
+                await asyncio.sleep(self._period_s)
+
+    async def _once(self, http: aiohttp.ClientSession) -> bool:
+        """Whether there was a notice, and Ray has taken it."""
+        try:
+            found = await self._found(http)
+            if found is None:
+                return False
+            self._log.warning("node_leaves", why=found.why, within_s=found.within_s)
+            refusal = await asyncio.to_thread(self._drain, found)
+        except Exception as error:  # noqa: BLE001 (a control loop: whatever went wrong, it must ask again)
+            self._log.debug("notices_unknown", error=type(error).__name__)
+            return False
+        if refusal is not None:
+            self._log.warning("node_not_drained", why=refusal)
+        return refusal is None
+
+    async def _found(self, http: aiohttp.ClientSession) -> Notice | None:
+        headers = await self._headers(http)
+        for question in QUESTIONS[self._cloud]:
+            async with http.get(self._at + question, headers=headers) as answer:
+                found = notice(question, await answer.text(), datetime.now(UTC)) if answer.status == 200 else None
+            if found is not None:
+                return found
+        return None
+
+    async def _headers(self, http: aiohttp.ClientSession) -> dict[str, Any]:
+        """A token of the machine's own, which AWS wants to see, or the header that Google Cloud wants."""
+        if self._cloud == "gcp":
+            return {"metadata-flavor": "Google"}
+        async with http.put(self._at + TOKEN, headers={"x-aws-ec2-metadata-token-ttl-seconds": TOKEN_S}) as answer:
+            answer.raise_for_status()
+            return {"x-aws-ec2-metadata-token": await answer.text()}

@@ -1,0 +1,93 @@
+"""One request's part in the deaths of engines, while it is on its way.
+
+Decides nothing: `policy.poison` does. A request that has seen no engine die is neither looked up nor known by its digest, unless the
+gateway remembers a death.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from deployments.gateway.admission import Place
+from deployments.gateway.engine_requests import Asked
+from deployments.policy.errors.client_errors import EngineLost, EnginesLost, KillsEngines
+from deployments.policy.routing.poison import DEATHS, Death, Poison, digest_of
+
+#: Bodies from this size on are hashed in a thread: BLAKE2b takes about 1.5 ms for a MiB, and lets the event loop go on meanwhile.
+LARGE_BYTES = 256 << 10
+
+
+class Suspicion:
+    """What is held against one request."""
+
+    __slots__ = ("_clock", "_deaths", "_digest", "_poison", "_request", "_suspected")
+
+    def __init__(self, poison: Poison, asked: Asked, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        poison: the gateway's memory.
+        asked: the request.
+        clock: seconds, of the clock that places have.
+        """
+        self._poison = poison
+        self._request = asked
+        self._clock = clock
+        self._digest = ""
+        self._deaths = 0
+        self._suspected = False
+
+    async def look_up(self) -> None:
+        """What is remembered of the request, if anything is remembered at all.
+
+        Raises:
+            KillsEngines: it is condemned already.
+        """
+        if not self._poison:
+            return
+        digest = await self._known_by()
+        deaths = self._poison.deaths(digest, self._clock())
+        self._suspected = deaths > 0
+        if self._request.chosen.instead_of is not None:  # the model that was named has lost engines to it
+            self._deaths = min(deaths, DEATHS - 1)
+        self._refuse_condemned(digest)
+
+    async def died(self, place: Place, lost: EngineLost) -> None:
+        """The replica of this place has gone, and had answered nothing of the request. One that never had it says nothing against it.
+
+        Args:
+            place: where it was.
+            lost: what is known of that.
+
+        Raises:
+            KillsEngines: the request is condemned with that.
+            EnginesLost: as many engines have died under it as may.
+        """
+        if place.gave_way or not lost.had_it:
+            return
+        death = Death(place.pick.replica.id, place.since_s, self._clock(), lost.alone)
+        digest = await self._known_by()
+        self._poison.died(digest, death)
+        self._refuse_condemned(digest)
+        if self._poison.deaths(digest, self._clock()):
+            self._suspected = True
+            self._deaths += 1
+        if self._deaths >= DEATHS:
+            raise EnginesLost(lost.retry_after_s)
+
+    def answered(self) -> None:
+        """An engine has answered it, at least in part."""
+        if self._suspected:
+            self._poison.answered(self._digest, self._clock())
+            self._deaths, self._suspected = 0, False
+
+    async def _known_by(self) -> str:
+        if not self._digest:
+            call = self._request.call
+            if len(call.body) < LARGE_BYTES:
+                self._digest = digest_of(call.path, call.body)
+            else:
+                self._digest = await asyncio.to_thread(digest_of, call.path, call.body)
+        return self._digest
+
+    def _refuse_condemned(self, digest: str) -> None:
+        if self._poison.is_condemned(digest, self._clock()):
+            raise KillsEngines(self._request.chosen.model.id)

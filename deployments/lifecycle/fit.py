@@ -1,0 +1,57 @@
+"""Asks the planner whether a whole herd fits, with what its checkpoints' folders on this machine say about themselves.
+
+Decides what is a reason not to start. Leaves the arithmetic to `cluster`, and what a person is shown to the commands.
+"""
+
+from pathlib import Path
+
+from cluster.catalogue.checkpoints import NotRead, architecture_from, layout_from
+from cluster.catalogue.hardware import Cluster
+from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
+from configs.load import checkpoint_config
+from configs.schema import Config
+
+
+class CannotPlan(ValueError):
+    """There is nothing to plan; the message says why and what to do."""
+
+
+def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessment]:
+    """A herd with every shape chosen, and how it fits.
+
+    Raises:
+        CannotPlan: a shape cannot be chosen.
+        ConfigError: a checkpoint's `config.json` cannot be read.
+    """
+    try:
+        settled = chosen(config, hardware)
+    except NoShape as error:
+        raise CannotPlan(str(error)) from error
+    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
+    return settled, assess(settled, hardware, stored)
+
+
+def _local(checkpoint: str) -> Stored | None:
+    """What a folder on this machine says; where the planner cannot read it, it is taken for what its kind is."""
+    folder = Path(checkpoint)
+    try:
+        return stored_in(folder) if folder.is_absolute() else None
+    except CannotPlan:
+        return None
+
+
+def stored_in(folder: Path) -> Stored | None:
+    """What a checkpoint's folder says about itself; none where it has no `config.json`.
+
+    Raises:
+        CannotPlan: it says something that the planner does not know.
+        ConfigError: it cannot be read.
+    """
+    config = checkpoint_config(folder)
+    if config is None:
+        return None
+    try:
+        architecture = architecture_from(config)
+        return Stored(architecture, layout_from(config, architecture))
+    except NotRead as error:
+        raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error

@@ -1,0 +1,400 @@
+"""What an operator's commands do: bring a herd up, change it in place, look at it, take it down.
+
+Decides the order of steps and when a herd is up: when a real generation has come back from every model. Leaves words and colours to
+`deployments.commands.main`, and what there is to deploy to `deployments.lifecycle.applications`.
+"""
+
+import contextlib
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+
+from cluster.machine.local_node import LocalNode, NodeError
+from cluster.planner.engine_groups import only_prefills, pools
+from cluster.planner.herd_fit import known_cluster
+from configs.inventory import Inventory
+from configs.load import ConfigError, Environment
+from configs.schema import Config, Model
+from deployments.lifecycle import rollout
+from deployments.lifecycle.access import NoSecret, ray_token
+from deployments.lifecycle.fit import CannotPlan, checked
+from deployments.lifecycle.operator_pages import roster
+from deployments.lifecycle.own_certificate import trust
+from deployments.lifecycle.rollout import CameUp, CannotStart
+from deployments.policy.fleet.model_state import ModelState, Standing, standing
+from deployments.policy.fleet.rollout_steps import Declared
+from deployments.progress import Say
+from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.ray_guard import OPEN, answers_without_token
+
+#: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
+SMALL_ENGINE_GIB = 3.0
+RAY_GIB = 1.5
+SMALL = "small:"
+#: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
+JOIN_S = 120.0
+
+
+class OperationError(RuntimeError):
+    """A command cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Herd:
+    """A herd that was brought up from here, by its own folder."""
+
+    folder: Path
+    config: Config
+
+    @property
+    def node(self) -> LocalNode:
+        """The Ray node that it owns, where it does."""
+        return LocalNode(self.folder)
+
+    @property
+    def endpoint(self) -> str:
+        """Where clients on this machine reach it."""
+        wanted = self.config.gateway
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(wanted.host, wanted.host)
+        return f"http{'s' if wanted.tls else ''}://{host}:{wanted.port}"
+
+    def remember(self) -> None:
+        """Keeps the config, for the commands that come later."""
+        rollout.keep(self.folder / "config.json", self.config.model_dump_json())
+
+    def forget(self) -> None:
+        """It is down."""
+        (self.folder / "config.json").unlink(missing_ok=True)
+        rollout.forget(self.folder)
+
+
+def herd(environment: Environment, config: Config) -> Herd:
+    """The herd of a config."""
+    return Herd(environment.state / config.name, config)
+
+
+def known(environment: Environment, name: str | None) -> Herd:
+    """The herd that was brought up under a name; without a name, the only one.
+
+    Raises:
+        OperationError: there is none, or there are several.
+    """
+    found = {path.parent.name: path for path in sorted(environment.state.glob("*/config.json"))}
+    if name is None and len(found) > 1:
+        raise OperationError(f"Several herds are up: {', '.join(found)}. Say which with --name.")
+    path = found.get(name) if name is not None else next(iter(found.values()), None)
+    if path is None:
+        raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
+    try:
+        return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise OperationError(f"{path} is not of this version of herd; use the one that brought the herd up.") from error
+
+
+def planned(herd: Herd, force: bool) -> Herd:
+    """The herd with every shape chosen, after the planner has looked at it; `force` overrules its arithmetic, never legality.
+
+    Raises:
+        OperationError: it cannot work, or the planner says that it does not fit.
+    """
+    try:
+        config, found = checked(herd.config, known_cluster(herd.config))
+    except (CannotPlan, ConfigError) as error:
+        raise OperationError(str(error)) from error
+    if found.refusals:
+        raise OperationError("\n".join(found.refusals))
+    if found.shortages and not force:
+        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit; --force tries it all the same."]))
+    return dataclasses.replace(herd, config=config)
+
+
+def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
+    """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
+
+    A change that does not come up is undone: what last was up is declared again. No step, and no replica of one, may take longer than
+    `within_s`.
+
+    Raises:
+        OperationError: it could not, with the reason and the way out.
+    """
+    _preflight(herd)
+    checkpoints = _small_checkpoints(herd.config, environment, say)
+    herd.remember()  # first: what is started now, `down` must find, however this ends
+    models = {app_name(pool.id): pool for pool in pools(herd.config.models)}
+
+    def come_up(application: str | None) -> None:
+        if application is None:
+            _wait(herd, say, time.monotonic() + within_s)
+            return
+        seen = None
+        while application not in _running([application]):  # each of its new replicas has passed its own gate before it counts
+            if seen != (now := rollout.replicas(application)):  # one more has come or gone: many take many times as long
+                seen, deadline = now, time.monotonic() + within_s
+            _still([models[application].id], deadline)
+            time.sleep(1)
+
+    with connected(herd, say, start=True):
+        _guarded(herd, say)
+        _gathered(herd.config.cluster, say)
+        before = _before(herd)
+        wanted = _wanted(herd, checkpoints)
+        try:
+            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say)
+        except (OperationError, KeyboardInterrupt) as error:
+            if before is None:
+                raise
+            _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
+        CameUp(herd.config, declared).remember(herd.folder)
+
+
+def _before(herd: Herd) -> CameUp | None:
+    """What to go back to; None where nothing of it runs here."""
+    good = rollout.last_good(herd.folder)
+    if good is None or good.config.ray.address != herd.config.ray.address or not rollout.runs(good.declared):
+        return None
+    return good
+
+
+def _surges(herd: Herd, model: Model) -> bool:
+    """Whether a new replica starts before an old one stops: as the config says, else where there is room for both."""
+    if model.surge is not None or model.parallel.data > 1:  # whether there is room for all ranks of a replica cannot be asked
+        return bool(model.surge)
+    free_gib = psutil.virtual_memory().available / 2**30
+    if herd.config.ray.address == "local" and model.checkpoint.startswith(SMALL) and free_gib < SMALL_ENGINE_GIB:
+        return False
+    from deployments.lifecycle.applications import placed
+
+    return rollout.room_for(**placed(model, herd.config))
+
+
+def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
+    """Declares again what last was up, and says how that went; the herd is then what it was before."""
+    say("Rolling back: what last was up is declared again")
+    rollout.declare(before.declared)
+    herd.remember()
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    try:
+        _wait(herd, say, time.monotonic() + within_s)
+    except OperationError as worse:
+        raise OperationError(f"{error}\nIt was rolled back, and what ran before has not come up again: {worse}") from error
+    raise OperationError(f"{error}\nRolled back: the herd is what it was before.") from error
+
+
+def down(herd: Herd, say: Say) -> None:
+    """Takes a herd down; a Ray node of its own stops with it, a cluster that was there before stays.
+
+    Raises:
+        OperationError: it could not.
+    """
+    if herd.config.ray.address == "local":
+        say("Stopping Ray and everything on it")
+        try:
+            herd.node.stop()
+        except NodeError as error:
+            raise OperationError(str(error)) from error
+    else:
+        with connected(herd, say):
+            from ray import serve
+
+            say("Stopping the herd; Ray itself stays")
+            serve.shutdown()
+    herd.forget()
+
+
+@contextlib.contextmanager
+def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
+    """Connected to the herd's Ray cluster; with `start`, a node of the herd's own is started where there is none.
+
+    Raises:
+        OperationError: the cluster cannot be reached.
+    """
+    address = _address(herd, say, start)
+    if herd.config.ray.address == "local":
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
+        os.environ.update(herd.node.environment())
+    else:
+        try:
+            os.environ.update(ray_token(herd.config.cluster))
+        except NoSecret as error:
+            raise OperationError(str(error)) from error
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        way_out = "`herd down` clears it away." if herd.config.ray.address == "local" else "Is it up? `ray status` tells."
+        raise OperationError(f"Ray at {address} cannot be reached ({type(error).__name__}). {way_out}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _address(herd: Herd, say: Say, start: bool) -> str:
+    wanted = herd.config.ray.address
+    if wanted != "local":
+        return wanted
+    running = herd.node.address
+    if running is not None and not start:
+        return running
+    if not start:
+        raise OperationError("The herd's Ray node is not running. `herd up` starts it.")
+    say("Starting Ray on this machine" if running is None else "Ray is running")
+    try:
+        return herd.node.start(herd.config.ray.object_store_mib)
+    except NodeError as error:
+        raise OperationError(str(error)) from error
+
+
+def _preflight(herd: Herd) -> None:
+    """What can be known before anything is started, and would otherwise fail late and obscurely."""
+    if herd.config.ray.address != "local" or herd.node.address is not None:
+        return
+    _require_port(herd.config.gateway.host, herd.config.gateway.port)
+    small = sum(pool.scale.min_replicas for pool in pools(herd.config.models) if pool.checkpoint.startswith(SMALL))
+    if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
+        raise OperationError(
+            f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
+            "Close something, or take a model out of the config."
+        )
+
+
+def _require_port(host: str, port: int) -> None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise OperationError(
+            f"Port {port} on {host} cannot be listened on ({error.strerror}{_holder(port)}). "
+            "Stop what uses it, or set gateway.host and gateway.port in the config."
+        ) from error
+
+
+def _holder(port: int) -> str:
+    """Who holds a port, as far as this user may know."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return f": process {connection.pid}, {psutil.Process(connection.pid).name()}"
+    return ""
+
+
+def _small_checkpoints(config: Config, environment: Environment, say: Say) -> dict[str, str]:
+    from deployments.small_models import SmallModelError, ensure
+
+    paths = {}
+    for model in config.models:
+        if model.checkpoint.startswith(SMALL):
+            say(f"Checkpoint of {model.id}")
+            try:
+                paths[model.id] = str(ensure(model.checkpoint.removeprefix(SMALL), environment.models))
+            except SmallModelError as error:
+                raise OperationError(str(error)) from error
+    return paths
+
+
+def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
+    from deployments.doctor.examine import members
+    from deployments.lifecycle.applications import declared
+
+    nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
+    wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
+    return wanted
+
+
+def _guarded(herd: Herd, say: Say) -> None:
+    """Refuses a Ray that anybody may use, unless the config takes it."""
+    import ray
+
+    if answers_without_token(ray.get_runtime_context().gcs_address):
+        if herd.config.ray.require_token:
+            raise OperationError(OPEN)
+        say("Ray asks nobody for a token (ray.require_token: false): who reaches its ports can run code on every node")
+
+
+def _gathered(inventory: Inventory | None, say: Say) -> None:
+    """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
+    if inventory is None or inventory.onprem is None:
+        return
+    import ray
+
+    wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
+    while (there := sum(bool(node["Alive"]) for node in ray.nodes())) < wanted and time.monotonic() < deadline:
+        say(f"{there} of {wanted} hosts have joined")
+        time.sleep(1)
+
+
+def _wait(herd: Herd, say: Say, deadline: float) -> None:
+    """Until every model has generated a token for a client, and those who only compute prompts are there."""
+    waiting = {pool.id: pool for pool in pools(herd.config.models)}
+    while waiting:
+        there, standings = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
+        settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
+        for name in [name for name in settled if standings[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
+            waiting.pop(name)
+            say(f"{name} answers")
+        if waiting:
+            _still(waiting, deadline)
+            say(f"Waiting for {', '.join(waiting)} to generate")
+            time.sleep(1)
+
+
+def _still(waiting: Iterable[str], deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise OperationError(
+            f"{', '.join(waiting)} did not answer in time. `herd status` shows how far it is; `herd up` again goes on waiting."
+        )
+
+
+def _running(applications: Iterable[str]) -> set[str]:
+    """Of these, the applications that are where they were declared to be.
+
+    Raises:
+        OperationError: one of them cannot get there.
+    """
+    called = {name: "The gateway" if name == GATEWAY else f"The engine of '{name.partition('.')[2]}'" for name in applications}
+    try:
+        return rollout.running(called)
+    except CannotStart as error:
+        raise OperationError(str(error)) from error
+
+
+def survey(herd: Herd) -> dict[str, Standing]:
+    """How every model is doing. Needs `connected`."""
+    from ray import serve
+
+    applications, ready = serve.status().applications, roster(herd.endpoint, herd.config, herd.node)
+    return {one.id: _standing(applications.get(app_name(one.id)), ready.get(one.id, []), one) for one in pools(herd.config.models)}
+
+
+def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) -> Standing:  # noqa: ANN401
+    counts: dict[str, int] = {}
+    if application is not None and ENGINE in application.deployments:
+        counts = {str(state): count for state, count in application.deployments[ENGINE].replica_states.items()}
+    ready = sum(replica["state"] == "ready" for replica in replicas)
+    ongoing = sum(replica["ongoing"] for replica in replicas)
+    said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
+    return standing(said, counts, ready, wanted, ongoing, ranks)
+
+
+def _serves(herd: Herd, model: Model) -> bool:
+    """A real generation, asked for as a client does; who only computes prompts has generated before it was let in."""
+    import httpx
+
+    if only_prefills(model):
+        return True
+    body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
+    try:
+        answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and bool(answer.json().get("choices"))

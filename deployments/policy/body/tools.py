@@ -1,0 +1,78 @@
+"""How much work the tools of a request make for an engine: the text of the prompt that they become, and the grammars.
+
+Decides by the tools' size as chat templates write them. The templates of Llama write tools as JSON with four spaces for each level, so that
+8 KB of small values at the deepest level become a megabyte of prompt.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from configs.requests import Requests
+from deployments.policy.body.bounds import Grammar
+from deployments.policy.body.structure import DEEPEST_OF_ALL
+
+#: Bytes of a body below which no grammar that is made of its tools takes long.
+SMALL = 8192
+#: Spaces for each level.
+_INDENT = 4
+#: Levels around a tool: the list of all tools, and the object with `type` and `function`.
+_AROUND = 2
+#: Characters of prompt that one byte of a body can become: a line of its own, at the deepest level, for every two bytes.
+MOST_PER_BYTE = _INDENT * (_AROUND + DEEPEST_OF_ALL) // 2 + 1
+#: Kinds of `tool_choice` that make no grammar of all tools together.
+_NOT_ALL = frozenset({"none", "auto", "function", "tool"})
+
+
+def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
+    """Counts the characters of prompt that tools become, and checks the size of their grammars.
+
+    Args:
+        body: the decoded body, whose shape `deployments.policy.body.fields` has checked.
+        most: characters that the model takes; the count ends soon after it.
+        requests: the config's numbers.
+
+    Raises:
+        BadRequest: a tool is too large for a grammar, or all of them are where the model must call one of them.
+    """
+    total = 0
+    for index, tool in enumerate(body["tools"]):
+        Grammar().check(f"tools[{index}]", tool, requests)
+        if total <= most:
+            total += _laid_out(tool, most - total)
+    if _any_of_all(body.get("tool_choice")):
+        Grammar("The model must call one of the tools, which makes one grammar of all. Send fewer tools, or name the one.").check(
+            "tools", {str(index): _schema(tool) for index, tool in enumerate(body["tools"])}, requests
+        )
+    return total
+
+
+def _any_of_all(choice: object) -> bool:
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return kind is not None and kind not in _NOT_ALL
+
+
+def _schema(tool: dict[str, Any]) -> object:
+    inner = tool.get("function", tool)
+    return next((inner[name] for name in ("parameters", "input_schema") if name in inner), inner)
+
+
+def _laid_out(tool: dict[str, Any], most: int) -> int:
+    """Characters of a tool in a prompt, or more than `most`."""
+    text = msgspec.json.encode(tool)
+    opened = text.count(b"{") + text.count(b"[")
+    lines = text.count(b",") + 2 * opened
+    at_most = len(text) + lines * (1 + _INDENT * (_AROUND + min(opened, DEEPEST_OF_ALL)))
+    return at_most if at_most <= most else len(text) + sum(_indentation(tool))
+
+
+def _indentation(value: object) -> Iterator[int]:
+    """Yields the line ends and spaces that each list and object adds."""
+    left = [(value, _AROUND)]
+    while left:
+        node, level = left.pop()
+        if isinstance(node, dict | list) and node:
+            yield (len(node) + 1) * (1 + _INDENT * (level + 1))
+            inner = node.values() if isinstance(node, dict) else node
+            left.extend((one, level + 1) for one in inner if type(one) in (dict, list))

@@ -1,0 +1,42 @@
+"""How long a model is away, when no replica of it takes requests.
+
+Decides what a client is told to wait: as long as it took the last time, less what has passed already.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from deployments.policy.routing.types import ReplicaState, ReplicaView
+
+#: What a client is told to wait where nothing is known, or what was known has not come true.
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """What is known of one model's coming and going."""
+
+    ever_ready: bool = False
+    gone_at: float | None = None
+    """When its last replica went, by the caller's clock; None while one takes requests, and before the first did."""
+    takes_s: float = 0.0
+    """How long it takes to be back; 0 where nobody knows."""
+
+    def after(self, replicas: Sequence[ReplicaView], now: float) -> "Absence":
+        """With what its replicas say now. A replica that was only doubted for a moment says nothing of how long a start takes."""
+        start_s = max((view.start_s for view in replicas), default=0.0)
+        if not any(view.state is ReplicaState.READY for view in replicas):
+            gone_at = now if self.ever_ready and self.gone_at is None else self.gone_at
+            return Absence(self.ever_ready, gone_at, max(self.takes_s, start_s))
+        was_away_s = self.takes_s if self.gone_at is None else now - self.gone_at
+        return Absence(True, None, max(was_away_s, start_s))
+
+    def retry_after_s(self, now: float) -> int:
+        """Whole seconds until it is back, as far as is known; at least one."""
+        left_s = 0.0 if self.gone_at is None else self.takes_s - (now - self.gone_at)
+        return ceil(left_s) if left_s > 0 else RETRY_AFTER_S
+
+
+#: Of a model that no replica has served yet.
+NEVER = Absence()

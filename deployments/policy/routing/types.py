@@ -1,0 +1,181 @@
+"""Which replica serves a request: what is known, who may serve, and what comes out, as frozen values.
+
+Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.routing.policies`', where their facts come from
+`deployments.policy.routing.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from deployments.policy.errors.client_errors import Unavailable
+from deployments.policy.request.calls import Priority
+from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
+
+
+class ReplicaState(StrEnum):
+    """What a replica says of itself."""
+
+    READY = "ready"
+    LEAVING = "leaving"
+    """Finishes what it has and takes nothing new."""
+    DEAD = "dead"
+    """Its process lives and its engine does not."""
+    SICK = "sick"
+    """Its engine lives, and its canary says that it must not be believed: it will be restarted."""
+
+
+class Trust(StrEnum):
+    """How far a replica's last report is believed; the roster says so by its age."""
+
+    TRUSTED = "trusted"
+    SUSPECTED = "suspected"
+    """It has missed a report or two: taken where it is clearly the better one."""
+    AVOIDED = "avoided"
+    """Silent for longer: taken only where nobody else is left."""
+
+
+class Reason(StrEnum):
+    """Why a replica was picked; also a metric's label."""
+
+    ONLY = "only"
+    ROOM_LEFT = "room_left"
+    """All others are full."""
+    ROUND_ROBIN = "round_robin"
+    LEAST_LOADED = "least_loaded"
+    TWO_CHOICES = "two_choices"
+    PREFIX = "prefix"
+    """It has the most of the prompt."""
+    SESSION = "session"
+    """The session's own, or where every gateway would put a prompt that it has not seen."""
+    ROOM = "room"
+    """What its cache would forget for this prompt is the oldest."""
+    KV = "kv"
+    """It has memory left."""
+    WARM = "warm"
+    """The others have just started."""
+    BALANCE = "balance"
+    """The others have far more than their share of the requests."""
+    TRUST = "trust"
+    """The others have not been heard of lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One engine replica as a gateway sees it. What a replica does not report keeps its default, which favours nobody."""
+
+    id: str
+    model: str
+    host: str
+    port: int
+    state: ReplicaState
+    ongoing: int
+    """Requests inside it when it last spoke."""
+    waiting: int = 0
+    """Of these, requests that its scheduler has not begun."""
+    running: int = 0
+    """Of these, requests in its batch."""
+    slots: int = 0
+    """Requests that it runs at once (vLLM's `max_num_seqs`); 0 where it has not said."""
+    prefill_tokens: int | None = None
+    """Prompt tokens that it has still to compute, whoever sent them; None where it cannot say."""
+    kv_usage: float = 0.0
+    """Share of its KV cache that running requests hold, 0 to 1; what is only remembered does not count."""
+    kv_tokens: int = 0
+    """Tokens that its KV cache has room for; 0 where it has not said."""
+    prefix_hit_rate: float = 0.0
+    """Share of the prompt tokens, lately, that it had not to compute, 0 to 1."""
+    step_s: float = 0.0
+    """Seconds of one scheduling step, lately."""
+    ready_s: float = float("inf")
+    """Seconds since it became ready."""
+    start_s: float = 0.0
+    """Seconds that its start took; 0 where it has not said."""
+    canary: str = ""
+    """What is wrong with one that is sick (`policy.canary.Verdict`)."""
+    slow: bool = False
+    """Its canaries are far slower than those of the other replicas: it takes requests only while these are full."""
+    trust: Trust = Trust.TRUSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What routing needs to know of a request."""
+
+    prompt: Prompt = NO_PROMPT
+    session: str | None = None
+    """A key of the client's (`x-session-id`, `prompt_cache_key`, `user`): requests that share it share a replica if all else is equal."""
+    tried: frozenset[str] = frozenset()
+    """Replicas that this request has failed on."""
+    priority: Priority = Priority.INTERACTIVE
+    begun: bool = False
+    """It has had a place: its client has a part of the answer already, or it made way for a request in a hurry. For another one it waits
+    longer than who is new, however long the line is."""
+
+
+class Candidate(NamedTuple):
+    """A replica that may be picked, and what one request would find there. A tuple, because one is made per replica and request."""
+
+    view: ReplicaView
+    requests: int
+    """Requests that it has by now, as far as is known."""
+    wait_tokens: int
+    """Prompt tokens that it must compute before it gets to this request's."""
+    hit_tokens: int
+    """Of this prompt, tokens that it need not compute."""
+    crowding: float = 0.0
+    """Its requests beside the average of all candidates', which is 1."""
+    forget_age: float = 0.0
+    """How long ago what it would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere else (or it has room)."""
+    home: float = 0.0
+    """1 on the replica that every gateway takes for the home of the session or prompt, 0 elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The replica that serves a request, and why this one."""
+
+    replica: ReplicaView
+    reason: Reason
+    hit_tokens: int = 0
+    """Tokens of the prompt that it is believed to have."""
+
+
+def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) -> list[ReplicaView]:
+    """The filter: replicas that are ready and have not failed this request; silent ones only where nobody else is left."""
+    ready = [one for one in replicas if one.state is ReplicaState.READY and one.id not in tried]
+    heard = [one for one in ready if one.trust is not Trust.AVOIDED]
+    return heard or ready
+
+
+def preferred(able: list[ReplicaView]) -> list[ReplicaView]:
+    """Leaves out slow replicas while another one has room."""
+    return [view for view in able if not view.slow] or able
+
+
+#: Above it, with requests waiting, a KV cache is full.
+KV_FULL = 0.95
+#: One place in so many is kept free of batch requests.
+BATCH_LEAVES = 8
+
+
+def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
+    """Whether a replica that has so many requests would begin another one at once.
+
+    A part of its places is not for batch requests, so that who is in a hurry finds one free. One whose memory is full and before which
+    requests wait has no room, however many places it has.
+    """
+    if view.kv_usage > KV_FULL and view.waiting:
+        return False
+    kept_free = max(1, view.slots // BATCH_LEAVES) if priority is Priority.BATCH and view.slots > 1 else 0
+    return not view.slots or requests < view.slots - kept_free
+
+
+def unavailable(model: str, ever_ready: bool, retry_after_s: int) -> Unavailable:
+    """The error for a model that no replica serves now: it is starting, or it was there and has gone."""
+    if ever_ready:
+        message, code = f"No engine of '{model}' is alive at the moment; a replacement is starting.", "engine_gone"
+    else:
+        message, code = f"The model '{model}' is starting.", "engine_starting"
+    return Unavailable(f"{message} Try again in {retry_after_s} s.", code=code, retry_after_s=retry_after_s)

@@ -1,0 +1,75 @@
+"""Ray Serve ↔ the roster: asks every replica of a deployment what it is, by `DeploymentHandle.broadcast`.
+
+Decides nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeStatus
+
+from deployments.policy.routing.replica_report import view_of
+from deployments.policy.routing.types import ReplicaView
+from deployments.ray_calls.names import ENGINE, app_name
+
+
+class Replicas:
+    """Handles to the deployments of a herd, made when first needed."""
+
+    def __init__(self, answer_s: float = 2.0) -> None:
+        """Args:
+        answer_s: longest wait for all replicas of a deployment to answer.
+        """
+        self._answer_s = answer_s
+        self._status: asyncio.Task[ServeStatus] | None = None
+        self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+
+    async def views(self, model: str) -> Sequence[ReplicaView]:
+        """What every replica of a model says of itself.
+
+        Raises:
+            OSError: nobody could be asked, or not all answered in time.
+        """
+        return tuple(map(view_of, await self.ask(app_name(model), ENGINE, "describe")))
+
+    async def ask(self, app: str, deployment: str, method: str, within_s: float | None = None) -> list[Any]:
+        """The answers of all live replicas; those that broke off are left out, and no replica at all is an empty list.
+
+        Raises:
+            OSError: nobody could be asked, or not all answered in time.
+        """
+        try:
+            handle = await self._handle(app, deployment)
+            answers = await handle.broadcast(method).results_async(timeout_s=within_s or self._answer_s, return_exceptions=True)
+        except DeploymentUnavailableError:
+            return []
+        except (RayError, RayServeException) as error:
+            raise OSError(str(error)) from error
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    async def complete(self, app: str, deployment: str) -> bool:
+        """Whether all replicas that there should be run, and none is being started or stopped.
+
+        Raises:
+            OSError: nobody could be asked, or there was no answer in time.
+        """
+        if self._status is None or self._status.done():  # while Ray's head is away it waits in a thread: one is enough
+            self._status = asyncio.get_running_loop().create_task(asyncio.to_thread(serve.status))
+        try:
+            async with asyncio.timeout(self._answer_s):
+                states = (await asyncio.shield(self._status)).applications[app].deployments[deployment].replica_states
+        except (RayError, RayServeException, KeyError) as error:
+            raise OSError(str(error)) from error
+        return not any(count for state, count in states.items() if state != "RUNNING")
+
+    async def _handle(self, app: str, deployment: str) -> "DeploymentHandle[Any]":
+        handle = self._handles.get((app, deployment))
+        if handle is None:  # it asks the controller, and waits for it
+            handle = await asyncio.to_thread(serve.get_deployment_handle, deployment, app)
+            self._handles[app, deployment] = handle
+        return handle

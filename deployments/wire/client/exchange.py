@@ -1,0 +1,251 @@
+"""One client's request and the answer to it.
+
+Decides nothing about models. Once an answer has begun, `write` puts a chunk straight into the client's transport: no event, coroutine
+or copy is spent on it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
+from deployments.policy.errors.herd_error import HerdError
+from deployments.wire.client.content_encoding import decoded
+from deployments.wire.client.request_framing import Head
+from deployments.wire.types import Flow, Headers
+
+JSON = (b"content-type", b"application/json")
+#: Bytes of a body that are kept before the request's handler asks for it.
+MOST_UNASKED_BYTES = 64 << 10
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus}
+_NO_CONTENT = 204
+
+
+class Connection(Protocol):
+    """The connection that a request came on."""
+
+    @property
+    def send(self) -> Callable[[bytes], None]:
+        """Writes bytes to the client."""
+
+    @property
+    def opening(self) -> Callable[[bytes], bytes]:
+        """An answer's first lines, from its status line."""
+
+    @property
+    def address(self) -> str:
+        """Its client's: an IPv4 address, or the network of an IPv6 address."""
+
+    @property
+    def stops(self) -> bool:
+        """No other request is read from it."""
+
+    def want_more(self) -> None:
+        """Reads on."""
+
+    def ended(self, exchange: "Exchange") -> None:
+        """The answer is whole."""
+
+    def follow(self, flow: Flow | None) -> None:
+        """Slows the flow down whenever the client is slower than it."""
+
+
+class Exchange:
+    """One request and the answer to it."""
+
+    __slots__ = (
+        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "closes", "finished", "gone",
+        "headers", "method", "path", "query", "started", "task", "whole",
+    )  # fmt: skip
+
+    def __init__(self, head: Head, connection: Connection, whole: bool) -> None:
+        """Args:
+        head: the request's.
+        connection: the one that it came on.
+        whole: the request has no body.
+        """
+        path, _, self.query = head.target.partition(b"?")
+        self.method = head.method
+        self.path = path.decode("latin-1")
+        """As it came: nothing in it is decoded."""
+        self.headers = head.headers
+        self.started = False
+        """The head of the answer has been sent."""
+        self.finished = False
+        """The answer is whole."""
+        self.gone = False
+        """The client has hung up."""
+        self.whole = whole
+        """The request's body has arrived."""
+        self.closes = True
+        """The connection closes behind the answer. Known when the answer has begun."""
+        self.task: asyncio.Task[None] | None = None
+        self._head = head
+        self._connection = connection
+        self._send = connection.send
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._asked = False
+        self._arrival: asyncio.Future[None] | None = None
+        self._broken: HerdError | None = None
+        self._always: Headers = ()
+
+    @property
+    def address(self) -> str:
+        """The client's: an IPv4 address, or the network of an IPv6 address. A proxy in front of the herd is the client."""
+        return self._connection.address
+
+    def always(self, headers: Headers) -> None:
+        """Puts these headers into the answer, whatever it will be."""
+        self._always = headers
+
+    async def body(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
+        """The request's body, decoded where its client has compressed it.
+
+        Args:
+            limit_mib: its largest size.
+            within_s: its longest time to arrive.
+            count: is told the size of each piece that has arrived or been decoded, and may raise a `HerdError`.
+
+        Raises:
+            BodyTooLarge: more than the limit, by its header, in fact or decoded.
+            Timeout: it did not arrive in time.
+            Unreadable: its framing is broken.
+            WrongMedia: its content-encoding is not known.
+            BadRequest: it is not what its content-encoding says.
+        """
+        limit = int(limit_mib * (1 << 20))
+        if self._head.length > limit:
+            raise BodyTooLarge(limit_mib)
+        if not self.whole:
+            await self._arriving(limit, limit_mib, within_s, count)
+        else:
+            count(self._size)
+        if self._size > limit:
+            raise BodyTooLarge(limit_mib)
+        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []  # a second copy, for as long as the answer takes
+        encoding = self.headers.get(b"content-encoding")
+        return whole if encoding is None else await decoded(encoding, whole, limit_mib, count)
+
+    async def _arriving(self, limit: int, limit_mib: float, within_s: float, count: Callable[[int], None]) -> None:
+        self._asked = True
+        if self._head.expects_continue and not self.gone and not self._size:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._connection.want_more()
+        loop, counted = asyncio.get_running_loop(), 0
+        try:
+            async with asyncio.timeout(within_s):
+                while not self.whole and self._size <= limit:
+                    if self._broken is not None:
+                        raise self._broken
+                    count(self._size - counted)
+                    counted = self._size
+                    self._arrival = loop.create_future()
+                    await self._arrival
+        except TimeoutError as error:
+            raise Timeout(f"The request's body did not arrive within {within_s:g} s.", status=408) from error
+        count(self._size - counted)
+
+    def take(self, piece: bytes, whole: bool) -> bool:
+        """A piece of the body has arrived.
+
+        Args:
+            piece: may be empty.
+            whole: it is the last one.
+
+        Returns:
+            Whether more may come now.
+        """
+        if piece and not self.started:  # behind the begin of an answer, nobody reads it
+            self._pieces.append(piece)
+            self._size += len(piece)
+        self.whole = whole
+        self._wake()
+        return whole or self._asked or self._size <= MOST_UNASKED_BYTES  # reading on behind a whole body shows that the client hangs up
+
+    def breaks(self, error: HerdError) -> None:
+        """The body's bytes cannot be read on."""
+        self._broken = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer at once."""
+        if not self.gone:
+            if status != _NO_CONTENT:
+                headers = (*headers, (b"content-length", b"%d" % len(body)))
+            head = self._begin(status, headers)
+            self._send(head if self.method == "HEAD" else head + body)
+            self._complete()
+
+    def refuse(self, error: HerdError, headers: Headers = ()) -> None:
+        """An error as the whole answer."""
+        extra = [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
+        if isinstance(error, UnknownPath) and error.allowed:
+            extra.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+        self.reply(error.status, (JSON, *headers, *extra), error.body())
+
+    def start(self, status: int, headers: Headers, first: bytes) -> None:
+        """Begins a streamed answer with its first piece, in one write."""
+        if not self.gone:
+            head = self._begin(status, (*headers, (b"transfer-encoding", b"chunked")))
+            self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first))
+
+    def write(self, data: bytes) -> None:
+        """A further piece of a streamed answer; never empty, for that would end it."""
+        if not self.gone:
+            self._send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def finish(self) -> None:
+        """Ends a streamed answer."""
+        if not self.gone:
+            self._send(b"0\r\n\r\n")
+            self._complete()
+
+    def follow(self, flow: Flow | None) -> None:
+        """Slows the flow down whenever the client is slower than it."""
+        self._connection.follow(flow)
+
+    def lost(self) -> None:
+        """The client has hung up: who works on its answer stops."""
+        self.gone = True
+        if self.task is not None and not self.finished:
+            self.task.cancel()
+
+    def _begin(self, status: int, headers: Headers) -> bytes:
+        self.started = True
+        self.closes = self._head.closes or not self.whole or self._connection.stops
+        lines = [b"%b: %b\r\n" % header for header in (*headers, *self._always)]
+        lines.append(b"connection: close\r\n\r\n" if self.closes else b"\r\n")
+        return self._connection.opening(_STATUS_LINES[status]) + b"".join(lines)
+
+    def _complete(self) -> None:
+        self.finished = True
+        self._connection.ended(self)
+
+
+class Unframed(Exchange):
+    """With a client of HTTP/1.0, which knows no chunks: its answer ends where the connection does."""
+
+    __slots__ = ()
+
+    def start(self, status: int, headers: Headers, first: bytes) -> None:
+        """Begins a streamed answer with its first piece, in one write."""
+        if not self.gone:
+            self._send(self._begin(status, headers) + first)
+
+    def write(self, data: bytes) -> None:
+        """A further piece of a streamed answer."""
+        if not self.gone:
+            self._send(data)
+
+    def finish(self) -> None:
+        """Ends a streamed answer."""
+        if not self.gone:
+            self._complete()

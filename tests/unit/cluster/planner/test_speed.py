@@ -1,0 +1,69 @@
+"""`cluster.planner.speed`: laws of the roofline. Its errors against what others measured are in `test_published.py`."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.catalogue import sizes as shapes
+from cluster.catalogue.checkpoints import BF16, META_FP8
+from cluster.catalogue.hardware import GPUS
+from cluster.planner.capacity import Engine, Settings
+from cluster.planner.speed import BANDWIDTH_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load, Step, speed, step_time_s, time_to_first_token_s
+from configs.schema import Parallelism
+from tests.unit.engines import engines
+
+STEPS = st.builds(
+    Step,
+    decode_requests=st.integers(0, 1024),
+    decode_context_tokens=st.integers(0, 1 << 20),
+    prefill_tokens=st.integers(0, 16_384),
+    prefill_context_tokens=st.integers(0, 1 << 20),
+)
+SCOUT = Engine(shapes.SCOUT, BF16, GPUS["H100"], Parallelism(tensor=8), Settings(131_072))
+MAVERICK = Engine(shapes.MAVERICK, META_FP8, GPUS["MI300X"], Parallelism(tensor=8), Settings(10_240, kv_dtype="fp8"))
+
+
+@given(engines(), STEPS, st.integers(0, 256), st.integers(0, 8192))
+def test_more_work_never_takes_less_time(engine: Engine, step: Step, requests: int, prompt: int) -> None:
+    more = replace(step, decode_requests=step.decode_requests + requests, prefill_tokens=step.prefill_tokens + prompt)
+    assert step_time_s(engine, more) >= step_time_s(engine, step) >= STEP_FLOOR_S_PER_LAYER * engine.architecture.layers
+
+
+@given(engines(), STEPS, st.floats(1, 4))
+def test_faster_gpu_never_takes_longer(engine: Engine, step: Step, times: float) -> None:
+    gpu = engine.gpu
+    faster = replace(gpu, bandwidth_bytes_s=gpu.bandwidth_bytes_s * times, bf16_flops=gpu.bf16_flops * times)
+    assert step_time_s(replace(engine, gpu=faster), step) <= step_time_s(engine, step)
+
+
+def test_one_request_of_maverick_takes_the_floor_and_its_roofline() -> None:
+    """0.69 ms of roofline on 8×MI300X (of which the floor was fitted), here at the share of the bandwidth that steps get."""
+    floor = STEP_FLOOR_S_PER_LAYER * 48
+    assert step_time_s(MAVERICK, Step(1, 1024)) - floor == pytest.approx(0.69e-3 / BANDWIDTH_EFFICIENCY, rel=0.01)
+
+
+def test_long_prompt_is_read_in_steps() -> None:
+    one, two = time_to_first_token_s(SCOUT, 8192), time_to_first_token_s(SCOUT, 16_384)
+    assert two > 2 * one
+    assert time_to_first_token_s(SCOUT, 1) == step_time_s(SCOUT, Step(prefill_tokens=1))
+
+
+def test_requests_that_do_not_fit_wait() -> None:
+    all_run, half_run = (speed(SCOUT, Load(64, 1000, 1000), most) for most in (64, 32))
+    assert half_run.replica_tokens_s < all_run.replica_tokens_s
+    assert half_run.user_tokens_s == pytest.approx(half_run.replica_tokens_s / 64)
+    assert half_run.ttft_s == all_run.ttft_s
+
+
+def test_pipeline_gives_more_in_all_and_costs_more_gpus() -> None:
+    one, two = (speed(replace(SCOUT, parallel=Parallelism(tensor=8, pipeline=size)), Load(64, 1000, 1000), 64) for size in (1, 2))
+    assert two.replica_tokens_s > one.replica_tokens_s
+    assert two.gpu_hour_tokens < one.gpu_hour_tokens
+
+
+def test_cost_is_price_over_tokens() -> None:
+    found = speed(SCOUT, Load(64, 1000, 1000), 64)
+    assert found.gpu_hour_tokens == pytest.approx(found.replica_tokens_s * 3600 / 8)
+    assert found.cost_per_million_tokens(2.0) == pytest.approx(2.0 / (found.gpu_hour_tokens / 1e6))

@@ -1,0 +1,54 @@
+"""The AWS cluster file in Ray's own AWS provider, against moto's AWS: what `ray up` would ask for, and what would come of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from moto import mock_aws
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler._private.util import prepare_config
+
+from tests.unit.machines import ROOT
+
+FILE = ROOT / "cluster/ray/aws.yaml"
+REGION, ZONE, PROFILE = "us-east-2", "us-east-2a", "herd-node"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """An account with what the file names; what each of its ids is there."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps the key pair that it makes there
+    for name, value in {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".ssh").mkdir()
+    with mock_aws():
+        ec2 = boto3.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
+        group = ec2.create_security_group(GroupName="herd", Description="herd", VpcId=vpc)["GroupId"]
+        boto3.client("iam").create_instance_profile(InstanceProfileName=PROFILE)
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        yield {"subnet-0123456789abcdef0": subnet, "sg-0123456789abcdef0": group, "ami-0123456789abcdef0": image}
+
+
+def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str]) -> None:
+    text = FILE.read_text(encoding="utf-8")
+    for example, real in site.items():
+        assert example in text
+        text = text.replace(example, real)
+    asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(text)))
+    provider = AWSNodeProvider(asked["provider"], asked["cluster_name"])
+    for kind in asked["available_node_types"].values():
+        provider.create_node(kind["node_config"], {"ray-cluster-name": asked["cluster_name"]}, 1)
+    found = boto3.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}])
+    machines = {one["InstanceType"]: one for reservation in found["Reservations"] for one in reservation["Instances"]}
+    assert machines.keys() == {"m7i.2xlarge", "p5en.48xlarge"}
+    assert {one["ImageId"] for one in machines.values()} == {site["ami-0123456789abcdef0"]}
+    assert {one["SubnetId"] for one in machines.values()} == {site["subnet-0123456789abcdef0"]}
+    assert not any("InstanceLifecycle" in one for one in machines.values()), "on demand, not spot"
+    assert {one["IamInstanceProfile"]["Arn"].rpartition("/")[2] for one in machines.values()} == {PROFILE}
+    assert {one["MetadataOptions"]["HttpTokens"] for one in machines.values()} == {"required"}

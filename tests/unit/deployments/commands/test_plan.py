@@ -1,0 +1,231 @@
+"""`herd plan` as it is typed, and what `herd up` asks first."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from cluster.planner.config_problems import problems
+from configs.load import parse
+from deployments.commands.plan import plan
+from deployments.commands.plan_answers import tokens
+from deployments.lifecycle import herd as operate
+from deployments.lifecycle.herd import Herd, OperationError
+from tests.unit.cluster.catalogue.test_checkpoints import LLAMA
+from tests.unit.cluster.planner.test_herd_fit import MAVERICK, maverick
+from tests.unit.machines import ROOT
+from tests.unit.samples import config, model
+
+app = typer.Typer()
+app.command()(plan)
+CONFIGS = ROOT / "configs"
+KEYS = {"fits", "gpus", "parallel", "quantization", "weights_gib_per_gpu", "kv_pool_tokens", "max_context_tokens", "problems"}
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def as_json(*words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(*words, "--json").stdout)
+    return found
+
+
+def test_json_is_a_list_best_first() -> None:
+    found = as_json("llama-4-scout", "--gpu", "h100", "--context", "1M", "--quantization", "bf16")
+    assert all(plan.keys() == KEYS for plan in found)
+    assert (found[0]["fits"], found[0]["quantization"]) == (True, "bf16")
+    assert found[0]["max_context_tokens"] >= 1_048_576
+    assert not found[-1]["fits"]
+    assert found[-1]["problems"]
+
+
+def test_pinned_shape_in_the_settings_of_a_published_figure() -> None:
+    words = "--gpu h100 --gpus 8 --nodes 1 --quantization fp8 --kv-dtype bf16 --tensor 8 --pipeline 1 --data 1 --no-hybrid-kv"
+    (found,) = as_json("llama-4-maverick", *words.split(), "--gpu-memory-utilization", "0.9")
+    assert found["max_context_tokens"] == pytest.approx(430_000, rel=0.1)
+
+
+def test_table_shows_what_a_person_asks_for() -> None:
+    found = run("scout", "--price", "2.5", "--concurrency", "8", "--cheapest")
+    assert found.exit_code == 0
+    assert all(word in found.stdout for word in ("GPUs", "longest", "tok/s", "TTFT", "per 1M", "TP 8", "Best first"))
+
+
+def test_refusal_is_one_sentence_and_an_exit_code() -> None:
+    found = run("llama-4-maverick", "--quantization", "bf16")
+    assert found.exit_code == 1
+    sentence = "Llama 4 Maverick BF16 needs 748 GiB of weights; 8×H100 have 633: use FP8 (388 GiB) or 2 nodes with PP 2"
+    assert found.stderr.strip() == f"✗ {sentence}"
+    assert found.stdout == ""
+
+
+def test_arithmetic_is_explained_with_sources() -> None:
+    found = run("llama-4-maverick", "--quantization", "fp8", "--tensor", "8", "--explain")
+    assert found.exit_code == 0
+    assert all(word in found.stdout for word in ("388.01 GiB", "12.44 GiB", "vllm#16118", "kv_cache_utils.py"))
+    assert run("llama-4-maverick", "--quantization", "bf16", "--explain").exit_code == 1
+
+
+def test_emitted_config_is_one_that_herd_up_takes() -> None:
+    found = run("llama-4-scout", "--node", "dgx-h200", "--nodes", "2", "--quantization", "fp8", "--emit")
+    herd = parse(found.stdout, "emitted.yaml", problems)
+    assert (herd.models[0].kind, herd.models[0].quantization) == ("llama-4-scout", "fp8")
+    nothing = run("llama-4-maverick", "--quantization", "bf16", "--emit")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (
+            ["llama-4-behemoth"],
+            1,
+            "has not been released: there is no checkpoint to deploy. To plan for a guess, give a folder with a config.json",
+        ),
+        (["prompt-guard-2-22m"], 1, "it has no engine; name a Llama Guard as a model instead"),
+        (["lama-4-scout"], 1, "is no model of the catalogue, no repository of one and no folder; did you mean llama-4-scout?"),
+        (["zzz"], 1, "There are: llama-4-scout"),
+        (["llama-4-scout", "--gpu", "v100"], 1, "there is no GPU 'v100'; there are: H100, H200"),
+        (["llama-4-scout", "--node", "dgx-1"], 1, "there is no node 'dgx-1'; there are: dgx-h100"),
+        (["llama-4-scout", "--gpus", "16"], 1, "a node has at most 8 GPUs: say --gpus 8 --nodes 2"),
+        (["llama-4-scout", "--quantization", "q8"], 2, "none of bf16, fp8, int4, nvfp4"),
+        (["llama-4-scout", "--context", "long"], 2, "is no number of tokens"),
+        (["none.yaml"], 3, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(words: list[str], code: int, sentence: str) -> None:
+    found = run(*words)
+    assert found.exit_code == code
+    assert sentence in " ".join(found.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(("text", "count"), [("131072", 131_072), ("128K", 131_072), ("1M", 1_048_576), ("10m", 10_485_760), ("0.5k", 512)])
+def test_tokens_as_people_write_them(text: str, count: int) -> None:
+    assert tokens(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "K", "1G", "-1", "0", "1 M"])
+def test_what_is_no_number_of_tokens(text: str) -> None:
+    with pytest.raises(ValueError, match="is no number of tokens"):
+        tokens(text)
+
+
+def test_repository_pins_its_own_weights() -> None:
+    assert {plan["quantization"] for plan in as_json("RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16")} == {"int4"}
+
+
+def test_folder_is_planned_from_its_own_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert as_json(str(tmp_path), "--tensor", "1")[0]["weights_gib_per_gpu"] == pytest.approx(14.957, abs=0.001)
+    assert "cannot be emitted" in run(str(tmp_path), "--emit").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sentence"),
+    [
+        (None, 1, "there is no config.json in"),
+        ("{", 3, "cannot be read as JSON"),
+        ("[]", 3, "is no JSON object"),
+        ('{"model_type": "gpt2"}', 1, "cannot be planned for: model_type is 'gpt2'"),
+    ],
+)
+def test_folder_that_says_nothing_of_use_is_refused(tmp_path: Path, text: str | None, code: int, sentence: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    found = run(str(tmp_path))
+    assert found.exit_code == code
+    assert sentence in found.stderr
+
+
+def test_whole_herd_is_checked_on_a_whole_cluster() -> None:
+    (found,) = as_json(str(CONFIGS / "maverick-dgx.yaml"))
+    assert found.keys() == {"model", *KEYS}
+    assert (found["model"], found["fits"], found["gpus"]) == ("llama-4-maverick", True, 8)
+    assert run(str(CONFIGS / "herd.yaml")).exit_code == 0
+    one_node = run(str(CONFIGS / "herd.yaml"), "--nodes", "1")
+    assert one_node.exit_code == 1
+    assert "the herd takes 15 GPUs on 2 nodes of 8; there are 1" in one_node.stderr
+    other = run(str(CONFIGS / "maverick-dgx.yaml"), "--gpu", "a100")
+    assert "it asks for H100, the cluster has A100" in other.stderr
+
+
+def test_herd_without_gpus_is_legal_or_not() -> None:
+    found = run(str(CONFIGS / "local.yaml"))
+    assert found.exit_code == 0
+    assert "no GPU known" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("stored", "weights"), [({}, 14.957), ({"quantization_config": {"quant_method": "awq"}}, 14.957), ({"num_hidden_layers": 16}, 8.457)]
+)
+def test_folder_of_a_herds_model_is_believed_where_it_can_be_read(tmp_path: Path, stored: dict[str, Any], weights: float) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | stored))
+    path = tmp_path / "herd.yaml"
+    asked = {"id": "a", "kind": "llama-3.1-8b", "checkpoint": str(tmp_path), "accelerator": "H100", "context_tokens": 8192}
+    path.write_text(yaml.safe_dump({"models": [asked]}))
+    assert as_json(str(path))[0]["weights_gib_per_gpu"] == pytest.approx(weights, abs=0.001)
+
+
+def test_what_options_cost_is_told_under_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "herd.yaml"
+    asked = MAVERICK | {"context_tokens": 8192, "draft": {"checkpoint": "org/draft"}}
+    path.write_text(yaml.safe_dump({"models": [asked], "hardware": {"gpu": "H200", "nodes": 1}}))
+    assert "maverick: the draft model leaves " in run(str(path)).stdout
+
+
+def test_config_without_a_shape_that_fits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "herd.yaml"
+    asked = MAVERICK | {"parallel": "auto", "context_tokens": 8192}
+    path.write_text(yaml.safe_dump({"models": [asked], "hardware": {"gpu": "H100", "nodes": 1, "gpus_per_node": 2}}))
+    found = run(str(path))
+    assert found.exit_code == 1
+    assert "maverick FP8 needs 388 GiB of weights; 2×H100 have 158" in found.stderr
+
+
+def test_plan_is_answered_without_ray_vllm_torch_or_an_http_client() -> None:
+    """They take seconds to import."""
+    program = (
+        "import sys; from deployments.commands.main import main; sys.argv = ['herd', 'plan', 'llama-4-scout', '--json']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print({'ray', 'vllm', 'torch', 'transformers', 'httpx', 'aiohttp', 'uvicorn'} & set(sys.modules), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=CONFIGS.parent)
+    assert ran.stderr.strip() == "set()"
+    assert json.loads(ran.stdout)[0]["fits"]
+
+
+def planned(tmp_path: Path, force: bool = False, **fields: Any) -> Herd:
+    return operate.planned(Herd(tmp_path, config(maverick(**fields))), force)
+
+
+def test_herd_that_fits_is_brought_up_with_the_shape_that_was_chosen(tmp_path: Path) -> None:
+    assert planned(tmp_path, parallel="auto").config.models[0].parallel.tensor == 8
+    assert operate.planned(Herd(tmp_path, config(model())), force=False).config == config(model())
+
+
+def test_herd_that_does_not_fit_is_brought_up_by_force_only(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match=r"(?s)maverick: the weights take 97\.0 GiB.*--force tries it all the same"):
+        planned(tmp_path, parallel={"tensor": 4})
+    assert planned(tmp_path, force=True, parallel={"tensor": 4}).config.models[0].parallel.tensor == 4
+
+
+def test_what_is_illegal_is_not_brought_up_by_force(tmp_path: Path) -> None:
+    wrong = config(maverick(parallel={"tensor": 8}), hardware={"gpu": "A100"})
+    with pytest.raises(OperationError, match="it asks for H100, the cluster has A100"):
+        operate.planned(Herd(tmp_path, wrong), force=True)
+
+
+def test_what_cannot_be_chosen_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="parallel: auto needs a GPU to choose for"):
+        operate.planned(Herd(tmp_path, config(model(parallel="auto"))), force=True)
+
+
+def test_data_parallel_attention_is_brought_up(tmp_path: Path) -> None:
+    assert planned(tmp_path, parallel={"tensor": 8, "data": 2, "expert": True}).config.models[0].parallel.data == 2

@@ -1,0 +1,194 @@
+"""`deployments.policy.body.sizes`: what is longer than any prompt of the model, and token ids that it does not have."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from configs.requests import Requests
+from deployments.policy.body import sizes
+from deployments.policy.errors.client_errors import BadRequest, ContextExceeded
+from deployments.policy.request.served_models import catalog
+from tests.unit.samples import model, scout
+
+SMALL = catalog([model(id="small", kind="smollm2-135m", context_tokens=100)], created=1).models[0]
+REQUESTS = Requests()
+
+
+def check(endpoint: str, body: dict[str, Any], served: Any = SMALL, requests: Requests = REQUESTS) -> None:
+    sizes.check(endpoint, body, len(json.dumps(body)), served, requests)
+
+
+def said(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "text", "text": text}]}]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "most"),
+    [
+        ("chat", lambda text: {"messages": said(text)}, 1600),
+        ("completions", lambda text: {"prompt": text}, 1600),
+        ("completions", lambda text: {"prompt": ["x", text]}, 1600),
+        ("responses", lambda text: {"input": text, "instructions": ""}, 1600),
+        ("messages", lambda text: {"system": [{"type": "text", "text": text}], "messages": []}, 1600),
+        ("embeddings", lambda text: {"input": [text, "x"]}, 1600),
+        ("tokenize", lambda text: {"prompt": text}, 800),
+        ("tokenize", lambda text: {"messages": said(text)}, 800),
+        ("count_tokens", lambda text: {"messages": said(text)}, 800),
+    ],
+)
+def test_text_is_as_long_as_a_prompt_can_be_at_most(endpoint: str, body: Any, most: int) -> None:
+    check(endpoint, body("x" * (most - 50)))
+    with pytest.raises(ContextExceeded, match=f"a context of 100 tokens, for which this server takes at most {most} characters"):
+        check(endpoint, body("x" * (most + 1)))
+
+
+def test_several_prompts_are_bounded_one_by_one_and_messages_together() -> None:
+    check("completions", {"prompt": ["x" * 1000] * 10})
+    with pytest.raises(ContextExceeded):
+        check("chat", {"messages": said("x" * 1000) * 10})
+
+
+def test_counting_has_a_bound_of_its_own_where_contexts_are_long() -> None:
+    long = catalog([scout(context_tokens=10_000_000)], created=1).models[0]
+    with pytest.raises(ContextExceeded, match="at most 1024 characters"):
+        check("tokenize", {"prompt": "x" * 1100}, long, Requests(tokenize_kib=1))
+
+
+def test_image_does_not_count_as_text() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}
+    check("chat", {"messages": [{"role": "user", "content": [image]}]})
+    source = {"type": "image", "source": {"type": "base64", "data": "A" * 10_000}}
+    check("messages", {"messages": [{"role": "user", "content": [source]}]})
+
+
+LONG = "ab " * 1000
+IMAGE = {"type": "image", "source": {"type": "base64", "data": "A" * 10_000}}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"source": LONG},
+        {"image_url": {"url": LONG}},
+        {"source": {"data": LONG, "type": "base64"}},
+        {LONG: 1},
+        {"a": {LONG: {}}},
+        {"a": list(range(1000))},
+        {"a": [[[]] * 10] * 100},
+        {"content": [{"type": "image", "source": {"data": LONG}}]},
+    ],
+)
+@pytest.mark.parametrize("kind", ["tool_use", "text"])
+def test_text_that_is_no_image_counts_wherever_it_stands(kind: str, inner: dict[str, Any]) -> None:
+    block = {"type": kind, "id": "1", "name": "f", "text": "", "input": inner}
+    for endpoint in ("messages", "count_tokens", "chat"):
+        with pytest.raises(ContextExceeded) as refused:
+            check(endpoint, {"messages": [{"role": "assistant", "content": [IMAGE, block]}]})
+        assert refused.value.param == "messages"
+    with pytest.raises(ContextExceeded):
+        check("chat", {"messages": [], "documents": [inner]})
+    with pytest.raises(ContextExceeded):
+        check("responses", {"input": [{"type": "function_call", "arguments": inner}]})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": LONG},
+        {"image_url": {"url": LONG}},
+        {"type": "input_image", "image_url": LONG, "detail": None},
+        {"type": "image", "source": {"type": "url", "url": LONG}},
+        {"type": "tool_result", "content": [IMAGE]},
+        {"type": "image", "source": {"data": LONG}, "image_url": None},
+    ],
+)
+def test_image_does_not_count_in_any_of_its_forms(part: dict[str, Any]) -> None:
+    check("messages", {"messages": [{"role": "user", "content": [part]}]})
+    check("responses", {"input": [{"role": "user", "content": [part]}]})
+    part = part | {"text": LONG}
+    with pytest.raises(ContextExceeded):
+        check("messages", {"messages": [{"role": "user", "content": [part]}]})
+
+
+def test_what_is_no_part_of_an_image_counts_beside_it() -> None:
+    for source in ({"type": "url", "url": "http://x", "data": LONG}, {"type": "base64", "data": "AAAA", "url": LONG}):
+        with pytest.raises(ContextExceeded):
+            check("messages", {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]})
+
+
+def test_conversation_to_embed_is_one_prompt_and_several_are_bounded_one_by_one() -> None:
+    for field in ("input", "messages"):
+        check("embeddings", {field: [said("x" * 1000)] * 10})
+        with pytest.raises(ContextExceeded):
+            check("embeddings", {field: said("x" * 1000) * 2})
+        with pytest.raises(ContextExceeded):
+            check("embeddings", {field: [said("x" * 1000) * 2]})
+
+
+def test_prompts_in_token_ids_are_no_text() -> None:
+    long = replace(SMALL, context_tokens=2)
+    check("completions", {"prompt": [49_151, 49_150], "suffix": "x" * 100}, long)
+    check("completions", {"prompt": [[49_151, 49_150], [49_151]] * 10}, long)
+
+
+def test_more_values_than_any_body_may_have_are_refused() -> None:
+    with pytest.raises(BadRequest, match="more than 1000 values") as refused:
+        check("chat", {"messages": [{"role": "user", "content": "x", "more": [None] * 1001}]}, requests=Requests(structure=1000))
+    assert (refused.value.param, refused.value.reason) == ("messages", "request_too_large")
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "responses", "messages", "count_tokens", "tokenize"])
+def test_tools_count_with_the_indentation_of_templates(endpoint: str) -> None:
+    nested: Any = [0] * 40
+    for _ in range(20):
+        nested = {"a": nested}
+    tool = {"name": "f", "parameters": nested}
+    field = "input" if endpoint == "responses" else "messages"
+    check(endpoint, {field: [], "tools": [{"name": "f", "parameters": {}}]})
+    with pytest.raises(ContextExceeded, match="characters in a prompt") as refused:
+        check(endpoint, {field: [], "tools": [tool]})
+    assert refused.value.param == "tools"
+
+
+def test_tools_and_messages_count_together() -> None:
+    body = {"messages": said("x" * 900), "tools": [{"name": "f", "description": "x" * 900}]}
+    with pytest.raises(ContextExceeded, match="beside its tools"):
+        check("chat", body)
+
+
+@pytest.mark.parametrize(("endpoint", "field"), [("completions", "prompt"), ("embeddings", "input"), ("detokenize", "tokens")])
+@pytest.mark.parametrize("wrong", [49_152, -1, 2**70])
+def test_token_id_that_the_model_does_not_have_is_refused(endpoint: str, field: str, wrong: int) -> None:
+    check(endpoint, {field: [0, 49_151]})
+    check(endpoint, {field: []})
+    with pytest.raises(BadRequest, match=r"does not have\. It has the ids 0 to 49151\."):
+        check(endpoint, {field: [49_151, wrong]})
+
+
+def test_token_ids_of_several_prompts_are_looked_at() -> None:
+    check("completions", {"prompt": [[1], [], [2]]})
+    check("embeddings", {"input": [[{"role": "user", "content": "x"}]]})
+    with pytest.raises(BadRequest) as refused:
+        check("completions", {"prompt": [[1], [49_152]]})
+    assert refused.value.param == "prompt[1]"
+
+
+def test_model_of_unknown_vocabulary_takes_every_id_but_those_below_nought() -> None:
+    unknown = replace(SMALL, vocabulary=None)
+    check("completions", {"prompt": [10**6]}, unknown)
+    with pytest.raises(BadRequest, match=r"token id -1, which the model 'small' does not have\.$"):
+        check("completions", {"prompt": [-1]}, unknown)
+
+
+def test_more_token_ids_than_the_context_are_refused() -> None:
+    with pytest.raises(ContextExceeded, match="101 tokens"):
+        check("detokenize", {"tokens": [1] * 101})
+
+
+@pytest.mark.parametrize(
+    ("body", "has"), [({}, False), ({"prompt": "x"}, False), ({"prompt": ["x"]}, False), ({"prompt": []}, False), ({"prompt": [1]}, True)]
+)
+def test_prompt_in_token_ids_is_known(body: dict[str, Any], has: bool) -> None:
+    assert sizes.has_token_ids(body) is has

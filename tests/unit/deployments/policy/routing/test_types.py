@@ -1,0 +1,61 @@
+"""`deployments.policy.routing.types`: who may serve, and what is said where nobody can."""
+
+from dataclasses import replace
+
+import pytest
+
+from deployments.policy.request.calls import Priority
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
+from tests.unit.samples import replica
+
+READY, LEAVING, DEAD, SICK = ReplicaState
+
+
+@pytest.mark.parametrize(
+    ("replicas", "tried", "taken"),
+    [
+        ([], "", ""),
+        ([replica("a", LEAVING), replica("b", DEAD)], "", ""),
+        ([replica("a"), replica("b", LEAVING)], "", "a"),
+        ([replica("a"), replica("b")], "a", "b"),
+        ([replica("a"), replace(replica("b"), trust=Trust.AVOIDED)], "", "a"),
+        ([replica("a"), replace(replica("b"), trust=Trust.SUSPECTED)], "", "ab"),
+        ([replica("a"), replace(replica("b"), trust=Trust.AVOIDED)], "a", "b"),
+        ([replica("a", DEAD), replace(replica("b"), trust=Trust.AVOIDED)], "", "b"),
+    ],
+)
+def test_filter(replicas: list[ReplicaView], tried: str, taken: str) -> None:
+    assert "".join(one.id for one in takes(replicas, frozenset(tried))) == taken
+
+
+@pytest.mark.parametrize(
+    ("ever_ready", "code", "word"), [(False, "engine_starting", "is starting"), (True, "engine_gone", "a replacement")]
+)
+def test_error_says_whether_it_was_ever_there(ever_ready: bool, code: str, word: str) -> None:
+    error = unavailable("llama", ever_ready, 5)
+    assert (error.status, error.reason, error.retry_after_s) == (503, code, 5)
+    assert word in error.message
+    assert error.message.endswith("Try again in 5 s.")
+
+
+@pytest.mark.parametrize(
+    ("slots", "requests", "priority", "room"),
+    [
+        (0, 10_000, Priority.INTERACTIVE, True),
+        (0, 10_000, Priority.BATCH, True),
+        (16, 15, Priority.INTERACTIVE, True),
+        (16, 16, Priority.INTERACTIVE, False),
+        (16, 13, Priority.BATCH, True),
+        (16, 14, Priority.BATCH, False),
+        (2, 1, Priority.BATCH, False),
+        (1, 0, Priority.BATCH, True),
+    ],
+)
+def test_room_for_another_request(slots: int, requests: int, priority: Priority, room: bool) -> None:
+    assert has_room(replace(replica("a"), slots=slots), requests, priority) is room
+
+
+def test_full_memory_with_requests_before_it_is_no_room() -> None:
+    full = replace(replica("a"), slots=16, kv_usage=0.99)
+    assert has_room(full, 1, Priority.INTERACTIVE)
+    assert not has_room(replace(full, waiting=1), 1, Priority.INTERACTIVE)
