@@ -54,7 +54,8 @@ async def _serve(changed: dict[str, float], *ports: int) -> None:
     engines = cast("list[FakeEngine]", [At(port) for port in ports])
     wanted: Limits = limits(**changed)
     images = ImageFetcher(RemoteImages())
-    async with herd_of([], wanted, images, models=MODELS) as herd:
+    # A trailer may swallow the `connection: close` behind it; such a connection ends by this time, which is below any patience here.
+    async with herd_of([], wanted, images, models=MODELS, keep_alive_s=5) as herd:
         for model in MODELS:
             herd.has(*engines, model=model.id)
         print(herd.port, flush=True)
