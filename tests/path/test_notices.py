@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from configs.inventory import Cloud
 from deployments.gateway.replicas.reclaim_notices import TOKEN, Notices
-from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
+from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Notice
 
 SOON_S = 10.0
 
@@ -66,7 +67,8 @@ async def test_notice_is_told_until_it_is_taken(metadata: Metadata, cloud: Cloud
         loop.call_soon_threadsafe(taken.set)
         return None
 
-    watching = Notices(cloud, drain, metadata.url, period_s=0.01)
+    watching = Notices(drain, {cloud: metadata.url}, period_s=0.01)
+    watching.follow(cloud)
     async with asyncio.timeout(SOON_S):
         for _ in range(3):
             await metadata.rounds.acquire()
@@ -77,11 +79,14 @@ async def test_notice_is_told_until_it_is_taken(metadata: Metadata, cloud: Cloud
     asked = len(metadata.asked)
     await asyncio.sleep(0.1)
     assert ([one.why for one in told], len(metadata.asked)) == ([why] * 3, asked)
-    watching.stop()
+    await watching.stop()
 
 
 async def test_machine_without_a_metadata_server_is_asked_on(metadata: Metadata) -> None:
-    watching = Notices("gcp", lambda _: pytest.fail("there was no notice"), "http://127.0.0.1:1", period_s=0.01)
+    watching = Notices(lambda _: pytest.fail("there was no notice"), {"gcp": "http://127.0.0.1:1"}, period_s=0.01)
+    watching.follow("gcp")
     await asyncio.sleep(0.2)
-    assert not watching._task.done()
-    watching.stop()
+    assert not any(task.done() for task in watching._tasks)
+    assert watching._tasks
+    await watching.stop()
+    assert not watching._tasks
