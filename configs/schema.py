@@ -331,7 +331,9 @@ class Config(Strict):
     name: Name = Field("herd", description="Tells herds on the same machine apart.")
     ray: Ray = Ray()
     hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
-    cluster: Inventory | None = Field(None, description="The machines, for `herd cluster emit`. Serving needs it not.")
+    cluster: Inventory | None = Field(
+        None, description="The machines, for `herd cluster emit`. Gateways are told which cloud's they are, and nothing else of it."
+    )
     gateway: Gateway = Gateway()
     engine_tls: Certificates | None = Field(
         None, description="TLS between gateways and engines. Default: plain HTTP. A change makes new engines and gateways."

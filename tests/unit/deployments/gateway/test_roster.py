@@ -210,3 +210,23 @@ async def test_watch_that_was_broken_says_so() -> None:
     assert not watch.alive
     await watch.stop()
     assert watch.alive
+
+
+async def test_watch_asks_as_often_as_it_is_told_last_and_a_period_that_stays_changes_nothing() -> None:
+    herd, roster = Herd(), Roster(["llama"])
+    watch = Watch(roster, herd, period_s=3600)
+    watch.follow()
+    async with asyncio.timeout(10):
+        while not herd.asked:  # noqa: ASYNC110 (turns of the loop are all that it waits for)
+            await asyncio.sleep(0)
+    watch.change(3600)
+    await asyncio.sleep(0.01)
+    assert herd.asked["llama"] == 1
+    watch.change(0)
+    await herd.ask_again("llama")
+    watch.change(3600)
+    await asyncio.sleep(0.01)
+    asked = herd.asked["llama"]
+    await asyncio.sleep(0.01)
+    assert (herd.asked["llama"], watch.alive) == (asked, True)
+    await watch.stop()
