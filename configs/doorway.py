@@ -30,12 +30,18 @@ class Tls(Strict):
     key: File = Field(description="Path of its private key, in PEM and without a passphrase, on every node.")
 
 
-class Doorway(Strict):
-    """Where a gateway listens, and what it takes from its clients."""
+class Listening(Strict):
+    """Where gateways listen, and how many there are. A change of these fields makes new gateway processes."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on. 0.0.0.0 is every interface of every node.")
     port: int = Field(8000, ge=1, le=65535)
     replicas_per_node: int = Field(1, ge=1, le=64, description="Gateway processes per node; they share the port.")
+    tls: Tls | None = Field(None, description="Default: plain HTTP.")
+
+
+class Doorway(Strict):
+    """What a gateway takes from its clients. A change is told to the gateways that run."""
+
     keep_alive_s: float = Field(
         75, gt=0, le=86_400, description="Longest wait of a connection for its next request. Longer than a load balancer in front keeps it."
     )
@@ -59,4 +65,3 @@ class Doorway(Strict):
         "the names of loopback as well, and no others. Default elsewhere: any name. Without ports; an IPv6 address in brackets.",
     )
     cors: Cors = Cors()
-    tls: Tls | None = Field(None, description="Default: plain HTTP.")

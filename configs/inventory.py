@@ -21,6 +21,7 @@ File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/~+-]{1,200}$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/-]{0,250}$")]
 SubDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?$")]
 AwsMachine = Literal["p5.48xlarge", "p5en.48xlarge"]
+Cloud = Literal["aws", "gcp"]
 GcpMachine = Literal["a3-highgpu-8g", "a3-megagpu-8g", "a3-ultragpu-8g"]
 
 
@@ -124,7 +125,7 @@ class Inventory(Strict):
     kuberay: KubeRay | None = None
 
     @property
-    def cloud(self) -> Literal["aws", "gcp"] | None:
+    def cloud(self) -> Cloud | None:
         """Whose machines they are, where a cloud's are described and no others."""
         if self.onprem is not None or self.kuberay is not None or (self.aws is None) == (self.gcp is None):
             return None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from configs.certificates import Certificates
-from configs.doorway import Doorway
+from configs.doorway import Doorway, Listening
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
 from configs.requests import Requests
@@ -112,8 +112,8 @@ class RemoteImages(Strict):
     image_mib: float = Field(10, gt=0, le=100, description="Largest image.")
 
 
-class Gateway(Doorway):
-    """The one door: an OpenAI-compatible endpoint on every node."""
+class LiveSettings(Doorway):
+    """The fields of `gateway` that a gateway takes over while it runs. A new field stands here, or in `Listening` where it cannot."""
 
     limits: Limits = Limits()
     requests: Requests = Requests()
@@ -124,6 +124,10 @@ class Gateway(Doorway):
     )
     roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks Ray which engine replicas there are.")
     load_period_s: float = Field(0.2, gt=0, le=10, description="How often a gateway asks each engine replica how busy it is.")
+
+
+class Gateway(LiveSettings, Listening):
+    """The one door: an OpenAI-compatible endpoint on every node."""
 
 
 class Parallelism(Strict):
@@ -327,7 +331,9 @@ class Config(Strict):
     name: Name = Field("herd", description="Tells herds on the same machine apart.")
     ray: Ray = Ray()
     hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
-    cluster: Inventory | None = Field(None, description="The machines, for `herd cluster emit`. Serving needs it not.")
+    cluster: Inventory | None = Field(
+        None, description="The machines, for `herd cluster emit`. Gateways are told which cloud's they are, and nothing else of it."
+    )
     gateway: Gateway = Gateway()
     engine_tls: Certificates | None = Field(
         None, description="TLS between gateways and engines. Default: plain HTTP. A change makes new engines and gateways."

@@ -103,3 +103,17 @@ def test_reader_is_recognised(code: str, found: list[str]) -> None:
 
 def test_environment_and_yaml_are_read_in_one_place() -> None:
     assert {str(path) for path in FILES if any(reads(tree(path)))} == set(READERS)
+
+
+#: The parts of a gateway's path of a request. Built anywhere else they would be another gateway than production's.
+PARTS = frozenset({"Front", "Pipeline"})
+
+
+def builds(module: ast.Module) -> bool:
+    """Whether a module makes one of the gateway's parts."""
+    return any(isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PARTS for node in ast.walk(module))
+
+
+def test_gateway_is_assembled_in_one_place_for_production_tests_and_benches() -> None:
+    files = (*FILES, *(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")))
+    assert [str(path) for path in files if builds(tree(path))] == ["deployments/gateway/assembly.py"]

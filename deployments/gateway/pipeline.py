@@ -61,10 +61,19 @@ class Pipeline:
     """Carries requests from clients to engines."""
 
     def __init__(self, rules: Rules, forward: Forward, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.rules = rules
+        self._rules = rules
         self._forwarded = forward
         self._meter = meter
         self._clock = clock
+
+    @property
+    def rules(self) -> Rules:
+        """Returns the rules for requests that arrive now."""
+        return self._rules
+
+    def apply(self, rules: Rules) -> None:
+        """Sets the rules for requests that arrive from now on."""
+        self._rules = rules
 
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""

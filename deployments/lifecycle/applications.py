@@ -21,6 +21,7 @@ from cluster.catalogue.weights import source_of
 from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.placement import GPUS_PER_NODE, Placement, placement
+from configs.gateway_config import gateway_config
 from configs.schema import Accelerator, Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
@@ -102,7 +103,7 @@ def autoscaling(model: Model) -> dict[str, Any]:
 
 
 def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
-    """The gateway's application. Only where it listens makes a new process; all else is told to the running ones.
+    """Returns the gateway's application. A change of `args` makes new processes; `user_config` is told to those that run.
 
     Where there is one node, its new gateways listen beside the old ones before these stop. Where there are several, each node must have its
     own, which Serve can only promise if no node may have more: there one node after the other is without, and the others answer.
@@ -124,7 +125,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
             {
                 "name": GATEWAY,
                 "num_replicas": nodes * wanted.replicas_per_node,
-                "user_config": config.model_dump(mode="json", exclude={"cluster"}),
+                "user_config": gateway_config(config).model_dump(mode="json"),
                 "max_surge_percent": 100 if nodes == 1 else 0,
             }
         ],
@@ -143,7 +144,8 @@ def _site(args: Mapping[str, Any]) -> Site:
 
 def gateway(args: dict[str, Any]) -> serve.Application:
     """Ray Serve's builder of the gateway's application."""
-    from deployments.gateway.process import DRAIN_S, Gateway
+    from deployments.gateway.assembly import DRAIN_S
+    from deployments.gateway.process import Gateway
 
     deployment = serve.deployment(
         name=GATEWAY,

@@ -15,8 +15,7 @@ from typing import Any, cast
 import psutil
 import uvloop
 
-from configs.schema import Limits, Model, RemoteImages
-from deployments.gateway.body.remote_images import ImageFetcher
+from configs.schema import Limits, Model
 from tests.bench.process import serving
 from tests.hostile.case import SCOUT, SMOLLM
 from tests.hostile.fake_engine import fake_engine
@@ -53,15 +52,13 @@ class Alone:
 async def _serve(changed: dict[str, float], *ports: int) -> None:
     engines = cast("list[FakeEngine]", [At(port) for port in ports])
     wanted: Limits = limits(**changed)
-    images = ImageFetcher(RemoteImages())
     # A trailer may swallow the `connection: close` behind it; such a connection ends by this time, which is below any patience here.
-    async with herd_of([], wanted, images, models=MODELS, keep_alive_s=5) as herd:
+    async with herd_of([], wanted, models=MODELS, keep_alive_s=5) as herd:
         for model in MODELS:
             herd.has(*engines, model=model.id)
         print(herd.port, flush=True)
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on: a full pipe would hold the gateway up
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await images.close()
 
 
 @contextlib.contextmanager

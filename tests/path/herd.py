@@ -7,23 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
-from cluster.planner.engine_groups import pools
-from configs.schema import Gateway, Limits, Model
-from deployments.gateway.attempts import Forward
-from deployments.gateway.body.images import Images
-from deployments.gateway.endpoints import Front
-from deployments.gateway.pipeline import Pipeline, Rules
-from deployments.gateway.replicas.roster import Roster
-from deployments.policy.request.browsers import guests
+from configs.gateway_config import GatewayConfig, gateway_config
+from configs.schema import Config, Gateway, Limits, LiveSettings, Model
+from deployments.gateway.assembly import Cluster, Process, Serving
+from deployments.gateway.body.remote_images import Allowed, is_public
+from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.pages import Pages
-from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.wire.client.certificate import Certificate
-from deployments.wire.client.listener import Bounds, Listener
-from deployments.wire.engine.client import Engines
-from deployments.wire.sockets import listen
-from monitoring.export import Meter
 from tests.path.fake_engine import WAIT_S, FakeEngine
 
 SECRET = "the-secret-of-the-cluster"
@@ -44,23 +37,12 @@ def asking(model: str = LLAMA, stream: bool = False, **more: Any) -> dict[str, A
     return {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": stream, **more}
 
 
-class NoImages:
-    """Fetches nothing."""
-
-    async def fetch(self, url: str) -> bytes:
-        raise AssertionError(f"nothing should be fetched, least of all {url}")
-
-
 @dataclass
 class Herd:
     """A gateway and what it is made of."""
 
-    port: int
-    metrics_port: int
-    roster: Roster
-    meter: Meter
-    pipeline: Pipeline
-    server: Listener
+    serving: Serving
+    config: GatewayConfig
     http: httpx.AsyncClient
     gateways: list[Mapping[str, Any]] = field(default_factory=list)
     generated: dict[str, int] = field(default_factory=dict)
@@ -69,9 +51,23 @@ class Herd:
     generates_when: asyncio.Event = field(default_factory=asyncio.Event)
     """They do when this is set, as it is at first."""
 
+    def __post_init__(self) -> None:
+        self.port, self.metrics_port = self.serving.address.port, self.serving.metrics_address.port
+        self.roster, self.meter, self.server = self.serving.roster, self.serving.meter, self.serving.server
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def apply(self, models: Sequence[Model] | None = None, **changed: Any) -> None:
+        """The config changes: its models, or these fields of its `gateway`."""
+        gateway = LiveSettings.model_validate({**dict(self.config.gateway), **changed})
+        self.config = GatewayConfig(gateway=gateway, models=self.config.models if models is None else tuple(models))
+        self.serving.apply(self.config)
+
+    def apply_limits(self, **changed: Any) -> None:
+        """The config changes: these fields of `gateway.limits`."""
+        self.apply(limits=self.config.gateway.limits.model_copy(update=changed))
 
     def has(self, *engines: FakeEngine, model: str = LLAMA, state: ReplicaState = ReplicaState.READY) -> None:
         """These are now the replicas of a model."""
@@ -123,17 +119,14 @@ def limits(**changed: float) -> Limits:
 async def herd_of(
     engines: Iterable[FakeEngine],
     wanted: Limits,
-    images: Images | None = None,
     stop_s: float = WAIT_S,
     models: Sequence[Model] = MODELS,
     shown: Pages = OPEN,
+    fetch_from: Allowed = is_public,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
-    roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(SECRET)
-    gateway = Gateway.model_validate({"allowed_hosts": ["herd"], **doorway})
-    rules = Rules(catalog(models, created=1), wanted, images or NoImages(), guests(gateway))
-    pipeline = Pipeline(rules, Forward(roster, upstream, meter, "own"), meter)
+    gateway = Gateway.model_validate({"allowed_hosts": ["herd"], "limits": wanted, **doorway})
     gateways: list[Mapping[str, Any]] = []
     generated: dict[str, int] = {}
 
@@ -148,20 +141,29 @@ async def herd_of(
         await generates_when.wait()
         return generated.get(model, 0)
 
-    front = Front(roster, pipeline, meter, others, generates, shown)
-    own, pages = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
-    port, metrics_port = own.getsockname()[1], pages.getsockname()[1]
-    bounds = Bounds(wanted.header_s, gateway.keep_alive_s, wanted.write_s, gateway.connections, gateway.connections_per_address)
-    certificate = None if gateway.tls is None else Certificate(gateway.tls)
-    servers = Listener(front.serve, [own], bounds, stop_s, certificate), Listener(front.metrics, [pages], bounds, stop_s)
+    process = Process(
+        host=gateway.host,
+        port=0,
+        metrics_host="127.0.0.1",
+        pages=shown,
+        engine_key=SecretStr(SECRET),
+        certificate=None if gateway.tls is None else Certificate(gateway.tls),
+        stop_s=stop_s,
+        name="own",
+        started=1,
+        fetch_from=fetch_from,
+    )
+    config = gateway_config(Config(gateway=gateway, models=tuple(models)))
+    serving = Serving(config, process, Cluster(others, generates, drain=_no_notice))
     try:
-        url, told = f"http://127.0.0.1:{port}", {"content-type": "application/json"}
+        url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
-            herd = Herd(
-                port, metrics_port, roster, meter, pipeline, servers[0], http, gateways, generated, asked_to_generate, generates_when
-            )
+            herd = Herd(serving, config, http, gateways, generated, asked_to_generate, generates_when)
             herd.has(*engines)
             yield herd
     finally:
-        upstream.close()
-        STOPPING.extend(asyncio.create_task(server.stop()) for server in servers)
+        STOPPING.append(asyncio.create_task(serving.stop()))
+
+
+def _no_notice(notice: Notice) -> str | None:
+    raise AssertionError(f"no cloud takes this machine away: {notice}")

@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from configs.routing import Routing
 from configs.schema import Model
-from deployments.policy.request.served_models import catalog
 from tests.path.begun import chunks
 from tests.path.fake_engine import DONE, FakeEngine, answers, event, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd
@@ -22,7 +20,7 @@ ANSWER = {"id": "1", "choices": [], "usage": {"prompt_tokens": 3, "completion_to
 def declares(herd: Herd, *fallbacks: str, auto: tuple[str, ...] = ()) -> None:
     """The first model now has these fallbacks."""
     models: list[Model] = [MODELS[0].model_copy(update={"fallbacks": fallbacks}), *MODELS[1:]]
-    herd.pipeline.rules = replace(herd.pipeline.rules, catalog=catalog(models, created=1, auto=auto))
+    herd.apply(models, auto=auto)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -48,7 +46,7 @@ async def test_fallback_answers_while_the_model_has_no_replica_and_the_answer_sa
 
 async def test_fallback_answers_while_all_replicas_are_full(herd: Herd, scout: FakeEngine) -> None:
     declares(herd, SCOUT)
-    herd.pipeline.rules = replace(herd.pipeline.rules, limits=herd.pipeline.rules.limits.model_copy(update={"queue_requests": 0}))
+    herd.apply_limits(queue_requests=0)
     herd.roster.update(LLAMA, [replace(view, slots=1, ongoing=1) for view in herd.roster.replicas(LLAMA)])
     assert (await herd.chat()).headers["x-fallback-from"] == LLAMA
     assert len(scout.requests) == 1
@@ -128,8 +126,7 @@ async def test_a_fallback_that_takes_smaller_images_only_does_not_answer_in_its_
     image = {"type": "image_url", "image_url": {"url": data_url(png(4000, 4000))}}
     small = MODELS[1].model_copy(update={"image_mpx": 1})
     sees = MODELS[1].model_copy(update={"id": "sees", "fallbacks": (SCOUT,)})
-    herd.roster.keep([LLAMA, SCOUT, "sees"], Routing())
-    herd.pipeline.rules = replace(herd.pipeline.rules, catalog=catalog([MODELS[0], small, sees], created=1))
+    herd.apply([MODELS[0], small, sees])
     answer = await herd.chat(model="sees", messages=[{"role": "user", "content": [image]}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_starting")
     assert (await herd.chat(model=SCOUT, messages=[{"role": "user", "content": [image]}])).json()["error"]["code"] == "invalid_image"

@@ -12,7 +12,7 @@ from tests.path.wire import connected, request
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 #: uvicorn stops reading while it holds this much of a body.
-LARGE = {"user": "x" * 300_000}
+LARGE = {"padding": "x" * 300_000}
 
 
 @pytest.mark.parametrize("more", [{}, LARGE])
@@ -94,7 +94,7 @@ async def test_one_of_two_that_leaves_takes_nothing_from_the_other(herd: Herd, e
 async def test_client_that_leaves_behind_a_body_that_came_in_one_piece_is_noticed(herd: Herd, engine: FakeEngine) -> None:
     engine.script = then_hangs()
     with socket.create_connection(("127.0.0.1", herd.port), timeout=WAIT_S) as client:
-        client.sendall(request(asking(stream=True, user="x" * 100_000)))  # whole in the kernel before the gateway's loop reads on
+        client.sendall(request(asking(stream=True, padding="x" * 100_000)))  # whole in the kernel before the gateway's loop reads on
         await engine.asked()
     await engine.left()
     await herd.has_ended("cancelled")

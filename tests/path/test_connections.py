@@ -151,7 +151,7 @@ async def test_chunked_request(herd: Herd, engine: FakeEngine) -> None:
 async def test_idle_connections_of_an_engine_that_ends_are_not_kept(herd: Herd, engine: FakeEngine) -> None:
     await herd.chat()
     await engine.close()
-    await until(lambda: not herd.pipeline._forwarded._asking._engines._pool._free)
+    await until(lambda: not herd.serving.engines._pool._free)
 
 
 async def test_a_chunk_that_nobody_asked_for_reaches_nobody(herd: Herd, engine: FakeEngine) -> None:

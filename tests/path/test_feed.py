@@ -41,7 +41,7 @@ async def fed(*engines: FakeEngine) -> AsyncIterator[Roster]:
         yield roster
         assert feed.alive
     finally:
-        feed.stop()
+        await feed.stop()
         upstream.close()
 
 
@@ -123,7 +123,7 @@ async def test_a_machine_that_takes_no_connection_is_given_up(engine: FakeEngine
             roster.update(LLAMA, [ReplicaView("lost", LLAMA, "127.0.0.1", port, ReplicaState.READY, 0)])
             feed = Feed(roster, upstream, "own", PERIOD_S)
             await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.DEAD)
-            feed.stop()
+            await feed.stop()
             upstream.close()
 
 

@@ -5,7 +5,6 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -127,8 +126,7 @@ async def test_alias_is_replaced_and_nothing_else(herd: Herd, engine: FakeEngine
 @pytest.mark.parametrize(("said", "status", "kept"), [("pass", 200, True), ("drop", 200, False), ("refuse", 400, False)])
 async def test_unknown_field_is_treated_as_the_config_says(limited: Start, engine: FakeEngine, said: str, status: int, kept: bool) -> None:
     herd = await limited()
-    rules = herd.pipeline.rules
-    herd.pipeline.rules = replace(rules, requests=rules.requests.model_copy(update={"unknown_fields": said}))
+    herd.apply(requests={"unknown_fields": said})
     assert (await herd.chat(nobody_knows={"a": 1})).status_code == status
     if status == 200:
         assert engine.requests[-1].json == asking() | ({"nobody_knows": {"a": 1}} if kept else {})
@@ -245,8 +243,7 @@ async def test_large_body_that_is_taken_is_read_and_written_in_small_pieces(name
 
 async def test_field_that_is_left_out_of_a_large_body_takes_nothing_else_with_it(limited: Start, engine: FakeEngine) -> None:
     herd = await limited()
-    rules = herd.pipeline.rules
-    herd.pipeline.rules = replace(rules, requests=rules.requests.model_copy(update={"unknown_fields": "drop"}))
+    herd.apply(requests={"unknown_fields": "drop"})
     assert (await herd.chat(nobody_knows="x" * (5 * MIB), metadata=None)).status_code == 200
     assert "nobody_knows" not in engine.requests[-1].json
     assert engine.requests[-1].json["messages"] == asking()["messages"]

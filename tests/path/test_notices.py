@@ -7,48 +7,25 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from deployments.gateway.replicas.reclaim_notices import TOKEN, Notices
-from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Cloud, Notice
+from configs.inventory import Cloud
+from deployments.gateway.replicas.reclaim_notices import Notices
+from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Notice
+from tests.path.fake_metadata import TERMINATED, TERMINATES, Metadata, fake_metadata
 
 SOON_S = 10.0
 
 
-class Metadata:
-    """A cloud's metadata server."""
-
-    def __init__(self) -> None:
-        self.says: dict[str, str] = {}
-        self.asked: list[str] = []
-        self.rounds = asyncio.Semaphore(0)
-        self.url = ""
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        if request.path in (AWS_SPOT, GCP_PREEMPTED):
-            self.rounds.release()
-        if request.path == TOKEN and request.method == "PUT" and request.headers["x-aws-ec2-metadata-token-ttl-seconds"]:
-            return web.Response(text="the-token")
-        if request.headers.get("x-aws-ec2-metadata-token") != "the-token" and request.headers.get("metadata-flavor") != "Google":
-            return web.Response(status=401)
-        return web.Response(text=self.says[request.path]) if request.path in self.says else web.Response(status=404)
-
-
 @pytest.fixture
 async def metadata() -> AsyncIterator[Metadata]:
-    found, app = Metadata(), web.Application()
-    app.router.add_route("*", "/{rest:.*}", found.answer)
-    async with TestServer(app) as server:
-        found.url = str(server.make_url("")).rstrip("/")
-        yield found
+    async with fake_metadata() as server:
+        yield server
 
 
 @pytest.mark.parametrize(
     ("cloud", "question", "body", "why"),
     [
-        ("aws", AWS_SPOT, '{"action": "terminate", "time": "2020-01-01T00:00:00Z"}', "spot terminate"),
+        ("aws", AWS_SPOT, TERMINATES, TERMINATED),
         ("gcp", GCP_PREEMPTED, "TRUE", "preempted"),
     ],
 )
@@ -66,7 +43,8 @@ async def test_notice_is_told_until_it_is_taken(metadata: Metadata, cloud: Cloud
         loop.call_soon_threadsafe(taken.set)
         return None
 
-    watching = Notices(cloud, drain, metadata.url, period_s=0.01)
+    watching = Notices(drain, {cloud: metadata.url}, period_s=0.01)
+    watching.follow(cloud)
     async with asyncio.timeout(SOON_S):
         for _ in range(3):
             await metadata.rounds.acquire()
@@ -77,11 +55,37 @@ async def test_notice_is_told_until_it_is_taken(metadata: Metadata, cloud: Cloud
     asked = len(metadata.asked)
     await asyncio.sleep(0.1)
     assert ([one.why for one in told], len(metadata.asked)) == ([why] * 3, asked)
-    watching.stop()
+    await watching.stop()
 
 
 async def test_machine_without_a_metadata_server_is_asked_on(metadata: Metadata) -> None:
-    watching = Notices("gcp", lambda _: pytest.fail("there was no notice"), "http://127.0.0.1:1", period_s=0.01)
+    watching = Notices(lambda _: pytest.fail("there was no notice"), {"gcp": "http://127.0.0.1:1"}, period_s=0.01)
+    watching.follow("gcp")
     await asyncio.sleep(0.2)
-    assert not watching._task.done()
-    watching.stop()
+    assert not any(task.done() for task in watching._tasks)
+    assert watching._tasks
+    await watching.stop()
+    assert not watching._tasks
+
+
+async def test_cloud_that_changes_is_asked_in_place_of_the_one_before_and_none_is_asked_where_there_is_none() -> None:
+    async with fake_metadata() as aws, fake_metadata() as gcp, asyncio.timeout(SOON_S):
+        watching = Notices(lambda _: pytest.fail("there was no notice"), {"aws": aws.url, "gcp": gcp.url}, period_s=0.01)
+        watching.follow(None)
+        await asyncio.sleep(0.1)
+        assert not aws.asked + gcp.asked
+        turns: tuple[tuple[Cloud, Metadata, Metadata], ...] = (("aws", aws, gcp), ("gcp", gcp, aws))
+        for cloud, server, other in turns:
+            watching.follow(cloud)
+            watching.follow(cloud)
+            assert len([task for task in watching._tasks if not task.cancelling()]) == 1, "the same cloud again is no change"
+            for _ in range(3):
+                await server.rounds.acquire()
+            asked = len(other.asked)
+            await server.rounds.acquire()
+            assert len(other.asked) == asked
+        watching.follow(None)
+        await watching.stop()
+        asked = len(gcp.asked)
+        await asyncio.sleep(0.1)
+        assert len(gcp.asked) == asked

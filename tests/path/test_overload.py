@@ -242,7 +242,7 @@ async def test_batch_stream_that_made_way_waits_longer_than_others(limited: Star
         await client.send(request(asking(stream=True), headers=("x-priority: batch",)))
         await client.head()
         await client.chunk()
-        herd.pipeline.rules = replace(herd.pipeline.rules, limits=herd.pipeline.rules.limits.model_copy(update={"queue_requests": 1}))
+        herd.apply_limits(queue_requests=1)
         asked = asks(herd, "hurry")
         await until(lambda: hurry.inside == 1)
         await asyncio.sleep(0.3)

@@ -248,6 +248,6 @@ async def test_other_gateways_hear_of_it_from_the_replicas(herd: Herd, engine: F
         await until(lambda: other.is_condemned(digest, time.monotonic()))
     finally:
         for feed in feeds:
-            feed.stop()
+            await feed.stop()
         engines.close()
         await door.stop()

@@ -178,7 +178,7 @@ async def test_refused_request_leaves_its_connection_for_the_next(herd: Herd) ->
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
 async def test_compressed_body_is_read_as_what_it_was(herd: Herd, engine: FakeEngine, encoding: str) -> None:
     engine.script = answers(200, {"ok": True})
-    said = asking(user="x" * 300_000)
+    said = asking(padding="x" * 300_000)
     data = json.dumps(said).encode()
     body = {"gzip": gzip.compress(data), "deflate": zlib.compress(data), "zstd": zstd.compress(data)}[encoding]
     answer = await herd.http.post(CHAT, content=body, headers={"content-encoding": encoding})

@@ -72,21 +72,23 @@ async def url(host: Host) -> AsyncIterator[str]:
         host.leave.set()
 
 
+LISTED: dict[str, Any] = {"allowed_hosts": ("localhost", "127.0.0.1", "127.1", "2130706433"), "image_mib": 1, "fetch_s": 5}
+
+
 def everywhere(_address: str) -> bool:
     return True
 
 
 @contextlib.asynccontextmanager
 async def fetching(allowed: Allowed = everywhere, **rules: Any) -> AsyncIterator[ImageFetcher]:
-    given = {"allowed_hosts": ("localhost", "127.0.0.1", "127.1", "2130706433"), "image_mib": 1, "fetch_s": 5} | rules
-    async with ImageFetcher(RemoteImages.model_validate(given), allowed) as fetcher:
+    async with ImageFetcher(RemoteImages.model_validate(LISTED | rules), allowed) as fetcher:
         yield fetcher
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def herd(engine: FakeEngine) -> AsyncIterator[Herd]:
     """A gateway that fetches, in front of a model that sees."""
-    async with fetching() as fetcher, herd_of([], limits(), fetcher) as one:
+    async with herd_of([], limits(), fetch_from=everywhere, remote_images=LISTED) as one:
         one.has(engine, model=SCOUT)
         yield one
 
@@ -224,6 +226,6 @@ async def test_host_that_does_not_listen(unused_tcp_port: int) -> None:
 async def test_new_rules_hold_from_the_next_image_on(url: str) -> None:
     async with fetching() as fetcher:
         assert await fetcher.fetch(f"{url}/llama.png") == PNG
-        fetcher.rules = RemoteImages()
+        fetcher.apply(RemoteImages())
         with pytest.raises(BadRequest, match="allowed hosts: none"):
             await fetcher.fetch(f"{url}/llama.png")

@@ -69,10 +69,14 @@ class _PublicOnly(AbstractResolver):
 
 
 class ImageFetcher:
-    """Fetches images under the config's rules, which may be replaced."""
+    """Fetches images under the config's rules. A fetch keeps the rules under which it began."""
 
     def __init__(self, rules: RemoteImages, allowed: Allowed = is_public) -> None:
-        self.rules = rules
+        """Args:
+        rules: which hosts may be asked, how long, and for how much.
+        allowed: whether a connection may be made to an address.
+        """
+        self._rules = rules
         self._allowed = allowed
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=_PublicOnly(allowed), use_dns_cache=False, limit=32),
@@ -86,6 +90,10 @@ class ImageFetcher:
     async def __aexit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         await self.close()
 
+    def apply(self, rules: RemoteImages) -> None:
+        """Sets the rules for images that are fetched from now on."""
+        self._rules = rules
+
     async def close(self) -> None:
         """Closes its connections."""
         await self._session.close()
@@ -96,36 +104,37 @@ class ImageFetcher:
         Raises:
             BadRequest: the host is not on the list or not public, or what it sent is too large or too slow.
         """
-        where = _parsed(url)
-        host = self._host(where)
-        within = aiohttp.ClientTimeout(total=self.rules.fetch_s)
+        where, rules = _parsed(url), self._rules
+        host = self._host(where, rules)
+        within = aiohttp.ClientTimeout(total=rules.fetch_s)
         try:
             async with self._session.get(where, allow_redirects=False, timeout=within) as response:
-                return await self._read(response, host)
+                return await _read(response, host, rules)
         except TimeoutError as error:
             raise _bad(f"The image from '{host}' did not arrive within {within.total:g} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _bad(f"The image from '{host}' could not be fetched.") from error
 
-    def _host(self, url: URL) -> str:
+    def _host(self, url: URL, rules: RemoteImages) -> str:
         host = url.raw_host or ""
-        if not is_listed(host, self.rules.allowed_hosts):
-            listed = ", ".join(self.rules.allowed_hosts) or "none"
+        if not is_listed(host, rules.allowed_hosts):
+            listed = ", ".join(rules.allowed_hosts) or "none"
             raise _bad(f"Images are not fetched from '{host}' (allowed hosts: {listed}). Send the image itself as a data: URL.")
         if _is_address(host) and not self._allowed(host):
             raise _bad(f"Images are not fetched from '{host}': it is not a public address.")
         return host
 
-    async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
-        if response.status != 200:
-            raise _bad(f"The image from '{host}' could not be fetched: it answered {response.status}.")
-        limit = int(self.rules.image_mib * (1 << 20))
-        data = bytearray()
-        async for piece in response.content.iter_chunked(1 << 16):
-            data += piece
-            if len(data) > limit:
-                raise _bad(f"The image from '{host}' is larger than {self.rules.image_mib:g} MiB.")
-        return bytes(data)
+
+async def _read(response: aiohttp.ClientResponse, host: str, rules: RemoteImages) -> bytes:
+    if response.status != 200:
+        raise _bad(f"The image from '{host}' could not be fetched: it answered {response.status}.")
+    limit = int(rules.image_mib * (1 << 20))
+    data = bytearray()
+    async for piece in response.content.iter_chunked(1 << 16):
+        data += piece
+        if len(data) > limit:
+            raise _bad(f"The image from '{host}' is larger than {rules.image_mib:g} MiB.")
+    return bytes(data)
 
 
 def _parsed(url: str) -> URL:

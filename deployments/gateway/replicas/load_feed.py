@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
@@ -52,10 +53,22 @@ class Feed:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._task = asyncio.get_running_loop().create_task(self._loop())
 
-    def stop(self) -> None:
-        """Asks no more."""
-        for task in (self._task, *self._asking.values()):
-            task.cancel()
+    def change(self, period_s: float) -> None:
+        """Sets how often each replica is asked. All are asked at once where that is new.
+
+        A replica's silence so far stays as many periods long as it was: in a shorter period it is neither suspected nor given up for it.
+        """
+        if period_s == self._period_s:
+            return
+        now, times = time.monotonic(), period_s / self._period_s
+        self._heard = {name: now - (now - heard) * times for name, heard in self._heard.items()}
+        self._period_s = period_s
+        self._task.cancel()
+        self._task = asyncio.get_running_loop().create_task(self._loop())
+
+    async def stop(self) -> None:
+        """Ends every loop and question, and returns when they have ended."""
+        await end((self._task, *self._asking.values()))
 
     @property
     def alive(self) -> bool:

@@ -6,12 +6,13 @@ nobody answers, the last that was known stays: gateways and engines go on while 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from configs.routing import Routing
+from deployments.gateway.replicas.loops import end
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.availability import NEVER, Absence
 from deployments.policy.routing.replica_report import after_silence, still_silent
@@ -36,12 +37,23 @@ def _nothing(_news: object) -> None: ...
 class Roster:
     """The replicas of every model."""
 
-    def __init__(self, models: Collection[str], routing: Routing | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        models: Collection[str],
+        routing: Routing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        on_sick: Callable[[ReplicaView], None] = _nothing,
+    ) -> None:
+        """Args:
+        models: ids of the groups of engines that there should be replicas of.
+        routing: how a replica is chosen; None: by the defaults.
+        clock: seconds.
+        on_sick: told of each replica whose canary has just put it out.
+        """
         self._clock = clock
+        self._on_sick = on_sick
         self.on_news: Callable[[str], None] = _nothing
         """Told of each model whose replicas, or what is known of them, have changed."""
-        self.on_sick: Callable[[ReplicaView], None] = _nothing
-        """Told of each replica whose canary has just put it out."""
         self._told_sick: set[str] = set()
         self._known = dict.fromkeys(models, _Known())
         self._routing = routing or Routing()
@@ -92,7 +104,7 @@ class Roster:
         for replica in replicas:
             if replica.state is ReplicaState.SICK and replica.id not in self._told_sick:
                 self._told_sick.add(replica.id)  # it may be taken for dead in between, and its restart has another id
-                self.on_sick(replica)
+                self._on_sick(replica)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -161,25 +173,39 @@ class Watch:
         self._discover = discover
         self._period_s = period_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        """Loops that were cancelled, and have not ended yet."""
         self._log = structlog.get_logger("herd.roster")
 
     def follow(self) -> None:
         """Watches just the models that the roster has now."""
-        for model in self._tasks.keys() - set(self._roster.models):
-            self._tasks.pop(model).cancel()
+        self._retire(self._tasks.keys() - set(self._roster.models))
         for model in set(self._roster.models) - self._tasks.keys():
             self._tasks[model] = asyncio.get_running_loop().create_task(self._loop(model))
 
-    def stop(self) -> None:
-        """Watches no more."""
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
+    def change(self, period_s: float) -> None:
+        """Sets how often Ray is asked. Every model is asked at once where that is new."""
+        if period_s != self._period_s:
+            self._period_s = period_s
+            self._retire(self._tasks)
+            self.follow()
+
+    async def stop(self) -> None:
+        """Ends every loop, and returns when they have ended."""
+        self._retire(self._tasks)
+        await end(self._ending)
 
     @property
     def alive(self) -> bool:
         """Every loop still runs."""
         return not any(task.done() for task in self._tasks.values())
+
+    def _retire(self, models: Iterable[str]) -> None:
+        for model in tuple(models):
+            task = self._tasks.pop(model)
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     async def _loop(self, model: str) -> None:
         while True:

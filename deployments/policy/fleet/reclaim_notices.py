@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Literal
 
-Cloud = Literal["aws", "gcp"]
+from configs.inventory import Cloud
 
 #: Google Cloud takes a preempted machine away after 30 s, and one with GPUs an hour after it has announced maintenance.
 PREEMPTED_S, MAINTENANCE_S = 30.0, 3600.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 
-from configs.schema import Gateway
+from configs.doorway import Doorway
 from deployments.policy.errors.client_errors import Forbidden, WrongMedia
 
 Headers = Mapping[bytes, bytes]
@@ -44,12 +44,11 @@ class Guests:
 ANYBODY = Guests(loopback=False)
 
 
-def guests(wanted: Gateway) -> Guests:
-    """What the config says about pages and names."""
+def guests(host: str, wanted: Doorway) -> Guests:
+    """Returns what the config says about pages and names, for a gateway that listens on this host."""
     cors = wanted.cors
-    own = on_loopback(wanted.host)
     origins = frozenset(origin.encode("ascii") for origin in cors.allowed_origins)
-    return Guests(own, frozenset(wanted.allowed_hosts), origins, cors.max_age_s)
+    return Guests(on_loopback(host), frozenset(wanted.allowed_hosts), origins, cors.max_age_s)
 
 
 def admitted(guests: Guests, headers: Headers) -> Answer:

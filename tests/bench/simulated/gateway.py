@@ -5,7 +5,6 @@ The engines' reports are asked for over HTTP. Prints its port, and ends when its
 
 import argparse
 import asyncio
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,34 +12,26 @@ from typing import Any
 import msgspec
 import structlog
 import uvloop
+from pydantic import SecretStr
 
+from configs.gateway_config import GatewayConfig
 from configs.routing import Routing
-from configs.schema import Limits, Model
-from deployments.gateway.attempts import Forward
-from deployments.gateway.endpoints import Front
-from deployments.gateway.pipeline import Pipeline, Rules
-from deployments.gateway.replicas.load_feed import PATH, Feed
-from deployments.gateway.replicas.roster import Roster, Watch
+from configs.schema import Limits, LiveSettings, Model
+from deployments.gateway.assembly import Cluster, Process, Serving
+from deployments.gateway.replicas.load_feed import PATH
+from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.pages import Pages
-from deployments.policy.request.served_models import catalog
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
-from deployments.wire.client.listener import Bounds, Listener
 from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
-from deployments.wire.sockets import listen
 from deployments.wire.types import Address
-from monitoring.export import Meter
 from tests.bench.simulated.cluster import MODEL
 
+_KEY = "simulated"
 _LONG_S = 3600.0
 #: Between two looks at who is there.
 _ROSTER_S = 1.0
-
-
-class _NoImages:
-    async def fetch(self, url: str) -> bytes:
-        raise AssertionError(f"nobody asks for images: {url}")
 
 
 async def _report(engines: Engines, port: int) -> ReplicaView | None:
@@ -63,29 +54,34 @@ async def _none(model: str) -> int:
     return 0
 
 
+def _no_notice(_notice: Notice) -> str | None:
+    return None
+
+
 async def _serve(ports: Sequence[int], policy: str, period_s: float, queue_s: float) -> None:
-    model = Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20)
-    roster, engines, meter = Roster([MODEL], Routing.model_validate({"policy": policy})), Engines("simulated"), Meter()
-    limits = Limits(first_byte_s=_LONG_S, total_s=_LONG_S, queue_s=queue_s)
-    own = secrets.token_hex(4)
-    pipeline = Pipeline(Rules(catalog([model], created=0), limits, _NoImages()), Forward(roster, engines, meter, own), meter)
-    front = Front(roster, pipeline, meter, _nobody, _none, Pages())
-    socket = listen("127.0.0.1", 0)
-    server = Listener(front.serve, [socket], Bounds(header_s=limits.header_s), stop_s=1.0)
+    config = GatewayConfig(
+        gateway=LiveSettings(
+            limits=Limits(first_byte_s=_LONG_S, total_s=_LONG_S, queue_s=queue_s),
+            routing=Routing.model_validate({"policy": policy}),
+            roster_period_s=_ROSTER_S,
+            load_period_s=period_s,
+        ),
+        models=(Model(id=MODEL, kind="llama-4-scout", checkpoint="small:simulated", context_tokens=1 << 20),),
+    )
+    reports = Engines(_KEY)
 
     async def discover(_model: str) -> Sequence[ReplicaView]:
-        views = await asyncio.gather(*(_report(engines, port) for port in ports))
+        views = await asyncio.gather(*(_report(reports, port) for port in ports))
         return [view for view in views if view is not None]
 
-    watch, feed = Watch(roster, discover, _ROSTER_S), Feed(roster, engines, own, period_s)
-    watch.follow()
-    while not roster.ready(MODEL):  # noqa: ASYNC110 (a roster sets no event)
+    process = Process("127.0.0.1", 0, metrics_host="127.0.0.1", pages=Pages(), engine_key=SecretStr(_KEY), stop_s=1.0)
+    serving = Serving(config, process, Cluster(_nobody, _none, _no_notice, discover))
+    while not serving.roster.ready(MODEL):  # noqa: ASYNC110 (a roster sets no event)
         await asyncio.sleep(0.01)
-    print(socket.getsockname()[1], flush=True)
+    print(serving.address.port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    watch.stop()
-    feed.stop()
-    await server.stop()
+    await serving.stop()
+    reports.close()
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from cluster.planner.config_problems import problems
 from cluster.provision.haproxy import load_balancer
 from cluster.provision.kuberay import RAY_VERSION, ray_service
 from cluster.provision.ray_up import EFA_CARDS, aws, gcp
+from configs.gateway_config import GatewayConfig
 from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
@@ -222,7 +223,8 @@ def test_operator_takes_the_ray_service() -> None:
         "deployments.lifecycle.applications:engine",
         "deployments.lifecycle.applications:gateway",
     ]
-    assert "cluster" not in applications[-1]["deployments"][0]["user_config"]
+    told = GatewayConfig.model_validate(applications[-1]["deployments"][0]["user_config"])
+    assert told.cloud is None, "its hosts are nobody's cloud"
     manifest["spec"]["rayClusterConfig"]["authOption"] = {}
     with pytest.raises(jsonschema.ValidationError, match="authOption"):
         jsonschema.validate(manifest, schema)

@@ -57,9 +57,10 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
     assert refusal(roster) == "engine_gone"
 
 
-def test_a_sick_replica_is_out_and_told_of_once(roster: Roster) -> None:
+def test_a_sick_replica_is_out_and_told_of_once() -> None:
     told: list[ReplicaView] = []
-    roster.on_sick = told.append
+    roster = Roster(["llama"], on_sick=told.append)
+    roster.update("llama", [A, B])
     sick = replace(B, state=ReplicaState.SICK, canary="wrong")
     roster.heard(sick)
     roster.suspect(sick)
@@ -165,7 +166,7 @@ async def test_watch_keeps_every_model_up_to_date(logs: list[EventDict]) -> None
     herd.said = {"llama": [A, B], "scout": [replica("s", model="scout")]}
     await asyncio.gather(herd.ask_again("llama"), herd.ask_again("scout"))
     assert (roster.ready("llama"), roster.ready("scout")) == (2, 1)
-    watch.stop()
+    await watch.stop()
     assert sorted((event["model"], event["ready"], event["known"]) for event in logs) == [("llama", 1, 1), ("llama", 2, 2), ("scout", 1, 1)]
     assert {event["event"] for event in logs} == {"roster_changed"}
 
@@ -180,7 +181,7 @@ async def test_last_known_stays_while_nobody_answers(logs: list[EventDict]) -> N
     await herd.ask_again("llama")
     assert chosen(roster, "llama").replica == A
     assert watch.alive
-    watch.stop()
+    await watch.stop()
     assert logs[-1] == {"event": "roster_unknown", "model": "llama", "error": "OSError: the head is away", "log_level": "warning"}
 
 
@@ -195,7 +196,7 @@ async def test_watch_follows_the_models_of_the_roster() -> None:
     await herd.ask_again("scout")
     assert herd.asked["llama"] == asked
     assert watch.alive
-    watch.stop()
+    await watch.stop()
 
 
 async def test_watch_that_was_broken_says_so() -> None:
@@ -207,5 +208,25 @@ async def test_watch_that_was_broken_says_so() -> None:
     watch.follow()
     await asyncio.sleep(0.01)
     assert not watch.alive
-    watch.stop()
+    await watch.stop()
     assert watch.alive
+
+
+async def test_watch_asks_as_often_as_it_is_told_last_and_a_period_that_stays_changes_nothing() -> None:
+    herd, roster = Herd(), Roster(["llama"])
+    watch = Watch(roster, herd, period_s=3600)
+    watch.follow()
+    async with asyncio.timeout(10):
+        while not herd.asked:  # noqa: ASYNC110 (turns of the loop are all that it waits for)
+            await asyncio.sleep(0)
+    watch.change(3600)
+    await asyncio.sleep(0.01)
+    assert herd.asked["llama"] == 1
+    watch.change(0)
+    await herd.ask_again("llama")
+    watch.change(3600)
+    await asyncio.sleep(0.01)
+    asked = herd.asked["llama"]
+    await asyncio.sleep(0.01)
+    assert (herd.asked["llama"], watch.alive) == (asked, True)
+    await watch.stop()

@@ -12,8 +12,10 @@ from hypothesis import assume, given
 
 from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import pools
+from configs.doorway import Listening
 from configs.engine_arguments import ENGINE_ARGUMENTS
-from configs.schema import Accelerator, Config, Model
+from configs.gateway_config import GatewayConfig, gateway_config
+from configs.schema import Accelerator, Config, Gateway, LiveSettings, Model
 from configs.site import Site
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import engine_arguments as engine_options
@@ -77,13 +79,18 @@ def test_prefill_apart_is_an_application_of_its_own_and_another_number_of_its_en
     assert [application(more, one["name"])["args"] for one in (decode, prefill)] == [decode["args"], prefill["args"]]
 
 
+def told(herd: Config, nodes: int = 1) -> GatewayConfig:
+    """What the gateways of a herd are told."""
+    return GatewayConfig.model_validate(application(dump(herd, nodes), GATEWAY)["deployments"][0]["user_config"])
+
+
 def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
     wanted = config(gateway={"port": 9000, "replicas_per_node": 2})
     found = application(dump(wanted, nodes=3), "gateway")
     assert (found["args"]["port"], found["args"]["per_node"]) == (9000, 2)
     (deployment,) = found["deployments"]
     assert deployment["num_replicas"] == 6
-    assert Config.model_validate(deployment["user_config"]) == wanted
+    assert told(wanted, nodes=3) == gateway_config(wanted)
 
 
 @given(raw(Config))
@@ -94,9 +101,10 @@ def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, 
     for asked in wanted.models:
         found = Model.model_validate(application(herd, app_name(asked.id))["args"]["model"])
         assert found == pools([asked])[0].model_copy(update={name: Model.model_fields[name].default for name in app.NOT_THE_ENGINES})
-    assert Config.model_validate(application(herd, "gateway")["deployments"][0]["user_config"]) == wanted.model_copy(
-        update={"cluster": None}  # the machines are nothing that a gateway serves by
-    )
+    gateway = told(wanted)
+    assert gateway.models == wanted.models
+    assert gateway.cloud == (wanted.cluster and wanted.cluster.cloud)
+    assert dict(gateway.gateway) == {name: getattr(wanted.gateway, name) for name in LiveSettings.model_fields}
 
 
 @pytest.mark.parametrize(
@@ -118,13 +126,84 @@ def test_engines_restart_only_for_what_they_are_made_of(change: dict[str, Any], 
     assert (before != after) == restarts
 
 
+#: Another value than the default of each field of `gateway`. A new field needs a row, and with it a place in one of the two groups below.
+OTHER: dict[str, Any] = {
+    "host": "0.0.0.0",
+    "port": 9000,
+    "replicas_per_node": 2,
+    "tls": {"certificate": "/etc/herd/tls.crt", "key": "/etc/herd/tls.key"},
+    "keep_alive_s": 20,
+    "connections": 9,
+    "connections_per_address": 3,
+    "allowed_hosts": ["herd.example.com"],
+    "cors": {"allowed_origins": ["*"]},
+    "limits": {"total_s": 600},
+    "requests": {"choices": 2},
+    "remote_images": {"allowed_hosts": ["a"]},
+    "routing": {"policy": "round_robin"},
+    "auto": ["llama"],
+    "roster_period_s": 5,
+    "load_period_s": 5,
+}
+
+
+@pytest.mark.parametrize("field", Gateway.model_fields)
+def test_field_of_the_gateway_makes_new_processes_or_is_told_to_running_ones_and_never_both(field: str) -> None:
+    before, after = (application(dump(config(gateway=one), nodes=2), GATEWAY) for one in ({}, {field: OTHER[field]}))
+    new = before["args"] != after["args"]
+    live = before["deployments"][0]["user_config"] != after["deployments"][0]["user_config"]
+    assert (new, live) == (field in Listening.model_fields, field in LiveSettings.model_fields)
+    assert new != live
+
+
+def test_every_field_of_the_gateway_is_in_one_of_the_two_groups() -> None:
+    assert Gateway.model_fields.keys() == OTHER.keys() == Listening.model_fields.keys() | LiveSettings.model_fields.keys()
+    assert not Listening.model_fields.keys() & LiveSettings.model_fields.keys()
+
+
+ON_AWS = {"aws": {"region": "r", "zone": "z", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"}}
+ON_GCP = {
+    "gcp": {
+        "project": "p",
+        "zone": "us-central1-a",
+        "machine": "a3-megagpu-8g",
+        "source_image": "i",
+        "subnetwork": "s",
+        "nccl_folder": "/n",
+        "nccl_profile": "/n/p",
+    }
+}
+
+
+def apart(gateway: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The gateway's application without what running gateways are told, and that."""
+    (deployment,) = gateway["deployments"]
+    rest = {name: value for name, value in deployment.items() if name != "user_config"}
+    return gateway | {"deployments": [rest]}, deployment["user_config"]
+
+
+@pytest.mark.parametrize(("cluster", "cloud"), [(ON_AWS, "aws"), (ON_GCP, "gcp"), (None, None), ({"onprem": {"head": "10.0.0.1"}}, None)])
+def test_gateways_are_told_whose_machines_they_run_on(cluster: dict[str, Any] | None, cloud: str | None) -> None:
+    assert told(config(cluster=cluster)).cloud == cloud
+
+
 @pytest.mark.parametrize(
-    ("change", "restarts"),
-    [({"limits": {"total_s": 600}}, False), ({"remote_images": {"allowed_hosts": ["a"]}}, False), ({"port": 9000}, True)],
+    ("before", "after", "is_told"),
+    [
+        (None, ON_AWS, True),
+        (ON_AWS, ON_GCP, True),
+        (ON_AWS, {"aws": ON_AWS["aws"] | {"workers": 9}}, False),
+        (None, {"onprem": {"head": "10.0.0.1"}}, False),
+    ],
 )
-def test_gateways_restart_only_for_where_they_listen(change: dict[str, Any], restarts: bool) -> None:
-    before, after = (application(dump(config(gateway=one)), "gateway")["args"] for one in ({}, change))
-    assert (before != after) == restarts
+def test_change_of_machines_restarts_nothing_and_gateways_hear_of_another_cloud_only(
+    before: dict[str, Any] | None, after: dict[str, Any], is_told: bool
+) -> None:
+    old, new = (dump(config(cluster=one)) for one in (before, after))
+    assert application(old, "model.llama") == application(new, "model.llama")
+    (one, was), (other, now) = (apart(application(herd, GATEWAY)) for herd in (old, new))
+    assert one == other
+    assert (was != now) == is_told
 
 
 def test_checkpoint_that_was_built_here_is_served_from_there() -> None:

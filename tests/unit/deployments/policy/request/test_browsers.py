@@ -202,15 +202,15 @@ def test_any_host_is_a_name_or_not(host: bytes) -> None:
 @pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)])
 def test_config_says_who_may_come(host: str, loopback: bool) -> None:
     wanted = Gateway.model_validate(
-        {"host": host, "allowed_hosts": ["Herd.corp"], "cors": {"allowed_origins": ["https://Chat.example.com"], "max_age_s": 5}}
+        {"allowed_hosts": ["Herd.corp"], "cors": {"allowed_origins": ["https://Chat.example.com"], "max_age_s": 5}}
     )
-    assert guests(wanted) == Guests(loopback, frozenset({"herd.corp"}), frozenset({PAGE}), 5)
+    assert guests(host, wanted) == Guests(loopback, frozenset({"herd.corp"}), frozenset({PAGE}), 5)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "ip6-localhost", "herd.localhost", "::1"])
 def test_listener_on_the_loopback_interface_is_reached_by_this_machine_alone(host: str) -> None:
     assert on_loopback(host)
-    assert guests(Gateway(host=host)).loopback
+    assert guests(host, Gateway()).loopback
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "node-1", "localhost.example.com", "2001:db8::1", "::ffff:10.0.0.1", ""])

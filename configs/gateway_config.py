@@ -1,0 +1,25 @@
+"""Makes what running gateways are told out of a herd's config: the one place that decides what that is.
+
+A section that is not a field here cannot be read by a gateway, so leaving one out is an error of types where it is used. What a process is
+told only once, when it starts (`Listening`, `Site`), is not here: a change of that makes new processes.
+"""
+
+from configs.inventory import Cloud
+from configs.schema import Config, LiveSettings, Model
+from configs.strict import Strict
+
+
+class GatewayConfig(Strict):
+    """What every gateway is told when it starts, and again whenever it changes. No change of it makes a new process."""
+
+    gateway: LiveSettings = LiveSettings()
+    models: tuple[Model, ...]
+    cloud: Cloud | None = None
+    """The cloud whose machines these are: it may take them away, and says so before."""
+
+
+def gateway_config(config: Config) -> GatewayConfig:
+    """Returns what gateways are told of a herd's config. Of its machines that is the cloud's name only."""
+    live = {name: getattr(config.gateway, name) for name in LiveSettings.model_fields}
+    cloud = None if config.cluster is None else config.cluster.cloud
+    return GatewayConfig(gateway=LiveSettings(**live), models=config.models, cloud=cloud)

@@ -1,0 +1,150 @@
+"""The one place that builds the parts of a gateway, and applies a changed config to them.
+
+Production, tests and benches build a gateway here. Knows no Ray: what only the cluster can say or do is given as functions (`Cluster`).
+"""
+
+import secrets
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from cluster.planner.engine_groups import pools
+from configs.gateway_config import GatewayConfig
+from configs.inventory import Cloud
+from configs.schema import LiveSettings
+from deployments.gateway.attempts import Forward
+from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
+from deployments.gateway.endpoints import Front, Gateways, Generated
+from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.replicas.following import Following
+from deployments.gateway.replicas.load_feed import Feed
+from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
+from deployments.gateway.replicas.roster import Discover, Roster
+from deployments.policy.request.browsers import guests
+from deployments.policy.request.pages import Pages
+from deployments.policy.request.served_models import catalog
+from deployments.policy.routing.poison import Poison
+from deployments.policy.routing.types import ReplicaView
+from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.listener import Bounds, Listener, sockets
+from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
+from monitoring.export import Meter
+
+#: Longest time that a stop waits for the requests under way, and for a page of metrics.
+DRAIN_S, PAGE_S = 600.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What only the cluster can tell a gateway, or do for it."""
+
+    gateways: Gateways
+    generated: Generated
+    drain: Drain
+    discover: Discover | None = None
+    """Finds the replicas of a model. None: they are told to `Serving.roster` from outside, and no replica is asked how it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What stays the same for as long as a gateway's process lives."""
+
+    host: str
+    port: int
+    """0: any free one."""
+    metrics_host: str
+    """The address at which Prometheus asks for metrics; the port is any free one."""
+    pages: Pages
+    engine_key: SecretStr
+    engine_tls: ssl.SSLContext | None = None
+    certificate: Certificate | None = None
+    stop_s: float = DRAIN_S
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    """By which other gateways and the engines tell this one's prompts from others'."""
+    started: int = field(default_factory=lambda: int(time.time()))
+    """Seconds since 1970, shown as the models' `created`."""
+    fetch_from: Allowed = is_public
+    """Whether images may be fetched from an address."""
+    metadata: Mapping[Cloud, str] = field(default_factory=lambda: AT)
+    """The metadata server of each cloud."""
+
+
+class Serving:
+    """A gateway that serves, from its making until `stop`. It needs a running event loop."""
+
+    def __init__(self, config: GatewayConfig, process: Process, cluster: Cluster) -> None:
+        """Listens, and answers from now on.
+
+        Raises:
+            OSError: the port or the address cannot be listened on.
+        """
+        wanted = config.gateway
+        doors, page = sockets(process.host, process.port), listen(process.metrics_host, 0)
+        self.address, self.metrics_address = (Address(*one.getsockname()[:2]) for one in (doors[0], page))
+        self._process = process
+        self.meter = Meter()
+        self.roster = Roster(_groups(config), wanted.routing, on_sick=self._count_sick)
+        self.engines = Engines(process.engine_key.get_secret_value(), tls=process.engine_tls)
+        self._images = ImageFetcher(wanted.remote_images, process.fetch_from)
+        poison = Poison()
+        attempts = Forward(self.roster, self.engines, self.meter, process.name, poison)
+        self.pipeline = Pipeline(self._rules(config), attempts, self.meter)
+        front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
+        self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
+        self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
+        self._notices = Notices(cluster.drain, process.metadata)
+        self._notices.follow(config.cloud)
+        self._following: Following | None = None
+        if cluster.discover is not None:
+            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison)
+            self._following = Following(self.roster, cluster.discover, feed, wanted)
+
+    def apply(self, config: GatewayConfig) -> None:
+        """Serves by this config from now on. Requests under way are finished, and no part is stopped or made anew."""
+        wanted = config.gateway
+        self._images.apply(wanted.remote_images)
+        self.roster.keep(_groups(config), wanted.routing)
+        self.pipeline.apply(self._rules(config))
+        for server in (self.server, self._metrics_server):
+            server.change(_bounds(wanted))
+        if self._following is not None:
+            self._following.apply(wanted)
+        self._notices.follow(config.cloud)
+
+    @property
+    def alive(self) -> bool:
+        """It still listens, and still follows its replicas."""
+        return self.server.alive and self._metrics_server.alive and (self._following is None or self._following.alive)
+
+    async def stop(self) -> None:
+        """Takes no new connection, finishes the requests under way, and leaves no task or socket behind."""
+        await self.server.stop()
+        await self._metrics_server.stop()
+        if self._following is not None:
+            await self._following.stop()
+        await self._notices.stop()
+        await self._images.close()
+        self.engines.close()
+
+    def _rules(self, config: GatewayConfig) -> Rules:
+        wanted = config.gateway
+        models = catalog(config.models, self._process.started, wanted.auto)
+        return Rules(models, wanted.limits, self._images, guests(self._process.host, wanted), wanted.requests)
+
+    def _count_sick(self, replica: ReplicaView) -> None:
+        self.meter.sick(replica.model, replica.canary)
+
+
+def _groups(config: GatewayConfig) -> list[str]:
+    """Returns the ids of all groups of engines."""
+    return [pool.id for pool in pools(config.models)]
+
+
+def _bounds(wanted: LiveSettings) -> Bounds:
+    limits = wanted.limits
+    return Bounds(limits.header_s, wanted.keep_alive_s, limits.write_s, wanted.connections, wanted.connections_per_address)
