@@ -71,6 +71,7 @@ figures: env ## The tables in tests/README.md and the plots in tests/bench/resul
 	@$(VENV)/bin/python -m tests.bench.readme
 	@$(VENV)/bin/python -m tests.bench.plots
 
-fmt: env ## Format the code, and mend what ruff can mend
+fmt: env ## Format the code, mend what ruff can mend, and write the table of the config's fields
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/python -m tests.tools.schema_table
