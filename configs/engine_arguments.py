@@ -67,8 +67,8 @@ OWNED_BY_THE_HERD = {
     "allowed_local_media_path": "a request must not read the node's files; send images as data: URLs",
     "allowed_media_domains": "use gateway.remote_images.allowed_hosts",
     "all2all_backend": "use parallel.all_to_all",
-    "async_scheduling": "it is a field of the model",
-    "api_key": "engines are guarded by the cluster's own secret",
+    "async_scheduling": "use the model's own field of this name",
+    "api_key": "engines ask for the herd's own key",
     "data_parallel_size": "use parallel.data",
     "device_ids": "Ray places engines on GPUs",
     "distributed_executor_backend": "the herd chooses it",
@@ -80,7 +80,7 @@ OWNED_BY_THE_HERD = {
     "host": "an engine listens on its node's own address",
     "limit_mm_per_prompt": "use images_per_prompt",
     "max_model_len": "use context_tokens",
-    "middleware": "it would run outside the cluster's secret",
+    "middleware": "it would run without the check of the herd's key",
     "model": "use checkpoint",
     "override_generation_config": "use sampling",
     "pipeline_parallel_size": "use parallel.pipeline",
@@ -103,9 +103,9 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
         elif name == "structured_outputs_config" and not _names_one_backend(value):
-            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): an engine has one for all requests"
+            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): it is the engine's for all requests"
         elif not _is_json(value):
-            yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+            yield f"{name!r} must be a JSON value: text, finite numbers, true, false, null, lists, and mappings with text as keys"
 
 
 def _names_one_backend(value: object) -> bool:

@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[tuple[str, str]] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in seen:
-                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is here twice", key.start_mark)
             seen.add((key.tag, key.value))
         return node
 
@@ -114,7 +114,7 @@ def checkpoint_config(folder: Path) -> dict[str, Any] | None:
     """The decoded `config.json` of a checkpoint on this machine; none where there is no such file.
 
     Raises:
-        ConfigError: it cannot be read, or is no JSON object.
+        ConfigError: it cannot be read, or is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -124,7 +124,7 @@ def checkpoint_config(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ConfigError(str(path), [Problem("", f"cannot be read as JSON: {error}")]) from error
     if not isinstance(decoded, dict):
-        raise ConfigError(str(path), [Problem("", "is no JSON object")])
+        raise ConfigError(str(path), [Problem("", "is not a JSON object")])
     return decoded
 
 

@@ -156,7 +156,7 @@ class Parallelism(Strict):
     @model_validator(mode="after")
     def _chosen_by_one(self) -> Self:
         if self.auto and self != Parallelism.model_construct(auto=True):
-            raise ValueError("say either auto or the sizes, not both")
+            raise ValueError("give either auto or the sizes, not both")
         return self
 
     @property
@@ -292,7 +292,7 @@ class Model(Strict):
         if self.prefill is not None and "kv_transfer_config" in self.engine:
             raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
         if self.prefill is not None and self.prefill.parallel is not None and self.prefill.parallel.auto:
-            raise ValueError("prefill.parallel: say the sizes here, or leave it out for the model's own shape")
+            raise ValueError("prefill.parallel cannot be auto: give the sizes, or leave it out for the model's own shape")
         return self
 
     @property
@@ -366,9 +366,9 @@ class Config(Strict):
         for index, model in enumerate(self.models):
             for name in (model.id, *model.aliases):
                 if name.endswith(PREFILL):
-                    raise ValueError(f"models[{index}] uses the name {name!r}, which is kept for the engines of a model's own prefill")
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which is reserved for engines that only compute prompts")
                 if name in seen:
-                    raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} has already")
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} already has")
                 seen[name] = f"models[{index}]"
         return self
 
@@ -381,7 +381,7 @@ class Config(Strict):
         for path, names in named.items():
             for name in names:
                 if name not in ids:
-                    raise ValueError(f"{path} names {name!r}, which is no model's id; there are: {', '.join(ids)}")
+                    raise ValueError(f"{path} names {name!r}, which is not the id of a model; the ids are: {', '.join(ids)}")
         for index, model in enumerate(self.models):
             if model.id in model.fallbacks:
                 raise ValueError(f"models[{index}].fallbacks names the model itself")

@@ -60,7 +60,7 @@ def tokens(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KkMm]?)", text)
     count = int(float(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else 0
     if count < 1:
-        raise ValueError(f"{text!r} is no number of tokens; write 131072, 128K or 1M")
+        raise ValueError(f"{text!r} is not a number of tokens; write 131072, 128K or 1M")
     return count
 
 
@@ -73,12 +73,12 @@ def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | No
     if node is not None:
         known = {str(name).lower(): one for name, one in NODES.items()}
         if node.lower() not in known:
-            raise CannotPlan(f"there is no node {node!r}; there are: {', '.join(NODES)}. Others are described in a config's hardware")
+            raise CannotPlan(f"the node {node!r} is not known; known nodes: {', '.join(NODES)}. Describe others in a config's hardware")
         return Cluster(known[node.lower()], nodes or 1)
     names = {str(name).lower(): one for name, one in GPUS.items()}
     wanted = (gpu or "h100").lower()
     if wanted not in names:
-        raise CannotPlan(f"there is no GPU {gpu!r}; there are: {', '.join(GPUS)}. Others are described in a config's hardware")
+        raise CannotPlan(f"the GPU {gpu!r} is not known; known GPUs: {', '.join(GPUS)}. Describe others in a config's hardware")
     if gpus and gpus > GPUS_PER_NODE:
         raise CannotPlan(f"a node has at most {GPUS_PER_NODE} GPUs: say --gpus {GPUS_PER_NODE} --nodes {-(-gpus // GPUS_PER_NODE)}")
     return Cluster(Node(names[wanted], gpus or GPUS_PER_NODE), nodes or 1)
@@ -101,8 +101,8 @@ def target(name: str) -> Target:
         if known:
             return Target(_of_entry(entry, known), kind)
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise CannotPlan(f"{name!r} is no model of the catalogue, no repository of one and no folder; {hint}There are: {', '.join(CATALOGUE)}")
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise CannotPlan(f"{name!r} is not a model, a repository or a folder that is known{hint} Models: {', '.join(CATALOGUE)}")
 
 
 def _of_entry(entry: Entry, checkpoints: tuple[Checkpoint, ...]) -> Subject:

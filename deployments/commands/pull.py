@@ -39,19 +39,24 @@ def pull(
         typer.Option(
             "--from",
             metavar="|".join(ORIGINS),
-            help="auto: one node downloads, the others get it from nodes; hub: each node downloads; node: only from nodes that have it.",
+            help="The source of the files. auto: one node downloads, and the others get them from nodes. hub: each node downloads. "
+            "node: they come only from nodes that have them.",
         ),
     ] = "auto",
-    verify: Annotated[bool, typer.Option("--verify", help="Only check what is there against its checksums; needs no network.")] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check the files that are there against their checksums. This needs no network.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")
+    ] = None,
 ) -> None:
     """Bring the weights of models to every node that may serve them, each file checked; `herd up` then downloads nothing.
 
-    What was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
+    A download that was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
     """
     if whence not in ORIGINS:
         raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
-    with told(OperationError, NodeError, interrupted="What has come stays: `herd pull` goes on from there."):
+    with told(OperationError, NodeError, interrupted="All files that have come stay: `herd pull` goes on from there."):
         herd, models = _asked(words or [], name)
         failed = _verify(herd, models) if verify else _pull(herd, models, whence)
     if failed:

@@ -95,7 +95,7 @@ def known(environment: Environment, name: str | None) -> Herd:
     try:
         return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise OperationError(f"{path} is not of this version of herd; use the one that brought the herd up.") from error
+        raise OperationError(f"{path} was written by another version of herd. Use the version that brought the herd up.") from error
 
 
 def planned(herd: Herd, force: bool) -> Herd:
@@ -111,7 +111,7 @@ def planned(herd: Herd, force: bool) -> Herd:
     if found.refusals:
         raise OperationError("\n".join(found.refusals))
     if found.shortages and not force:
-        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit; --force tries it all the same."]))
+        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit. --force starts the herd all the same."]))
     return dataclasses.replace(herd, config=config)
 
 
@@ -176,7 +176,7 @@ def _surges(herd: Herd, model: Model) -> bool:
 
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares again what last was up, and says how that went; the herd is then what it was before."""
-    say("Rolling back: what last was up is declared again")
+    say("Rolling back to the herd that last was up")
     rollout.declare(before.declared)
     herd.remember()
     if isinstance(error, KeyboardInterrupt):
@@ -184,7 +184,7 @@ def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, withi
     try:
         _wait(herd, say, time.monotonic() + within_s)
     except OperationError as worse:
-        raise OperationError(f"{error}\nIt was rolled back, and what ran before has not come up again: {worse}") from error
+        raise OperationError(f"{error}\nThe change was rolled back, and the herd before it has not come up again: {worse}") from error
     raise OperationError(f"{error}\nRolled back: the herd is what it was before.") from error
 
 
@@ -263,7 +263,7 @@ def _preflight(herd: Herd) -> None:
     if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
         raise OperationError(
             f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
-            "Close something, or take a model out of the config."
+            "Close other programs, or take a model out of the config."
         )
 
 
@@ -274,8 +274,8 @@ def _require_port(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         raise OperationError(
-            f"Port {port} on {host} cannot be listened on ({error.strerror}{_holder(port)}). "
-            "Stop what uses it, or set gateway.host and gateway.port in the config."
+            f"The gateway cannot listen on port {port} of {host} ({error.strerror}{_holder(port)}). "
+            "Stop the program that uses it, or set gateway.host and gateway.port in the config."
         ) from error
 
 
@@ -318,7 +318,7 @@ def _guarded(herd: Herd, say: Say) -> None:
     if answers_without_token(ray.get_runtime_context().gcs_address):
         if herd.config.ray.require_token:
             raise OperationError(OPEN)
-        say("Ray asks nobody for a token (ray.require_token: false): who reaches its ports can run code on every node")
+        say("Ray asks for no token (ray.require_token: false): a program that reaches its ports can run code on every node")
 
 
 def _gathered(inventory: Inventory | None, say: Say) -> None:
