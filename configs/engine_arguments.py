@@ -103,7 +103,7 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
         elif name == "structured_outputs_config" and not _names_one_backend(value):
-            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): it is the engine's for all requests"
+            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): all requests share it"
         elif not _is_json(value):
             yield f"{name!r} must be a JSON value: text, finite numbers, true, false, null, lists, and mappings with text as keys"
 

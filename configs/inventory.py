@@ -165,5 +165,5 @@ class Inventory(Strict):
     @model_validator(mode="after")
     def _image_is_pinned(self) -> Self:
         if self.image is not None and self.image.endswith(":latest"):
-            raise ValueError("image must be pinned: `latest` is another one tomorrow")
+            raise ValueError("image must be pinned by a tag or digest: `latest` changes without notice")
         return self

@@ -88,7 +88,7 @@ def known(environment: Environment, name: str | None) -> Herd:
     """
     found = {path.parent.name: path for path in sorted(environment.state.glob("*/config.json"))}
     if name is None and len(found) > 1:
-        raise OperationError(f"Several herds are up: {', '.join(found)}. Say which with --name.")
+        raise OperationError(f"Several herds are up: {', '.join(found)}. Choose one with --name.")
     path = found.get(name) if name is not None else next(iter(found.values()), None)
     if path is None:
         raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
