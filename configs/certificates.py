@@ -10,7 +10,7 @@ Path = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{1,400}$")]
 
 
 class Certificates(Strict):
-    """The files of a node that both shows a certificate and asks others for theirs. Names in certificates are not compared."""
+    """Names the files of a node that shows a certificate and asks others for theirs. Names in certificates are not compared."""
 
     authority: Path = Field(description="The authority's certificate (PEM) is at this path. It must sign for these machines only.")
     certificate: Path = Field(

@@ -1,4 +1,4 @@
-"""Says what the gateway's port takes, from where, from whom and how much, before anything is known about a request.
+"""Bounds connections to the gateway's port, and says from where they may come, before anything is known about a request.
 
 Decides nothing; `configs.schema.Gateway` has these fields beside its own.
 """
@@ -15,7 +15,7 @@ File = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,1024}$")]
 
 
 class Cors(Strict):
-    """Which web pages may use the herd from a browser."""
+    """Says which web pages may use the herd from a browser."""
 
     allowed_origins: tuple[Origin, ...] = Field(
         (),
@@ -33,7 +33,7 @@ class Tls(Strict):
 
 
 class Doorway(Strict):
-    """Where a gateway listens, and what it takes from its clients."""
+    """Says where a gateway listens, and how much it takes from its clients."""
 
     host: str = Field(
         "127.0.0.1", min_length=1, description="The gateway listens on this address. 0.0.0.0 is every interface of every node."

@@ -96,7 +96,7 @@ OWNED_BY_THE_HERD = {
 
 
 def complaints(engine: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a model's further arguments, with the way out."""
+    """Yields a sentence for each further argument of a model that cannot be, with the way out."""
     for name, value in sorted(engine.items()):
         if name in OWNED_BY_THE_HERD:
             yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
@@ -113,7 +113,7 @@ def _names_one_backend(value: object) -> bool:
 
 
 def _is_json(value: object) -> bool:
-    """Ray Serve gets the config as JSON; YAML can say more (dates, sets, numbers as keys), which would arrive as something else."""
+    """Tells whether JSON can say it: Ray Serve gets the config as JSON, and YAML's dates, sets and numbers as keys would be changed."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):

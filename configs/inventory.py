@@ -1,6 +1,6 @@
-"""The machines of a herd, for who brings a Ray cluster up: hosts of one's own, AWS, Google Cloud, Kubernetes.
+"""The machines of a herd, from which a Ray cluster is brought up: hosts of your own, AWS, Google Cloud, Kubernetes.
 
-Decides what an operator may say about them. What comes of it is in `cluster.provision.ray_up`, `cluster.provision.kuberay` and
+Decides what an operator may say about them. Files are made from it in `cluster.provision.ray_up`, `cluster.provision.kuberay` and
 `cluster.provision.haproxy`. No secret is ever a field: nodes run a command that prints it.
 """
 
@@ -100,7 +100,7 @@ class KubeRay(Strict):
 
 
 class Inventory(Strict):
-    """What `herd cluster emit` makes cluster files of. What several places share stands once."""
+    """The machines from which `herd cluster emit` makes cluster files. Fields that several providers share stand here."""
 
     image: Image | None = Field(None, description="Every node runs this container image, pinned by tag or digest. Default: no container.")
     wheel: Wheel | None = Field(
@@ -144,14 +144,14 @@ class Inventory(Strict):
 
     @property
     def cloud(self) -> Literal["aws", "gcp"] | None:
-        """Whose machines they are, where a cloud's are described and no others."""
+        """Returns the cloud whose machines are described; None if there are others beside them, or none."""
         if self.onprem is not None or self.kuberay is not None or (self.aws is None) == (self.gcp is None):
             return None
         return "gcp" if self.aws is None else "aws"
 
     @property
     def outlives_its_head(self) -> bool:
-        """Ray's GCS keeps its state where the next one finds it."""
+        """Tells whether Ray's GCS keeps its state where the next GCS finds it."""
         return self.redis is not None or self.gcs_folder is not None
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""How a gateway chooses an engine replica: the policy, and what each reason is worth to it."""
+"""Says how a gateway chooses an engine replica: by which policy, and with which weight for each reason."""
 
 from typing import Literal
 
@@ -13,9 +13,9 @@ class RoutingWeights(Strict):
     """Weighs each reason to pick a replica, for the policy `herd`. Each reason is a score from 0 to 1, and the scores are added up.
 
     `prefix` and `queue` are measured in the same prompt tokens. At equal weights the replica wins that begins its answer first. The
-    default stays with what a replica remembers until waiting elsewhere is shorter by thirty times the tokens: who moves a prompt takes
-    room from others' in a second cache. On the replay of a trace this costs no time to the first token, and finds a fifth more. `balance`
-    bounds the crowd at a prefix that everybody shares, and must be as heavy.
+    default stays with the tokens that a replica remembers, until waiting elsewhere is shorter by thirty times these tokens: a prompt that
+    moves takes room from others in a second cache. On the replay of a trace this costs no time to the first token, and finds a fifth more.
+    `balance` bounds the crowd at a prefix that everybody shares, and must be as heavy.
     """
 
     prefix: float = Field(30.0, ge=0, le=1000, description="This weighs the beginning of the prompt that a replica has in its cache.")
@@ -33,7 +33,7 @@ class RoutingWeights(Strict):
 
 
 class Routing(Strict):
-    """Which engine replica serves a request."""
+    """Says which engine replica serves a request."""
 
     policy: RoutingPolicy = Field(
         "herd",

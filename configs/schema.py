@@ -1,7 +1,7 @@
-"""The only schema: what an operator may say about a herd, frozen and inert.
+"""The only schema of a herd's config, frozen and inert.
 
-Decides what a well-formed herd is. Leaves reading files and the environment to `configs.load`, what fits on which GPU to `cluster`,
-and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
+Decides when a config is well formed. Leaves reading files and the environment to `configs.load`, the question whether it fits on GPUs to
+`cluster`, and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -77,7 +77,7 @@ MOST_IMAGES_PER_PROMPT = 10
 
 
 class Limits(Strict):
-    """What one request may take."""
+    """Bounds the size, the time and the number of requests."""
 
     body_mib: float = Field(64, gt=0, le=1024, description="A request's body may have this many MiB.")
     bodies_mib: float = Field(
@@ -116,7 +116,7 @@ class RemoteImages(Strict):
 
 
 class Gateway(Doorway):
-    """The one door: an OpenAI-compatible endpoint on every node."""
+    """The OpenAI-compatible endpoint, which every node has."""
 
     limits: Limits = Field(Limits(), description="Limits of size, time and number hold for each request.")
     requests: Requests = Field(Requests(), description="Bounds hold for the fields of each request's body.")
@@ -130,7 +130,7 @@ class Gateway(Doorway):
 
 
 class Parallelism(Strict):
-    """How one engine is spread over GPUs."""
+    """Says how one engine is spread over GPUs."""
 
     auto: bool = Field(False, description="The planner chooses the sizes if this is true. `parallel: auto` says the same.")
     tensor: int = Field(1, ge=1, le=64, description="Each layer is split over this many GPUs (tensor parallel).")
@@ -161,7 +161,7 @@ class Parallelism(Strict):
 
     @property
     def gpus(self) -> int:
-        """GPUs of one replica.
+        """Returns the number of GPUs of one replica.
 
         Raises:
             ValueError: the planner has not chosen yet.
@@ -172,7 +172,7 @@ class Parallelism(Strict):
 
 
 class Scaling(Strict):
-    """A range of replicas to move in."""
+    """A range within which the number of replicas moves."""
 
     min_replicas: int = Field(1, ge=1, le=1024, description="The model has at least this many replicas.")
     max_replicas: int = Field(1, ge=1, le=1024, description="The model has at most this many replicas.")
@@ -186,7 +186,7 @@ class Scaling(Strict):
 
 
 class Sampling(Strict):
-    """Sampling defaults, for requests that do not say otherwise."""
+    """Sampling parameters of requests that do not set them."""
 
     temperature: float | None = Field(None, ge=0, le=2, description="Requests that do not set `temperature` get this value.")
     top_p: float | None = Field(None, gt=0, le=1, description="Requests that do not set `top_p` get this value.")
@@ -215,7 +215,7 @@ class Prefill(Strict):
 
 
 class Canary(Strict):
-    """A short greedy generation through every replica, before it serves and from then on, whose answer is known."""
+    """A short greedy generation with a known answer, which goes through every replica before it serves and from then on."""
 
     prompt: str = Field("1, 2, 3, 4, 5, 6, 7,", min_length=1, max_length=4096, description="The engine continues this text, as it is.")
     answer: str | None = Field(
@@ -297,7 +297,7 @@ class Model(Strict):
 
     @property
     def scale(self) -> Scaling:
-        """The range of replicas, however it was said."""
+        """Returns the range of replicas, whether `replicas` or `scaling` gives it."""
         if self.scaling is not None:
             return self.scaling
         count = 1 if self.replicas is None else self.replicas
@@ -317,7 +317,7 @@ class CustomGpu(Strict):
 
 
 class Hardware(Strict):
-    """What the cluster is made of, for the planner: one kind of node."""
+    """The nodes of the cluster, for the planner. All are of one kind."""
 
     node: NodeName | None = Field(None, description="The nodes are of this kind. Or give `gpu`, or `custom_gpu`.")
     gpu: GpuName | None = Field(None, description="The nodes have GPUs of this kind.")

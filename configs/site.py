@@ -1,4 +1,4 @@
-"""What a herd says about the networks and the Ray that it runs on, and every gateway and engine is told when it starts."""
+"""Settings of the networks and the Ray that a herd runs on. Every gateway and engine gets them when it starts."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from configs.strict import Strict
 
 
 class Ray(Strict):
-    """Which Ray cluster to serve on."""
+    """Names the Ray cluster to serve on."""
 
     address: str = Field(
         "local",
@@ -24,7 +24,7 @@ class Ray(Strict):
 
 
 class Site(Strict):
-    """What a process is told; a change of it makes new processes."""
+    """Settings that a process gets when it starts; a change makes new processes."""
 
     require_token: bool = Field(True, description="The process refuses to start in a Ray that asks for no token if this is true.")
     engine_tls: Certificates | None = Field(None, description="Gateways and engines use TLS with these files. Default: plain HTTP.")

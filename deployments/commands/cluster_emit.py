@@ -1,6 +1,6 @@
 """`herd cluster emit`: the words of the command line.
 
-Decides what a provider needs from the config, and tells what is missing with its field. What is made of it is in `cluster`.
+Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
 
 import sys
@@ -29,7 +29,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Provider(StrEnum):
-    """Whom a cluster file is for."""
+    """The program that a cluster file is for."""
 
     ONPREM = "onprem"
     AWS = "aws"
@@ -66,7 +66,7 @@ def emit(
 
 
 def emitted(path: Path, provider: Provider) -> str:
-    """The file's text.
+    """Returns the file's text.
 
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.

@@ -78,7 +78,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
 
 
 def _drained(report: Report, within_s: float) -> list[str]:
-    """The nodes that Ray drains now, by name."""
+    """Drains sick nodes; returns the names of those that Ray drains now."""
     from deployments.ray_calls.drain import drain
 
     going, stays = to_drain([node.candidate for node in report.nodes])

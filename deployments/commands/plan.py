@@ -1,6 +1,6 @@
 """`herd plan`: the words of the command line.
 
-Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the command line is wrong · 3 the config is); what they mean is in
+Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the command line is wrong · 3 the config is). The plans are made by
 `deployments.commands.plan_answers`.
 """
 

@@ -1,7 +1,7 @@
-"""What is asked of the planner by name, and where its answer goes: one model on some GPUs, or a whole herd on its cluster.
+"""Asks the planner about one model on some GPUs or a whole herd on its cluster, and shows the answer.
 
-Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to
-`cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
+Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and which output goes to which stream. Leaves the planning
+to `cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
 needs no Ray, vLLM or torch.
 """
 
@@ -35,7 +35,7 @@ NO_FIT = 1
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the answer is given."""
+    """The form of the answer."""
 
     as_json: bool = False
     explain: bool = False
@@ -45,14 +45,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a MODEL names: a model to plan for, and its kind where a config can name it."""
+    """The model to plan for that a MODEL names, and its kind if a config can name it."""
 
     subject: Subject
     kind: Kind | None
 
 
 def tokens(text: str) -> int:
-    """A number of tokens as people write it: 131072, 128K, 1M.
+    """Reads a number of tokens as people write it: 131072, 128K, 1M.
 
     Raises:
         ValueError: it is none.
@@ -65,7 +65,7 @@ def tokens(text: str) -> int:
 
 
 def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | None) -> Cluster:
-    """The hardware that the command line names; 8 H100 where it names none.
+    """Returns the hardware that the command line names; 8 H100 if it names none.
 
     Raises:
         CannotPlan: there is no such GPU or node, or more GPUs than a node has.
@@ -85,10 +85,10 @@ def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | No
 
 
 def target(name: str) -> Target:
-    """What a MODEL names.
+    """Finds the model that a MODEL names.
 
     Raises:
-        CannotPlan: nothing, or a model that no engine can serve.
+        CannotPlan: it names nothing, or a model that no engine can serve.
         ConfigError: its `config.json` cannot be read.
     """
     folder = Path(name).expanduser()
