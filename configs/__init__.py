@@ -1,1 +1,1 @@
-"""What operators want: one schema, one reader, and the YAML files themselves."""
+"""The config of a herd: one schema, one reader, and the YAML files themselves."""

@@ -10,8 +10,10 @@ Path = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{1,400}$")]
 
 
 class Certificates(Strict):
-    """The files of a node that both shows a certificate and asks others for theirs. Names in certificates are not compared."""
+    """Names the files of a node that shows a certificate and asks others for theirs. Names in certificates are not compared."""
 
-    authority: Path = Field(description="The certificate of an authority that signs for these machines only (PEM).")
-    certificate: Path = Field(description="The node's certificate and what is between it and the authority (PEM), for servers and clients.")
-    key: Path = Field(description="The key of that certificate (PEM), readable by the user of Ray only.")
+    authority: Path = Field(description="The authority's certificate (PEM) is at this path. It must sign for these machines only.")
+    certificate: Path = Field(
+        description="The node's certificate (PEM), for servers and clients, is at this path, with all between it and the authority."
+    )
+    key: Path = Field(description="The key of that certificate (PEM) is at this path, readable only by the user that Ray runs as.")

@@ -67,8 +67,8 @@ OWNED_BY_THE_HERD = {
     "allowed_local_media_path": "a request must not read the node's files; send images as data: URLs",
     "allowed_media_domains": "use gateway.remote_images.allowed_hosts",
     "all2all_backend": "use parallel.all_to_all",
-    "async_scheduling": "it is a field of the model",
-    "api_key": "engines are guarded by the cluster's own secret",
+    "async_scheduling": "use the model's own field of this name",
+    "api_key": "engines ask for the herd's own key",
     "data_parallel_size": "use parallel.data",
     "device_ids": "Ray places engines on GPUs",
     "distributed_executor_backend": "the herd chooses it",
@@ -80,7 +80,7 @@ OWNED_BY_THE_HERD = {
     "host": "an engine listens on its node's own address",
     "limit_mm_per_prompt": "use images_per_prompt",
     "max_model_len": "use context_tokens",
-    "middleware": "it would run outside the cluster's secret",
+    "middleware": "it would run without the check of the herd's key",
     "model": "use checkpoint",
     "override_generation_config": "use sampling",
     "pipeline_parallel_size": "use parallel.pipeline",
@@ -96,16 +96,16 @@ OWNED_BY_THE_HERD = {
 
 
 def complaints(engine: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a model's further arguments, with the way out."""
+    """Yields a sentence for each further argument of a model that cannot be, with the way out."""
     for name, value in sorted(engine.items()):
         if name in OWNED_BY_THE_HERD:
             yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
         elif name not in ENGINE_ARGUMENTS:
             yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
         elif name == "structured_outputs_config" and not _names_one_backend(value):
-            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): an engine has one for all requests"
+            yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): all requests share it"
         elif not _is_json(value):
-            yield f"{name!r} must be what JSON can say: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+            yield f"{name!r} must be a JSON value: text, finite numbers, true, false, null, lists, and mappings with text as keys"
 
 
 def _names_one_backend(value: object) -> bool:
@@ -113,7 +113,7 @@ def _names_one_backend(value: object) -> bool:
 
 
 def _is_json(value: object) -> bool:
-    """Ray Serve gets the config as JSON; YAML can say more (dates, sets, numbers as keys), which would arrive as something else."""
+    """Tells whether JSON can say it: Ray Serve gets the config as JSON, and YAML's dates, sets and numbers as keys would be changed."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """The only reader of files and of the environment: a path becomes a frozen `Config`, or every problem at once.
 
-Decides how a problem is told: its path in the file, what is wrong, what is allowed. Leaves what is wrong to `configs.schema`, and
-to the `check` that a caller passes in (the catalogue lives in a layer that imports this one).
+Decides how a problem is told: its path in the file, the fault, and the values that are allowed. Leaves finding faults to `configs.schema`,
+and to the `check` that a caller passes in (the catalogue lives in a layer that imports this one).
 """
 
 import difflib
@@ -41,18 +41,18 @@ class ConfigError(ValueError):
 
 
 ModelCheck = Callable[[Model], Iterable[tuple[str, str]]]
-"""What a model asks for that its schema cannot see: pairs of a field's path inside the model and a message."""
+"""Finds demands of a model that its schema cannot judge: pairs of a field's path inside the model and a message."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys and says nothing, and some values that are none raise what is no error of YAML's."""
+    """Refuses two equal keys, of which PyYAML keeps the last, and values whose errors PyYAML does not raise as YAML's."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 (its types are wrong about it)
         node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in seen:
-                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is here twice", key.start_mark)
             seen.add((key.tag, key.value))
         return node
 
@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(path: Path, check: ModelCheck | None = None) -> Config:
-    """The config in a YAML file.
+    """Reads the config in a YAML file.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or says something that is not allowed; with every problem.
@@ -80,7 +80,7 @@ def read(path: Path, check: ModelCheck | None = None) -> Config:
 
 
 def parse(text: str, source: str, check: ModelCheck | None = None) -> Config:
-    """The config in a YAML text; `source` names it in errors.
+    """Reads the config in a YAML text; `source` names it in errors.
 
     Raises:
         ConfigError: as `read`.
@@ -111,10 +111,10 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def checkpoint_config(folder: Path) -> dict[str, Any] | None:
-    """The decoded `config.json` of a checkpoint on this machine; none where there is no such file.
+    """Reads the `config.json` of a checkpoint on this machine; returns None if there is no such file.
 
     Raises:
-        ConfigError: it cannot be read, or is no JSON object.
+        ConfigError: it cannot be read, or is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -124,18 +124,18 @@ def checkpoint_config(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ConfigError(str(path), [Problem("", f"cannot be read as JSON: {error}")]) from error
     if not isinstance(decoded, dict):
-        raise ConfigError(str(path), [Problem("", "is no JSON object")])
+        raise ConfigError(str(path), [Problem("", "is not a JSON object")])
     return decoded
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:
-    """A config as its YAML file says it; `parse` reads it back."""
+    """Writes a config as YAML, which `parse` reads back."""
     text: str = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None, allow_unicode=True, width=140)
     return text
 
 
 class _Lines(yaml.SafeDumper):
-    """A line for each thing, nothing folded, no anchors, and text of several lines as such."""
+    """Writes a line for each value, folds nothing, uses no anchors, and keeps text of several lines as such."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -148,7 +148,7 @@ _Lines.add_representer(str, _Lines.represent_str)
 
 
 def as_lines(mapping: Mapping[str, Any]) -> str:
-    """A mapping as YAML for others' tools, a line for each thing."""
+    """Writes a mapping as YAML for other tools, a line for each value."""
     text: str = yaml.dump(dict(mapping), Dumper=_Lines, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10_000)
     return text
 
@@ -158,7 +158,7 @@ def _place(mark: yaml.Mark | None) -> str:
 
 
 def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
-    """The check's problems for every model that is well formed by itself, also when its neighbours are not."""
+    """Returns the check's problems for every model that is well formed by itself, even if other models are not."""
     if check is None or not isinstance(models, list):
         return []
     problems = []
@@ -209,7 +209,7 @@ def _short(value: object) -> str:
 
 
 def fields_at(schema: type[BaseModel], location: Iterable[int | str]) -> tuple[str, ...]:
-    """The names of the fields at a place in the schema: `("models", 0, "scaling")` gives those of `Scaling`."""
+    """Returns the names of the fields at a place in the schema: `("models", 0, "scaling")` gives those of `Scaling`."""
     for part in location:
         if isinstance(part, str):
             schema = _model_in(schema.model_fields[part].annotation)
@@ -217,7 +217,7 @@ def fields_at(schema: type[BaseModel], location: Iterable[int | str]) -> tuple[s
 
 
 def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 (annotations have no common type)
-    """The one pydantic model inside `X`, `X | None` or `tuple[X, ...]`."""
+    """Returns the one pydantic model inside `X`, `X | None` or `tuple[X, ...]`."""
     if get_origin(annotation) in (Union, UnionType, tuple):
         inner = [part for part in get_args(annotation) if part not in (NoneType, Ellipsis)]
         return _model_in(inner[0])
@@ -227,7 +227,7 @@ def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 (annotations 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the herd takes from the process's environment; nothing else in the project reads it."""
+    """The herd's settings from the process's environment; nothing else in the project reads it."""
 
     state: Path
     """Folder of a herd's own files (its Ray node's process id, its secret)."""
@@ -244,7 +244,7 @@ class Environment:
 
     @property
     def models(self) -> Path:
-        """Where the small models are built and kept."""
+        """Returns the folder where the small models are built and kept."""
         return self.cache / "models"
 
     def key(self, purpose: Purpose) -> SecretStr:
@@ -265,7 +265,7 @@ class Environment:
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """The environment's settings: `HERD_STATE`, `HERD_CACHE`, by default below XDG's folders; `HERD_SECRET`, or the keys made of it."""
+    """Reads `HERD_STATE` and `HERD_CACHE` (by default below XDG's folders), and `HERD_SECRET` or the keys that are made of it."""
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or "~").expanduser()
     state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
@@ -279,7 +279,7 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
 
 
 def _folder(own: str | None, xdg: str | None, default: Path) -> Path:
-    """The herd's folder where one is named, else one below XDG's; its specification has a relative path ignored."""
+    """Returns the herd's folder if one is named, else one below XDG's. A relative path of XDG's is ignored, as its specification says."""
     if own:
         return Path(own).expanduser()
     above = Path(xdg or "")

@@ -24,23 +24,34 @@ def is_the_clusters(name: str) -> bool:
 class Requests(Strict):
     """Bounds of one request. A request that is over one of them is answered with 400 before an engine sees it."""
 
-    choices: int = Field(8, ge=1, le=1024, description="Answers to one prompt (`n`, and the width of a beam search), at most.")
-    sequences: int = Field(128, ge=1, le=16_384, description="Answers of one request in all, at most: its prompts times its choices.")
-    pieces: int = Field(10_000, ge=1, le=1_000_000, description="Messages, items, content parts and tool calls of one request, together.")
-    inputs: int = Field(2048, ge=1, le=100_000, description="Texts of one embeddings request, at most.")
-    tools: int = Field(128, ge=1, le=4096, description="Tools of one request, at most.")
-    logprobs: int = Field(20, ge=0, le=1024, description="Log-probabilities for each token, at most.")
-    logit_bias: int = Field(300, ge=0, le=1024, description="Tokens with a bias, at most. An engine with vLLM's newer runner takes 1024.")
-    schema_kib: float = Field(64, gt=0, le=4096, description="Size of one JSON schema, regular expression or grammar, at most.")
-    schema_members: int = Field(4000, ge=1, le=100_000, description="Members and elements of one JSON schema in all, at most.")
-    enum_values: int = Field(1000, ge=1, le=100_000, description="Values of one list in a JSON schema (`enum`, `required`), at most.")
-    tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="Text that `/tokenize` and `count_tokens` take, at most.")
-    structure: int = Field(100_000, ge=1000, le=100_000_000, description="Lists, objects and strings in one body, at most.")
-    text_mib: float = Field(16, gt=0, le=1024, description="One string in a body, at most. An image is a string, a third longer than it.")
-    unknown_fields: Literal["pass", "drop", "refuse"] = Field(
-        "pass", description="A field that the API does not have goes on to the engine, is left out, or makes the request a 400."
+    choices: int = Field(8, ge=1, le=1024, description="A prompt may have this many answers (`n`, and the width of a beam search).")
+    sequences: int = Field(128, ge=1, le=16_384, description="A request may have this many answers in all: its prompts times its choices.")
+    pieces: int = Field(
+        10_000, ge=1, le=1_000_000, description="A request may have this many messages, items, content parts and tool calls together."
     )
-    allowed_xargs: tuple[XargName, ...] = Field((), description="Names under `vllm_xargs` that clients may use. Default: none.")
+    inputs: int = Field(2048, ge=1, le=100_000, description="A request for embeddings may have this many texts.")
+    tools: int = Field(128, ge=1, le=4096, description="A request may have this many tools.")
+    logprobs: int = Field(20, ge=0, le=1024, description="A request may ask for this many log-probabilities for each token.")
+    logit_bias: int = Field(
+        300, ge=0, le=1024, description="A request may give this many tokens a bias. An engine with vLLM's newer runner takes 1024."
+    )
+    schema_kib: float = Field(64, gt=0, le=4096, description="A JSON schema, regular expression or grammar may have this many KiB.")
+    schema_members: int = Field(4000, ge=1, le=100_000, description="A JSON schema may have this many members and elements in all.")
+    enum_values: int = Field(1000, ge=1, le=100_000, description="A list in a JSON schema (`enum`, `required`) may have this many values.")
+    tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="A text for `/tokenize` or `count_tokens` may have this many KiB.")
+    structure: int = Field(100_000, ge=1000, le=100_000_000, description="A body may have this many lists, objects and strings.")
+    text_mib: float = Field(
+        16,
+        gt=0,
+        le=1024,
+        description="A string in a body may have this many MiB. An image is a string that is a third longer than the image.",
+    )
+    unknown_fields: Literal["pass", "drop", "refuse"] = Field(
+        "pass",
+        description="Fields that the API does not have go on to the engine (`pass`), are left out (`drop`), or make the request a 400 "
+        "(`refuse`).",
+    )
+    allowed_xargs: tuple[XargName, ...] = Field((), description="Clients may use these names under `vllm_xargs`. Default: none.")
 
     @model_validator(mode="after")
     def _no_name_of_the_clusters(self) -> Self:

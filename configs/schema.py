@@ -1,7 +1,7 @@
-"""The only schema: what an operator may say about a herd, frozen and inert.
+"""The only schema of a herd's config, frozen and inert.
 
-Decides what a well-formed herd is. Leaves reading files and the environment to `configs.load`, what fits on which GPU to `cluster`,
-and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
+Decides when a config is well formed. Leaves reading files and the environment to `configs.load`, the question whether it fits on GPUs to
+`cluster`, and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -77,25 +77,26 @@ MOST_IMAGES_PER_PROMPT = 10
 
 
 class Limits(Strict):
-    """What one request may take."""
+    """Bounds the size, the time and the number of requests."""
 
-    body_mib: float = Field(64, gt=0, le=1024, description="Largest request body.")
+    body_mib: float = Field(64, gt=0, le=1024, description="A request's body may have this many MiB.")
     bodies_mib: float = Field(
         1024,
         gt=0,
         le=1 << 20,
-        description="All bodies that one gateway holds, until their answers end. The first 64 KiB of each do not count, and the last "
-        "quarter is for clients' addresses that hold less than a quarter. A proxy in front of the gateway is one address.",
+        description="The bodies that one gateway holds may have this many MiB together, until their answers end. The first 64 KiB of "
+        "each body do not count. The last quarter is kept for client addresses that hold less than a quarter; a proxy in "
+        "front of the gateway is one address.",
     )
-    body_read_s: float = Field(30, gt=0, le=3600, description="Longest time for a request's body to arrive.")
-    first_byte_s: float = Field(300, gt=0, le=3600, description="Longest wait for the engine's first byte of an answer.")
-    total_s: float = Field(1800, gt=0, le=86400, description="Longest time from a request's arrival to the end of its answer.")
-    attempts: int = Field(3, ge=1, le=10, description="Replicas that may fail at one place of an answer, one after the other.")
-    queue_requests: int = Field(256, ge=0, le=100_000, description="Requests that may wait for a model whose replicas are all full.")
-    queue_s: float = Field(30, gt=0, le=3600, description="Longest such wait. Who would wait longer is refused at once, with 429.")
-    resume_s: float = Field(600, gt=0, le=86400, description="Longest wait of a stream whose engine is lost for another one.")
-    header_s: float = Field(10, gt=0, le=300, description="Longest time for the head of a request to arrive.")
-    write_s: float = Field(60, gt=0, le=86400, description="Longest time in which a client may take next to nothing of its answer.")
+    body_read_s: float = Field(30, gt=0, le=3600, description="A request's body must arrive within this many seconds.")
+    first_byte_s: float = Field(300, gt=0, le=3600, description="An engine must begin its answer within this many seconds.")
+    total_s: float = Field(1800, gt=0, le=86400, description="An answer must end within this many seconds of its request's arrival.")
+    attempts: int = Field(3, ge=1, le=10, description="A request may fail on this many replicas at one place of its answer.")
+    queue_requests: int = Field(256, ge=0, le=100_000, description="This many requests may wait for a model whose replicas are full.")
+    queue_s: float = Field(30, gt=0, le=3600, description="A request may wait this long. One that would wait longer gets 429.")
+    resume_s: float = Field(600, gt=0, le=86400, description="A stream whose engine is lost may wait this many seconds for another engine.")
+    header_s: float = Field(10, gt=0, le=300, description="A request's head must arrive within this many seconds.")
+    write_s: float = Field(60, gt=0, le=86400, description="A client must take 16 KiB of a waiting answer in this time.")
 
     @model_validator(mode="after")
     def _first_byte_within_total(self) -> Self:
@@ -107,23 +108,25 @@ class Limits(Strict):
 class RemoteImages(Strict):
     """Images that a request names by `http(s)` address. Nothing is fetched from a host that is not on the list."""
 
-    allowed_hosts: tuple[HostName, ...] = Field((), description="Exact host names, or `*.example.com` for all below example.com.")
-    fetch_s: float = Field(5, gt=0, le=60, description="Longest time to fetch one image.")
-    image_mib: float = Field(10, gt=0, le=100, description="Largest image.")
+    allowed_hosts: tuple[HostName, ...] = Field(
+        (), description="Images are fetched from these hosts only: exact names, or `*.example.com` for all names below example.com."
+    )
+    fetch_s: float = Field(5, gt=0, le=60, description="The fetch of one image must end within this many seconds.")
+    image_mib: float = Field(10, gt=0, le=100, description="A fetched image may have this many MiB.")
 
 
 class LiveSettings(Doorway):
     """The fields of `gateway` that a gateway takes over while it runs. A new field stands here, or in `Listening` where it cannot."""
 
-    limits: Limits = Limits()
-    requests: Requests = Requests()
-    remote_images: RemoteImages = RemoteImages()
-    routing: Routing = Routing()
+    limits: Limits = Field(Limits(), description="Limits of size, time and number hold for each request.")
+    requests: Requests = Field(Requests(), description="Bounds hold for the fields of each request's body.")
+    remote_images: RemoteImages = Field(RemoteImages(), description="Images with `http(s)` addresses come from listed hosts.")
+    routing: Routing = Field(Routing(), description="Routing chooses the replica that serves a request.")
     auto: tuple[ModelId, ...] = Field(
-        (), description="What `model: auto` may mean: the first of these that takes the request's images and length. Default: no `auto`."
+        (), description="`model: auto` stands for the first of these models that takes the request's images and length. Default: no `auto`."
     )
-    roster_period_s: float = Field(0.5, gt=0, le=10, description="How often a gateway asks Ray which engine replicas there are.")
-    load_period_s: float = Field(0.2, gt=0, le=10, description="How often a gateway asks each engine replica how busy it is.")
+    roster_period_s: float = Field(0.5, gt=0, le=10, description="A gateway asks Ray this often which engine replicas there are.")
+    load_period_s: float = Field(0.2, gt=0, le=10, description="A gateway asks each engine replica this often how busy it is.")
 
 
 class Gateway(LiveSettings, Listening):
@@ -131,21 +134,23 @@ class Gateway(LiveSettings, Listening):
 
 
 class Parallelism(Strict):
-    """How one engine is spread over GPUs."""
+    """Says how one engine is spread over GPUs."""
 
-    auto: bool = Field(False, description="The planner chooses; `parallel: auto` says the same.")
-    tensor: int = Field(1, ge=1, le=64, description="Tensor parallel size.")
-    pipeline: int = Field(1, ge=1, le=64, description="Pipeline parallel size.")
-    data: int = Field(1, ge=1, le=64, description="Data-parallel attention: ranks that share the experts, each with its own KV cache.")
-    expert: bool = Field(False, description="Whole experts per GPU (expert parallel) instead of a slice of each.")
+    auto: bool = Field(False, description="The planner chooses the sizes if this is true. `parallel: auto` says the same.")
+    tensor: int = Field(1, ge=1, le=64, description="Each layer is split over this many GPUs (tensor parallel).")
+    pipeline: int = Field(1, ge=1, le=64, description="The layers are divided into this many stages (pipeline parallel).")
+    data: int = Field(1, ge=1, le=64, description="Attention runs on this many ranks, with a KV cache each and shared experts.")
+    expert: bool = Field(False, description="Each GPU holds whole experts instead of a slice of each (expert parallel).")
     redundant_experts: int | None = Field(
         None,
         ge=0,
         le=1024,
-        description="Expert parallel load balancing (EPLB): experts move to where there is room, and so many of each layer's busiest have "
-        "a copy. Default: experts stay where they are.",
+        description="Each layer has this many more experts, copies of its busiest ones, and experts move to where there is room (EPLB). "
+        "Default: experts stay where they are.",
     )
-    all_to_all: AllToAll | None = Field(None, description="How tokens come to experts on other data-parallel ranks. Default: vLLM's.")
+    all_to_all: AllToAll | None = Field(
+        None, description="Tokens reach the experts on other data-parallel ranks by this method of vLLM's. Default: vLLM's own choice."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -155,12 +160,12 @@ class Parallelism(Strict):
     @model_validator(mode="after")
     def _chosen_by_one(self) -> Self:
         if self.auto and self != Parallelism.model_construct(auto=True):
-            raise ValueError("say either auto or the sizes, not both")
+            raise ValueError("give either auto or the sizes, not both")
         return self
 
     @property
     def gpus(self) -> int:
-        """GPUs of one replica.
+        """Returns the number of GPUs of one replica.
 
         Raises:
             ValueError: the planner has not chosen yet.
@@ -171,11 +176,11 @@ class Parallelism(Strict):
 
 
 class Scaling(Strict):
-    """A range of replicas to move in."""
+    """A range within which the number of replicas moves."""
 
-    min_replicas: int = Field(1, ge=1, le=1024)
-    max_replicas: int = Field(1, ge=1, le=1024)
-    target_ongoing_requests: float = Field(32, gt=0, le=4096, description="Requests in flight that one replica should carry.")
+    min_replicas: int = Field(1, ge=1, le=1024, description="The model has at least this many replicas.")
+    max_replicas: int = Field(1, ge=1, le=1024, description="The model has at most this many replicas.")
+    target_ongoing_requests: float = Field(32, gt=0, le=4096, description="One replica should have this many requests in flight.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -185,91 +190,97 @@ class Scaling(Strict):
 
 
 class Sampling(Strict):
-    """Sampling defaults, for requests that do not say otherwise."""
+    """Sampling parameters of requests that do not set them."""
 
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2, description="Requests that do not set `temperature` get this value.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Requests that do not set `top_p` get this value.")
+    top_k: int | None = Field(None, ge=-1, description="Requests that do not set `top_k` get this value.")
+    min_p: float | None = Field(None, ge=0, le=1, description="Requests that do not set `min_p` get this value.")
+    repetition_penalty: float | None = Field(None, gt=0, le=2, description="Requests that do not set `repetition_penalty` get this value.")
+    max_tokens: int | None = Field(None, ge=1, description="Requests that do not set `max_tokens` get this value.")
 
 
 class Draft(Strict):
     """A small model that guesses the next tokens, which the engine checks in one step: speculative decoding."""
 
-    checkpoint: str = Field(min_length=1, description="A Hugging Face id or a local path, of a draft model made for this very model.")
-    method: Literal["eagle3", "eagle"] = "eagle3"
-    tokens: int = Field(3, ge=1, le=16, description="Tokens that it guesses at a time.")
+    checkpoint: str = Field(
+        min_length=1, description="The draft model has this Hugging Face id or local path. It must be made for this very model."
+    )
+    method: Literal["eagle3", "eagle"] = Field("eagle3", description="The draft model guesses by this method.")
+    tokens: int = Field(3, ge=1, le=16, description="The draft model guesses this many tokens at a time.")
 
 
 class Prefill(Strict):
     """Engines that only compute prompts. The model's others take the KV cache from them, and generate: prefill and decode apart."""
 
-    replicas: int = Field(1, ge=1, le=1024)
-    parallel: Parallelism | None = Field(None, description="Default: the model's own.")
-    from_tokens: int = Field(
-        1024,
-        ge=1,
-        le=10_485_760,
-        description="A prompt shorter than this (about: the gateway has no tokenizer) is computed where its answer is.",
-    )
+    replicas: int = Field(1, ge=1, le=1024, description="The model has this many replicas that only compute prompts.")
+    parallel: Parallelism | None = Field(None, description="Each of them is spread over GPUs in this way. Default: as the model's.")
+    from_tokens: int = Field(1024, ge=1, le=10_485_760, description="A prompt of at least about this many tokens is computed there.")
 
 
 class Canary(Strict):
-    """A short greedy generation through every replica, before it serves and from then on, whose answer is known."""
+    """A short greedy generation with a known answer, which goes through every replica before it serves and from then on."""
 
-    prompt: str = Field("1, 2, 3, 4, 5, 6, 7,", min_length=1, max_length=4096, description="What the engine is to go on with, as it is.")
+    prompt: str = Field("1, 2, 3, 4, 5, 6, 7,", min_length=1, max_length=4096, description="The engine continues this text, as it is.")
     answer: str | None = Field(
         None,
         min_length=1,
         max_length=1024,
-        description="What it must begin its answer with. Default: what the model's other replicas said, else its own first answer.",
+        description="The engine's answer must begin with this text. Default: the answer of the model's other replicas, else the "
+        "replica's own first one.",
     )
-    tokens: int = Field(8, ge=1, le=64, description="Tokens to generate.")
-    period_s: float = Field(30, gt=0, le=86400, description="How often.")
-    slow_s: float = Field(5, gt=0, le=3600, description="From its first token to its last it may always take so long.")
-    slow_times: float = Field(20, ge=2, le=1000, description="And so many times of what it usually takes, where that is longer.")
-    stuck_s: float = Field(60, gt=0, le=3600, description="Longest wait for its first token while the engine does nothing else either.")
-    tolerance: float = Field(1.0, gt=0, le=20, description="In nats: how far the same engine's log-probabilities may be apart.")
-    failures: int = Field(2, ge=1, le=100, description="Bad ones in a row: the replica is restarted. Slow ones: it is avoided.")
+    tokens: int = Field(8, ge=1, le=64, description="A canary generates this many tokens.")
+    period_s: float = Field(30, gt=0, le=86400, description="A canary is sent once in this many seconds.")
+    slow_s: float = Field(5, gt=0, le=3600, description="A canary may always take this long from its first token to its last.")
+    slow_times: float = Field(20, ge=2, le=1000, description="A canary is slow beyond `slow_s` and this many times the usual time.")
+    stuck_s: float = Field(60, gt=0, le=3600, description="An engine is stuck if it does nothing this long while a canary waits.")
+    tolerance: float = Field(1.0, gt=0, le=20, description="An engine's log-probabilities may differ by this many nats.")
+    failures: int = Field(
+        2, ge=1, le=100, description="A replica is restarted after this many bad canaries in a row, and avoided after this many slow ones."
+    )
 
 
 class Model(Strict):
     """One model of the herd and the engines that serve it."""
 
-    id: ModelId = Field(description="The name that clients ask for.")
-    aliases: tuple[ModelId, ...] = ()
-    kind: Kind = Field(description="Which model of the catalogue this is.")
+    id: ModelId = Field(description="Clients ask for the model by this name.")
+    aliases: tuple[ModelId, ...] = Field((), description="Clients may ask for the model by these names too.")
+    kind: Kind = Field(description="The model is this one of the catalogue.")
     checkpoint: str = Field(
         min_length=1,
-        description="A Hugging Face id (with @ a branch, tag or commit), a local path (/…), s3://…, gs://…, "
+        description="The weights come from here: a Hugging Face id (with @ a branch, tag or commit), a local path (/…), s3://…, gs://…, "
         "or small:NAME for a small model that is built here.",
     )
-    quantization: Quantization = Field("bf16", description="How the checkpoint stores its weights.")
-    accelerator: Accelerator = Field("auto", description="`auto`: GPU where the installed vLLM is built for one, else CPU.")
-    parallel: Parallelism = Parallelism()
-    context_tokens: int = Field(ge=16, le=10_485_760, description="Longest prompt and answer together.")
-    images_per_prompt: int | None = Field(None, ge=0, le=MOST_IMAGES_PER_PROMPT, description="Default: what its card was tested with.")
-    image_mpx: float = Field(20, ge=0.1, le=178, description="Megapixels (10^6 pixels) that one image may have.")
-    replicas: int | None = Field(None, ge=1, le=1024, description="A fixed number of replicas. Or give `scaling`. Default: 1.")
-    scaling: Scaling | None = Field(None, description="A range of replicas. Or give `replicas`.")
-    sampling: Sampling = Sampling()
-    fallbacks: tuple[ModelId, ...] = Field(
-        (), description="Models that answer in its place, the first that can, while it is full or has no replica. The answer says so."
+    quantization: Quantization = Field("bf16", description="The checkpoint stores its weights in this format.")
+    accelerator: Accelerator = Field("auto", description="Engines run on this. `auto`: a GPU if vLLM is built for one, else the CPU.")
+    parallel: Parallelism = Field(Parallelism(), description="An engine is spread over GPUs in this way.")
+    context_tokens: int = Field(ge=16, le=10_485_760, description="A prompt and its answer may have this many tokens together.")
+    images_per_prompt: int | None = Field(
+        None,
+        ge=0,
+        le=MOST_IMAGES_PER_PROMPT,
+        description="A prompt may have this many images. Default: as many as the model's card was tested with.",
     )
-    stop_s: float = Field(600, ge=0, le=86400, description="How long a replica that must go may finish what it has.")
+    image_mpx: float = Field(20, ge=0.1, le=178, description="An image may have this many megapixels (10^6 pixels).")
+    replicas: int | None = Field(None, ge=1, le=1024, description="The model has this many replicas. Or give `scaling`. Default: 1.")
+    scaling: Scaling | None = Field(None, description="The number of replicas follows the load within this range. Or give `replicas`.")
+    sampling: Sampling = Field(Sampling(), description="Requests that do not set these sampling parameters get these values.")
+    fallbacks: tuple[ModelId, ...] = Field(
+        (), description="These models answer in its place while it is full or has no replica, the first that can. The answer says so."
+    )
+    stop_s: float = Field(600, ge=0, le=86400, description="A replica that must stop may go on with its requests for this many seconds.")
     surge: bool | None = Field(
         None,
-        description="On an upgrade: true starts a new replica before an old one stops, false stops first. Default: as there is room.",
+        description="A new replica starts before an old one stops on an upgrade if this is true, and after it if this is false. Default:"
+        " before it if there is room.",
     )
-    canary: Canary = Canary()
-    draft: Draft | None = None
-    prefill: Prefill | None = Field(None, description="Default: every engine computes its own prompts.")
+    canary: Canary = Field(Canary(), description="Canaries, short generations with a known answer, go through every replica.")
+    draft: Draft | None = Field(None, description="A small model guesses the next tokens (speculative decoding). Default: none.")
+    prefill: Prefill | None = Field(None, description="Replicas of their own compute long prompts. Default: none.")
     async_scheduling: bool | None = Field(
-        None, description="Whether the next step is scheduled while this one computes. Default: as vLLM finds it possible."
+        None, description="The engine schedules its next step while this one computes if this is true. Default: if vLLM finds it possible."
     )
-    engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments of vLLM's engine, by vLLM's own names.")
+    engine: dict[str, Any] = Field(default_factory=dict, description="Further arguments go to vLLM's engine, under vLLM's own names.")
 
     @field_validator("engine")
     @classmethod
@@ -285,12 +296,12 @@ class Model(Strict):
         if self.prefill is not None and "kv_transfer_config" in self.engine:
             raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
         if self.prefill is not None and self.prefill.parallel is not None and self.prefill.parallel.auto:
-            raise ValueError("prefill.parallel: say the sizes here, or leave it out for the model's own shape")
+            raise ValueError("prefill.parallel cannot be auto: give the sizes, or leave it out for the model's own shape")
         return self
 
     @property
     def scale(self) -> Scaling:
-        """The range of replicas, however it was said."""
+        """Returns the range of replicas, whether `replicas` or `scaling` gives it."""
         if self.scaling is not None:
             return self.scaling
         count = 1 if self.replicas is None else self.replicas
@@ -300,23 +311,23 @@ class Model(Strict):
 class CustomGpu(Strict):
     """A GPU that the planner does not know."""
 
-    name: str = Field(min_length=1)
-    memory_gib: float = Field(gt=0, le=10_000, description="As torch sees it.")
-    bandwidth_gb_s: float = Field(gt=0, le=1_000_000, description="Of its memory.")
-    bf16_tflops: float = Field(gt=0, le=1_000_000, description="Dense.")
-    fp8_tflops: float | None = Field(None, gt=0, le=1_000_000, description="Leave out where it has no FP8 arithmetic.")
-    fp4_tflops: float | None = Field(None, gt=0, le=1_000_000, description="Leave out where it has no FP4 arithmetic.")
-    link_gb_s: float = Field(64, gt=0, le=1_000_000, description="To another GPU of its node, both directions together.")
+    name: str = Field(min_length=1, description="The planner shows the GPU under this name.")
+    memory_gib: float = Field(gt=0, le=10_000, description="The GPU has this many GiB of memory, as torch sees it.")
+    bandwidth_gb_s: float = Field(gt=0, le=1_000_000, description="The GPU's memory moves this many GB per second.")
+    bf16_tflops: float = Field(gt=0, le=1_000_000, description="The GPU does this many dense TFLOP/s in bf16.")
+    fp8_tflops: float | None = Field(None, gt=0, le=1_000_000, description="The GPU does this many dense TFLOP/s in FP8, if it can.")
+    fp4_tflops: float | None = Field(None, gt=0, le=1_000_000, description="The GPU does this many dense TFLOP/s in FP4, if it can.")
+    link_gb_s: float = Field(64, gt=0, le=1_000_000, description="Another GPU of the node is reached at this speed, both ways together.")
 
 
 class Hardware(Strict):
-    """What the cluster is made of, for the planner: one kind of node."""
+    """The nodes of the cluster, for the planner. All are of one kind."""
 
-    node: NodeName | None = Field(None, description="A node that the planner knows. Or give `gpu`, or `custom_gpu`.")
-    gpu: GpuName | None = None
-    custom_gpu: CustomGpu | None = None
-    gpus_per_node: int = Field(8, ge=1, le=64, description="For `gpu` and `custom_gpu`.")
-    nodes: int | None = Field(None, ge=1, le=4096, description="How many there are. Default: as many as the herd takes.")
+    node: NodeName | None = Field(None, description="The nodes are of this kind. Or give `gpu`, or `custom_gpu`.")
+    gpu: GpuName | None = Field(None, description="The nodes have GPUs of this kind.")
+    custom_gpu: CustomGpu | None = Field(None, description="The nodes have GPUs that the planner does not know, described here.")
+    gpus_per_node: int = Field(8, ge=1, le=64, description="A node has this many GPUs, where `gpu` or `custom_gpu` is given.")
+    nodes: int | None = Field(None, ge=1, le=4096, description="The cluster has this many nodes. Default: as many as the herd takes.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -328,17 +339,21 @@ class Hardware(Strict):
 class Config(Strict):
     """One herd."""
 
-    name: Name = Field("herd", description="Tells herds on the same machine apart.")
-    ray: Ray = Ray()
-    hardware: Hardware | None = Field(None, description="Default: what the models' accelerators name, in nodes of 8.")
+    name: Name = Field("herd", description="Herds on the same machine are told apart by this name.")
+    ray: Ray = Field(Ray(), description="The herd runs on this Ray cluster.")
+    hardware: Hardware | None = Field(
+        None, description="The planner counts with this hardware. Default: the GPUs that the models' accelerators name, in nodes of 8."
+    )
     cluster: Inventory | None = Field(
-        None, description="The machines, for `herd cluster emit`. Gateways are told which cloud's they are, and nothing else of it."
+        None,
+        description="The machines are described here, for `herd cluster emit`. Gateways are told their cloud, and nothing else of it.",
     )
-    gateway: Gateway = Gateway()
+    gateway: Gateway = Field(Gateway(), description="A gateway on every node answers clients as this section says.")
     engine_tls: Certificates | None = Field(
-        None, description="TLS between gateways and engines. Default: plain HTTP. A change makes new engines and gateways."
+        None,
+        description="Gateways and engines use TLS with these certificates. Default: plain HTTP. A change makes new engines and gateways.",
     )
-    models: tuple[Model, ...]
+    models: tuple[Model, ...] = Field(description="The herd serves these models.")
 
     @property
     def site(self) -> Site:
@@ -358,9 +373,9 @@ class Config(Strict):
         for index, model in enumerate(self.models):
             for name in (model.id, *model.aliases):
                 if name.endswith(PREFILL):
-                    raise ValueError(f"models[{index}] uses the name {name!r}, which is kept for the engines of a model's own prefill")
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which is reserved for engines that only compute prompts")
                 if name in seen:
-                    raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} has already")
+                    raise ValueError(f"models[{index}] uses the name {name!r}, which {seen[name]} already has")
                 seen[name] = f"models[{index}]"
         return self
 
@@ -373,7 +388,7 @@ class Config(Strict):
         for path, names in named.items():
             for name in names:
                 if name not in ids:
-                    raise ValueError(f"{path} names {name!r}, which is no model's id; there are: {', '.join(ids)}")
+                    raise ValueError(f"{path} names {name!r}, which is not the id of a model; the ids are: {', '.join(ids)}")
         for index, model in enumerate(self.models):
             if model.id in model.fallbacks:
                 raise ValueError(f"models[{index}].fallbacks names the model itself")

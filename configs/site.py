@@ -1,4 +1,4 @@
-"""What a herd says about the networks and the Ray that it runs on, and every gateway and engine is told when it starts."""
+"""Settings of the networks and the Ray that a herd runs on. Every gateway and engine gets them when it starts."""
 
 from pydantic import Field
 
@@ -7,21 +7,24 @@ from configs.strict import Strict
 
 
 class Ray(Strict):
-    """Which Ray cluster to serve on."""
+    """Names the Ray cluster to serve on."""
 
     address: str = Field(
         "local",
         min_length=1,
-        description="`local`: start and own a Ray node on this machine. `auto`: the cluster that `ray up` made. Or HOST:PORT.",
+        description="The herd uses this Ray cluster. `local` starts and owns a Ray node on this machine, `auto` is the cluster that `ray"
+        " up` made, or give HOST:PORT.",
     )
     require_token: bool = Field(
-        True, description="Ray without token authentication is refused: who reaches its ports could run code on every node."
+        True,
+        description="Ray must ask for a token if this is true: a program that reaches the ports of an open Ray could run code on every "
+        "node.",
     )
-    object_store_mib: int = Field(256, ge=80, le=1 << 20, description="Ray's object store, for a `local` node only.")
+    object_store_mib: int = Field(256, ge=80, le=1 << 20, description="The object store of a `local` Ray node has this many MiB.")
 
 
 class Site(Strict):
-    """What a process is told; a change of it makes new processes."""
+    """Settings that a process gets when it starts; a change makes new processes."""
 
-    require_token: bool = Field(True, description="Whether the process refuses to start in a Ray that asks for no token.")
-    engine_tls: Certificates | None = Field(None, description="The files for TLS between gateways and engines. Default: plain HTTP.")
+    require_token: bool = Field(True, description="The process refuses to start in a Ray that asks for no token if this is true.")
+    engine_tls: Certificates | None = Field(None, description="Gateways and engines use TLS with these files. Default: plain HTTP.")

@@ -1,9 +1,9 @@
-"""What every part of the schema is: frozen, and closed."""
+"""The base of every part of the schema: frozen, and closed."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Frozen, and closed: a field that nobody knows is an error, never ignored."""
+    """Frozen, and closed: an unknown field is an error, and is never ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

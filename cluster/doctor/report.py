@@ -167,6 +167,6 @@ def _ray_token(facts: Mapping[str, NodeFacts], need: Wanted) -> Iterator[Finding
     """Judges the cluster, and no node: there is nothing to drain."""
     open_ = [name for name, one in facts.items() if one.ray_asks_for_token is False]
     if open_:
-        seen = f"Ray asks nobody for one, so who reaches its ports runs code there: {', '.join(open_)}"
+        seen = f"Ray asks for none, so a program that reaches its ports can run code there: {', '.join(open_)}"
         way_out = 'start Ray on each node after `eval "$(herd secret)"`'
         yield Finding("Ray's token", Level.FAIL if need.ray_token else Level.WARN, seen, way_out)

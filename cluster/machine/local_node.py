@@ -182,11 +182,11 @@ class LocalNode:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self._process() is None:
-                raise NodeError(f"Ray did not start. Its last words are in {self.log}.")
+                raise NodeError(f"Ray did not start. The end of its output is in {self.log}.")
             if b"Ray runtime started" in self.log.read_bytes() and _listens(address):
                 return
             time.sleep(0.2)
-        raise NodeError(f"Ray did not start within {START_S:.0f} s. What it said is in {self.log}; `herd down` clears it away.")
+        raise NodeError(f"Ray did not start within {START_S:.0f} s. Its output is in {self.log}; `herd down` clears it away.")
 
     def _process(self) -> psutil.Process | None:
         """The node's process; a process id alone may have been given to another one since."""

@@ -1,1 +1,1 @@
-"""What an operator types: words, tables, exit codes. Imports every other room; no room imports it."""
+"""The `herd` command that an operator types: its words, tables and exit codes. Imports every other room; no room imports it."""

@@ -1,6 +1,6 @@
 """`herd chat`: a conversation in the terminal, streamed as it is generated.
 
-Decides nothing that a client of the endpoint could not; it is one. Nothing of a conversation is kept.
+Is a client of the endpoint like any other. Nothing of a conversation is kept.
 """
 
 import json
@@ -20,7 +20,7 @@ class ChatError(RuntimeError):
 
 
 def pieces(client: httpx.Client, model: str, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Iterator[str]:
-    """The answer's text, piece by piece.
+    """Yields the answer's text, piece by piece.
 
     Raises:
         ChatError: the endpoint cannot be reached, refused the request, or broke off.
@@ -53,15 +53,17 @@ def _text(event: dict[str, Any]) -> str:
 
 
 class Conversation:
-    """Messages so far, and what a line typed by the user does to them."""
+    """Keeps the messages so far, and carries out the lines that the user types."""
 
     def __init__(self, client: httpx.Client, card: dict[str, Any], console: Console, system: str | None, sampling: dict[str, Any]) -> None:
-        """Args:
-        client: an HTTP client of the endpoint.
-        card: the model, as the endpoint lists it.
-        console: where it is shown.
-        system: a system prompt.
-        sampling: more fields of every request.
+        """Starts a conversation without messages.
+
+        Args:
+            client: an HTTP client of the endpoint.
+            card: the model, as the endpoint lists it.
+            console: where it is shown.
+            system: a system prompt.
+            sampling: more fields of every request.
         """
         self._client = client
         self._model: str = card["id"]
@@ -87,7 +89,7 @@ class Conversation:
                 self.take(line)
 
     def take(self, line: str) -> None:
-        """One line: a command, or a message to be answered."""
+        """Carries out one line: a command, or a message to be answered."""
         command, _, text = line.partition(" ")
         match command:
             case "/reset":

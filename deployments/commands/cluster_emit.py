@@ -1,6 +1,6 @@
 """`herd cluster emit`: the words of the command line.
 
-Decides what a provider needs from the config, and tells what is missing with its field. What is made of it is in `cluster`.
+Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
 
 import sys
@@ -22,14 +22,14 @@ from configs.load import ConfigError, Problem, as_lines, read
 from configs.schema import Config
 from deployments.commands.terminal import tell, told
 
-commands = typer.Typer(no_args_is_help=True, help="The machines: files that bring a Ray cluster up.")
+commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
 Part = TypeVar("Part")
 BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Provider(StrEnum):
-    """Whom a cluster file is for."""
+    """The program that a cluster file is for."""
 
     ONPREM = "onprem"
     AWS = "aws"
@@ -41,16 +41,16 @@ class Provider(StrEnum):
 
 @commands.callback()
 def _commands() -> None:
-    """The machines: files that bring a Ray cluster up."""
+    """Write files that bring the machines of a Ray cluster up."""
 
 
 @commands.command()
 def emit(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file, with a `cluster` section.")],
     provider: Annotated[
-        Provider, typer.Option(help="For `ray up` (onprem, aws, gcp), the KubeRay operator, HAProxy, or the head's systemd.")
+        Provider, typer.Option(help="The file is for `ray up` (onprem, aws, gcp), the KubeRay operator, HAProxy, or the head's systemd.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Where to write it. Default: standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:
     """Write the file that brings the config's machines up. No secret is ever in it."""
     with told():
@@ -66,7 +66,7 @@ def emit(
 
 
 def emitted(path: Path, provider: Provider) -> str:
-    """The file's text.
+    """Returns the file's text.
 
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.

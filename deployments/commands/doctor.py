@@ -25,21 +25,23 @@ from deployments.lifecycle.herd import Herd, OperationError
 
 def doctor(  # noqa: PLR0913 (an option each)
     config: Annotated[Path | None, typer.Argument(help="A herd's YAML file. Default: the herd that is up.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up.")] = None,
-    pairs: Annotated[bool, typer.Option(help="Whether each pair of nodes does a short all-reduce.")] = True,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")
+    ] = None,
+    pairs: Annotated[bool, typer.Option(help="Let each pair of nodes do a short all-reduce.")] = True,
     drain: Annotated[bool, typer.Option("--drain", help="Drain sick nodes: Ray Serve moves their replicas, and Ray there ends.")] = False,
-    within_s: Annotated[float, typer.Option(help="For --drain: by then replicas go that found no other place.", min=1)] = 900,
-    json_: Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")] = False,
-    node: Annotated[bool, typer.Option("--node", help="Only the machine that this runs on, without Ray.")] = False,
-    labels_: Annotated[bool, typer.Option("--labels", help="With --node: only the labels for `ray start --labels`.")] = False,
-    gpus: Annotated[int | None, typer.Option(help="With --node: GPUs that must be there.", min=1)] = None,
-    gpu_memory_gib: Annotated[float, typer.Option(help="With --gpus: memory of each.", min=0)] = 0,
-    nvlink: Annotated[bool, typer.Option("--nvlink", help="With --gpus: NVLink joins them.")] = False,
-    head: Annotated[bool, typer.Option("--head", help="With --gpus: a head, which may as well have none.")] = False,
+    within_s: Annotated[float, typer.Option(help="With --drain: seconds until replicas stop that have found no other place.", min=1)] = 900,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")] = False,
+    node: Annotated[bool, typer.Option("--node", help="Examine only this machine, without Ray.")] = False,
+    labels_: Annotated[bool, typer.Option("--labels", help="With --node: print only the labels for `ray start --labels`.")] = False,
+    gpus: Annotated[int | None, typer.Option(help="With --node: the number of GPUs that this machine must have.", min=1)] = None,
+    gpu_memory_gib: Annotated[float, typer.Option(help="With --gpus: the memory that each GPU must have, in GiB.", min=0)] = 0,
+    nvlink: Annotated[bool, typer.Option("--nvlink", help="With --gpus: NVLink must join them.")] = False,
+    head: Annotated[bool, typer.Option("--head", help="With --gpus: this machine is the head, which may also have no GPU.")] = False,
 ) -> None:
     """Examine every node before it serves: GPUs, NVLink, network cards, clock, disk, limits, versions, an all-reduce between each pair.
 
-    Changes nothing without --drain. Exits with 1 where a node is sick.
+    Changes nothing without --drain. Exits with 1 if a node is sick.
     """
     with told(OperationError):
         if node:
@@ -76,7 +78,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
 
 
 def _drained(report: Report, within_s: float) -> list[str]:
-    """The nodes that Ray drains now, by name."""
+    """Drains sick nodes; returns the names of those that Ray drains now."""
     from deployments.ray_calls.drain import drain
 
     going, stays = to_drain([node.candidate for node in report.nodes])
@@ -113,7 +115,8 @@ def _conclude(report: Report, drained: list[str]) -> None:
     sick = [node.member.name for node in report.nodes if node.candidate.sick]
     if drained:
         out.print(
-            f"Draining: {', '.join(drained)}. Ray ends there when nothing runs any more; mend the node, and start Ray again.", markup=False
+            f"Draining: {', '.join(drained)}. Ray ends there when nothing runs on it any more. Then mend the node, and start Ray again.",
+            markup=False,
         )
     elif sick:
         err.print(f"[red]Sick:[/red] {', '.join(sick)}.", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How an examined cluster looks: tables for `rich`, and JSON. Decides nothing."""
+"""The report on an examined cluster, as tables for `rich` and as JSON. Decides nothing."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ MOST_PAIRS = 24
 
 
 def node_table(node: Examined) -> Table:
-    """All findings of one node."""
+    """Returns a table of all findings of one node."""
     member = node.member
     host = f" · {node.facts.host}" if node.facts and node.facts.host != member.name else ""
     title = Text(f"{member.name}{host}{' · head' if member.head else ''} · ").append(*_level(node.level))
@@ -25,7 +25,7 @@ def node_table(node: Examined) -> Table:
 
 
 def findings_table(title: str, findings: Iterable[Finding]) -> Table:
-    """Findings about no single node."""
+    """Returns a table of findings that concern no single node."""
     return _findings(Text(title), findings)
 
 
@@ -41,7 +41,7 @@ def _level(level: Level) -> tuple[str, str]:
 
 
 def pairs_table(pairs: Iterable[PairResult]) -> Table:
-    """The all-reduces, those that failed first and then the slowest."""
+    """Returns a table of the all-reduces: those that failed first, then the slowest."""
     table = Table("all-reduce between", "and", "by", "GB/s", title="Pairs", title_justify="left", title_style="bold")
     for pair in sorted(pairs, key=lambda one: one.gbyte_s if one.gbyte_s is not None else -1.0)[:MOST_PAIRS]:
         rate = Text(pair.error or "failed", "red") if pair.gbyte_s is None else Text(f"{pair.gbyte_s:.2f}")
@@ -50,7 +50,7 @@ def pairs_table(pairs: Iterable[PairResult]) -> Table:
 
 
 def as_json(report: Report, drained: Iterable[str] = ()) -> dict[str, Any]:
-    """The report for scripts."""
+    """Returns the report for scripts."""
     return {
         "sick": report.sick,
         "findings": [dataclasses.asdict(one) for one in report.findings],

@@ -1,6 +1,6 @@
-"""`herd`: the operator's commands. Words and colours.
+"""`herd`: the operator's commands, with their words and colours.
 
-What they do is in `deployments.lifecycle.herd`, exit codes in `deployments.commands.terminal`.
+Decides what a command prints. The work is done by `deployments.lifecycle.herd`; exit codes are in `deployments.commands.terminal`.
 """
 
 import contextlib
@@ -42,16 +42,16 @@ app.command()(pull)
 app.command()(doctor)
 app.command()(secret)
 app.add_typer(cluster_command.commands, name="cluster")
-STAYS = "What was started stays: `herd up` goes on from there, `herd down` takes it away."
+STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
 
-Name = Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+Name = Annotated[str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command that the command line names."""
     try:
         app()
     except KeyboardInterrupt:
@@ -62,14 +62,14 @@ def main() -> None:
 def up(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
     within_s: Annotated[
-        float, typer.Option(help="Longest wait for every model to answer, and for each replica of an upgrade, in seconds.", min=1)
+        float, typer.Option(help="The longest wait for all models to answer, and for each replica of an upgrade, in seconds.", min=1)
     ] = 900,
-    force: Annotated[bool, typer.Option("--force", help="Although the planner says that memory or GPUs do not suffice.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start it even if the planner expects too little memory or too few GPUs.")] = False,
 ) -> None:
     """Bring a herd up, or change a running one in place; returns when every model has answered.
 
-    What is as the config says keeps running: only models that differ are restarted, one after the other; models that are no longer named
-    go. A change that does not come up is undone, and the herd is what it was before.
+    Only models that differ from the config are restarted, one after the other. Models that the config no longer names are removed. A
+    change that does not come up is undone: the herd is then what it was before.
     """
     started = time.monotonic()
     with _steps() as say, told(OperationError, interrupted=STAYS):
@@ -99,9 +99,9 @@ def down(name: Name = None) -> None:
 def status(
     name: Name = None,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show every model: its state, its replicas, and what they are doing."""
+    """Show every model: its state, its replicas, and their requests."""
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         with operate.connected(herd, lambda _: None):
@@ -120,7 +120,7 @@ def _cards(herd: Herd) -> list[dict[str, Any]]:
 
 @app.command()
 def models(name: Name = None, as_json: AsJson = False) -> None:
-    """List what is served: names, context, images, licence."""
+    """List the models that are served: names, context, images, licence."""
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         cards = _cards(herd)
@@ -160,9 +160,9 @@ def validate(
 def chat(
     model: Annotated[str, typer.Argument(help="A model's id or alias; `herd models` lists them.")],
     name: Name = None,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="The sampling temperature.", min=0, max=2)] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.", min=1)] = None,
 ) -> None:
     """Talk to a model in the terminal."""
     import httpx

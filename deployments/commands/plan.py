@@ -1,6 +1,6 @@
 """`herd plan`: the words of the command line.
 
-Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the command line is wrong · 3 the config is); what they mean is in
+Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the command line is wrong · 3 the config is). The plans are made by
 `deployments.commands.plan_answers`.
 """
 
@@ -27,47 +27,49 @@ def _length(text: str | int) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
-def _one_of(allowed: tuple[str, ...]) -> typer.models.OptionInfo:
-    """An option whose value is one of some words."""
+def _one_of(subject: str, allowed: tuple[str, ...]) -> typer.models.OptionInfo:
+    """Returns an option whose value is one of some words."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value.lower() not in allowed:
             raise typer.BadParameter(f"{value!r} is none of {', '.join(allowed)}")
         return value and value.lower()
 
-    option: typer.models.OptionInfo = typer.Option(help=f"One of {', '.join(allowed)}.", callback=check)
+    option: typer.models.OptionInfo = typer.Option(help=f"{subject}: {', '.join(allowed)}.", callback=check)
     return option
 
 
-Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pins this parallel size; else every legal one is tried.")]
+Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pin this parallel size. Default: every legal one is tried.")]
+
+Share = Annotated[float, typer.Option(help="The share of a GPU's memory that vLLM may use.", min=0.01, max=1)]
 
 
 def plan(  # noqa: PLR0913 (an option each)
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
-    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, A100-40, L40S, RTX4090, MI300X.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of a node. Default: 8.", min=1)] = None,
-    nodes: Annotated[int | None, typer.Option(help="Default: 1; for a herd, what its config says.", min=1, max=4096)] = None,
+    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, A100-40, L40S, RTX4090 or MI300X.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="The number of GPUs in a node. Default: 8.", min=1)] = None,
+    nodes: Annotated[int | None, typer.Option(help="The number of nodes. Default: 1, or the config's.", min=1, max=4096)] = None,
     node: Annotated[str | None, typer.Option(help="A kind of node (dgx-h100, p5en.48xlarge, …) instead of --gpu and --gpus.")] = None,
-    quantization: Annotated[str | None, _one_of(get_args(Quantization))] = None,
-    kv_dtype: Annotated[str | None, _one_of(KV_DTYPES)] = None,
-    context: Annotated[int | None, typer.Option(parser=_length, help="The longest request: 131072, 128K, 1M.", metavar="TOKENS")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests of that length that one replica must hold.", min=1)] = None,
-    cheapest: Annotated[bool, typer.Option("--cheapest", help="Order by the cost of a token, not by the number of GPUs.")] = False,
-    prompt: Annotated[int, typer.Option(parser=_length, help="Prompt of the load that speed is told for.", metavar="TOKENS")] = 1000,
-    answer: Annotated[int, typer.Option(parser=_length, help="Answer of that load.", metavar="TOKENS")] = 1000,
-    price: Annotated[float | None, typer.Option(help="Of a GPU-hour: shows the cost of a million answer tokens.", min=0)] = None,
+    quantization: Annotated[str | None, _one_of("The format of the weights", get_args(Quantization))] = None,
+    kv_dtype: Annotated[str | None, _one_of("The format of the KV cache", KV_DTYPES)] = None,
+    context: Annotated[int | None, typer.Option(parser=_length, help="The longest request: 131072, 128K or 1M.", metavar="TOKENS")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="The number of such requests that one replica must hold.", min=1)] = None,
+    cheapest: Annotated[bool, typer.Option("--cheapest", help="Order plans by the cost of a token, not by the number of GPUs.")] = False,
+    prompt: Annotated[int, typer.Option(parser=_length, help="The prompt's length, to estimate speed.", metavar="TOKENS")] = 1000,
+    answer: Annotated[int, typer.Option(parser=_length, help="The answer's length, to estimate speed.", metavar="TOKENS")] = 1000,
+    price: Annotated[float | None, typer.Option(help="The price of a GPU-hour, to show the cost of tokens.", min=0)] = None,
     tensor: Size = None,
     pipeline: Size = None,
     data: Size = None,
     expert: Annotated[bool | None, typer.Option("--expert/--no-expert", help="Whole experts per GPU, or a slice of each.")] = None,
-    hybrid_kv: Annotated[bool, typer.Option(help="Whether chunked layers free what they no longer see (vLLM's default).")] = True,
-    gpu_memory_utilization: Annotated[float, typer.Option(min=0.01, max=1)] = GPU_MEMORY_UTILIZATION,
-    max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Default: vLLM's, or fewer where the wish needs it.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="The arithmetic of the best plan, line by line, with sources.")] = False,
-    emit: Annotated[bool, typer.Option("--emit", help="The best plan as the YAML that `herd up` takes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts: every plan, best first.")] = False,
+    hybrid_kv: Annotated[bool, typer.Option(help="Let chunked layers free tokens that they no longer see, as vLLM does.")] = True,
+    gpu_memory_utilization: Share = GPU_MEMORY_UTILIZATION,
+    max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Sequences at once. Default: vLLM's, or fewer if needed.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of the best plan, line by line, with sources.")] = False,
+    emit: Annotated[bool, typer.Option("--emit", help="Print the best plan as the YAML that `herd up` takes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every plan as JSON, best first, for scripts.")] = False,
 ) -> None:
-    """What fits on which GPUs, how long, how many and how fast: by arithmetic, before a GPU is booked.
+    """Tell what fits on which GPUs, how long, how many and how fast, by arithmetic, before a GPU is booked.
 
     `herd plan llama-4-scout --gpu h100 --context 1M` plans a model; `herd plan herd.yaml --nodes 2` checks a whole herd on a whole cluster.
     """

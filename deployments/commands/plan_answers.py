@@ -1,7 +1,7 @@
-"""What is asked of the planner by name, and where its answer goes: one model on some GPUs, or a whole herd on its cluster.
+"""Asks the planner about one model on some GPUs or a whole herd on its cluster, and shows the answer.
 
-Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and what goes to which stream. Leaves what fits to
-`cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
+Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and which output goes to which stream. Leaves the planning
+to `cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
 needs no Ray, vLLM or torch.
 """
 
@@ -35,7 +35,7 @@ NO_FIT = 1
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the answer is given."""
+    """The form of the answer."""
 
     as_json: bool = False
     explain: bool = False
@@ -45,14 +45,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a MODEL names: a model to plan for, and its kind where a config can name it."""
+    """The model to plan for that a MODEL names, and its kind if a config can name it."""
 
     subject: Subject
     kind: Kind | None
 
 
 def tokens(text: str) -> int:
-    """A number of tokens as people write it: 131072, 128K, 1M.
+    """Reads a number of tokens as people write it: 131072, 128K, 1M.
 
     Raises:
         ValueError: it is none.
@@ -60,12 +60,12 @@ def tokens(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KkMm]?)", text)
     count = int(float(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else 0
     if count < 1:
-        raise ValueError(f"{text!r} is no number of tokens; write 131072, 128K or 1M")
+        raise ValueError(f"{text!r} is not a number of tokens; write 131072, 128K or 1M")
     return count
 
 
 def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | None) -> Cluster:
-    """The hardware that the command line names; 8 H100 where it names none.
+    """Returns the hardware that the command line names; 8 H100 if it names none.
 
     Raises:
         CannotPlan: there is no such GPU or node, or more GPUs than a node has.
@@ -73,22 +73,22 @@ def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | No
     if node is not None:
         known = {str(name).lower(): one for name, one in NODES.items()}
         if node.lower() not in known:
-            raise CannotPlan(f"there is no node {node!r}; there are: {', '.join(NODES)}. Others are described in a config's hardware")
+            raise CannotPlan(f"the node {node!r} is not known; known nodes: {', '.join(NODES)}. Describe others in a config's hardware")
         return Cluster(known[node.lower()], nodes or 1)
     names = {str(name).lower(): one for name, one in GPUS.items()}
     wanted = (gpu or "h100").lower()
     if wanted not in names:
-        raise CannotPlan(f"there is no GPU {gpu!r}; there are: {', '.join(GPUS)}. Others are described in a config's hardware")
+        raise CannotPlan(f"the GPU {gpu!r} is not known; known GPUs: {', '.join(GPUS)}. Describe others in a config's hardware")
     if gpus and gpus > GPUS_PER_NODE:
         raise CannotPlan(f"a node has at most {GPUS_PER_NODE} GPUs: say --gpus {GPUS_PER_NODE} --nodes {-(-gpus // GPUS_PER_NODE)}")
     return Cluster(Node(names[wanted], gpus or GPUS_PER_NODE), nodes or 1)
 
 
 def target(name: str) -> Target:
-    """What a MODEL names.
+    """Finds the model that a MODEL names.
 
     Raises:
-        CannotPlan: nothing, or a model that no engine can serve.
+        CannotPlan: it names nothing, or a model that no engine can serve.
         ConfigError: its `config.json` cannot be read.
     """
     folder = Path(name).expanduser()
@@ -101,8 +101,8 @@ def target(name: str) -> Target:
         if known:
             return Target(_of_entry(entry, known), kind)
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise CannotPlan(f"{name!r} is no model of the catalogue, no repository of one and no folder; {hint}There are: {', '.join(CATALOGUE)}")
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise CannotPlan(f"{name!r} is not a model, a repository or a folder that is known{hint} Models: {', '.join(CATALOGUE)}")
 
 
 def _of_entry(entry: Entry, checkpoints: tuple[Checkpoint, ...]) -> Subject:

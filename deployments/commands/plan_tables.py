@@ -1,4 +1,4 @@
-"""How a plan looks in a terminal: tables for `rich`. Decides nothing."""
+"""Plans as tables for `rich`. Decides nothing."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ HEADINGS = ("GPUs", "shape", "weights", "KV", "GiB/GPU", "pool, tokens", "longes
 
 
 def best_of_each_kind(plans: Iterable[Plan]) -> list[Plan]:
-    """The first plan for each number of GPUs, quantisation and KV cache, in the order of the plans; what fits before what does not."""
+    """Returns the first plan for each number of GPUs, quantisation and KV cache, in the order of the plans; those that fit stand first."""
     kinds: dict[tuple[object, ...], Plan] = {}
     for plan in plans:
         kinds.setdefault((plan.gpus, plan.checkpoint.layout.quantization, plan.engine.settings.kv_dtype, plan.fits), plan)
@@ -25,7 +25,7 @@ def best_of_each_kind(plans: Iterable[Plan]) -> list[Plan]:
 
 
 def plans_table(title: str, plans: Iterable[Plan], gpu_hour_price: float | None) -> Table:
-    """The plans, one a row."""
+    """Returns a table with a row for each plan."""
     table = Table(title=title, title_justify="left")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("shape", "weights", "KV") else "right", overflow="fold")
@@ -54,7 +54,7 @@ def _row(plan: Plan, gpu_hour_price: float | None) -> list[str]:
 
 
 def lines_table(title: str, lines: Iterable[Line]) -> Table:
-    """The arithmetic of one plan."""
+    """Returns a table with the arithmetic of one plan."""
     table = Table("quantity", "value", "how", "source", title=title, title_justify="left")
     for line in lines:
         table.add_row(line.what, line.value, line.how, line.source)
@@ -62,7 +62,7 @@ def lines_table(title: str, lines: Iterable[Line]) -> Table:
 
 
 def herd_table(title: str, found: Assessment) -> Table:
-    """A herd on its cluster, one model a row; names are shown whole, as some differ at their end only (`…:prefill`)."""
+    """Returns a table with a row for each model of a herd; names are whole, as some differ only at their end (`…:prefill`)."""
     table = Table(
         Column("model", overflow="fold"),
         "replicas",

@@ -1,6 +1,6 @@
 """`herd pull`: the weights of a herd's models, on every node that may serve them, before `herd up`.
 
-Decides what the words of the command line mean, which nodes get what, and how it is told. How weights move is in `deployments.weights`.
+Decides which weights go to which nodes, and how that is told. `deployments.weights` moves them.
 """
 
 import time
@@ -39,19 +39,24 @@ def pull(
         typer.Option(
             "--from",
             metavar="|".join(ORIGINS),
-            help="auto: one node downloads, the others get it from nodes; hub: each node downloads; node: only from nodes that have it.",
+            help="The source of the files. auto: one node downloads, and the others get them from nodes. hub: each node downloads. "
+            "node: they come only from nodes that have them.",
         ),
     ] = "auto",
-    verify: Annotated[bool, typer.Option("--verify", help="Only check what is there against its checksums; needs no network.")] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check the files that are there against their checksums. This needs no network.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")
+    ] = None,
 ) -> None:
     """Bring the weights of models to every node that may serve them, each file checked; `herd up` then downloads nothing.
 
-    What was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
+    A download that was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
     """
     if whence not in ORIGINS:
         raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
-    with told(OperationError, NodeError, interrupted="What has come stays: `herd pull` goes on from there."):
+    with told(OperationError, NodeError, interrupted="All files that have come stay: `herd pull` goes on from there."):
         herd, models = _asked(words or [], name)
         failed = _verify(herd, models) if verify else _pull(herd, models, whence)
     if failed:
@@ -59,14 +64,14 @@ def pull(
 
 
 def split(words: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
-    """The config and the models that are asked for: a first word that ends like a YAML file is one."""
+    """Splits the words into a config and models: a first word that ends like a YAML file's name is the config."""
     if words and words[0].endswith((".yaml", ".yml")):
         return Path(words[0]), tuple(words[1:])
     return None, tuple(words)
 
 
 def chosen(config: Config, wanted: Sequence[str]) -> tuple[Model, ...]:
-    """The models of these names, all without any.
+    """Returns the models of these names, or all models if there are no names.
 
     Raises:
         OperationError: there is none of a name.
@@ -81,7 +86,7 @@ def chosen(config: Config, wanted: Sequence[str]) -> tuple[Model, ...]:
 
 
 def needs(models: Sequence[Model], nodes: Sequence[Node]) -> dict[Source, tuple[str, ...]]:
-    """What must be where: for each source the ids of the nodes that may serve a model of it.
+    """Returns for each source the ids of the nodes that may serve a model of it.
 
     Raises:
         OperationError: no node may serve a model.
@@ -112,7 +117,7 @@ def _asked(words: Sequence[str], name: str | None) -> tuple[Herd, tuple[Model, .
 
 @contextmanager
 def _agents(herd: Herd, models: Sequence[Model]) -> Iterator[tuple["Crew", list["Need"]]]:
-    """On the herd's cluster, with an agent on each node; a Ray node of this machine's own that was not up is stopped again."""
+    """Starts an agent on each node of the herd's cluster. A Ray node that this machine had to start for it is stopped at the end."""
     with ExitStack() as stack:
         if herd.config.ray.address == "local" and herd.node.address is None:
             stack.callback(herd.node.stop)
@@ -131,7 +136,7 @@ def _agents(herd: Herd, models: Sequence[Model]) -> Iterator[tuple["Crew", list[
 
 
 def _pull(herd: Herd, models: Sequence[Model], whence: str) -> bool:
-    """Whether anything failed."""
+    """Brings the weights; returns whether anything failed."""
     if not models:
         return False
     started = time.monotonic()
@@ -177,7 +182,7 @@ def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
 
 
 def _verify(herd: Herd, models: Sequence[Model]) -> bool:
-    """Whether anything is missing or not what it should be."""
+    """Checks the files; returns whether any is missing or damaged."""
     if not models:
         return False
     bad = False

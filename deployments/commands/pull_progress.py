@@ -1,4 +1,4 @@
-"""How far a pull is, as people see it: a table that moves in a terminal, a line now and then elsewhere. Decides only the looks."""
+"""The progress of a pull: a table that moves in a terminal, and a line now and then elsewhere. Decides only the looks."""
 
 import time
 from collections import deque
@@ -37,7 +37,7 @@ class Board:
             self._live.stop()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """The rows of now."""
+        """Shows these rows instead of the last ones."""
         now = time.monotonic()
         rates = [self._rates.setdefault((node, str(source)), Rate()).now(now, progress.arrived_bytes) for node, source, progress in rows]
         if self._live:
@@ -55,7 +55,7 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def now(self, now_s: float, count: int) -> float:
-        """The rate, with the count at this time."""
+        """Takes the count at this time, and returns the rate."""
         self._seen.append((now_s, count))
         while len(self._seen) > 2 and now_s - self._seen[1][0] >= RATE_S:
             self._seen.popleft()
@@ -64,7 +64,7 @@ class Rate:
 
 
 def line(row: Row, rate: float) -> str:
-    """One node in one line."""
+    """Returns one node's progress in one line."""
     node, source, progress = row
     share = 100 * progress.arrived_bytes // max(progress.total_bytes, 1)
     return f"{node}  {source}  {size(progress.arrived_bytes)} of {size(progress.total_bytes)} ({share} %), {size(rate)}/s"

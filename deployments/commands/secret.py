@@ -24,19 +24,22 @@ def secret(
     purpose: Annotated[
         str | None,
         typer.Argument(
-            metavar="|".join(PURPOSES), help="Print this key only. Default: all, as a shell's `export`, for where `ray start` runs."
+            metavar="|".join(PURPOSES), help="Print only this key. Default: all keys, as an `export` for the shell that runs `ray start`."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A herd's YAML file. Default: the herd that is up.")] = None,
     env_file: Annotated[
-        bool, typer.Option("--env-file", help="Without Ray's token, as NAME=value lines for `kubectl create secret --from-env-file`.")
+        bool, typer.Option("--env-file", help="Print NAME=value lines for `kubectl create secret --from-env-file`, without Ray's token.")
     ] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Which herd, where several are up (the config's `name`).")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")
+    ] = None,
 ) -> None:
-    """Print keys that are made of the herd's secret: HERD_SECRET, else what the config's `cluster.secret_command` prints here.
+    """Print keys that are made of the herd's secret.
 
-    `eval "$(herd secret)"` before `ray start` gives Ray's processes the keys without the secret. `herd secret pages` prints what the
-    gateways' own pages ask for (`/-/targets` for Prometheus).
+    The secret is HERD_SECRET, or else the output of the config's `cluster.secret_command` on this machine.
+    `eval "$(herd secret)"` before `ray start` gives Ray's processes the keys without the secret. `herd secret pages` prints the key
+    that the gateways' own pages ask for (`/-/targets` for Prometheus).
     """
     if purpose is not None and purpose not in PURPOSES:
         raise typer.BadParameter(f"{purpose!r} is none of {', '.join(PURPOSES)}", param_hint="purpose")

@@ -1,4 +1,4 @@
-"""Where the commands speak: answers on standard output, all else on standard error. Decides how what cannot be done is told.
+"""Prints for the commands: answers on standard output, all else on standard error. Decides how a failure is told.
 
 Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted.
 """
@@ -21,11 +21,11 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def told(*errors: type[Exception], interrupted: str = "") -> Iterator[None]:
-    """What cannot be done is one sentence and an exit code, never a stack trace.
+    """Turns errors into one sentence and an exit code, without a stack trace.
 
     Args:
-        errors: whose messages say why and what to do.
-        interrupted: what is left after Ctrl-C, and how to go on.
+        errors: types whose messages say why and what to do.
+        interrupted: a sentence for Ctrl-C about the state that is left, and how to go on.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def told(*errors: type[Exception], interrupted: str = "") -> Iterator[None]:
 
 
 def tell(sentence: str) -> None:
-    """Says on standard error what cannot be."""
+    """Prints a sentence about a failure on standard error."""
     err.print("[red]✗[/red] ", end="")
     err.print(sentence, markup=False, soft_wrap=True)
 
@@ -54,6 +54,6 @@ def refuse(error: ConfigError) -> NoReturn:
 
 
 def interrupt(sentence: str) -> NoReturn:
-    """The end of a command after Ctrl-C."""
+    """Ends a command after Ctrl-C."""
     err.print(f"\nInterrupted. {sentence}".rstrip(), markup=False)
     raise SystemExit(INTERRUPTED) from None

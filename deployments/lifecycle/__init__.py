@@ -1,4 +1,4 @@
-"""What is declared to Ray Serve, and when: a herd is brought up, changed and taken down.
+"""Declares a herd to Ray Serve: brings it up, changes it, and takes it down.
 
 Imports `gateway`, `engine` and the rooms below them.
 """

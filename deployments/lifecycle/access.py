@@ -1,7 +1,7 @@
-"""How a command gets into a Ray cluster that the `ray up` of this project's files brought up: such a cluster asks for a token.
+"""Gets a command into a Ray cluster that was brought up from this project's files: such a cluster asks for a token.
 
 Decides where the token comes from. It is made of the herd's secret, which the operator has set or a node of the cluster can print, so that
-nobody hands out two. Changes nothing: the caller puts it where Ray looks.
+nobody has to hand out two. Changes nothing: the caller puts it where Ray looks.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ class NoSecret(RuntimeError):
 
 
 def ray_token(inventory: Inventory | None, given: Environment | None = None) -> dict[str, str]:
-    """What must be in the environment before Ray is imported; nothing where Ray's own token is set, or nobody says that there is one.
+    """Returns the environment that Ray needs before it is imported; nothing if Ray's own token is set, or if there is no inventory.
 
     Raises:
         NoSecret: the config has an inventory, and the secret cannot be had here or can be guessed.
@@ -43,7 +43,7 @@ def root(inventory: Inventory, given: Environment) -> str:
 
 
 def _printed(command: str) -> str:
-    """As a node's shell has it in `$(…)`."""
+    """Returns the command's output, as a node's shell has it in `$(…)`."""
     way_out = "Run this on a node of the cluster (`ray attach`), or set HERD_SECRET, or take the config's `cluster` section out."
     try:
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=SECRET_S, check=False)

@@ -44,10 +44,10 @@ HEALTH_TIMEOUT_S = 30.0
 
 
 def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> ServeDeploySchema:
-    """The herd as Ray Serve's own data.
+    """Returns the herd as Ray Serve's own data.
 
     Args:
-        config: what the operator wants.
+        config: the operator's config.
         nodes: nodes of the cluster; each gets the gateway.
         checkpoints: where the models are whose checkpoint is built here, by model id.
     """
@@ -62,12 +62,12 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> Serv
 
 
 def gpus_per_node(config: Config) -> int:
-    """GPUs of one of the cluster's nodes."""
+    """Returns the number of GPUs of one of the cluster's nodes."""
     return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
 
 
 def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site) -> dict[str, Any]:
-    """A model's application. What does not make an engine stands apart, so that a change of it (a new range, say) restarts nothing."""
+    """Returns a model's application. Settings that only Ray Serve needs are kept out of `args`, so changing them restarts no engine."""
     made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
         "name": app_name(model.id),
@@ -86,7 +86,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
 
 
 def autoscaling(model: Model) -> dict[str, Any]:
-    """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be.
+    """Returns a range of replicas for Ray Serve, which asks the herd's own policy for the number within it.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
     """
@@ -133,7 +133,7 @@ def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
 
 
 def _told(site: Site) -> dict[str, Any]:
-    """What differs from the defaults, so that a new field of it restarts nothing."""
+    """Returns the settings that differ from the defaults, so that a new field restarts nothing."""
     said = site.model_dump(mode="json", exclude_defaults=True)
     return {"site": said} if said else {}
 
@@ -143,7 +143,7 @@ def _site(args: Mapping[str, Any]) -> Site:
 
 
 def gateway(args: dict[str, Any]) -> serve.Application:
-    """Ray Serve's builder of the gateway's application."""
+    """Builds the gateway's application, for Ray Serve."""
     from deployments.gateway.assembly import DRAIN_S
     from deployments.gateway.process import Gateway
 
@@ -160,7 +160,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
 
 
 def engine(args: dict[str, Any]) -> serve.Application:
-    """Ray Serve's builder of a model's application. It names the engine's class, whose import takes ten seconds: that is the replica's."""
+    """Builds a model's application, for Ray Serve. It only names the engine's class: importing it takes ten seconds, in the replica."""
     model = Model.model_validate(args["model"])
     accelerator = _resolved(model.accelerator)
     config = engine_config(model, accelerator, args["gpus_per_node"])
@@ -170,7 +170,7 @@ def engine(args: dict[str, Any]) -> serve.Application:
 
 
 def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
-    """A model entry as what Ray Serve must know of its deployment: what `ray.serve.llm` would make of it, without importing that."""
+    """Returns the options of a model's deployment, as `ray.serve.llm` would make them, without importing that."""
     group = placement(model.parallel, accelerator, gpus_per_node)
     first, *others = _bundles(group, accelerator)
     options: dict[str, Any] = {
@@ -196,7 +196,7 @@ def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = 
 
 
 def placed(model: Model, config: Config) -> dict[str, Any]:
-    """Where a replica of it goes: the bundles and the strategy of its placement group, and which nodes are out of the question."""
+    """Returns a replica's placement: the bundles and the strategy of its placement group, and a selector that leaves out sick nodes."""
     accelerator = _resolved(model.accelerator)
     group = placement(model.parallel, accelerator, gpus_per_node(config))
     bundles = _bundles(group, accelerator)
@@ -204,19 +204,19 @@ def placed(model: Model, config: Config) -> dict[str, Any]:
 
 
 def _bundles(group: Placement, accelerator: Accelerator) -> list[dict[str, float]]:
-    """With the kind of GPU, where the config names one."""
+    """Returns a group's bundles, with the kind of GPU if the config names one."""
     named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
     return [bundle | named for bundle in group.bundles]
 
 
 def abilities(model: Model) -> Abilities:
-    """What its engine's app is asked for before a replica may serve."""
+    """Returns the abilities that a replica's app must show before it may serve."""
     images = "image" in CATALOGUE[model.kind].modalities and images_per_prompt(model) > 0
     return Abilities(images=images, tools="tool_call_parser" in engine_arguments(model))
 
 
 def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
-    """A model entry as the fields of `ray.serve.llm.LLMConfig`; `accelerator` is no longer `auto`."""
+    """Returns the fields of `ray.serve.llm.LLMConfig` for a model; `accelerator` is not `auto` any more."""
     named = accelerator not in ("cpu", "gpu")
     source = source_of(model.checkpoint)
     return {
@@ -232,7 +232,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
 
 
 def _resolved(accelerator: Accelerator) -> Accelerator:
-    """`auto` by the vLLM that is installed: one build is for CPU, the other for GPUs."""
+    """Resolves `auto` by the vLLM that is installed: one build is for CPU, the other for GPUs."""
     if accelerator != "auto":
         return accelerator
     try:

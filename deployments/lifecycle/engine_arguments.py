@@ -1,6 +1,6 @@
 """Says a model entry in vLLM's own words: the engine's arguments and the environment of its processes.
 
-Decides what the herd always sets, what the catalogue advises and what the config may change. Where an engine is placed is
+Decides which arguments the herd always sets, which the catalogue advises, and which the config may change. Where an engine is placed is
 `deployments.lifecycle.applications`'s.
 """
 
@@ -19,7 +19,7 @@ GRAMMARS = {"backend": "xgrammar"}
 
 
 def engine_arguments(model: Model) -> dict[str, Any]:
-    """vLLM's arguments: the catalogue's advice, then what the config says in fields, then what it says in vLLM's own names."""
+    """Returns vLLM's arguments. Fields of the config override the catalogue's advice, and the config's `engine` overrides both."""
     entry = CATALOGUE[model.kind]
     arguments: dict[str, Any] = {
         **entry.engine,
@@ -46,7 +46,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
 
 
 def _options(model: Model) -> dict[str, Any]:
-    """What a model may ask for beside its shape; nothing of what it does not name."""
+    """Returns the arguments for options of a model beside its shape; none for options that it does not name."""
     found: dict[str, Any] = {}
     if model.parallel.redundant_experts is not None:
         found |= {"enable_eplb": True, "eplb_config": {"num_redundant_experts": model.parallel.redundant_experts}}
@@ -61,7 +61,7 @@ def _options(model: Model) -> dict[str, Any]:
 
 
 def _revision(model: Model) -> dict[str, str]:
-    """The revision that a checkpoint names, as vLLM wants to hear it; the tokenizer's too, unless that is another repository's."""
+    """Returns vLLM's arguments for the revision that a checkpoint names; for the tokenizer too, unless that has its own repository."""
     source = source_of(model.checkpoint)
     if source is None or "@" not in model.checkpoint:
         return {}
@@ -69,7 +69,7 @@ def _revision(model: Model) -> dict[str, str]:
 
 
 def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]:
-    """Environment of the processes of a model's engine."""
+    """Returns the environment of a model's engine processes."""
     common = {
         # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
         "VLLM_CONFIGURE_LOGGING": "0",

@@ -1,6 +1,6 @@
 """Asks the planner whether a whole herd fits, with what its checkpoints' folders on this machine say about themselves.
 
-Decides what is a reason not to start. Leaves the arithmetic to `cluster`, and what a person is shown to the commands.
+Decides which answers are a reason not to start. Leaves the arithmetic to `cluster`, and the words to the commands.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ class CannotPlan(ValueError):
 
 
 def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessment]:
-    """A herd with every shape chosen, and how it fits.
+    """Returns the herd with every shape chosen, and the planner's assessment.
 
     Raises:
         CannotPlan: a shape cannot be chosen.
@@ -32,7 +32,7 @@ def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessmen
 
 
 def _local(checkpoint: str) -> Stored | None:
-    """What a folder on this machine says; where the planner cannot read it, it is taken for what its kind is."""
+    """Reads what a folder on this machine says of itself; returns None if the planner cannot read it, and its kind's sizes count."""
     folder = Path(checkpoint)
     try:
         return stored_in(folder) if folder.is_absolute() else None
@@ -41,7 +41,7 @@ def _local(checkpoint: str) -> Stored | None:
 
 
 def stored_in(folder: Path) -> Stored | None:
-    """What a checkpoint's folder says about itself; none where it has no `config.json`.
+    """Reads what a checkpoint's folder says of itself; returns None if it has no `config.json`.
 
     Raises:
         CannotPlan: it says something that the planner does not know.

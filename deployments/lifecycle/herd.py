@@ -1,7 +1,7 @@
-"""What an operator's commands do: bring a herd up, change it in place, look at it, take it down.
+"""Carries out an operator's commands: brings a herd up, changes it in place, looks at it, takes it down.
 
 Decides the order of steps and when a herd is up: when a real generation has come back from every model. Leaves words and colours to
-`deployments.commands.main`, and what there is to deploy to `deployments.lifecycle.applications`.
+`deployments.commands.main`, and the applications themselves to `deployments.lifecycle.applications`.
 """
 
 import contextlib
@@ -55,12 +55,12 @@ class Herd:
 
     @property
     def node(self) -> LocalNode:
-        """The Ray node that it owns, where it does."""
+        """Returns the Ray node that the herd owns, if it does."""
         return LocalNode(self.folder)
 
     @property
     def endpoint(self) -> str:
-        """Where clients on this machine reach it."""
+        """Returns the address at which clients on this machine reach the herd."""
         wanted = self.config.gateway
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(wanted.host, wanted.host)
         return f"http{'s' if wanted.tls else ''}://{host}:{wanted.port}"
@@ -70,36 +70,36 @@ class Herd:
         rollout.keep(self.folder / "config.json", self.config.model_dump_json())
 
     def forget(self) -> None:
-        """It is down."""
+        """Removes what was kept: the herd is down."""
         (self.folder / "config.json").unlink(missing_ok=True)
         rollout.forget(self.folder)
 
 
 def herd(environment: Environment, config: Config) -> Herd:
-    """The herd of a config."""
+    """Returns the herd of a config."""
     return Herd(environment.state / config.name, config)
 
 
 def known(environment: Environment, name: str | None) -> Herd:
-    """The herd that was brought up under a name; without a name, the only one.
+    """Returns the herd that was brought up under a name; without a name, the only one.
 
     Raises:
         OperationError: there is none, or there are several.
     """
     found = {path.parent.name: path for path in sorted(environment.state.glob("*/config.json"))}
     if name is None and len(found) > 1:
-        raise OperationError(f"Several herds are up: {', '.join(found)}. Say which with --name.")
+        raise OperationError(f"Several herds are up: {', '.join(found)}. Choose one with --name.")
     path = found.get(name) if name is not None else next(iter(found.values()), None)
     if path is None:
         raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
     try:
         return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise OperationError(f"{path} is not of this version of herd; use the one that brought the herd up.") from error
+        raise OperationError(f"{path} was written by another version of herd. Use the version that brought the herd up.") from error
 
 
 def planned(herd: Herd, force: bool) -> Herd:
-    """The herd with every shape chosen, after the planner has looked at it; `force` overrules its arithmetic, never legality.
+    """Returns the herd with every shape chosen, if the planner agrees; `force` overrules its arithmetic, and never legality.
 
     Raises:
         OperationError: it cannot work, or the planner says that it does not fit.
@@ -111,15 +111,15 @@ def planned(herd: Herd, force: bool) -> Herd:
     if found.refusals:
         raise OperationError("\n".join(found.refusals))
     if found.shortages and not force:
-        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit; --force tries it all the same."]))
+        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit. --force starts the herd all the same."]))
     return dataclasses.replace(herd, config=config)
 
 
 def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
     """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
 
-    A change that does not come up is undone: what last was up is declared again. No step, and no replica of one, may take longer than
-    `within_s`.
+    A change that does not come up is undone: the herd that last was up is declared again. No step, and no replica of a step, may take
+    longer than `within_s`.
 
     Raises:
         OperationError: it could not, with the reason and the way out.
@@ -155,7 +155,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
 
 
 def _before(herd: Herd) -> CameUp | None:
-    """What to go back to; None where nothing of it runs here."""
+    """Returns the herd to go back to; None if nothing of it runs here."""
     good = rollout.last_good(herd.folder)
     if good is None or good.config.ray.address != herd.config.ray.address or not rollout.runs(good.declared):
         return None
@@ -163,7 +163,7 @@ def _before(herd: Herd) -> CameUp | None:
 
 
 def _surges(herd: Herd, model: Model) -> bool:
-    """Whether a new replica starts before an old one stops: as the config says, else where there is room for both."""
+    """Tells whether a new replica starts before an old one stops: as the config says, else if there is room for both."""
     if model.surge is not None or model.parallel.data > 1:  # whether there is room for all ranks of a replica cannot be asked
         return bool(model.surge)
     free_gib = psutil.virtual_memory().available / 2**30
@@ -175,8 +175,8 @@ def _surges(herd: Herd, model: Model) -> bool:
 
 
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
-    """Declares again what last was up, and says how that went; the herd is then what it was before."""
-    say("Rolling back: what last was up is declared again")
+    """Declares the herd that last was up again, and raises an error that says how that went."""
+    say("Rolling back to the herd that last was up")
     rollout.declare(before.declared)
     herd.remember()
     if isinstance(error, KeyboardInterrupt):
@@ -184,7 +184,7 @@ def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, withi
     try:
         _wait(herd, say, time.monotonic() + within_s)
     except OperationError as worse:
-        raise OperationError(f"{error}\nIt was rolled back, and what ran before has not come up again: {worse}") from error
+        raise OperationError(f"{error}\nThe change was rolled back, and the herd before it has not come up again: {worse}") from error
     raise OperationError(f"{error}\nRolled back: the herd is what it was before.") from error
 
 
@@ -211,7 +211,7 @@ def down(herd: Herd, say: Say) -> None:
 
 @contextlib.contextmanager
 def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
-    """Connected to the herd's Ray cluster; with `start`, a node of the herd's own is started where there is none.
+    """Connects to the herd's Ray cluster; with `start`, starts a node of the herd's own if there is none.
 
     Raises:
         OperationError: the cluster cannot be reached.
@@ -255,7 +255,7 @@ def _address(herd: Herd, say: Say, start: bool) -> str:
 
 
 def _preflight(herd: Herd) -> None:
-    """What can be known before anything is started, and would otherwise fail late and obscurely."""
+    """Checks the port and the memory before anything is started, because their faults would show late and obscurely."""
     if herd.config.ray.address != "local" or herd.node.address is not None:
         return
     _require_port(herd.config.gateway.host, herd.config.gateway.port)
@@ -263,7 +263,7 @@ def _preflight(herd: Herd) -> None:
     if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
         raise OperationError(
             f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
-            "Close something, or take a model out of the config."
+            "Close other programs, or take a model out of the config."
         )
 
 
@@ -274,13 +274,13 @@ def _require_port(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         raise OperationError(
-            f"Port {port} on {host} cannot be listened on ({error.strerror}{_holder(port)}). "
-            "Stop what uses it, or set gateway.host and gateway.port in the config."
+            f"The gateway cannot listen on port {port} of {host} ({error.strerror}{_holder(port)}). "
+            "Stop the program that uses it, or set gateway.host and gateway.port in the config."
         ) from error
 
 
 def _holder(port: int) -> str:
-    """Who holds a port, as far as this user may know."""
+    """Returns the process that holds a port, as far as this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
@@ -318,7 +318,7 @@ def _guarded(herd: Herd, say: Say) -> None:
     if answers_without_token(ray.get_runtime_context().gcs_address):
         if herd.config.ray.require_token:
             raise OperationError(OPEN)
-        say("Ray asks nobody for a token (ray.require_token: false): who reaches its ports can run code on every node")
+        say("Ray asks for no token (ray.require_token: false): a program that reaches its ports can run code on every node")
 
 
 def _gathered(inventory: Inventory | None, say: Say) -> None:
@@ -334,7 +334,7 @@ def _gathered(inventory: Inventory | None, say: Say) -> None:
 
 
 def _wait(herd: Herd, say: Say, deadline: float) -> None:
-    """Until every model has generated a token for a client, and those who only compute prompts are there."""
+    """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
     waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
         there, standings = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
@@ -356,7 +356,7 @@ def _still(waiting: Iterable[str], deadline: float) -> None:
 
 
 def _running(applications: Iterable[str]) -> set[str]:
-    """Of these, the applications that are where they were declared to be.
+    """Returns those of these applications that are where they were declared to be.
 
     Raises:
         OperationError: one of them cannot get there.
@@ -369,7 +369,7 @@ def _running(applications: Iterable[str]) -> set[str]:
 
 
 def survey(herd: Herd) -> dict[str, Standing]:
-    """How every model is doing. Needs `connected`."""
+    """Returns the state of every model. Needs `connected`."""
     from ray import serve
 
     applications, ready = serve.status().applications, roster(herd.endpoint, herd.config, herd.node)
@@ -387,7 +387,7 @@ def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) ->
 
 
 def _serves(herd: Herd, model: Model) -> bool:
-    """A real generation, asked for as a client does; who only computes prompts has generated before it was let in."""
+    """Tells whether a model generates for a client; engines that only compute prompts have generated at their own gate."""
     import httpx
 
     if only_prefills(model):

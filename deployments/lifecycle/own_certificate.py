@@ -1,4 +1,4 @@
-"""How the commands of this machine trust its own gateway, where that speaks TLS."""
+"""Lets commands on this machine trust its own gateway, if that speaks TLS."""
 
 import ssl
 
@@ -6,7 +6,7 @@ from configs.doorway import Tls
 
 
 def trust(tls: Tls | None) -> ssl.SSLContext | bool:
-    """What an HTTP client here verifies a gateway with: its certificate must be the config's, whatever name stands in it.
+    """Returns what an HTTP client verifies a gateway with: its certificate must be the config's, whatever name stands in it.
 
     Plain HTTP and a file that this user cannot read leave it to the client's own authorities.
     """

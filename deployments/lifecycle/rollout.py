@@ -1,8 +1,8 @@
-"""Declares a herd to Ray Serve, waits for what it declared, and remembers what last came up, so that it can be declared again.
+"""Declares a herd to Ray Serve, waits for it, and remembers the herd that last came up, so that it can be declared again.
 
-Decides nothing about order (`policy.rollout`) or about what a herd is (`deployments.lifecycle.applications`). Ray Serve starts and stops
-the replicas; with `max_surge_percent` it starts a new one first, and an application whose new replicas fail to start keeps its old ones
-(DEPLOY_FAILED).
+Decides neither the order (`policy.fleet.rollout_steps`) nor what a herd is (`deployments.lifecycle.applications`). Ray Serve starts
+and stops the replicas. With `max_surge_percent` it starts a new one first, and an application whose new replicas fail to start keeps
+its old ones (DEPLOY_FAILED).
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class CameUp:
     declared: Declared
 
     def remember(self, folder: Path) -> None:
-        """Keeps it, wholly or not at all."""
+        """Keeps the herd in a file, wholly or not at all."""
         keep(folder / _LAST_GOOD, json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}))
 
 
@@ -48,7 +48,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def last_good(folder: Path) -> CameUp | None:
-    """What was remembered; None where nothing was, or by a release whose config this one does not read."""
+    """Returns the herd that was remembered; None if there is none, or if a release with another config remembered it."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
         kept = json.loads((folder / _LAST_GOOD).read_text(encoding="utf-8"))
         return CameUp(Config.model_validate(kept["config"]), kept["declared"])
@@ -56,7 +56,7 @@ def last_good(folder: Path) -> CameUp | None:
 
 
 def forget(folder: Path) -> None:
-    """Nothing of it runs any more."""
+    """Forgets the herd that was remembered: nothing of it runs any more."""
     (folder / _LAST_GOOD).unlink(missing_ok=True)
 
 
@@ -67,17 +67,17 @@ def roll(
     come_up: Callable[[str | None], None],
     say: Callable[[str], None],
 ) -> Declared:
-    """Step by step from what runs to what is wanted.
+    """Goes step by step from what runs to what is wanted.
 
     Args:
-        before: what runs; None where nothing does.
-        wanted: what there should be.
+        before: the herd that runs; None if none does.
+        wanted: the herd that should run.
         surges: whether an application's new replicas start before its old ones stop; asked when its turn comes.
         come_up: returns when an application, or everything, has come up, and raises where it does not.
         say: tells each step.
 
     Returns:
-        What was declared in the end.
+        The herd that was declared in the end.
     """
     crowded: set[str] = set()
     for step in steps(None if before is None else before.declared, wanted, GATEWAY):
@@ -108,14 +108,14 @@ def declare(declared: Declared) -> None:
 
 
 def runs(declared: Declared) -> bool:
-    """Whether any of it is there."""
+    """Tells whether any of these applications is there."""
     from ray import serve
 
     return bool({one["name"] for one in declared["applications"]} & serve.status().applications.keys())
 
 
 def running(wanted: Mapping[str, str]) -> set[str]:
-    """Of these applications, those that Ray Serve has brought to where they were declared to be.
+    """Returns those of these applications that Ray Serve has brought to where they were declared to be.
 
     Args:
         wanted: what to call each application, by its name.
@@ -133,7 +133,7 @@ def running(wanted: Mapping[str, str]) -> set[str]:
 
 
 def replicas(application: str) -> dict[str, int]:
-    """How many replicas of an application there are, by Ray Serve's word for their state."""
+    """Counts the replicas of an application by Ray Serve's word for their state."""
     from ray import serve
 
     found = serve.status().applications.get(application)
@@ -142,7 +142,7 @@ def replicas(application: str) -> dict[str, int]:
 
 
 def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)
-    """The end of the longest message about what went wrong: the last exception itself, without the road to it."""
+    """Returns the end of the longest message about a failure: the last exception, without its stack."""
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
     lines = [line.rstrip() for line in max(messages, key=len).splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if not line.startswith((" ", "\t")) and _is_error(line)]
@@ -154,7 +154,7 @@ def _is_error(line: str) -> bool:
 
 
 def room_for(bundles: list[dict[str, float]], strategy: str, bundle_label_selector: list[dict[str, str]]) -> bool:
-    """Whether there is room for one more replica now: Ray is asked to keep it free, and it is given back at once."""
+    """Tells whether there is room for one more replica: Ray is asked to keep the room free, which is given back at once."""
     from ray.util import placement_group, remove_placement_group
 
     kept = placement_group(bundles, strategy=strategy, bundle_label_selector=bundle_label_selector)

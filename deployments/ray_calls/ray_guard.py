@@ -11,9 +11,9 @@ from configs.site import Site
 HARMLESS = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 ANSWER_S = 5.0
 OPEN = (
-    "Ray here asks nobody for a token, so who reaches its ports can run code on every node. "
+    "Ray asks for no token here, so a program that reaches its ports can run code on every node. "
     'Start it on each node after `eval "$(herd secret)"` (RAY_AUTH_MODE=token). '
-    "Where nobody else reaches it, ray.require_token: false takes it as it is."
+    "If nothing else reaches these ports, ray.require_token: false takes Ray as it is."
 )
 
 

@@ -110,7 +110,7 @@ class Agent:
 
     def _whence(self) -> Origin:
         if self._origin is None:
-            raise WeightsError("nobody has said where to get files from")
+            raise WeightsError("no source of files was given")
         return self._origin
 
     async def progress(self, source: Source, manifest: Manifest) -> Progress:

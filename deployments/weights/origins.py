@@ -164,12 +164,12 @@ def told(error: Exception, repository: str, revision: str, path: str | None = No
             return HubUnreachable(f"{what}: HF_HUB_OFFLINE is set on this node. Unset it for the pull, or pull from nodes that have it.")
         case httpx2.HTTPError() | OSError(errno=None):
             return HubUnreachable(
-                f"{what}: the Hub ({constants.ENDPOINT}) cannot be reached or broke off ({type(error).__name__}). What has come stays: "
+                f"{what}: the Hub ({constants.ENDPOINT}) cannot be reached or broke off ({type(error).__name__}). All parts stay: "
                 "`herd pull` goes on from there. HTTPS_PROXY and HF_ENDPOINT in the environment of the node's Ray say where to go."
             )
         case _:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).partition("\n")[0]
-            return WeightsError(f"{what} could not be stored ({why}). What has come stays: `herd pull` goes on from there.")
+            return WeightsError(f"{what} could not be stored ({why}). All parts that have come stay: `herd pull` goes on from there.")
 
 
 def _refused(error: HfHubHTTPError, repository: str, revision: str, what: str) -> WeightsError:

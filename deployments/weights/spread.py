@@ -223,7 +223,7 @@ class _Transfer:
             for node in list(self._order):
                 self._drop(
                     node,
-                    WeightsError("The last node that had all has gone. What has come stays; without `--from node` the Hub gives the rest."),
+                    WeightsError("The last node that had all files is gone. All parts stay; without `--from node` the Hub gives the rest."),
                 )
         follows = self._upstreams()
         waiting = set(self.pending.values())

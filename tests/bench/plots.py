@@ -1,6 +1,7 @@
 """Plots of `results/*.json` beside them, as SVG: `python -m tests.bench.plots`.
 
-Decides what is worth a picture: what changes with the load. The rest is the README's table. The same results make the same bytes.
+Decides what is worth a picture: figures that change with the load. The others stand in the tables of `tests/README.md`. The same results
+make the same bytes.
 """
 
 import json

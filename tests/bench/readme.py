@@ -1,6 +1,6 @@
-"""The README's tables of figures, made from `results/*.json`: `python -m tests.bench.readme` writes them.
+"""The tables of figures in `tests/README.md`, made from `results/*.json`: `python -m tests.bench.readme` writes them.
 
-Decides which figures a reader needs. A result that is not there has no row; a test holds the README to what is.
+Decides which figures a reader needs. A result that is missing has no row. A test compares the page with the results.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- {}: python -m tests.bench.readme -->\n", "<!-- /{} -->"
 
 Row = tuple[str, str, str]
@@ -88,7 +88,7 @@ _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
 
 
 def table(results: Path = RESULTS) -> str:
-    """The table, in Markdown."""
+    """Returns the table of figures, in Markdown."""
     found = ((rows, results / f"{name}.json") for name, rows in _PARTS.items())
     rows = [row for make, path in found if path.exists() for row in make(json.loads(path.read_text(encoding="utf-8")))]
     lines = ("| " + " | ".join(row) + " |" for row in rows)
@@ -96,7 +96,7 @@ def table(results: Path = RESULTS) -> str:
 
 
 def chaos(results: Path = RESULTS) -> str:
-    """What was killed or cut, and what it cost, in Markdown."""
+    """Returns the table of what was killed or cut and what it cost, in Markdown."""
     path = results / "chaos.json"
     faults = json.loads(path.read_text(encoding="utf-8"))["faults"] if path.exists() else []
     lines = [
@@ -112,16 +112,16 @@ def chaos(results: Path = RESULTS) -> str:
 
 
 def written(readme: str) -> str:
-    """A README with the tables as they are now.
+    """Returns a page with the tables as they are now.
 
     Raises:
-        ValueError: it has no place for one.
+        ValueError: the page has no place for one of them.
     """
     for name, made in (("figures", table()), ("chaos", chaos())):
         before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))
         if not (begin and end):
-            raise ValueError(f"the README has no {BEGIN.format(name).strip()} … {END.format(name)}")
+            raise ValueError(f"the page has no {BEGIN.format(name).strip()} … {END.format(name)}")
         readme = before + begin + made + end + after
     return readme
 

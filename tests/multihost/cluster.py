@@ -1,4 +1,4 @@
-"""Ray on fake hosts, as the README's page makes it, with a herd on it: for the tests, and for what is cut and killed.
+"""Ray on fake hosts, as the steps of `cluster/README.md` make it, with a herd on it: for the tests, and for what is cut and killed.
 
 Decides what stands in for a site: its shells' environment, its inventory, its secret.
 """
@@ -25,7 +25,7 @@ STAND_IN = Path(__file__).parent / "stand_in"
 BIN = Path(sys.executable).parent
 PORT = 8000
 MAVERICK, SCOUT = "llama-4-maverick-tiny", "llama-4-scout-tiny"
-#: The README's way to bring a herd up, or to change it, from the operator's host.
+#: The page's way to bring a herd up, or to change it, from the operator's host.
 HERD_UP = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
 UP_S, JOIN_S, HERD_S = 300.0, 120.0, 900.0
 
@@ -124,7 +124,7 @@ class Cluster:
         return done.stdout
 
     def up(self) -> None:
-        """`ray up` over ssh, from the file that `herd cluster emit` makes of the config's inventory: the README's page up to there.
+        """`ray up` over ssh, from the file that `herd cluster emit` makes of the config's inventory: the page's steps up to there.
 
         Raises:
             DidNotStart: it did not, three times.

@@ -203,7 +203,7 @@ def test_last_node_that_had_all_is_lost_and_the_hub_may_not_be_asked(hub: FakeHu
     monkeypatch.setattr(origins.FromNode, "_take", lambda *_: (_ for _ in ()).throw(origins.NotYet))  # nothing comes while it is there
     outcome = pull(crew, Whence.NODE, "ab", lose="d")
     assert sorted(outcome.failed) == ["a", "b"]
-    assert "The last node that had all has gone" in str(outcome.failed["a"])
+    assert "The last node that had all files is gone" in str(outcome.failed["a"])
     assert given(hub) == []
 
 

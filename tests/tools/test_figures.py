@@ -1,4 +1,4 @@
-"""`tests.bench.readme` and `plots`: the README and the pictures say what was measured."""
+"""`tests.bench.readme` and `plots`: `tests/README.md` and the pictures say what was measured."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from tests.bench.plots import PLOTS, draw
 from tests.bench.readme import README, RESULTS, table, written
 
 
-def test_readme_shows_the_figures_as_they_are_committed() -> None:
-    readme = README.read_text(encoding="utf-8")
-    assert written(readme) == readme, "run `python -m tests.bench.readme`"
+def test_page_shows_the_figures_as_they_are_committed() -> None:
+    page = README.read_text(encoding="utf-8")
+    assert written(page) == page, "run `python -m tests.bench.readme`"
 
 
-def test_readme_without_a_place_for_figures_is_told() -> None:
-    with pytest.raises(ValueError, match="the README has no <!-- figures"):
+def test_page_without_a_place_for_figures_is_refused() -> None:
+    with pytest.raises(ValueError, match="the page has no <!-- figures"):
         written("# A project\n")
 
 

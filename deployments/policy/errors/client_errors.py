@@ -24,8 +24,8 @@
         │   └── EnginesLost   503  engine_gone: of two, so that no other is asked
         └── EngineFailed      502  the engine answered with an error of its own
 
-Decides statuses and codes. `policy.herd_error` decides the bodies, and the gateway sends them. A class says with `retryable` whether the
-same request may succeed elsewhere or later.
+Decides statuses and codes. `policy.errors.herd_error` decides the bodies, and the gateway sends them. A class says with `retryable` whether
+the same request may succeed elsewhere or later.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """An engine's refusal becomes ours: same meaning, OpenAI's shape, codes that a client can switch on.
 
 Decides from an engine's status and body, and from what was asked. vLLM 0.29 says `{"error": {"message", "type", "param", "code"}}` with the
-HTTP status as code; FastAPI's own errors say `{"detail": …}`. The words are `policy.engine_words`'.
+HTTP status as code; FastAPI's own errors say `{"detail": …}`. The words are `policy.errors.engine_words`'.
 """
 
 import re

@@ -46,7 +46,7 @@ class HerdError(Exception):
         """Gives it the shape that an endpoint's clients read, and returns it.
 
         Args:
-            endpoint: the short name of a path, as in `policy.calls.ENDPOINTS`.
+            endpoint: the short name of a path, as in `policy.request.calls.ENDPOINTS`.
             after: the last events of the stream in which it is told.
         """
         self._endpoint = endpoint

@@ -1,7 +1,7 @@
 """Canaries: what a short generation with a known answer says of the replica that it went through.
 
-Decides over answers, times and what was found before. How far two answers are apart is `policy.known_answer`'s, and what a late one means
-is `policy.slowness`'s.
+Decides over answers, times and what was found before. `policy.fleet.known_answer` measures how far two answers are apart, and
+`policy.fleet.slowness` judges late ones.
 """
 
 import json

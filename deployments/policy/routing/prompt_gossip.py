@@ -62,7 +62,7 @@ def asking_after(number: int, poison: str = "") -> bytes:
 
     Args:
         number: it has heard of the prompts up to this one.
-        poison: the requests that it refuses, as `policy.poison` writes them.
+        poison: the requests that it refuses, as `policy.routing.poison` writes them.
     """
     return b"after=%d" % number + (b"&poison=" + poison.encode("ascii") if poison else b"")
 

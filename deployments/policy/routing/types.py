@@ -93,7 +93,7 @@ class ReplicaView:
     start_s: float = 0.0
     """Seconds that its start took; 0 where it has not said."""
     canary: str = ""
-    """What is wrong with one that is sick (`policy.canary.Verdict`)."""
+    """What is wrong with one that is sick (`policy.fleet.canary.Verdict`)."""
     slow: bool = False
     """Its canaries are far slower than those of the other replicas: it takes requests only while these are full."""
     trust: Trust = Trust.TRUSTED

@@ -79,8 +79,8 @@ def test_problem_is_told_at_its_place(text: str, path: str, message: str) -> Non
     ("text", "message"),
     [
         ("models: [a", "is not YAML: expected ',' or ']', but got '<stream end>' (line 1, column 11)"),
-        ("name: a\nname: b", "is not YAML: the key 'name' stands here twice (line 2, column 1)"),
-        ("a: {b: 1, 'b': 2}", "is not YAML: the key 'b' stands here twice (line 1, column 11)"),
+        ("name: a\nname: b", "is not YAML: the key 'name' is here twice (line 2, column 1)"),
+        ("a: {b: 1, 'b': 2}", "is not YAML: the key 'b' is here twice (line 1, column 11)"),
         ("? [a]\n: 1", "is not YAML: found unhashable key (line 1, column 3)"),
         ("name: 2026-02-31", "is not YAML: '2026-02-31' is not a timestamp (line 1, column 7)"),
         ("name: !!bool maybe", "is not YAML: 'maybe' is not a bool (line 1, column 7)"),

@@ -48,7 +48,7 @@ def test_auto_is_a_word_and_has_no_size() -> None:
     assert chosen_later == Parallelism(auto=True)
     with pytest.raises(ValueError, match="no size before the planner has chosen one"):
         _ = chosen_later.gpus
-    with pytest.raises(ValidationError, match="say either auto or the sizes, not both"):
+    with pytest.raises(ValidationError, match="give either auto or the sizes, not both"):
         model(parallel={"auto": True, "tensor": 2})
 
 
@@ -69,10 +69,10 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
         ({"engine": {"model": "x"}}, "'model' is not set here: use checkpoint"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "use parallel.tensor"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "no engine argument 'nope'"),
-        ({"engine": {"hf_overrides": date(2026, 1, 1)}}, "'hf_overrides' must be what JSON can say"),
-        ({"engine": {"hf_overrides": {"a": [float("nan")]}}}, "'hf_overrides' must be what JSON can say"),
-        ({"engine": {"hf_overrides": float("inf")}}, "'hf_overrides' must be what JSON can say"),
-        ({"engine": {"hf_overrides": {1: 2}}}, "'hf_overrides' must be what JSON can say"),
+        ({"engine": {"hf_overrides": date(2026, 1, 1)}}, "'hf_overrides' must be a JSON value"),
+        ({"engine": {"hf_overrides": {"a": [float("nan")]}}}, "'hf_overrides' must be a JSON value"),
+        ({"engine": {"hf_overrides": float("inf")}}, "'hf_overrides' must be a JSON value"),
+        ({"engine": {"hf_overrides": {1: 2}}}, "'hf_overrides' must be a JSON value"),
         ({"images_per_prompt": 11}, "less than or equal to 10"),
         ({"kind": "llama-5"}, "Input should be 'llama-4-scout'"),
         ({"id": "a b"}, "String should match pattern"),
@@ -88,7 +88,7 @@ def test_model_refuses(fields: dict[str, Any], sentence: str) -> None:
 def test_engine_argument_that_holds_itself_is_refused() -> None:
     circle: dict[str, Any] = {}
     circle["again"] = circle
-    with pytest.raises(ValidationError, match="what JSON can say"):
+    with pytest.raises(ValidationError, match="must be a JSON value"):
         model(engine={"hf_overrides": circle})
 
 
@@ -96,9 +96,9 @@ def test_engine_argument_that_holds_itself_is_refused() -> None:
     ("models", "sentence"),
     [
         ([], "must name at least one model"),
-        ([MODEL, MODEL], r"models\[1\] uses the name 'llama', which models\[0\] has already"),
-        ([{**MODEL, "aliases": ["llama"]}], r"models\[0\] uses the name 'llama', which models\[0\] has already"),
-        ([{**MODEL, "aliases": ["b"]}, {**MODEL, "id": "b"}], r"models\[1\] uses the name 'b', which models\[0\] has already"),
+        ([MODEL, MODEL], r"models\[1\] uses the name 'llama', which models\[0\] already has"),
+        ([{**MODEL, "aliases": ["llama"]}], r"models\[0\] uses the name 'llama', which models\[0\] already has"),
+        ([{**MODEL, "aliases": ["b"]}, {**MODEL, "id": "b"}], r"models\[1\] uses the name 'b', which models\[0\] already has"),
     ],
 )
 def test_config_refuses(models: list[dict[str, Any]], sentence: str) -> None:
@@ -109,11 +109,11 @@ def test_config_refuses(models: list[dict[str, Any]], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("auto", "first", "sentence"),
     [
-        (["x"], {}, "gateway.auto names 'x', which is no model's id; there are: llama, b"),
-        (["l"], {"aliases": ["l"]}, "gateway.auto names 'l', which is no model's id"),
-        ([], {"fallbacks": ["x"]}, r"models\[0\].fallbacks names 'x', which is no model's id"),
+        (["x"], {}, "gateway.auto names 'x', which is not the id of a model; the ids are: llama, b"),
+        (["l"], {"aliases": ["l"]}, "gateway.auto names 'l', which is not the id of a model"),
+        ([], {"fallbacks": ["x"]}, r"models\[0\].fallbacks names 'x', which is not the id of a model"),
         ([], {"fallbacks": ["b", "llama"]}, r"models\[0\].fallbacks names the model itself"),
-        (["b"], {"aliases": ["auto"]}, r"models\[0\] uses the name 'auto', which gateway.auto has already"),
+        (["b"], {"aliases": ["auto"]}, r"models\[0\] uses the name 'auto', which gateway.auto already has"),
     ],
 )
 def test_models_that_are_named_again_must_be_there(auto: list[str], first: dict[str, Any], sentence: str) -> None:

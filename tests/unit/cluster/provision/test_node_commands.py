@@ -1,4 +1,4 @@
-"""What a node's shell runs: `ray up`'s commands, the head's systemd unit, the README's lines."""
+"""What a node's shell runs: `ray up`'s commands, the head's systemd unit, the lines of `cluster/README.md`."""
 
 import os
 import shlex
@@ -156,12 +156,12 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_commands_of_the_readme_are_those_that_run(tmp_path: Path, shell: Any) -> None:
-    """Every `herd cluster emit` of the README, and its line for a shell that connects to the cluster."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def test_commands_of_the_page_are_those_that_run(tmp_path: Path, shell: Any) -> None:
+    """Every `herd cluster emit` of `cluster/README.md`, and its line for a shell that connects to the cluster."""
+    lines = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8").splitlines()
     commands = [line.partition("#")[0].split() for line in lines if line.startswith("herd cluster emit ")]
     assert commands
-    copied = {"herd.yaml": "configs/maverick-3xdgx-onprem.yaml"}  # as the README's page begins
+    copied = {"herd.yaml": "configs/maverick-3xdgx-onprem.yaml"}  # the first of the page's steps
     for _, _, _, named, *options in commands:
         config = copied.get(named, named)
         options[-1] = str(tmp_path / options[-1])

@@ -24,7 +24,7 @@ from tests.unit.machines import ROOT
 from tests.unit.nvidia_smi_samples import dgx, gpu, report
 from tests.unit.samples import MODEL
 
-README = ROOT / "README.md"
+README = ROOT / "cluster" / "README.md"
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def test_gpus_that_the_config_names_must_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_page_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(doctor_command, "_cluster", lambda *words: asked.append(words))
     monkeypatch.setattr("deployments.lifecycle.herd.known", lambda *_: None)
-    monkeypatch.chdir(README.parent)
+    monkeypatch.chdir(ROOT)
     lines = [
         line.partition("#")[0].split()[2:] for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("herd doctor ")
     ]
@@ -128,7 +128,7 @@ def test_cluster_in_tables(cluster: Any) -> None:
     assert said.rindex("timed out") < said.rindex("1.25"), "of the pairs, what failed stands first"
 
 
-def test_readme_shows_what_is_printed() -> None:
+def test_page_shows_what_is_printed() -> None:
     """A DGX H100 on which a memory row waits to be remapped, a link is down and a card is not in use."""
     sick = report(*[gpu()] * 3, gpu(pending="Yes", dram=1), *[gpu()] * 4)
     row = "[ 90.0] NVRM: Xid (PCI:0000:5d:00): 63, pid=1896, Row Remapper: New row marked for remapping, reset gpu to activate."

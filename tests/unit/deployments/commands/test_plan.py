@@ -90,13 +90,13 @@ def test_emitted_config_is_one_that_herd_up_takes() -> None:
             "has not been released: there is no checkpoint to deploy. To plan for a guess, give a folder with a config.json",
         ),
         (["prompt-guard-2-22m"], 1, "it has no engine; name a Llama Guard as a model instead"),
-        (["lama-4-scout"], 1, "is no model of the catalogue, no repository of one and no folder; did you mean llama-4-scout?"),
-        (["zzz"], 1, "There are: llama-4-scout"),
-        (["llama-4-scout", "--gpu", "v100"], 1, "there is no GPU 'v100'; there are: H100, H200"),
-        (["llama-4-scout", "--node", "dgx-1"], 1, "there is no node 'dgx-1'; there are: dgx-h100"),
+        (["lama-4-scout"], 1, "is not a model, a repository or a folder that is known; did you mean llama-4-scout?"),
+        (["zzz"], 1, "that is known. Models: llama-4-scout"),
+        (["llama-4-scout", "--gpu", "v100"], 1, "the GPU 'v100' is not known; known GPUs: H100, H200"),
+        (["llama-4-scout", "--node", "dgx-1"], 1, "the node 'dgx-1' is not known; known nodes: dgx-h100"),
         (["llama-4-scout", "--gpus", "16"], 1, "a node has at most 8 GPUs: say --gpus 8 --nodes 2"),
         (["llama-4-scout", "--quantization", "q8"], 2, "none of bf16, fp8, int4, nvfp4"),
-        (["llama-4-scout", "--context", "long"], 2, "is no number of tokens"),
+        (["llama-4-scout", "--context", "long"], 2, "is not a number of tokens"),
         (["none.yaml"], 3, "cannot be read"),
     ],
 )
@@ -113,7 +113,7 @@ def test_tokens_as_people_write_them(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "K", "1G", "-1", "0", "1 M"])
 def test_what_is_no_number_of_tokens(text: str) -> None:
-    with pytest.raises(ValueError, match="is no number of tokens"):
+    with pytest.raises(ValueError, match="is not a number of tokens"):
         tokens(text)
 
 
@@ -132,7 +132,7 @@ def test_folder_is_planned_from_its_own_config(tmp_path: Path) -> None:
     [
         (None, 1, "there is no config.json in"),
         ("{", 3, "cannot be read as JSON"),
-        ("[]", 3, "is no JSON object"),
+        ("[]", 3, "is not a JSON object"),
         ('{"model_type": "gpt2"}', 1, "cannot be planned for: model_type is 'gpt2'"),
     ],
 )
@@ -211,7 +211,7 @@ def test_herd_that_fits_is_brought_up_with_the_shape_that_was_chosen(tmp_path: P
 
 
 def test_herd_that_does_not_fit_is_brought_up_by_force_only(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match=r"(?s)maverick: the weights take 97\.0 GiB.*--force tries it all the same"):
+    with pytest.raises(OperationError, match=r"(?s)maverick: the weights take 97\.0 GiB.*--force starts the herd all the same"):
         planned(tmp_path, parallel={"tensor": 4})
     assert planned(tmp_path, force=True, parallel={"tensor": 4}).config.models[0].parallel.tensor == 4
 

@@ -1,4 +1,4 @@
-"""`policy.canary` and `policy.known_answer`: what a known answer proves, and what it does not because of who else was in the batch."""
+"""`policy.fleet.canary` and `known_answer`: what a known answer proves, and what it does not because of who else was in the batch."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`policy.pages`: who sees a gateway's own pages."""
+"""`policy.request.pages`: who sees a gateway's own pages."""
 
 import pytest
 
