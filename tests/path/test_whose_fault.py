@@ -14,11 +14,12 @@ from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
 from tests.path.herd import LLAMA, SECRET, Herd, until
 from tests.path.test_engine_failures import last_event
+from tests.wire_format import error_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CORE_ERROR = b'data: {"error": {"message": "Internal server error", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
-MISTAKE = b'data: {"error": {"message": "top_k is too large", "type": "BadRequestError", "param": "top_k", "code": 400}}\n\n'
+CORE_ERROR = error_event(500, "Internal server error")
+MISTAKE = error_event(400, "top_k is too large", "top_k", "BadRequestError")
 CHOICE: dict[str, Any] = {"structured_outputs": {"choice": ["llama"]}}
 ROLE = event("")
 SAID = engine_errors.said
