@@ -22,6 +22,10 @@ class Stream:
     created: int = 1
     id: str = "chatcmpl-1"
     is_chat: bool = True
+    tells_usage: bool = False
+    """The client asked for an event that tells how many tokens the answer took."""
+    fingerprint: str = "vllm-0.29.0-12345678"
+    """Of the engine; it stands in the last event that has content."""
 
     def write(self, choices: Sequence[dict[str, Any]], **more: Any) -> bytes:
         """Writes an event with these choices."""
@@ -42,7 +46,7 @@ def opening(of: Stream = CHAT, prompt_ids: Sequence[int] | None = None) -> bytes
         prompt_ids: the prompt's tokens, for a client that asked for token ids.
     """
     choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
-    return of.write([choice], prompt_token_ids=prompt_ids)
+    return of.write([choice], prompt_token_ids=prompt_ids, prompt_text=None)
 
 
 def event(
@@ -59,7 +63,7 @@ def event(
         finish: why the answer ends here.
         ids: the tokens, for a client that asked for token ids.
         of: the stream.
-        more: `stop_reason`, `logprobs`, `index`.
+        more: `stop_reason`, `logprobs`, `index`; in completions `prompt_ids`, for a client that asked for token ids.
     """
     said: dict[str, Any] = {"text": content}
     if of.is_chat:
@@ -67,13 +71,16 @@ def event(
     choice = {"index": more.get("index", 0)} | said | {"logprobs": more.get("logprobs"), "finish_reason": finish}
     if finish is not None or not of.is_chat:
         choice["stop_reason"] = more.get("stop_reason")
-    prompt = {} if of.is_chat else {"prompt_token_ids": None}
-    return of.write([choice | prompt | {"token_ids": ids}])
+    if not of.is_chat:
+        choice["prompt_token_ids"] = more.get("prompt_ids")
+    fingerprint = {"system_fingerprint": of.fingerprint} if finish is not None and not of.tells_usage else {}
+    return of.write([choice | {"token_ids": ids}], **fingerprint)
 
 
 def usage(prompt: int, completion: int, of: Stream = CHAT) -> bytes:
     """Writes the event that tells how many tokens an answer took, for a client that asked for it."""
-    return of.write((), usage={"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion})
+    told = {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
+    return of.write((), usage=told, system_fingerprint=of.fingerprint)
 
 
 def vllm_error(status: int, message: str, param: str | None = None, kind: str = "BadRequestError") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.bench.process import serving
 from tests.wire_format import LAST, Stream, chunk, event, usage
 
 PACE_S = 0.02
-_OF = Stream("bench", 1795000000, "chatcmpl-0123456789abcdef0123456789abcdef")
+_OF = Stream("bench", 1795000000, "chatcmpl-0123456789abcdef0123456789abcdef", tells_usage=True)
 _USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
 _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"

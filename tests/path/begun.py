@@ -7,13 +7,13 @@ from tests.wire_format import LAST, Stream, chunk, error_event, event, usage
 
 def said(number: int, created: int = 1, finish: str | None = None, ids: bool = True) -> bytes:
     """An event with or without token ids."""
-    return event(f"{number} ", finish, [number] if ids else None, Stream(LLAMA, created))
+    return event(f"{number} ", finish, [number] if ids else None, Stream(LLAMA, created, tells_usage=True))
 
 
 def answer(count: int = 6, created: int = 1, ids: bool = True) -> list[bytes]:
     """A whole stream."""
     events = [said(number, created, "stop" if number == count - 1 else None, ids) for number in range(count)]
-    return [*events, usage(3, count, Stream(LLAMA, created)), LAST]
+    return [*events, usage(3, count, Stream(LLAMA, created, tells_usage=True)), LAST]
 
 
 def chunks(pieces: list[bytes]) -> bytes:

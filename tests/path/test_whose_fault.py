@@ -176,8 +176,8 @@ async def test_error_of_messages_has_anthropics_shape(herd: Herd, engine: FakeEn
 STARTED = b'event: message_start\ndata: {"type":"message_start"}\n\n'
 STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 UNREAD = (
-    b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"1 validation error for '
-    b"ChatCompletionStreamResponse\\nchoices\\n  Field required [type=missing, input_value={'error': {'message': 'In...\"}}\n\n"
+    b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"2 validation errors for '
+    b'ChatCompletionStreamResponse\\nmodel\\n  Field required\\nchoices\\n  Field required"}}\n\n'
 )
 
 

@@ -28,7 +28,7 @@ from tests.wire_format import LAST, Stream, chunk, event, usage
 _JSON = b"application/json"
 _DEFAULT_TOKENS = 16
 _VOCABULARY = 50_000
-_STREAMS = {is_chat: Stream(MODEL, 0, "chatcmpl-simulated", is_chat) for is_chat in (True, False)}
+_STREAMS = {is_chat: Stream(MODEL, 0, "chatcmpl-simulated", is_chat, tells_usage=True) for is_chat in (True, False)}
 
 
 class _Exchange(asyncio.Protocol):
