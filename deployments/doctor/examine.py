@@ -22,6 +22,7 @@ from configs.load import environment
 from deployments.doctor.all_reduce import Partner
 from deployments.progress import Say
 from deployments.ray_calls.drain import draining
+from deployments.ray_calls.nodes import living
 
 #: A new worker process, and every command of the reading at its slowest.
 READ_S = 150.0
@@ -46,24 +47,20 @@ def examine(need: Wanted, with_pairs: bool, say: Say) -> Report:
 def members() -> list[Member]:
     """The nodes that live, the head first."""
     leaving = draining()
-    living = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: (not _is_head(node), node["NodeManagerAddress"]))
-    called = names({node["NodeID"]: node["NodeManagerAddress"] for node in living})
+    found = sorted(living(), key=lambda node: (not node.is_head, node.address))
+    called = names({node.id: node.address for node in found})
     return [
         Member(
-            id=node["NodeID"],
-            name=called[node["NodeID"]],
-            address=node["NodeManagerAddress"],
-            head=_is_head(node),
-            gpus=node["Resources"].get("GPU", 0.0),
-            labels=dict(node.get("Labels") or {}),
-            draining=node["NodeID"] in leaving,
+            id=node.id,
+            name=called[node.id],
+            address=node.address,
+            head=node.is_head,
+            gpus=node.resources.get("GPU", 0.0),
+            labels=dict(node.labels),
+            draining=node.id in leaving,
         )
-        for node in living
+        for node in found
     ]
-
-
-def _is_head(node: Mapping[str, Any]) -> bool:
-    return "node:__internal_head__" in node["Resources"]
 
 
 def _on(member: Member) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node. The only file that knows vLLM.
+"""One engine replica: vLLM under Ray Serve, and its own OpenAI app on a port of its node.
 
 Decides when a replica is ready, dead, sick or leaving. Placement groups, tensor and pipeline parallel workers and the engine's
 start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `vllm serve` answers; the herd adds a guard at its door.
@@ -17,7 +17,6 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
-from ray.serve.llm.deployment import DPServer, LLMServer
 
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
@@ -27,6 +26,7 @@ from deployments.engine.canary_request import Engine
 from deployments.engine.front_door import Door
 from deployments.engine.load import EngineLoad
 from deployments.engine.vllm import grammar as vllm_grammar
+from deployments.engine.vllm.engine_state import EngineState
 from deployments.engine.vllm.refusals import in_short
 from deployments.engine.vllm.resume import serve_here
 from deployments.policy.fleet.canary import Told
@@ -35,6 +35,7 @@ from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
 from deployments.policy.routing.types import ReplicaState
 from deployments.ray_calls.broadcast import Replicas
+from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING
@@ -60,7 +61,7 @@ FIRST = {"priority": -1}
 NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
 
 
-class EngineServer(LLMServer):  # type: ignore[misc]
+class EngineServer(EngineProcess):
     """A replica of one model."""
 
     async def __init__(self, config: dict[str, Any], gate: Gate, site: Site) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
@@ -83,12 +84,13 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         await super().__init__(llm_config)
         self._model, self._leaving = llm_config.model_id, False
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
-        self._door = Door(in_short(await self.__serve_build_asgi_app__()), key, self.describe)
+        self._vllm = EngineState(self.engine_client)
+        self._door = Door(in_short(await self.openai_app()), key, self.describe)
         host = ray.util.get_node_ip_address()
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
-        self._load = EngineLoad(kv_tokens=self._vllm.cache_config.kv_cache_size_tokens or 0)
+        self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
         self._made_of, self._others = gate.made_of, Replicas()
         self._canaries, self._generation = self._watched(gate)
         try:
@@ -103,12 +105,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
         gc.collect()
         gc.freeze()
 
-    async def _start_engine(self) -> None:
-        """Ray's, without its report of what is served: that waits for an actor on the head, which imports all of vLLM for it."""
-        await self.engine.start()
-
     def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
-        scheduler = self._vllm.scheduler_config
         engine = Engine(
             model=self._model,
             name=self._id,
@@ -116,8 +113,8 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             progress=self._load.progress,
             step_s=self._load.step_s,
             crowd=_crowd,
-            batch_tokens=scheduler.max_num_batched_tokens,
-            first=FIRST if scheduler.policy == "priority" else {},
+            batch_tokens=self._vllm.batch_tokens,
+            first=FIRST if self._vllm.goes_by_priority else {},
         )
         canaries = Canaries(gate.canary, engine, self._own, self._ask_others, CanaryMeter(REGISTRY, self._model))
         return canaries, SharedAnswer(lambda: canaries.generate(GENERATION_S), GENERATION_KEPT_S)
@@ -150,17 +147,12 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             "canary": str(self._canaries.sick or ""),
             "slow": self._canaries.slow,
             "ongoing": self._door.ongoing,
-            "slots": self._vllm.scheduler_config.max_num_seqs,
-            "kv_tokens": self._vllm.cache_config.kv_cache_size_tokens or 0,
+            "slots": self._vllm.slots,
+            "kv_tokens": self._vllm.kv_tokens,
             "ready_s": time.monotonic() - self._ready_at,
             "start_s": self._start_s,
             **self._load.report(),
         }
-
-    @property
-    def _vllm(self) -> Any:  # noqa: ANN401 (vLLM's config)
-        """What vLLM has made of its arguments."""
-        return self.engine._engine_client.vllm_config  # noqa: SLF001 (Ray keeps vLLM's client to itself)
 
     async def _state(self) -> ReplicaState:
         if not await self._lives():
@@ -221,7 +213,7 @@ class EngineServer(LLMServer):  # type: ignore[misc]
             while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             await self._server.stop()
-        await super().__del__()
+        await self.end_engine()
 
 
 def _crowd() -> float:
@@ -263,13 +255,10 @@ def _own_side_channel() -> None:
         os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(free.getsockname()[1])
 
 
-class RankServer(EngineServer, DPServer):  # type: ignore[misc]
-    """One rank of a model's data-parallel attention: it answers requests itself, and computes its share of the experts for all ranks.
-
-    Ray places the ranks of a replica together, tells each where the first one is, and restarts all when one fails.
-    """
+class RankServer(EngineServer, Rank):  # type: ignore[misc]
+    """One rank of a model's data-parallel attention: it answers requests itself, and computes its share of the experts for all ranks."""
 
     @property
     def _busy(self) -> bool:
         """Also while another rank has requests: its experts are here."""
-        return super()._busy or bool(self.engine._engine_client.engine_core.dp_engines_running())  # noqa: SLF001 (as above)
+        return super()._busy or self._vllm.ranks_run()

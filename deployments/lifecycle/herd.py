@@ -27,11 +27,13 @@ from deployments.lifecycle.access import NoSecret, ray_token
 from deployments.lifecycle.fit import CannotPlan, checked
 from deployments.lifecycle.operator_pages import roster
 from deployments.lifecycle.own_certificate import trust
-from deployments.lifecycle.rollout import CameUp, CannotStart
+from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.model_state import ModelState, Standing, standing
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
+from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.nodes import living
 from deployments.ray_calls.ray_guard import OPEN, answers_without_token
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
@@ -135,7 +137,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             return
         seen = None
         while application not in _running([application]):  # each of its new replicas has passed its own gate before it counts
-            if seen != (now := rollout.replicas(application)):  # one more has come or gone: many take many times as long
+            if seen != (now := serve_api.replicas(application)):  # one more has come or gone: many take many times as long
                 seen, deadline = now, time.monotonic() + within_s
             _still([models[application].id], deadline)
             time.sleep(1)
@@ -157,7 +159,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
 def _before(herd: Herd) -> CameUp | None:
     """Returns the herd to go back to; None if nothing of it runs here."""
     good = rollout.last_good(herd.folder)
-    if good is None or good.config.ray.address != herd.config.ray.address or not rollout.runs(good.declared):
+    if good is None or good.config.ray.address != herd.config.ray.address or not serve_api.runs(good.declared):
         return None
     return good
 
@@ -171,13 +173,13 @@ def _surges(herd: Herd, model: Model) -> bool:
         return False
     from deployments.lifecycle.applications import placed
 
-    return rollout.room_for(**placed(model, herd.config))
+    return serve_api.room_for(**placed(model, herd.config))
 
 
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares the herd that last was up again, and raises an error that says how that went."""
     say("Rolling back to the herd that last was up")
-    rollout.declare(before.declared)
+    serve_api.declare(before.declared)
     herd.remember()
     if isinstance(error, KeyboardInterrupt):
         raise error
@@ -325,10 +327,8 @@ def _gathered(inventory: Inventory | None, say: Say) -> None:
     """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
     if inventory is None or inventory.onprem is None:
         return
-    import ray
-
     wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
-    while (there := sum(bool(node["Alive"]) for node in ray.nodes())) < wanted and time.monotonic() < deadline:
+    while (there := len(living())) < wanted and time.monotonic() < deadline:
         say(f"{there} of {wanted} hosts have joined")
         time.sleep(1)
 
@@ -363,8 +363,8 @@ def _running(applications: Iterable[str]) -> set[str]:
     """
     called = {name: "The gateway" if name == GATEWAY else f"The engine of '{name.partition('.')[2]}'" for name in applications}
     try:
-        return rollout.running(called)
-    except CannotStart as error:
+        return serve_api.running(called)
+    except serve_api.CannotStart as error:
         raise OperationError(str(error)) from error
 
 

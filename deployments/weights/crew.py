@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.catalogue.weights import Node
 from cluster.doctor.facts import names
+from deployments.ray_calls.nodes import living
 from deployments.weights.agent import Agent
 from deployments.weights.cache import WeightsError
 
@@ -26,7 +27,7 @@ class NodeLost(WeightsError):
 
 def alive() -> tuple[Node, ...]:
     """The cluster's nodes, in an order that is the same for whoever asks."""
-    found = [Node(one["NodeID"], one["NodeManagerAddress"], one["Resources"]) for one in ray.nodes() if one["Alive"]]
+    found = [Node(node.id, node.address, node.resources) for node in living()]
     return tuple(sorted(found, key=lambda node: node.id))
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.catalogue.weights import Node, Source, size, sources_of
+from deployments.ray_calls import llm_config as ray_llm
+from deployments.ray_calls import nodes as ray_nodes
 from deployments.weights.agent import held
 from deployments.weights.cache import WeightsError, cache_of
 from deployments.weights.origins import HubUnreachable
@@ -23,22 +25,12 @@ async def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMCon
     Raises:
         WeightsError: see `folders`.
     """
-    import ray
-
-    # Ray would start a process on each node that imports vLLM (10 s of CPU), only to find nothing to download: it fetches from buckets.
-    llm_config.get_or_create_callback().ctx.run_init_node = llm_config.get_engine_config().mirror_config is not None
-    checkpoint = llm_config.model_loading_config.model_source
-    if not isinstance(checkpoint, str) or not sources_of(checkpoint, llm_config.engine_kwargs):
+    ray_llm.fetch_from_buckets_only(llm_config)
+    checkpoint = ray_llm.checkpoint_of(llm_config)
+    if checkpoint is None or not sources_of(checkpoint, llm_config.engine_kwargs):
         return
-    own, group = ray.get_runtime_context().get_node_id(), ray.util.get_current_placement_group()
-    nodes = sorted({own} if group is None else set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
-    found = await asyncio.to_thread(folders, checkpoint, llm_config.engine_kwargs, nodes, own)
-    if "checkpoint" in found:
-        llm_config.get_engine_config().hf_model_id = found["checkpoint"]  # what Ray sets where it has downloaded something itself
-    if "tokenizer" in found:
-        llm_config.update_engine_kwargs(tokenizer=found["tokenizer"])
-    if "draft" in found:
-        llm_config.update_engine_kwargs(speculative_config={**llm_config.engine_kwargs["speculative_config"], "model": found["draft"]})
+    nodes, own = ray_nodes.of_own_placement_group(), ray_nodes.own()
+    ray_llm.take_from_folders(llm_config, await asyncio.to_thread(folders, checkpoint, llm_config.engine_kwargs, nodes, own))
 
 
 def folders(checkpoint: str, engine: Mapping[str, Any], nodes: Sequence[str], own: str) -> dict[str, str]:

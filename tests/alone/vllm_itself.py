@@ -308,9 +308,23 @@ def second_doors() -> dict[str, list[str]]:
     }
 
 
-def ask(what: str, *arguments: Any) -> Any:
-    """An answer of one of these functions, in a process of its own."""
-    command = [sys.executable, "-m", "tests.alone.vllm_itself", what]
+def seams(names: list[str]) -> list[dict[str, list[str]] | None]:
+    """What each of these names takes and has."""
+    from tests.alone.seams import told as seams_told
+
+    return seams_told(names)
+
+
+def reads_variables(names: list[str]) -> dict[str, bool]:
+    """Whether vLLM reads each of these variables of the environment."""
+    from vllm import envs
+
+    return {name: name in envs.environment_variables for name in names}
+
+
+def ask(what: str, *arguments: Any, module: str = "tests.alone.vllm_itself") -> Any:
+    """An answer of a function of this module, or of another one that answers as this one does, in a process of its own."""
+    command = [sys.executable, "-m", module, what]
     ran = subprocess.run(
         command, input=json.dumps(arguments), capture_output=True, text=True, timeout=LONGEST_S, check=False, cwd=Path(__file__).parents[2]
     )

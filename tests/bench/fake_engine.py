@@ -8,12 +8,12 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from tests.bench.fake_server import chunk, content_length, serve
+from tests.bench.fake_server import content_length, serve
 from tests.bench.process import serving
+from tests.wire_format import LAST, Stream, chunk, event, usage
 
 PACE_S = 0.02
-_OPEN = b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk","created":1795000000,"model":"bench",'
-_TOKEN = _OPEN + b'"choices":[{"index":0,"delta":{"content":" llama"},"logprobs":null,"finish_reason":%b,"token_ids":%b}]}\n\n'
+_OF = Stream("bench", 1795000000, "chatcmpl-0123456789abcdef0123456789abcdef", tells_usage=True)
 _USAGE = b'"usage":{"prompt_tokens":12,"total_tokens":%d,"completion_tokens":%d}}'
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
 _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -25,9 +25,10 @@ _ANSWER = (
 
 
 #: As vLLM writes a token to who asks for its id, and to who does not.
-_TOKEN_CHUNKS = {True: chunk(_TOKEN % (b"null", b"[94776]")), False: chunk(_TOKEN % (b"null", b"null"))}
+_IDS: dict[bool, list[int] | None] = {True: [94776], False: None}
+_TOKEN_CHUNKS = {asked: chunk(event(" llama", ids=ids, of=_OF)) for asked, ids in _IDS.items()}
 #: The last one says why the answer ends.
-_LAST_CHUNKS = {piece: chunk(_TOKEN % (b'"length"', b"[94776]" if ids else b"null")) for ids, piece in _TOKEN_CHUNKS.items()}
+_LAST_CHUNKS = {piece: chunk(event(" llama", "length", _IDS[asked], _OF)) for asked, piece in _TOKEN_CHUNKS.items()}
 #: A replica that is never full.
 _REPORT = b'{"id":"fake","model":"llama-4-scout-tiny","host":"127.0.0.1","port":%d,"state":"ready","ongoing":0,"running":0,"waiting":0}'
 
@@ -69,7 +70,7 @@ class _Connection(asyncio.Protocol):
         if left > 1:
             self._loop.call_at(due + PACE_S, self._token, piece, left - 1, tokens, due + PACE_S)
             return
-        for last in (_OPEN + b'"choices":[],' + _USAGE % (12 + tokens, tokens) + b"\n\n", b"data: [DONE]\n\n", b""):
+        for last in (usage(12, tokens, _OF), LAST, b""):
             self._transport.write(chunk(last))
 
 

@@ -1,12 +1,7 @@
-"""The HTTP that fake engines share: chunks, the length of a body, and a process that serves until its standard input ends."""
+"""The HTTP that fake engines share: the length of a body, and a process that serves until its standard input ends."""
 
 import asyncio
 import sys
-
-
-def chunk(data: bytes) -> bytes:
-    """Frames a piece of a chunked answer."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def content_length(head: bytes | bytearray) -> int:

@@ -9,22 +9,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.bench.fake_server import chunk, content_length, serve
+from tests.bench.fake_server import content_length, serve
 from tests.bench.process import serving
+from tests.wire_format import LAST, Stream, chunk, event, vllm_error
 
 _HEAD = b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\n"
 _STREAM = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 _JSON = _HEAD + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-_OPEN = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"fake","choices":[{"index":0,"delta":'
+_OF = Stream("fake")
 _ANSWER = b'{"id":"x","object":"chat.completion","created":1,"model":"fake","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
-_LAST = _OPEN + b'{"content":""},"finish_reason":"stop","token_ids":[1]}]}\n\n'
 #: The size of one event of a long answer.
 _LONG = 1 << 14
 
 
-def _event(content: bytes) -> bytes:
-    return _OPEN + b'{"content":"%b"},"finish_reason":null,"token_ids":[1]}]}\n\n' % content
+_LLAMA, _MANY = chunk(event(" llama", ids=[1], of=_OF)), chunk(event("x" * _LONG, ids=[1], of=_OF))
+_END = chunk(event("", "stop", [1], _OF)) + chunk(LAST) + chunk(b"")
 
 
 class _Connection(asyncio.Protocol):
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
         except (ValueError, RecursionError):
             asked = None
         if not isinstance(asked, dict):
-            error = b'{"error":{"message":"The engine got what is no JSON object.","type":"BadRequestError","param":null,"code":400}}'
+            error = json.dumps(vllm_error(400, "The engine got what is no JSON object.")).encode()
             self._transport.write(_BAD % (len(error), error))
         elif asked.get("stream"):
             self._streaming = asyncio.get_running_loop().create_task(self._stream(asked.get("seed")))
@@ -73,12 +73,12 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_JSON % (len(_ANSWER), _ANSWER))
 
     async def _stream(self, mib: object) -> None:
-        self._transport.write(_STREAM + chunk(_event(b" llama")))
+        self._transport.write(_STREAM + _LLAMA)
         events = (mib << 20) // _LONG if isinstance(mib, int) and 0 < mib <= 64 else 0
         for _ in range(events):
             await self._room.wait()
-            self._transport.write(chunk(_event(b"x" * _LONG)))
-        self._transport.write(chunk(_LAST) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            self._transport.write(_MANY)
+        self._transport.write(_END)
 
 
 @contextlib.contextmanager

@@ -7,23 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-LAST = b"data: [DONE]\n\n"
-#: How a stream ends that nothing is wrong with: the reason for its end, then the end.
-DONE = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}\n\n' + LAST
+# Tests take from here what an engine says, too.
+from tests.wire_format import DONE as DONE
+from tests.wire_format import LAST as LAST
+from tests.wire_format import chunk
+from tests.wire_format import event as event
+from tests.wire_format import vllm_error as vllm_error
+
 #: Every wait of these tests ends by then; none takes that long where nothing is broken.
 WAIT_S = 10.0
-
-
-def event(content: str = "llama", finish: str | None = None, **more: Any) -> bytes:
-    """One event of a streamed chat completion, as vLLM writes it."""
-    body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "herd/llama"}
-    choices = [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]
-    return b"data: " + json.dumps(body | {"choices": choices} | more).encode() + b"\n\n"
-
-
-def vllm_error(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """A refusal in vLLM's shape: the HTTP status is the code."""
-    return {"error": {"message": message, "type": "BadRequestError", "param": param, "code": status}}
 
 
 @dataclass
@@ -63,7 +55,7 @@ class Wire:
         await self.head(content_type="text/event-stream; charset=utf-8", transfer_encoding="chunked", x_secret="internal")
 
     async def chunk(self, data: bytes) -> None:
-        await self.raw(b"%x\r\n%b\r\n" % (len(data), data))
+        await self.raw(chunk(data))
 
 
 Script = Callable[[Wire], Awaitable[None]]

@@ -1,7 +1,6 @@
 """Canaries over real sockets, through an engine that answers as vLLM does, or badly: the gate, the verdicts, and what follows."""
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from deployments.wire.types import Address
 from monitoring.export import CanaryMeter
 from tests.path.fake_engine import LAST, WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until
+from tests.wire_format import COMPLETION, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 def place(name: str, logprob: float = -0.1) -> bytes:
     """One event of a canary's stream."""
     logprobs = {"tokens": [name], "token_logprobs": [logprob], "top_logprobs": [{name: logprob, "rest": -9.0}]}
-    return b"data: " + json.dumps({"choices": [{"text": name, "logprobs": logprobs}]}).encode() + b"\n\n"
+    return event(name, logprobs=logprobs, of=COMPLETION)
 
 
 def says(*names: str, logprob: float = -0.1, pace_s: float | None = None) -> Script:

@@ -9,6 +9,7 @@ import pytest
 from tests.path.fake_engine import DONE, FakeEngine, answers, event, steered, streams, then_hangs
 from tests.path.herd import LLAMA, Herd, asking
 from tests.path.wire import connected, request
+from tests.wire_format import usage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -20,9 +21,9 @@ def tokens(herd: Herd) -> tuple[float, float]:
     return herd.count("herd_tokens_total", model=LLAMA, kind="prompt"), herd.count("herd_tokens_total", model=LLAMA, kind="completion")
 
 
-@pytest.mark.parametrize("usage", [CHAT_USAGE, OTHER_USAGE])
-async def test_tokens_of_a_whole_answer(herd: Herd, engine: FakeEngine, usage: dict[str, int]) -> None:
-    engine.script = answers(200, {"usage": usage})
+@pytest.mark.parametrize("stated", [CHAT_USAGE, OTHER_USAGE])
+async def test_tokens_of_a_whole_answer(herd: Herd, engine: FakeEngine, stated: dict[str, int]) -> None:
+    engine.script = answers(200, {"usage": stated})
     await herd.chat()
     assert tokens(herd) == (11, 7)
 
@@ -30,9 +31,9 @@ async def test_tokens_of_a_whole_answer(herd: Herd, engine: FakeEngine, usage: d
 @pytest.mark.parametrize(
     "ending",
     [
-        [event(choices=[], usage=CHAT_USAGE), DONE],
-        [event(choices=[], usage=CHAT_USAGE) + DONE],
-        [event(choices=[], usage=CHAT_USAGE)[:40], event(choices=[], usage=CHAT_USAGE)[40:] + DONE],
+        [usage(11, 7), DONE],
+        [usage(11, 7) + DONE],
+        [usage(11, 7)[:40], usage(11, 7)[40:] + DONE],
         [b"event: response.completed\ndata: " + json.dumps({"response": {"usage": OTHER_USAGE}}).encode() + b"\n\n"],
         [
             b"event: message_delta\ndata: " + json.dumps({"delta": {"stop_reason": "end_turn"}, "usage": OTHER_USAGE}).encode() + b"\n\n",

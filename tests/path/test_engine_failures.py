@@ -10,6 +10,7 @@ from deployments.policy.routing.types import ReplicaState
 from tests.path.conftest import Start
 from tests.path.fake_engine import DONE, FakeEngine, Script, answers, event, fake_engine, then_breaks, then_hangs, vllm_error
 from tests.path.herd import LLAMA, Herd
+from tests.wire_format import chunk, error_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -128,8 +129,8 @@ async def test_official_client_raises_its_own_error_when_a_stream_breaks(herd: H
 
 
 async def test_engine_that_ends_its_stream_with_an_error(herd: Herd, engine: FakeEngine) -> None:
-    error = b'data: {"error": {"message": "EngineCore encountered an issue.", "type": "EngineDeadError", "code": 500}}\n\n'
-    engine.script = then_breaks(*(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (event(), error, DONE)), b"0\r\n\r\n")
+    error = error_event(500, "EngineCore encountered an issue.", kind="EngineDeadError")
+    engine.script = then_breaks(*map(chunk, (event(), error, DONE, b"")))
     endings: tuple[dict[str, Any], ...] = ({"n": 2}, {})
     for more in endings:  # nobody could go on with two answers, and nobody is there to go on with one
         herd.has(engine)

@@ -14,11 +14,12 @@ from tests.path.begun import WHOLE, answer, breaking
 from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
 from tests.path.herd import LLAMA, SECRET, Herd, until
 from tests.path.test_engine_failures import last_event
+from tests.wire_format import error_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CORE_ERROR = b'data: {"error": {"message": "Internal server error", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
-MISTAKE = b'data: {"error": {"message": "top_k is too large", "type": "BadRequestError", "param": "top_k", "code": 400}}\n\n'
+CORE_ERROR = error_event(500, "Internal server error")
+MISTAKE = error_event(400, "top_k is too large", "top_k", "BadRequestError")
 CHOICE: dict[str, Any] = {"structured_outputs": {"choice": ["llama"]}}
 ROLE = event("")
 SAID = engine_errors.said
@@ -175,8 +176,8 @@ async def test_error_of_messages_has_anthropics_shape(herd: Herd, engine: FakeEn
 STARTED = b'event: message_start\ndata: {"type":"message_start"}\n\n'
 STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 UNREAD = (
-    b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"1 validation error for '
-    b"ChatCompletionStreamResponse\\nchoices\\n  Field required [type=missing, input_value={'error': {'message': 'In...\"}}\n\n"
+    b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"2 validation errors for '
+    b'ChatCompletionStreamResponse\\nmodel\\n  Field required\\nchoices\\n  Field required"}}\n\n'
 )
 
 

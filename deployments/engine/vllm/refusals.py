@@ -24,7 +24,7 @@ from vllm.entrypoints.serve.exception_handling import error_response
 from vllm.exceptions import VLLMError, VLLMServerError
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from deployments.policy.errors.engine_errors import DEAD
+from deployments.policy.errors.engine_errors import DEAD, unread
 from deployments.policy.errors.engine_words import cleaned
 from deployments.policy.errors.validation import summary
 
@@ -99,7 +99,12 @@ def _answer_with_blame() -> None:
     for name in ANSWERING:
         import_module(name).create_error_response = create  # type: ignore[attr-defined]
     for name in SANITIZING:  # vLLM's patterns take eleven seconds for 4 KB of "/a/a/a"
-        import_module(name).sanitize_message = cleaned  # type: ignore[attr-defined]
+        import_module(name).sanitize_message = in_words  # type: ignore[attr-defined]
+
+
+def in_words(message: str) -> str:
+    """Returns vLLM's message for a client. Cleaning would take away all that an unread error shows of its cause."""
+    return unread(message) or cleaned(message)
 
 
 def blaming(create: Callable[..., Any]) -> Callable[..., Any]:

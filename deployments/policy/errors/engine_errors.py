@@ -38,8 +38,10 @@ _ERROR_EVENT = re.compile(rb'^(?:data: \{"error"|event: error\b|event: response\
 _FINISH = re.compile(rb'"(?:finish_reason|stop_reason)": ?"|"?response\.(?:completed|incomplete|failed|cancelled)\b')
 #: The last event of a stream, in chat and completions, and in messages.
 _LAST = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
-#: vLLM's words where its messages API reads an error event of the chat API; the status is in them.
-_UNREAD = re.compile(r"validation error for ChatCompletionStreamResponse")
+#: vLLM's words where its messages API reads an error event of the chat API as an answer, and what they show of an engine core that died:
+#: pydantic leaves out all but the first 25 and the last 25 characters.
+_UNREAD = re.compile(r"validation errors? for ChatCompletionStreamResponse")
+_UNREAD_DEATH = re.compile(r"EngineCore|'message': 'En\.\.\.[^\n]*'code': 500")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,17 @@ def said_in(event: bytes) -> Said:
     failed = decoded.get("response") if isinstance(decoded, dict) else None
     error = _error_object(failed if isinstance(failed, dict) else decoded)
     message, code = _text(error.get("message")), error.get("code")
-    if _UNREAD.search(message):
-        return Said(500, _DEAD_WORDS if _DEAD_WORDS in message else CORE_ERROR)
+    if (of_core := unread(message)) is not None:
+        return Said(500, of_core)
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return Said(status, message, _text(error.get("type")), _text(error.get("param")) or None)
+
+
+def unread(message: str) -> str | None:
+    """Returns the engine core's words behind an error that vLLM's messages API could not read; None for any other error's message."""
+    if _UNREAD.search(message) is None:
+        return None
+    return _DEAD_WORDS if _UNREAD_DEATH.search(message) else CORE_ERROR
 
 
 def is_last(events: bytes) -> bool:

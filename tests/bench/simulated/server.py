@@ -23,10 +23,12 @@ from deployments.policy.routing import prompt_gossip as sent
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.engine import Engine, Headed
 from tests.bench.simulated.scheduler import Request, Size
+from tests.wire_format import LAST, Stream, chunk, event, usage
 
 _JSON = b"application/json"
 _DEFAULT_TOKENS = 16
 _VOCABULARY = 50_000
+_STREAMS = {is_chat: Stream(MODEL, 0, "chatcmpl-simulated", is_chat, tells_usage=True) for is_chat in (True, False)}
 
 
 class _Exchange(asyncio.Protocol):
@@ -149,32 +151,25 @@ class _Answer:
         if self._stream:
             self._stream_on(tokens, last)
         elif last:
-            whole = self._told(tokens_of(self._key, 0, self.said), "length", stream=False)
-            self._exchange.reply_with(whole | {"usage": self._used()})
+            self._exchange.reply_with(self._whole(tokens_of(self._key, 0, self.said)))
 
     def _stream_on(self, tokens: list[int], last: bool) -> None:
         if not self._open:
             self._open = True
             self._exchange.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
+        of = _STREAMS[self._chat]
         if tokens:
-            self._event(self._told(tokens, "length" if last else None, stream=True))
+            self._exchange.write(chunk(event(text_of(tokens), "length" if last else None, tokens if self._ids else None, of)))
         if last:
             if self._usage:
-                self._event(self._told([], None, stream=True) | {"choices": [], "usage": self._used()})
-            self._exchange.write(_chunk(b"data: [DONE]\n\n") + _chunk(b""))
+                self._exchange.write(chunk(usage(self._prompt_tokens, self.said, of)))
+            self._exchange.write(chunk(LAST) + chunk(b""))
 
-    def _event(self, event: dict[str, Any]) -> None:
-        self._exchange.write(_chunk(b"data: " + msgspec.json.encode(event) + b"\n\n"))
-
-    def _told(self, tokens: list[int], reason: str | None, stream: bool) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
-        if self._chat:
-            choice["delta" if stream else "message"] = {"role": "assistant", "content": text_of(tokens)}
-        else:
-            choice["text"] = text_of(tokens)
-        choice["token_ids"] = tokens if self._ids else None
-        kind = ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion"
-        return {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": MODEL, "choices": [choice]}
+    def _whole(self, tokens: list[int]) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length", "token_ids": tokens if self._ids else None}
+        choice |= {"message": {"role": "assistant", "content": text_of(tokens)}} if self._chat else {"text": text_of(tokens)}
+        kind = "chat.completion" if self._chat else "text_completion"
+        return {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": MODEL, "choices": [choice], "usage": self._used()}
 
     def _used(self) -> dict[str, int]:
         return {"prompt_tokens": self._prompt_tokens, "completion_tokens": self.said, "total_tokens": self._prompt_tokens + self.said}
@@ -188,10 +183,6 @@ def tokens_of(key: int, begin: int, count: int) -> list[int]:
 def text_of(tokens: Sequence[int]) -> str:
     """What a client reads of them."""
     return "".join(f" {token}" for token in tokens)
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def rendered(asked: dict[str, Any]) -> bytes:

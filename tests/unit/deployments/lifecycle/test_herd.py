@@ -16,6 +16,7 @@ from deployments.lifecycle import herd as operate
 from deployments.lifecycle import rollout
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.policy.fleet.rollout_steps import Declared
+from deployments.ray_calls import serve_api
 from tests.unit.samples import config, model, scout
 
 OLD = config(model(aliases=["old"]), scout())
@@ -40,7 +41,7 @@ class Serve:
         there = self.contexts(self.declared[-1])
         for name, what in wanted.items():
             if there[name] in self.broken:
-                raise rollout.CannotStart(f"{what} could not start.\nNotFit: no")
+                raise serve_api.CannotStart(f"{what} could not start.\nNotFit: no")
         return {name for name in wanted if self.arrives_after_s.get(name, 0) <= self.now}
 
     def sleep(self, seconds: float) -> None:
@@ -64,11 +65,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         (operate, "_guarded", lambda *_: None),
         (operate, "_wanted", lambda herd, _: as_declared(herd.config)),
         (operate, "_wait", wait),
-        (rollout, "declare", made.declared.append),
-        (rollout, "running", made.running),
-        (rollout, "runs", lambda _: bool(made.declared)),
-        (rollout, "replicas", lambda _: dict(made.states)),
-        (rollout, "room_for", lambda **_: True),
+        (serve_api, "declare", made.declared.append),
+        (serve_api, "running", made.running),
+        (serve_api, "runs", lambda _: bool(made.declared)),
+        (serve_api, "replicas", lambda _: dict(made.states)),
+        (serve_api, "room_for", lambda **_: True),
         (operate, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
     ):
         monkeypatch.setattr(target, name, instead)
@@ -127,7 +128,7 @@ def test_who_interrupts_a_change_has_the_herd_as_it_was(serve: Serve, tmp_path: 
     def interrupted(_: Any) -> set[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rollout, "running", interrupted)
+    monkeypatch.setattr(serve_api, "running", interrupted)
     with pytest.raises(KeyboardInterrupt):
         up(tmp_path, NEW)
     assert serve.declared[-1] == as_declared(OLD)
@@ -146,11 +147,11 @@ def test_a_first_start_that_fails_has_nothing_to_go_back_to(serve: Serve, tmp_pa
 def test_a_step_may_take_as_long_as_something_moves(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     up(tmp_path, OLD)
     serve.arrives_after_s = {"model.llama": 150}
-    monkeypatch.setattr(rollout, "replicas", lambda _: {"RUNNING": int(serve.now // 40)})
+    monkeypatch.setattr(serve_api, "replicas", lambda _: {"RUNNING": int(serve.now // 40)})
     up(tmp_path, NEW)
     assert remembered(tmp_path) == NEW
     serve.arrives_after_s = {"model.llama": serve.now + 150}
-    monkeypatch.setattr(rollout, "replicas", lambda _: {"STARTING": 1})
+    monkeypatch.setattr(serve_api, "replicas", lambda _: {"STARTING": 1})
     with pytest.raises(OperationError, match=r"(?s)did not answer in time.*Rolled back"):
         up(tmp_path, OLD)
     assert remembered(tmp_path) == NEW
@@ -160,7 +161,7 @@ def test_a_step_may_take_as_long_as_something_moves(serve: Serve, tmp_path: Path
 def test_new_replicas_come_first_where_there_is_room_or_the_config_says_so(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bool | None, room: bool, first: bool
 ) -> None:
-    monkeypatch.setattr(rollout, "room_for", lambda **_: room)
+    monkeypatch.setattr(serve_api, "room_for", lambda **_: room)
     up(tmp_path, config(model()))
     up(tmp_path, config(model(context_tokens=4096, surge=said)))
     (engine, _) = serve.declared[-1]["applications"]

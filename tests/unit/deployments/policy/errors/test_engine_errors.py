@@ -198,7 +198,10 @@ def test_place_of_an_error_event(events: bytes, at: int) -> None:
     assert error_at(events) == at
 
 
-UNREAD = "1 validation error for ChatCompletionStreamResponse\nid\n  Field required [type=missing, input_value={'error': {'message': '%s"
+UNREAD = (
+    "2 validation errors for ChatCompletionStreamResponse\nmodel\n"
+    "  Field required [type=missing, input_value={'error': {'message': '%s...am': None, 'code': 500}}, input_type=dict]"
+)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +213,8 @@ UNREAD = "1 validation error for ChatCompletionStreamResponse\nid\n  Field requi
         (b'data: {"error": {"message": "m", "code": 200}}\n\n', Said(500, "m")),
         (b'event: error\ndata: {"type":"error","error":{"type":"internal_error","message":"m"}}\n\n', Said(500, "m", "internal_error")),
         (b'event: response.failed\ndata: {"response":{"error":{"code":"server_error","message":"m"}}}\n\n', Said(500, "m")),
-        (b'event: error\ndata: {"error":{"message":' + json.dumps(UNREAD % "In...").encode() + b"}}\n\n", UNFINISHED),
-        (b'event: error\ndata: {"error":{"message":' + json.dumps(UNREAD % "EngineCore").encode() + b"}}\n\n", Said(500, "EngineCore")),
+        (b'event: error\ndata: {"error":{"message":' + json.dumps(UNREAD % "In").encode() + b"}}\n\n", UNFINISHED),
+        (b'event: error\ndata: {"error":{"message":' + json.dumps(UNREAD % "En").encode() + b"}}\n\n", Said(500, "EngineCore")),
         (b"event: error\n\n", Said(500)),
         (b'data: {"error": "' + b"x" * (1 << 20), Said(500)),
     ],

@@ -10,6 +10,7 @@ from deployments.lifecycle import applications as app
 from deployments.lifecycle import rollout
 from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.rollout_steps import Declared, Step, regrouped, steps, stopping_first
+from deployments.ray_calls import serve_api
 from tests.unit.samples import config, model, scout
 
 GATEWAY = "gateway"
@@ -74,7 +75,7 @@ class Serve:
         self.told: list[Declared] = []
         self.waited: list[str | None] = []
         self.said: list[str] = []
-        monkeypatch.setattr(rollout, "declare", self.told.append)
+        monkeypatch.setattr(serve_api, "declare", self.told.append)
 
     def come_up(self, application: str | None) -> None:
         self.waited.append(application)
@@ -97,10 +98,10 @@ def test_each_step_waits_for_its_own(serve: Serve) -> None:
 
 def test_what_does_not_come_up_ends_it(serve: Serve) -> None:
     def fails(_application: str | None) -> None:
-        raise rollout.CannotStart("no")
+        raise serve_api.CannotStart("no")
 
     before = CameUp(config(model(), scout()), declared(model(), scout()))
-    with pytest.raises(rollout.CannotStart):
+    with pytest.raises(serve_api.CannotStart):
         rollout.roll(before, declared(model(context_tokens=4096), scout(context_tokens=65536)), lambda _: True, fails, serve.said.append)
     assert [engines(Step(told))["model.scout"] for told in serve.told] == [131072], "the next model has not been touched"
 
@@ -154,4 +155,4 @@ class _Application:
     ],
 )
 def test_last_words_are_the_last_error(message: str, told: str) -> None:
-    assert rollout._last_words(_Application("short", message)).startswith(told)
+    assert serve_api._last_words(_Application("short", message)).startswith(told)

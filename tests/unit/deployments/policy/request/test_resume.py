@@ -9,20 +9,22 @@ from hypothesis import strategies as st
 
 from deployments.policy.request import resume
 from deployments.policy.request.resume import CannotResume, Delivered, Seam
+from tests import wire_format
+from tests.wire_format import LAST as DONE
+from tests.wire_format import Stream, opening, usage
 
 CHAT = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
 
-def event(ids: list[int] | None, text: str = "llama", created: int = 7, finish: str | None = None, **more: Any) -> bytes:
-    """An event as vLLM writes it for who asks for token ids."""
-    choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish, "token_ids": ids}
-    body = {"id": "chatcmpl-1", "created": created, "model": "llama", "choices": [choice], **more}
-    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+OF = Stream("llama", 7, tells_usage=True)
 
 
-ROLE = event(None, "", prompt_token_ids=[1, 2, 3]).replace(b',"token_ids":null', b"")
-USAGE = b'data: {"id":"chatcmpl-1","created":7,"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
-DONE = b"data: [DONE]\n\n"
+def event(ids: list[int] | None, text: str = "llama", finish: str | None = None) -> bytes:
+    """An event for a client that asked for token ids; for another one where there are none."""
+    return wire_format.event(text, finish, ids, OF)
+
+
+ROLE, USAGE = opening(OF, [1, 2, 3]), usage(3, 2, OF)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +60,7 @@ def test_asking_for_token_ids_changes_nothing_else(raw: str) -> None:
 
 def test_client_sees_what_it_would_have_seen_without_token_ids() -> None:
     asked = ROLE + event([5, 6]) + event([7], finish="stop") + USAGE + DONE
-    plain = event(None, "", prompt_token_ids=None).replace(b',"token_ids":null', b"", 1)
-    assert resume.shown(asked) == plain + event(None) + event(None, finish="stop") + USAGE + DONE
+    assert resume.shown(asked) == opening(OF) + event(None) + event(None, finish="stop") + USAGE + DONE
 
 
 def test_events_of_tokens_that_show_nothing_are_left_out() -> None:
@@ -88,7 +89,7 @@ def test_an_answer_that_had_ended_but_for_its_last_events() -> None:
 
 @pytest.mark.parametrize(("reason", "told"), [(b"null", ("stop", None)), (b"200007", ("stop", 200007)), (b'"text"', (None, None))])
 def test_what_stopped_an_answer(reason: bytes, told: tuple[str | None, int | None]) -> None:
-    last = event([6], finish="stop").replace(b'"token_ids"', b'"stop_reason":' + reason + b',"token_ids"')
+    last = event([6], finish="stop").replace(b'"stop_reason":null', b'"stop_reason":' + reason)
     so_far = resume.delivered(ROLE + event([5]) + last)
     assert (so_far.finish, so_far.stop) == told
 

@@ -1,0 +1,52 @@
+"""The nodes of a Ray cluster. Needs a connection to Ray.
+
+Decides nothing. Ray describes nodes and placement groups in mappings whose names it does not document; only this file knows them. Ray is
+imported when a function is called: most of the herd's commands run without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: A resource that Ray gives to the node of its head, and to no other.
+HEAD = "node:__internal_head__"
+
+
+@dataclass(frozen=True, slots=True)
+class RayNode:
+    """A node that lives."""
+
+    id: str
+    address: str
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+
+    @property
+    def is_head(self) -> bool:
+        """Tells whether Ray's head runs there."""
+        return HEAD in self.resources
+
+
+def living() -> tuple[RayNode, ...]:
+    """Returns the nodes that live, in Ray's order."""
+    import ray
+
+    return tuple(
+        RayNode(node["NodeID"], node["NodeManagerAddress"], node["Resources"], dict(node.get("Labels") or {}))
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def own() -> str:
+    """Returns the id of the node that this process runs on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def of_own_placement_group() -> list[str]:
+    """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
+    import ray
+
+    group = ray.util.get_current_placement_group()
+    return sorted({own()} if group is None else set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))

@@ -1,0 +1,87 @@
+"""Ray Serve ↔ `herd up`: declares applications, and reads how they are. Needs a connection to Ray.
+
+Decides nothing. Ray is imported when a function is called: most of the herd's commands run without it.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.policy.fleet.rollout_steps import Declared, regrouped
+
+#: How long Ray may take to find room for one more replica, where there is some.
+ROOM_S = 5.0
+
+
+class CannotStart(RuntimeError):
+    """An application cannot come up; the message has what its replicas said."""
+
+
+def declare(declared: Declared) -> None:
+    """Tells Ray Serve what there should be; it changes what differs."""
+    from ray import serve
+    from ray.serve.context import _get_global_client  # what Ray's own REST handler and `serve deploy` end in; no public name
+    from ray.serve.schema import ServeDeploySchema
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would say that it has connected
+    serve.start(proxy_location="Disabled")
+    client: Any = _get_global_client()
+    client.delete_apps(regrouped(client.get_serve_details().get("applications") or {}, declared))
+    client.deploy_apps(ServeDeploySchema.model_validate(declared))
+
+
+def runs(declared: Declared) -> bool:
+    """Tells whether any of these applications is there."""
+    from ray import serve
+
+    return bool({one["name"] for one in declared["applications"]} & serve.status().applications.keys())
+
+
+def running(wanted: Mapping[str, str]) -> set[str]:
+    """Returns those of these applications that Ray Serve has brought to where they were declared to be.
+
+    Args:
+        wanted: what to call each application, by its name.
+
+    Raises:
+        CannotStart: one of them cannot get there.
+    """
+    from ray import serve
+
+    applications = serve.status().applications
+    for app, what in wanted.items():
+        if app in applications and applications[app].status == "DEPLOY_FAILED":
+            raise CannotStart(f"{what} could not start.\n{_last_words(applications[app])}")
+    return {app for app in wanted if app in applications and applications[app].status == "RUNNING"}
+
+
+def replicas(application: str) -> dict[str, int]:
+    """Counts the replicas of an application, by Ray Serve's word for their state."""
+    from ray import serve
+
+    found = serve.status().applications.get(application)
+    deployments = found.deployments.values() if found is not None else ()
+    return {str(state): count for one in deployments for state, count in one.replica_states.items()}
+
+
+def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)
+    """Returns the end of the longest message about what went wrong: the last exception, without its traceback."""
+    messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
+    lines = [line.rstrip() for line in max(messages, key=len).splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if not line.startswith((" ", "\t")) and _is_error(line)]
+    return "\n".join(lines[errors[-1] :][:8] if errors else lines[-5:])
+
+
+def _is_error(line: str) -> bool:
+    return any(word in line.partition(":")[0] for word in ("Error", "NotFit"))
+
+
+def room_for(bundles: list[dict[str, float]], strategy: str, bundle_label_selector: list[dict[str, str]]) -> bool:
+    """Tells whether there is room for one more replica now: Ray is asked to keep it free, and gets it back at once."""
+    from ray.util import placement_group, remove_placement_group
+
+    kept = placement_group(bundles, strategy=strategy, bundle_label_selector=bundle_label_selector)
+    try:
+        return bool(kept.wait(timeout_seconds=ROOM_S))
+    finally:
+        remove_placement_group(kept)

@@ -1,0 +1,112 @@
+"""What vLLM does not document and the herd relies on is in the vLLM that is installed, as each of our files takes it.
+
+A new version of vLLM fails here in seconds, with the name of the file to look at. `test_seams_events.py` holds its bytes.
+"""
+
+import pytest
+
+from deployments.lifecycle.engine_arguments import engine_environment
+from tests.alone import vllm_itself
+from tests.alone.seams import ROOT, Seam, imported, unlisted
+from tests.unit.samples import scout
+
+Found = dict[str, dict[str, list[str]] | None]
+
+SEAMS = [
+    # The serving side goes on with an answer.
+    Seam(
+        "engine/vllm/resume",
+        "vllm.v1.engine.async_llm:AsyncLLM._add_request",
+        takes=("self", "request", "prompt", "parent_req", "index", "queue"),
+    ),
+    Seam("engine/vllm/resume", "vllm.v1.engine.async_llm:AsyncLLM.check_admission", takes=("self", "n", "request_id")),
+    Seam("engine/vllm/resume", "vllm.v1.engine.async_llm:AsyncLLM", has=("output_processor", "engine_core")),
+    Seam("engine/vllm/resume", "vllm.v1.engine.core_client:AsyncMPClient.add_request_async", takes=("self", "request")),
+    Seam(
+        "engine/vllm/resume",
+        "vllm.v1.engine.output_processor:OutputProcessor.add_request",
+        takes=("self", "request", "prompt", "parent_req", "request_index", "queue"),
+    ),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor.has_request", takes=("self", "request_id")),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor.process_outputs", has=("engine_core_outputs",)),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor", has=("request_states",)),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessorOutput", has=("request_outputs",)),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:RequestState", has=("queue", "is_prefilling")),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:RequestOutputCollector.get_nowait", takes=("self",)),
+    Seam("engine/vllm/resume", "vllm.v1.engine.parallel_sampling:ParentRequest"),
+    Seam("engine/vllm/resume", "vllm.v1.engine:EngineCoreOutput", has=("request_id", "new_token_ids", "finish_reason", "stop_reason")),
+    Seam("engine/vllm/resume", "vllm.v1.engine:EngineCoreRequest", has=("request_id", "prompt_token_ids", "sampling_params")),
+    Seam("engine/vllm/resume", "vllm.v1.engine:FinishReason", has=("STOP", "LENGTH")),
+    Seam("engine/vllm/resume", "vllm.outputs:RequestOutput"),
+    Seam("engine/vllm/resume", "vllm.sampling_params:SamplingParams", has=("extra_args", "max_tokens", "min_tokens", "clone")),
+    # The engine core goes on with a grammar.
+    Seam("engine/vllm/grammar", "vllm.v1.structured_output:StructuredOutputManager._create_grammar", takes=("self", "request")),
+    Seam(
+        "engine/vllm/grammar",
+        "vllm.v1.structured_output.backend_xgrammar:has_xgrammar_unsupported_json_features",
+        takes=("schema",),
+    ),
+    Seam(
+        "engine/vllm/grammar",
+        "vllm.v1.structured_output.backend_xgrammar:XgrammarGrammar.accept_tokens",
+        takes=("self", "request_id", "tokens"),
+    ),
+    Seam("engine/vllm/grammar", "vllm.v1.request:Request", has=("request_id", "sampling_params")),
+    Seam("engine/vllm/grammar", "vllm.config:StructuredOutputsConfig", has=("backend",)),
+    # An image on CPU.
+    Seam("engine/vllm/cpu_images", "vllm.platforms:current_platform", has=("is_cpu",)),
+    Seam("engine/vllm/cpu_images", "vllm.model_executor.models.mllama4:Llama4UnfoldConvolution.forward", takes=("self", "hidden_states")),
+    Seam("engine/vllm/cpu_images", "vllm.model_executor.models.mllama4:Llama4UnfoldConvolution", has=("linear", "unfold")),
+    # Readers of images.
+    Seam("engine/vllm/image_formats", "PIL.Image:init", takes=()),
+    Seam("engine/vllm/image_formats", "PIL.Image:ID"),
+    # Refusals.
+    Seam(
+        "engine/vllm/refusals",
+        "vllm.entrypoints.serve.exception_handling.error_response:create_error_response",
+        takes=("message", "err_type", "status_code", "param"),
+    ),
+    Seam("engine/vllm/refusals", "vllm.entrypoints.serve.exception_handling.error_response:sanitize_message", takes=("message",)),
+    Seam("engine/vllm/refusals", "vllm.exceptions:VLLMError"),
+    Seam("engine/vllm/refusals", "vllm.exceptions:VLLMServerError"),
+    Seam("engine/vllm/refusals", "vllm.v1.engine.exceptions:EngineDeadError"),
+    Seam("engine/vllm/refusals", "vllm.v1.engine.exceptions:EngineGenerateError"),
+    Seam("engine/vllm/refusals", "fastapi.routing:APIRoute", has=("dependant",)),
+    Seam("engine/vllm/refusals", "fastapi.dependencies.models:Dependant", has=("body_params",)),
+    Seam("engine/vllm/refusals", "fastapi._compat.v2:ModelField", has=("_type_adapter",)),
+    Seam("engine/vllm/refusals", "pydantic:TypeAdapter", has=("validator", "core_schema")),
+    Seam("engine/vllm/refusals", "fastapi:FastAPI", has=("middleware_stack", "exception_handler")),
+    # How an engine is made.
+    Seam("engine/vllm/engine_state", "vllm.v1.engine.async_llm:AsyncLLM", has=("vllm_config", "engine_core")),
+    Seam("engine/vllm/engine_state", "vllm.config:VllmConfig", has=("cache_config", "scheduler_config")),
+    Seam("engine/vllm/engine_state", "vllm.config:CacheConfig", has=("kv_cache_size_tokens",)),
+    Seam("engine/vllm/engine_state", "vllm.config:SchedulerConfig", has=("max_num_seqs", "max_num_batched_tokens", "policy")),
+    Seam("engine/vllm/engine_state", "vllm.v1.engine.core_client:AsyncMPClient.dp_engines_running", takes=("self",)),
+]
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    names = [seam.name for seam in SEAMS]
+    return dict(zip(names, vllm_itself.ask("seams", names), strict=True))
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.name}-{seam.used_by}")
+def test_vllm_still_has(found: Found, seam: Seam) -> None:
+    assert seam.wrong(found[seam.name]) is None
+
+
+@pytest.mark.parametrize("package", ["vllm", "PIL"])
+def test_every_import_of_vllm_in_its_room_is_held_here(package: str) -> None:
+    # `error_response` is a module; its function is held.
+    assert unlisted(SEAMS, imported("engine/vllm", package)) <= {("engine/vllm/image_formats", "PIL:Image")}
+
+
+def test_every_seam_is_in_a_file_of_ours() -> None:
+    assert all((ROOT / "deployments" / f"{seam.used_by}.py").exists() for seam in SEAMS)
+
+
+def test_vllm_reads_the_variables_that_its_processes_are_started_with() -> None:
+    """`deployments/lifecycle/engine_arguments.py` and `deployments/engine/replica.py`."""
+    asked = [*engine_environment(scout(), "cpu"), "VLLM_NIXL_SIDE_CHANNEL_PORT"]
+    assert vllm_itself.ask("reads_variables", asked) == dict.fromkeys(asked, True)
