@@ -93,7 +93,7 @@ def test_bomb_of_a_gib_is_made_of_one_compressed_mib(monkeypatch: pytest.MonkeyP
 
     class Counting:
         def __init__(self, *how: int) -> None:
-            self._one = compressor(*how)
+            self._one = compressor(how[0], how[1], how[2])
 
         def compress(self, data: bytes) -> bytes:
             fed.append(len(data))
