@@ -29,7 +29,7 @@ lint: env
 	@$(VENV)/bin/lint-imports
 
 check: lint ## What takes seconds: linters, types, import contracts, unit and path tests with coverage
-	@$(VENV)/bin/python -m pytest tests/unit tests/tools tests/path --cov -n logical --maxprocesses 4
+	@$(VENV)/bin/python -m pytest tests/unit tests/tools tests/path --hypothesis-profile quick --cov -n logical --maxprocesses 4
 	@$(TOOK)
 
 test: lint ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any

@@ -1,8 +1,28 @@
-"""The terminal of every test and of every command that it starts: wide, and without colours, whoever's shell it is."""
+"""What all tests share: a terminal that is wide and without colours, and how many examples a law is tried with.
+
+Laws run the same examples every time: a gate must not turn red on a change that has nothing to do with it. `make check` takes a
+third of them (`--hypothesis-profile quick`), `make test` all.
+"""
 
 import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+_HERE = Path(__file__).parent
 
 # Rich reads some of them once, when the commands are imported: here is before that.
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
 for _name in ("LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)
+
+settings.register_profile("herd", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("quick", settings.get_profile("herd"), max_examples=17)
+settings.load_profile("herd")  # before the option `--hypothesis-profile` is looked at, which has the last word
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Counts coverage only where it is asked of, in unit tests: a tracer doubles the time that a test takes."""
+    if "unit" not in item.path.relative_to(_HERE).parts[:1]:
+        item.add_marker("no_cover")

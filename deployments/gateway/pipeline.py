@@ -126,6 +126,8 @@ class Pipeline:
 
     async def _forward(self, call: Call, body: dict[str, Any], chosen: Chosen, client: Client, arrived: float) -> Outcome:
         limits, served = self.rules.limits, chosen.model
+        for _ in sizes.check_ids(call.endpoint, body, served):
+            await asyncio.sleep(0)
         sizes.check(call.endpoint, body, len(call.body), served, self.rules.requests)
         # Without a stream the first byte comes with the last.
         first_byte_s = limits.first_byte_s if body.get("stream") else limits.total_s

@@ -1,8 +1,8 @@
 """Declares a herd to Ray Serve, waits for it, and remembers the herd that last came up, so that it can be declared again.
 
 Decides neither the order (`policy.fleet.rollout_steps`) nor what a herd is (`deployments.lifecycle.applications`). Ray Serve
-(`ray_calls.serve_api`) starts and stops the replicas. With `max_surge_percent` it starts a new one first, and an application whose new replicas fail to start keeps
-its old ones (DEPLOY_FAILED).
+(`ray_calls.serve_api`) starts and stops the replicas. With `max_surge_percent` it starts a new one first, and an application whose new
+replicas fail to start keeps its old ones (DEPLOY_FAILED).
 """
 
 import contextlib

@@ -1,10 +1,12 @@
 """The whole hostile suite, with figures: `make hostile`.
 
     python -m tests.hostile [--cases N] [--seed N] [--only gateway|herd]
+    python -m tests.hostile --attack NAME [--attack NAME ...]
 
 A gateway with fake engines gets most of the cases, a real herd all that are written down and some that are generated. While an attack runs,
 honest clients of the attacked model and of another one are timed. What is measured is written down at once; with `--only`, what the
-file says of the other part stays as it was.
+file says of the other part stays as it was. With `--attack`, only these of the herd's timed attacks run, beside undisturbed clients of the
+same run, and only their rows change.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.report import about, save
-from tests.hostile.parts import AT_ONCE, ATTACK_S, of_gateway, of_herd
+from tests.hostile.parts import AT_ONCE, ATTACK_S, TIMED, herd_under, of_gateway, of_herd
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results" / "hostile.json"
 
@@ -75,6 +77,28 @@ class Told:
         print(f"{datetime.now(UTC):%H:%M:%S} {self._where}: {', '.join(map(_brief, figures.items()))}", file=sys.stderr, flush=True)
 
 
+class Again:
+    """Rows of the herd's attacks that are run again, with the undisturbed figures of that run; all else in the file stays."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._undisturbed: dict[str, Any] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    def __call__(self, **figures: Any) -> None:
+        """Puts rows in the place of the old ones; a row that the file does not have comes last."""
+        self._undisturbed = figures.get("undisturbed", self._undisturbed)
+        self.rows = [row | {"date": about("")["date"], "undisturbed": self._undisturbed} for row in figures.get("attacks", ())]
+        if not self.rows:
+            return
+        file = json.loads(self._results.read_text(encoding="utf-8"))
+        new = {row["name"]: row for row in self.rows}
+        old = file["herd"]["attacks"]
+        file["herd"]["attacks"] = [new.pop(row["name"], row) for row in old] + list(new.values())
+        save(self._results, file)
+        print(f"{datetime.now(UTC):%H:%M:%S} herd: {_brief(('attacks', self.rows))}", file=sys.stderr, flush=True)
+
+
 def _brief(figure: tuple[str, Any]) -> str:
     """Returns one line for a terminal about a figure."""
     name, value = figure
@@ -103,9 +127,13 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="python -m tests.hostile", description="The whole hostile suite.")
     words.add_argument("--cases", type=int, default=100_000, help="fuzzed cases in all")
     words.add_argument("--seed", type=int, default=20261128)
-    words.add_argument("--only", choices=("gateway", "herd"))
+    some = words.add_mutually_exclusive_group()
+    some.add_argument("--only", choices=("gateway", "herd"))
+    some.add_argument("--attack", action="append", choices=TIMED, metavar="NAME", help="one of the herd's timed attacks; may be repeated")
     given = words.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the herd comes down with the command
+    if given.attack:
+        return again(given.attack)
     if given.only in (None, "gateway"):
         part = Told("gateway", given)
         of_gateway(given.seed, given.cases, part)
@@ -117,6 +145,20 @@ def main() -> int:
     parts = written()
     show(parts)
     return 0 if held(parts) else 1
+
+
+def again(names: list[str]) -> int:
+    """Runs some of the herd's timed attacks and puts their rows into the results; returns 1 where one was not held."""
+    if "attacks" not in written().get("herd", {}):
+        print(
+            f"{RESULTS} has no attacks on a herd whose rows could be replaced: run `python -m tests.hostile --only herd`.", file=sys.stderr
+        )
+        return 1
+    rows = Again(RESULTS)
+    with herd_under(dict.fromkeys(names), rows):
+        pass
+    Console(width=200).print(table("herd", {"attacks": rows.rows}))
+    return 0 if all(row["held"] for row in rows.rows) else 1
 
 
 def show(parts: Mapping[str, Any]) -> None:

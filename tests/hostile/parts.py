@@ -1,11 +1,12 @@
 """The two parts of the hostile suite: a gateway with fake engines, and a real herd. Each tells its figures as soon as it has them."""
 
 import asyncio
+import contextlib
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,13 +149,20 @@ def _fuzzed(found: fuzz_bytes.Found | fuzz_fields.Found, statuses: Mapping[str, 
     }
 
 
-def of_herd(seed: int, tell: Tell) -> None:
-    """Attacks a real herd, sends it every case, and generated requests."""
+@contextlib.contextmanager
+def herd_under(names: Iterable[str], tell: Tell) -> Iterator[Real]:
+    """Starts a real herd, times others while nobody attacks it and during each of these attacks, and gives it on."""
     with tempfile.TemporaryDirectory() as folder, up(Path(folder), config_under_attack(free_port())) as herd:
         real = Real.of(herd)
         calm = undisturbed(real.port, MODELS, UNDISTURBED_S)
         tell(undisturbed=calm_figures(calm, MODELS))
-        _attacks(TIMED, lambda name: attacked(real.port, name, calm, lambda: real.rss_mib, lambda: real.lost, MODELS), tell)
+        _attacks(names, lambda name: attacked(real.port, name, calm, lambda: real.rss_mib, lambda: real.lost, MODELS), tell)
+        yield real
+
+
+def of_herd(seed: int, tell: Tell) -> None:
+    """Attacks a real herd, sends it every case, and generated requests."""
+    with herd_under(TIMED, tell) as real:
         failed: dict[str, list[str]] = {}
         for begin in range(0, len(ALL), TOGETHER):
             failed |= tried(real, ALL[begin : begin + TOGETHER])

@@ -1,14 +1,21 @@
 """The suite itself: cases are told apart, the fuzzers repeat themselves, and the comparison reads HTTP as it should."""
 
+import gzip
 import json
+import zlib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.hostile import fuzz_bytes
+from tests.hostile.__main__ import Again, main
+from tests.hostile.attacks import ATTACKS
 from tests.hostile.case import Case
 from tests.hostile.cases import ALL, QUICK
 from tests.hostile.fuzz_bytes import NotHttp, answers_in, requests_in
+from tests.hostile.habits import bomb
+from tests.hostile.parts import TIMED
 from tests.hostile.sending import Answer, complaints
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -74,3 +81,63 @@ def test_wrong_answer_is_told(answer: Answer, wrong: str) -> None:
     told = " ".join(complaints(case, answer))
     assert wrong in told
     assert bool(wrong) == bool(told)
+
+
+def test_bomb_is_what_it_claims_to_be() -> None:
+    assert json.loads(gzip.decompress(bomb(3))) == {"model": "smollm2", "x": "x" * (3 << 20)}
+
+
+def test_bomb_of_a_gib_is_made_of_one_compressed_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[int] = []
+    compressor = zlib.compressobj
+
+    class Counting:
+        def __init__(self, *how: int) -> None:
+            self._one = compressor(how[0], how[1], how[2])
+
+        def compress(self, data: bytes) -> bytes:
+            fed.append(len(data))
+            return self._one.compress(data)
+
+        def flush(self, *how: int) -> bytes:
+            return self._one.flush(*how)
+
+    monkeypatch.setattr("tests.hostile.habits.zlib.compressobj", Counting)
+    body = bomb(1024)
+    assert sum(fed) < 2 << 20 > len(body)
+    assert int.from_bytes(body[-4:], "little") > 1 << 30
+
+
+def test_attacks_that_are_run_again_change_their_own_rows_only(tmp_path: Path) -> None:
+    file = tmp_path / "hostile.json"
+    rows = [{"name": name, "held": False, "sent": 1} for name in ("a", "b", "c")]
+    before = {
+        "date": "then",
+        "gateway": {"attacks": [{"name": "b"}]},
+        "herd": {"undisturbed": {"stall_ms": 1}, "attacks": rows, "cases": {}},
+    }
+    file.write_text(json.dumps(before), encoding="utf-8")
+    again = Again(file)
+    again(undisturbed={"stall_ms": 7})
+    assert json.loads(file.read_text(encoding="utf-8")) == before
+    again(attacks=[{"name": "b", "held": True, "sent": 2}])
+    again(attacks=[{"name": "b", "held": True, "sent": 2}, {"name": "new", "held": True, "sent": 3}])
+    after = json.loads(file.read_text(encoding="utf-8"))
+    a, b, c, new = after["herd"].pop("attacks")
+    assert (a, c) == (rows[0], rows[2])
+    assert (b["sent"], b["held"], b["undisturbed"], new["undisturbed"]) == (2, True, {"stall_ms": 7}, {"stall_ms": 7})
+    del before["herd"]["attacks"]  # type: ignore[attr-defined]
+    assert after == before
+
+
+def test_attack_that_is_none_is_refused_with_the_names_of_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["tests.hostile", "--attack", "no-such"])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr().err
+    assert "no-such" in told
+    assert all(name in told for name in TIMED)
+
+
+def test_attacks_that_are_timed_are_there() -> None:
+    assert set(TIMED) <= {case.name for case in ALL} | set(ATTACKS)

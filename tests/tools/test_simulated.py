@@ -127,7 +127,7 @@ def test_generated_trace_has_the_shape_of_the_real_one() -> None:
 
 
 def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
-    trace = traces.generated(600, 900.0)
+    trace = traces.generated(240, 360.0)
     found = {}
     for name, gateways, told in (("herd", 1, True), ("herd", 3, True), ("herd", 3, False), ("round_robin", 1, True)):
         chooser = Ours(Routing.model_validate({"policy": name}), gateways, told)

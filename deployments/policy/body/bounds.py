@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from configs.requests import Requests, is_the_clusters
+from deployments.policy.body.json_size import json_size
 from deployments.policy.errors.client_errors import BadRequest
 
 KIB = 1024
@@ -127,25 +126,6 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
-    """A list of token ids of at most so many."""
-
-    most: int
-
-    def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `Rule.check`. vLLM would take 7.0 and "7" for 7; no client sends them, and other checks could not see them."""
-        if not isinstance(value, list) or not are_ids(value):
-            raise refused(at, "must be a list of token ids (whole numbers).")
-        if len(value) > self.most:
-            raise refused(at, f"has {len(value)} token ids; it may have {self.most}.")
-
-
-def are_ids(values: list[Any]) -> bool:
-    """Tells whether all elements are whole numbers, and none is a boolean, a string or a number with a fraction."""
-    return set(map(type, values)) <= {int}
-
-
-@dataclass(frozen=True, slots=True)
 class Biases:
     """Token ids with a number for each: OpenAI's `logit_bias`."""
 
@@ -167,9 +147,8 @@ class Small:
 
     def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
         """See `Rule.check`."""
-        size = len(msgspec.json.encode(value))
-        if size > self.kib * KIB:
-            raise refused(at, f"has {size} bytes; it may have {self.kib * KIB}.")
+        if json_size(value, self.kib * KIB) > self.kib * KIB:
+            raise refused(at, f"may have {self.kib * KIB} bytes, and has more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +197,9 @@ class Grammar:
         """See `Rule.check`."""
         if not isinstance(value, dict):
             raise refused(at, "must be an object.")
-        size = len(msgspec.json.encode(value))
+        size = json_size(value, requests.schema_kib * KIB)
         if size > requests.schema_kib * KIB:
-            raise refused(at, f"has {size} bytes; it may have {requests.schema_kib * KIB:g}. {self.way_out}")
+            raise refused(at, f"may have {requests.schema_kib * KIB:g} bytes, and has more. {self.way_out}")
         if 2 * requests.enum_values < size:  # a value has two bytes or more: below that, nothing can be over the bounds
             _check_members(at, value, requests, self.way_out)
 

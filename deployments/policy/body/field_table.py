@@ -11,7 +11,6 @@ from deployments.policy.body.bounds import (
     Biases,
     Flag,
     Grammar,
-    Ids,
     Keys,
     Members,
     Number,
@@ -25,6 +24,7 @@ from deployments.policy.body.bounds import (
     Xargs,
 )
 from deployments.policy.body.shape import Blocks, Items, Messages, Objects, Prompts, ToolChoice, Tools
+from deployments.policy.body.token_ids import Ids
 
 PLAIN = Plain()
 _FLAG = Flag()
@@ -235,7 +235,7 @@ _TOKENIZE: Mapping[str, Rule] = {
     "tools": Tools(nested=True),
     "return_token_strs": PLAIN,
 }
-_DETOKENIZE: Mapping[str, Rule] = {"model": _IDENTITY["model"], "tokens": Ids(1 << 24)}  # the model's context bounds it
+_DETOKENIZE: Mapping[str, Rule] = {"model": _IDENTITY["model"], "tokens": Ids()}
 
 #: The rows of each endpoint, by the endpoint's short name.
 FIELDS: Mapping[str, Mapping[str, Rule]] = MappingProxyType(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.requests import Requests
-from deployments.policy.body.bounds import Object, Text, are_ids, refused
+from deployments.policy.body.bounds import Object, Text, refused
+from deployments.policy.body.token_ids import begin_with_ids
 from deployments.policy.errors.client_errors import BadRequest
 
 #: Types of the items that vLLM's `/v1/responses` takes, beside messages; `tests/alone` compares them with vLLM's own.
@@ -159,10 +160,10 @@ class Prompts:
         """See `deployments.policy.body.bounds.Rule.check`."""
         if isinstance(value, str):
             return
-        kinds = set(map(type, _listed(at, value, "texts or token ids")))
-        if kinds <= {int}:
+        if begin_with_ids(_listed(at, value, "texts or token ids")):
             return
         most = getattr(requests, self.most)
+        kinds = set(map(type, value[:most]))
         if self.messages and kinds == {dict}:
             Messages().check(at, value, requests)
         elif len(value) > most:
@@ -175,7 +176,7 @@ class Prompts:
     def _check_lists(self, at: str, value: list[list[Any]], requests: Requests) -> None:
         pieces = 0
         for index, inner in enumerate(value):
-            if are_ids(inner):
+            if begin_with_ids(inner):
                 continue
             if not self.messages:
                 raise _mixed(f"{at}[{index}]")

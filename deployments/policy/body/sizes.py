@@ -5,12 +5,13 @@ Decides by the model's context and vocabulary, without a tokenizer. vLLM checks 
 tokenizer has more tokens than the model, which ends the engine.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 from configs.requests import Requests
 from deployments.policy.body import tools
-from deployments.policy.body.bounds import KIB, are_ids, refused
+from deployments.policy.body.bounds import KIB, refused
+from deployments.policy.body.token_ids import are_ids, no_ids
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
 from deployments.policy.request.served_models import Served
@@ -26,12 +27,16 @@ _NUMBER = 24
 _BRACKETS = 2
 #: Fields of these endpoints hold several prompts, where they hold a list of anything but messages.
 _SEVERAL = frozenset({"completions", "embeddings"})
+#: Token ids that are looked at in one go: 5 ms.
+IDS_AT_ONCE = 100_000
+#: What a list counts for beside its ids.
+_LIST = 100
 #: The field that may hold token ids.
 _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 
 
 def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:
-    """Checks a prompt against a model.
+    """Checks a prompt against a model; its token ids have been checked by `check_ids`.
 
     Args:
         endpoint: the request's short name, of `deployments.policy.request.calls.ENDPOINTS`.
@@ -42,11 +47,8 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
 
     Raises:
         ContextExceeded: the prompt is longer than any that fits the model.
-        BadRequest: a token id is none of the model's.
+        BadRequest: a tool is too large, or the prompt has too many values.
     """
-    field = _IDS.get(endpoint)
-    if field is not None:
-        _check_ids(field, body.get(field), model)
     most = _most_characters(endpoint, model, requests)
     room = most
     if body.get("tools") and size > min(tools.SMALL, most // tools.MOST_PER_BYTE):
@@ -56,6 +58,50 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
         room -= written
     if size > most:
         _check_text(endpoint, body, room, model, requests)
+
+
+def check_ids(endpoint: str, body: Mapping[str, Any], model: Served) -> Iterator[None]:
+    """Checks the token ids of a prompt against a model, and yields after each `IDS_AT_ONCE` of them: a prompt may have millions.
+
+    Raises:
+        ContextExceeded: the prompt is longer than any that fits the model; found before its ids are looked at.
+        BadRequest: a token id is none of the model's, or no whole number.
+    """
+    looked_at = 0
+    for at, ids in _id_lists(endpoint, body):
+        if len(ids) > model.context_tokens:
+            raise _too_long(at, f"{len(ids)} tokens", f"{model.context_tokens}", model)
+        for begin in range(0, len(ids), IDS_AT_ONCE):
+            piece = ids[begin : begin + IDS_AT_ONCE]
+            _check_piece(at, piece, model)
+            looked_at += len(piece) + _LIST
+            if looked_at > IDS_AT_ONCE:
+                looked_at = 0
+                yield
+
+
+def _id_lists(endpoint: str, body: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Yields where each list that begins with a token id stands, and the list; other lists have passed `deployments.policy.body.shape`."""
+    field = _IDS.get(endpoint, "")
+    value = body.get(field)
+    if _begins_with_id(value):
+        yield field, value
+    elif isinstance(value, list):
+        yield from ((f"{field}[{index}]", ids) for index, ids in enumerate(value) if _begins_with_id(ids))
+
+
+def _begins_with_id(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and type(value[0]) is int
+
+
+def _check_piece(at: str, ids: list[Any], model: Served) -> None:
+    if not are_ids(ids):
+        raise no_ids(at)
+    least, most = min(ids), max(ids)
+    if least < 0 or (model.vocabulary is not None and most >= model.vocabulary):
+        known = "" if model.vocabulary is None else f" It has the ids 0 to {model.vocabulary - 1}."
+        wrong = str(least if least < 0 else most)[:24]
+        raise refused(at, f"has the token id {wrong}, which the model '{model.id}' does not have.{known}")
 
 
 def has_token_ids(body: Mapping[str, Any]) -> bool:
@@ -87,9 +133,9 @@ def _check_text(endpoint: str, body: Mapping[str, Any], room: int, model: Served
 
 def _longest(name: str, prompts: list[Any], requests: Requests) -> int:
     """Counts the characters of the longest of several prompts; those in token ids have been checked."""
-    if are_ids(prompts):
+    if _begins_with_id(prompts):
         return 0
-    return max(0 if isinstance(one, list) and are_ids(one) else _characters(name, one, requests) for one in prompts)
+    return max(0 if not one or _begins_with_id(one) else _characters(name, one, requests) for one in prompts)
 
 
 def _characters(name: str, value: Any, requests: Requests) -> int:  # noqa: ANN401
@@ -113,27 +159,6 @@ def _characters(name: str, value: Any, requests: Requests) -> int:  # noqa: ANN4
             else:
                 total += _NUMBER
     return total
-
-
-def _check_ids(field: str, value: object, model: Served) -> None:
-    if not isinstance(value, list) or not value:
-        return
-    if are_ids(value):
-        _check_prompt(field, value, model)
-    elif isinstance(value[0], list):
-        for index, ids in enumerate(value):
-            if ids and are_ids(ids):
-                _check_prompt(f"{field}[{index}]", ids, model)
-
-
-def _check_prompt(at: str, ids: list[int], model: Served) -> None:
-    if len(ids) > model.context_tokens:
-        raise _too_long(at, f"{len(ids)} tokens", f"{model.context_tokens}", model)
-    least, most = min(ids), max(ids)
-    if least < 0 or (model.vocabulary is not None and most >= model.vocabulary):
-        known = "" if model.vocabulary is None else f" It has the ids 0 to {model.vocabulary - 1}."
-        wrong = str(least if least < 0 else most)[:24]
-        raise refused(at, f"has the token id {wrong}, which the model '{model.id}' does not have.{known}")
 
 
 def _too_long(at: str, found: str, most: str, model: Served) -> ContextExceeded:

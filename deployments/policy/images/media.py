@@ -38,6 +38,9 @@ _REFUSED_KEYS = frozenset(
 _MEDIA_KEYS = _REFUSED_KEYS | {"image_url", "source"}
 _MEDIA_PARTS = _REFUSED_PARTS | _IMAGE_PARTS
 _CONTAINERS = ("messages", "input", "system")
+_NODES = frozenset({dict, list})
+#: Elements of messages, items and parts that are looked at, at most: numbers where parts should be are bounded by a model's context only.
+MOST_NODES = 1_000_000
 #: Letters of a place in the body that an error names.
 _LONGEST_PLACE = 256
 
@@ -191,15 +194,28 @@ def _in_form(part: dict[str, Any]) -> bool:
 
 def _parts(body: dict[str, Any]) -> list[dict[str, Any]]:
     """Every mapping inside messages, at any depth: content parts stand in messages, and in the results of tools inside these."""
-    found, left = [], [body.get(key) for key in reversed(_CONTAINERS)]
+    found, seen = [], 0
+    left = [value for key in reversed(_CONTAINERS) if not _is_token_ids(value := body.get(key))]
     while left:
         node = left.pop()
         if isinstance(node, list):
-            left.extend(reversed(node))
+            seen += len(node)
+            if seen > MOST_NODES:
+                raise BadRequest(
+                    f"The body has more than {MOST_NODES} messages and parts. Send less in one request.", code="request_too_large"
+                )
+            left += [one for one in reversed(node) if type(one) in _NODES]
         elif isinstance(node, dict):
             found.append(node)
             left += (node.get("output"), node.get("content"))
     return found
+
+
+def _is_token_ids(value: object) -> bool:
+    """Tells prompts of token ids (`/v1/embeddings`), which have no parts: a list that begins with an id has no other elements by now."""
+    if not isinstance(value, list) or not value:
+        return False
+    return type(value[0]) is int or all(type(one) is list and one and type(one[0]) is int for one in value)
 
 
 def _kind(part: dict[str, Any]) -> str:

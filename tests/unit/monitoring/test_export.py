@@ -10,7 +10,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter
-from monitoring.metrics import GATEWAYS, ITL, METRICS, Outcome
+from monitoring.metrics import GATEWAYS, ITL, METRICS, Outcome, PrefillBy, Retry
 
 BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
 STREAMS = st.lists(st.tuples(st.sampled_from(["scout", "llama"]), st.lists(BOUNDARIES | st.floats(0, 10), max_size=9)), max_size=5)
@@ -97,6 +97,21 @@ def test_everything_that_a_request_counts_is_shown() -> None:
     assert found["herd_inter_token_latency_seconds_sum", (scout,)] == 0.75
     assert (found["herd_tokens_total", (("kind", "prompt"), scout)], found["herd_tokens_total", (("kind", "completion"), scout)]) == (7, 3)
     assert (found["herd_replicas_ready", (scout,)], found["herd_replicas_ready", (("model", "llama"),)]) == (2, 0)
+
+
+def test_detours_and_waits_of_a_request_are_shown() -> None:
+    meter = Meter()
+    meter.retried("scout", Retry.AGAIN)
+    meter.fell_back("scout", "llama")
+    meter.prefilled("scout", PrefillBy.PREFILL)
+    meter.waiting("scout", 3)
+    meter.waited("scout", 0.5)
+    found = shown(meter)
+    scout = ("model", "scout")
+    assert found["herd_retries_total", (("kind", Retry.AGAIN.value), scout)] == 1
+    assert found["herd_fallbacks_total", (("answered_by", "llama"), scout)] == 1
+    assert found["herd_prefills_total", (("by", PrefillBy.PREFILL.value), scout)] == 1
+    assert (found["herd_queue_requests", (scout,)], found["herd_queue_seconds_sum", (scout,)]) == (3, 0.5)
 
 
 def test_stream_that_never_began_has_no_first_token() -> None:

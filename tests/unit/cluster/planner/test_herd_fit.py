@@ -262,6 +262,7 @@ def test_auto_that_cannot_be_is_refused(asked: Model, cluster: Cluster | None, s
         chosen(config(asked), cluster)
 
 
+@pytest.mark.no_cover
 @given(raw(Config))
 def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:
     herd = Config.model_validate(value)

@@ -35,6 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         yield {"subnet-0123456789abcdef0": subnet, "sg-0123456789abcdef0": group, "ami-0123456789abcdef0": image}
 
 
+@pytest.mark.no_cover
 def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str]) -> None:
     text = FILE.read_text(encoding="utf-8")
     for example, real in site.items():

@@ -214,6 +214,7 @@ def closed(schema: Any) -> Any:
     return inner | {"additionalProperties": False} if isinstance(schema.get("properties"), dict) and "type" in schema else inner
 
 
+@pytest.mark.no_cover
 def test_operator_takes_the_ray_service() -> None:
     schema = closed(json.loads(RAY_SERVICE.read_text(encoding="utf-8")))
     manifest = yaml.safe_load((ROOT / "cluster/ray/kuberay.yaml").read_text(encoding="utf-8"))

@@ -13,8 +13,9 @@ from structlog.typing import EventDict
 
 from deployments.gateway.replicas.roster import Roster, Watch
 from deployments.policy.errors.client_errors import Unavailable
+from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.availability import RETRY_AFTER_S
-from deployments.policy.routing.types import Pick, Reason, ReplicaState, ReplicaView
+from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView
 from tests.unit.samples import replica
 
 A, B = replica("a"), replica("b")
@@ -230,3 +231,24 @@ async def test_watch_asks_as_often_as_it_is_told_last_and_a_period_that_stays_ch
     await asyncio.sleep(0.01)
     assert (herd.asked["llama"], watch.alive) == (asked, True)
     await watch.stop()
+
+
+def test_replica_that_is_silent_is_out_when_its_machine_is_not_reached(roster: Roster) -> None:
+    roster.silent(A, periods=0.5, reached=True)
+    assert roster.ready("llama") == 2
+    roster.silent(A, periods=1000.0, reached=False)
+    assert [view.id for view in roster.replicas("llama") if view.state is ReplicaState.READY] == [B.id]
+
+
+def test_prompt_that_another_gateway_has_sent_is_looked_for_where_it_went(roster: Roster) -> None:
+    blocks = tuple(range(100))
+    roster.learned(B, Prompt(blocks, 1600))
+    pick = roster.choose("llama", Ask(Prompt(blocks, 1600)))
+    assert pick is not None
+    assert (pick.replica, pick.reason) == (B, Reason.PREFIX)
+
+
+def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(roster: Roster) -> None:
+    with roster.sending(chosen(roster, "llama")) as sending:
+        assert roster.lost(A, sending)
+    assert roster.ready("llama") == 1

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from configs.requests import Requests
-from deployments.policy.body import bounds, shape
+from deployments.policy.body import bounds, shape, token_ids
 from deployments.policy.body.bounds import Rule
 from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED
 from deployments.policy.body.fields import unknown
@@ -31,7 +31,7 @@ EXAMPLES: dict[type, tuple[list[Any], list[Any]]] = {
     bounds.Number: ([1, 1.0, "1"], [10**6, "1000000", 1e9, "nan", "many", [1], -2]),
     bounds.Text: (["llama"], [7, ["llama"]]),
     bounds.Texts: (["a", ["a", "b"]], [["x"] * 65, [7], {"a": 1}, ["x" * 5000], ["x" * 500] * 64]),
-    bounds.Ids: ([[1, 2], []], ["1", [1.5], ["1"], [True], {"1": 1}]),
+    token_ids.Ids: ([[1, 2], []], ["1", [1.5], ["1"], [True], {"1": 1}]),
     bounds.Biases: ([{"1": -100}, {}], [{str(i): 1 for i in range(301)}, [1], {"1": [2]}, {"1" * 21: 1}]),
     bounds.Small: ([{"a": 1}, ["a"]], [["x" * (1 << 17)]]),
     bounds.Members: ([{"max_pattern_size": 8, "min_count": 3, "min_pattern_size": None}], [{"max_pattern_size": 10**6}, {"other": 1}, [1]]),

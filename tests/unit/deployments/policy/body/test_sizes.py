@@ -1,14 +1,16 @@
 """`deployments.policy.body.sizes`: what is longer than any prompt of the model, and token ids that it does not have."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from configs.requests import Requests
-from deployments.policy.body import sizes
+from deployments.policy.body import fields, sizes
 from deployments.policy.errors.client_errors import BadRequest, ContextExceeded
+from deployments.policy.images import media
 from deployments.policy.request.served_models import catalog
 from tests.unit.samples import model, scout
 
@@ -16,7 +18,13 @@ SMALL = catalog([model(id="small", kind="smollm2-135m", context_tokens=100)], cr
 REQUESTS = Requests()
 
 
+def check_ids(endpoint: str, body: dict[str, Any], served: Any = SMALL) -> None:
+    for _ in sizes.check_ids(endpoint, body, served):
+        pass
+
+
 def check(endpoint: str, body: dict[str, Any], served: Any = SMALL, requests: Requests = REQUESTS) -> None:
+    check_ids(endpoint, body, served)
     sizes.check(endpoint, body, len(json.dumps(body)), served, requests)
 
 
@@ -192,3 +200,56 @@ def test_more_token_ids_than_the_context_are_refused() -> None:
 )
 def test_prompt_in_token_ids_is_known(body: dict[str, Any], has: bool) -> None:
     assert sizes.has_token_ids(body) is has
+
+
+class Pieces(list[int]):
+    """A list of token ids that is looked at in pieces only."""
+
+    def __init__(self, ids: list[int]) -> None:
+        super().__init__(ids)
+        self.longest = 0
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("all ids were looked at in one go")
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        if isinstance(at, slice):
+            self.longest = max(self.longest, len(found))
+        return found
+
+
+TEN_MILLION = catalog([scout(context_tokens=10_000_000)], created=1).models[0]
+
+
+@pytest.mark.parametrize(("endpoint", "field"), [("completions", "prompt"), ("embeddings", "input"), ("detokenize", "tokens")])
+def test_prompt_of_many_token_ids_is_looked_at_in_pieces(endpoint: str, field: str) -> None:
+    ids = Pieces([1] * (3 * sizes.IDS_AT_ONCE))
+    body = {field: ids}
+    assert fields.unknown(endpoint, body, REQUESTS) == ()
+    assert len(list(sizes.check_ids(endpoint, body, TEN_MILLION))) == 3
+    sizes.check(endpoint, body, 2 * len(ids), TEN_MILLION, REQUESTS)
+    sizes.check(endpoint, body, 2 * len(ids), SMALL, REQUESTS)
+    assert media.inspect(body, TEN_MILLION.id, 1).images == ()
+    assert ids.longest == sizes.IDS_AT_ONCE
+
+
+def test_prompt_of_too_many_token_ids_is_refused_before_they_are_looked_at() -> None:
+    ids = Pieces([1] * 101)
+    with pytest.raises(ContextExceeded, match="has 101 tokens"):
+        check_ids("completions", {"prompt": ids})
+    assert ids.longest == 0
+
+
+def test_several_prompts_of_token_ids_are_looked_at_in_pieces_together() -> None:
+    prompts = [[1] * (sizes.IDS_AT_ONCE // 4)] * 10
+    assert len(list(sizes.check_ids("completions", {"prompt": prompts}, TEN_MILLION))) == 2
+
+
+@pytest.mark.parametrize("other", [1.0, "1", True, None, {"type": "image_url"}])
+def test_what_is_no_token_id_is_found_behind_many_that_are(other: Any) -> None:
+    ids = [1] * 2000 + [other]
+    for endpoint, body in (("completions", {"prompt": ids}), ("embeddings", {"input": [[1], ids]}), ("detokenize", {"tokens": ids})):
+        assert fields.unknown(endpoint, body, REQUESTS) == ()
+        with pytest.raises(BadRequest, match="whole numbers"):
+            check_ids(endpoint, body, TEN_MILLION)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.errors.client_errors import BadRequest, TooManyImages
+from deployments.policy.errors.client_errors import BadImage, BadRequest, TooManyImages
+from deployments.policy.images import media
 from deployments.policy.images.media import Media, count, inspect
 from tests.unit.samples import JSON
 
@@ -198,7 +199,7 @@ def test_an_error_names_the_place(body: dict[str, Any], param: str) -> None:
 
 def test_a_place_too_deep_to_be_written_is_named_by_its_field() -> None:
     body: dict[str, Any] = {"audio_url": "x"}
-    for _ in range(100_000):
+    for _ in range(10_000):
         body = {"content": [body]}
     with pytest.raises(BadRequest) as refused:
         inspect({"messages": [body]}, "scout", 5)
@@ -207,7 +208,7 @@ def test_a_place_too_deep_to_be_written_is_named_by_its_field() -> None:
 
 def test_depth_is_no_defect() -> None:
     body: dict[str, Any] = openai(WEB)
-    for _ in range(100_000):
+    for _ in range(10_000):
         body = {"content": [body]}
     assert fetched({"messages": [body]}) == [WEB]
 
@@ -267,3 +268,19 @@ def test_one_more_image_never_turns_a_refusal_into_acceptance(body: dict[str, An
 def test_any_body_is_served_or_refused(body: dict[str, Any]) -> None:
     refused = refusal(body, 1)
     assert refused is None or refused.status == 400
+
+
+def test_lists_of_numbers_where_parts_should_be_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MOST_NODES", 100)
+    body = {"messages": [{"role": "user", "content": "Hi", "output": [1] * 99}]}
+    assert media.inspect(body, "llama", 1).images == ()
+    with pytest.raises(BadRequest, match="more than 100 messages and parts"):
+        media.inspect({"messages": [{"role": "user", "content": "Hi", "output": [1] * 100}]}, "llama", 1)
+
+
+@pytest.mark.parametrize("key", ["input", "messages"])
+def test_image_beside_prompts_of_token_ids_is_found(key: str) -> None:
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+    for body in ({key: [[1], [image]]}, {key: [[image], [1]]}, {key: [image, 1]}):
+        with pytest.raises(BadImage):
+            media.inspect(body, "llama", 1)
