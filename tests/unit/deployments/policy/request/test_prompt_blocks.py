@@ -45,7 +45,7 @@ def test_a_block_that_is_not_whole_has_no_key_and_counts_as_tokens() -> None:
 
 
 def test_keys_are_the_same_in_another_process() -> None:
-    code = f"from deployments.policy.prompt import prompt_of; print(prompt_of({chat(LONG)!r}, 'm').blocks)"
+    code = f"from deployments.policy.request.prompt_blocks import prompt_of; print(prompt_of({chat(LONG)!r}, 'm').blocks)"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
     assert other.stdout.strip() == str(prompt_of(chat(LONG), "m").blocks)
 
