@@ -39,7 +39,7 @@ def test_the_shape_is_the_models_own_where_none_is_said_and_what_the_config_says
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"prefill": {"parallel": "auto"}}, "say the sizes here"),
+        ({"prefill": {"parallel": "auto"}}, "give the sizes"),
         ({"prefill": {}, "engine": {"kv_transfer_config": {}}}, "take kv_transfer_config out of engine"),
         ({"prefill": {"replicas": 0}}, "greater than or equal to 1"),
     ],
@@ -51,5 +51,5 @@ def test_what_cannot_be_is_told(said: dict[str, object], why: str) -> None:
 
 def test_no_model_of_a_config_is_called_like_them() -> None:
     for names in ({"id": "scout:prefill"}, {"aliases": ["scout:prefill"]}):
-        with pytest.raises(ValidationError, match="kept for the engines"):
+        with pytest.raises(ValidationError, match="reserved for engines that only compute prompts"):
             config(scout(**names))
