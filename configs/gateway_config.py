@@ -1,7 +1,7 @@
-"""Makes what running gateways are told out of a herd's config: the one place that decides what that is.
+"""Makes the part of a herd's config that running gateways are told.
 
-A section that is not a field here cannot be read by a gateway, so leaving one out is an error of types where it is used. What a process is
-told only once, when it starts (`Listening`, `Site`), is not here: a change of that makes new processes.
+A section that is not a field here cannot be read by a gateway, so leaving one out is an error of types where it is used. The settings of
+`Listening` and `Site` are not here: a process is told them once, when it starts, and a change of them makes new processes.
 """
 
 from configs.inventory import Cloud
@@ -10,7 +10,7 @@ from configs.strict import Strict
 
 
 class GatewayConfig(Strict):
-    """What every gateway is told when it starts, and again whenever it changes. No change of it makes a new process."""
+    """Holds all that every gateway is told when it starts, and again at each change. No change of it makes a new process."""
 
     gateway: LiveSettings = LiveSettings()
     models: tuple[Model, ...]
