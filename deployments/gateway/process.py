@@ -70,7 +70,7 @@ class Gateway:
         self._meter = Meter()
         self._roster = Roster(())
         self._name = secrets.token_hex(4)
-        self._roster.on_sick = lambda view: self._meter.sick(view.model, view.canary)
+        self._roster.listen_for_sick(lambda view: self._meter.sick(view.model, view.canary))
         self._watch: Watch | None = None
         self._images: ImageFetcher | None = None
         self._pipeline: Pipeline | None = None
@@ -102,9 +102,10 @@ class Gateway:
 
     def _start(self, rules: Rules, wanted: GatewayConfig) -> None:
         refused = Poison()
-        self._pipeline = Pipeline(rules, Forward(self._roster, self._engines, self._meter, self._name, refused), self._meter)
+        forward = Forward(self._roster, self._engines, self._meter, self._name, refused)
+        self._pipeline = Pipeline(rules, forward, self._meter)
         self._watch = Watch(self._roster, self._replicas.views, wanted.roster_period_s)
-        self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s, refused)
+        self._feed = Feed(self._roster, self._engines, self._name, wanted.load_period_s, refused, forward.demand)
         front = Front(self._roster, self._pipeline, self._meter, self._gateways, self._generated, self._pages)
         node = ray.util.get_node_ip_address()
         pages = listen("127.0.0.1" if on_loopback(self._listen_on[0]) else node, 0)

@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from deployments.engine.front_door import UNCOUNTED, Door, Receive, Scope, Send
 from deployments.policy.request.prompt_blocks import in_blocks
-from deployments.policy.routing.prompt_gossip import HEADER, Sent, asking_after, written
+from deployments.policy.routing import load_query
+from deployments.policy.routing.load_query import LoadQuery
+from deployments.policy.routing.prompt_gossip import HEADER, Sent, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -146,7 +148,7 @@ async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> 
 
 
 async def load(door: Door, after: int = 0) -> dict[str, Any]:
-    _, body = await knock(door, "/-/load", b"Bearer right", query=asking_after(after))
+    _, body = await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(after)))
     said: dict[str, Any] = json.loads(body["body"])
     return said
 

@@ -59,7 +59,7 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
 
 def test_a_sick_replica_is_out_and_told_of_once(roster: Roster) -> None:
     told: list[ReplicaView] = []
-    roster.on_sick = told.append
+    roster.listen_for_sick(told.append)
     sick = replace(B, state=ReplicaState.SICK, canary="wrong")
     roster.heard(sick)
     roster.suspect(sick)
