@@ -1,7 +1,7 @@
 """Room at the replicas, and waiting for it: futures and a clock around `deployments.policy.queue.admission`, which decides.
 
-No replica gets more requests than it runs at once. What waits here waits outside the engines, where another replica can still take it, where
-it can be refused with a time to come back, and where a client that hangs up is gone at once.
+No replica gets more requests than it runs at once. What waits here waits outside the engines, where another replica can still take it,
+where it can be refused with a time to come back, and where a client that hangs up is gone at once.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from types import TracebackType
 
 from configs.schema import Limits
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.queue.admission import Queue, Slot, Waiting
+from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, Pick
 from monitoring.export import Meter
@@ -97,27 +97,26 @@ class Admission:
         if queue is None:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
-        if isinstance(outcome, Waiting):
-            await self._wait(model, queue, outcome)
-            outcome = outcome.outcome
-        if isinstance(outcome, Slot):
-            return Place(outcome, self._left)
-        assert outcome is not None  # noqa: S101 (the wait is over)
-        raise outcome
+        ended = await self._waited(model, queue, outcome) if isinstance(outcome, Waiting) else outcome
+        if isinstance(ended, Slot):
+            return Place(ended, self._left)
+        raise ended
 
     def demand(self, model: str) -> int:
         """Requests of a model that wait here, or were refused a moment ago because all replicas were full."""
         queue = self._queues.get(model)
         return 0 if queue is None else queue.demand(self._clock())
 
-    async def _wait(self, model: str, queue: Queue, waiting: Waiting) -> None:
-        """Returns when the wait is over; `waiting.outcome` says how."""
+    async def _waited(self, model: str, queue: Queue, waiting: Waiting) -> Slot | Refused:
+        """How a wait ends, when it has."""
         future = self._futures[waiting] = asyncio.get_running_loop().create_future()
         self._meter.waiting(model, len(queue))
         try:
-            await asyncio.wait((future,), timeout=None if isinf(waiting.until_s) else waiting.until_s - waiting.since_s)
-            if waiting.outcome is None:  # a timer may be a little early
-                self._wake(queue.expired(max(self._clock(), waiting.until_s)))
+            while (outcome := waiting.outcome) is None:
+                await asyncio.wait((future,), timeout=None if isinf(waiting.until_s) else waiting.until_s - waiting.since_s)
+                if not future.done():  # the timer, which may be a little early
+                    self._wake(queue.expired(max(self._clock(), waiting.until_s)))
+            return outcome
         except asyncio.CancelledError:
             self._wake(queue.abandoned(waiting, self._clock()))
             raise

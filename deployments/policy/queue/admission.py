@@ -1,8 +1,8 @@
 """Decides which request gets a slot at one model's replicas, which waits, which is refused, and in which order slots are granted.
 
-It has no futures and no clock: each event brings its time (seconds, of any one clock) and returns the waits that it has ended. A gateway puts
-futures and a clock around it (`deployments.gateway.admission`), and a simulator can run it in virtual time. Order and bounds of the line are
-`waiting_line`'s; which replica has room is the router's.
+It has no futures and no clock: each event brings its time (seconds, of any one clock) and returns the waits that it has ended. A gateway
+puts futures and a clock around it (`deployments.gateway.admission`), and a simulator can run it in virtual time. Order and bounds of the
+line are `waiting_line`'s; which replica has room is the router's.
 """
 
 from collections.abc import Callable, Collection
@@ -105,7 +105,7 @@ class Queue:
         return len(self._line)
 
     def demand(self, now_s: float) -> int:
-        """Requests that wait here, and those that were refused a moment ago because all replicas were full: more replicas would have them."""
+        """Requests that wait here, and those that were refused a moment ago because all replicas were full."""
         return len(self._line) + self._refusals.count(now_s)
 
     def offered(self, ask: Ask, limits: Limits, now_s: float) -> Slot | Waiting | Refused:

@@ -1,8 +1,8 @@
 """Decides what waits outside the engines, so that autoscaling counts it: what one gateway tells, and what a replica makes of all gateways.
 
 Each gateway tells every replica of a model how many requests wait in its line, with each question for the replica's load. So each replica
-knows the whole line of every gateway, and whoever adds up replicas must count it once (`cluster.scaling.ongoing_requests`). It has no clock:
-times come in as arguments (seconds, of any one clock).
+knows the whole line of every gateway, and a sum over replicas must count it once (`cluster.scaling.ongoing_requests`). There is no clock
+here: times come in as arguments (seconds, of any one clock).
 """
 
 import re

@@ -253,7 +253,13 @@ class Interleavings(RuleBasedStateMachine):
     def replicas_are_full(self) -> object:
         return multiple(*filter(None, (self.offers(Ask()) for _ in range(4))))
 
-    @rule(target=slots, priority=st.sampled_from(Priority), tried=st.sampled_from(["", "a", "b", "ab"]), begun=st.booleans(), few=st.booleans())
+    @rule(
+        target=slots,
+        priority=st.sampled_from(Priority),
+        tried=st.sampled_from(["", "a", "b", "ab"]),
+        begun=st.booleans(),
+        few=st.booleans(),
+    )
     def arrives(self, priority: Priority, tried: str, begun: bool, few: bool) -> object:
         self.now_s += 0.001
         ahead = self.ahead(priority, self.now_s)

@@ -34,7 +34,9 @@ def test_line_of_a_silent_gateway_is_forgotten() -> None:
     assert [lines.waiting(NOW + later_s) for later_s in (TOLD_S - 0.1, TOLD_S, TOLD_S + 1)] == [6, 1, 0]
 
 
-@pytest.mark.parametrize("told", ["", "a", "a.", ".3", "a.-1", "a.x", "a.1.2", "a b.1", "a.1\n", "a." + "9" * 10, "a" * 65 + ".1", "ä.1", "a.²"])
+@pytest.mark.parametrize(
+    "told", ["", "a", "a.", ".3", "a.-1", "a.x", "a.1.2", "a b.1", "a.1\n", "a." + "9" * 10, "a" * 65 + ".1", "ä.1", "a.²"]
+)
 def test_nonsense_changes_nothing(told: str) -> None:
     lines = Lines()
     lines.learn(written("a", 3), NOW)
