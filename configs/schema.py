@@ -171,7 +171,12 @@ class Scaling(Strict):
 
     min_replicas: int = Field(1, ge=1, le=1024)
     max_replicas: int = Field(1, ge=1, le=1024)
-    target_ongoing_requests: float = Field(32, gt=0, le=4096, description="Requests in flight that one replica should carry.")
+    target_ongoing_requests: float = Field(
+        32,
+        gt=0,
+        le=4096,
+        description="Requests, in flight or waiting, that one replica should carry. A replica that runs fewer at once counts as full with those.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -88,7 +88,7 @@ def autoscaling(model: Model) -> dict[str, Any]:
     """A range of replicas for Ray Serve, which asks the herd's own policy where in it to be.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
-    A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with every change of a running deployment,
+    A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with each change of a running deployment,
     and when its controller starts again, however far that has scaled. Without it, Ray Serve keeps the count, as far as the range allows.
     """
     scale, ranks = model.scale, model.parallel.data
