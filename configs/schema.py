@@ -175,7 +175,7 @@ class Scaling(Strict):
         32,
         gt=0,
         le=4096,
-        description="Requests, in flight or waiting, that one replica should carry. A replica that runs fewer at once counts as full with those.",
+        description="Requests, in flight or waiting, that one replica should carry; no more than it runs at once.",
     )
 
     @model_validator(mode="after")
