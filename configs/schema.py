@@ -180,7 +180,12 @@ class Scaling(Strict):
 
     min_replicas: int = Field(1, ge=1, le=1024, description="The model has at least this many replicas.")
     max_replicas: int = Field(1, ge=1, le=1024, description="The model has at most this many replicas.")
-    target_ongoing_requests: float = Field(32, gt=0, le=4096, description="One replica should have this many requests in flight.")
+    target_ongoing_requests: float = Field(
+        32,
+        gt=0,
+        le=4096,
+        description="One replica should carry this many requests, in flight or waiting, and no more than it runs at once.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -13,7 +13,8 @@ import msgspec
 from pydantic import SecretStr
 
 from deployments.policy.errors.client_errors import BadRequest
-from deployments.policy.routing import poison
+from deployments.policy.queue.demand import Lines
+from deployments.policy.routing import load_query, poison
 from deployments.policy.routing import prompt_gossip as sent
 
 Scope = dict[str, Any]
@@ -38,9 +39,15 @@ class Door:
         self._recent = sent.Recent()
         self._poison = poison.Poison()
         """Requests that a gateway has found to end engines, for the other gateways to hear of."""
+        self._lines = Lines()
         self._app = app
         self._report = report
         self._expected = b"Bearer " + key.get_secret_value().encode()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for this replica's model at the gateways, whichever replica gets them."""
+        return self._lines.waiting(time.monotonic())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's own call."""
@@ -58,9 +65,11 @@ class Door:
             await self._counted(headers.get(sent.HEADER), scope, receive, send)
 
     async def _load(self, query: bytes) -> dict[str, Any]:
-        last, prompts = self._recent.after(sent.asked_after(query))
-        if told := sent.told_poison(query):
-            self._poison.learn(poison.read(told), time.monotonic())
+        asked = load_query.read(query)
+        last, prompts = self._recent.after(asked.after)
+        self._lines.learn(asked.waiting, time.monotonic())
+        if asked.poison:
+            self._poison.learn(poison.read(asked.poison), time.monotonic())
         known = {"poison": poison.written(self._poison.told(time.monotonic()))} if self._poison else {}
         return await self._report() | {"prefill_tokens": self._recent.prefill_tokens, "last": last, "prompts": prompts} | known
 

@@ -33,12 +33,12 @@ from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
 from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
-from deployments.policy.routing.types import ReplicaState
+from deployments.policy.routing.types import ReplicaState, runs_at_once
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.ray_guard import refuse_open
-from deployments.ray_calls.scaling_policy import ONGOING
+from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING
 from deployments.weights import engine_start
 from deployments.wire.asgi_server import Server
 from deployments.wire.engine import tls as engine_tls
@@ -197,7 +197,9 @@ class EngineServer(EngineProcess):
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Ray Serve's hook: what `deployments.ray_calls.scaling_policy` decides on."""
-        return {ONGOING: float(self._door.ongoing)}
+        ongoing, load = self._door.ongoing, self._load.report()
+        room = runs_at_once(self._vllm.slots, ongoing, int(load["waiting"]), load["kv_usage"])
+        return {ONGOING: float(ongoing), WAITING: float(self._door.waiting), ROOM: float(room)}
 
     @property
     def _busy(self) -> bool:

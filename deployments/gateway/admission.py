@@ -1,70 +1,90 @@
-"""Room at the replicas, and waiting for it: no replica gets more requests than it runs at once.
+"""Room at the replicas, and waiting for it: futures and a clock around `deployments.policy.queue.admission`, which decides.
 
-Decides nothing: the order and the bounds are `policy.line`'s, which replica has room `policy.router`'s. What waits here waits outside the
-engines, where another replica can still take it, where it can be refused with a time to come back, and where who hangs up is gone at once.
+No replica gets more requests than it runs at once. What waits here waits outside the engines, where another replica can still take it,
+where it can be refused with a time to come back, and where a client that hangs up is gone at once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from math import isinf
 from types import TracebackType
 
 from configs.schema import Limits
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.queue.waiting_line import Line, Stays
-from deployments.policy.request.calls import Priority
+from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
 from deployments.policy.routing.router import Sending
 from deployments.policy.routing.types import Ask, Pick
 from monitoring.export import Meter
 
 
 class Place(AbstractContextManager["Place"]):
-    """A request's place at a replica, taken until it is left."""
+    """A request's slot at a replica, taken until it is left."""
 
-    __slots__ = ("_left", "gave_way", "give_way", "pick", "sending", "since_s")
+    __slots__ = ("_left", "_slot")
 
-    def __init__(self, pick: Pick, sending: Sending, since_s: float, left: "Callable[[Place], None]") -> None:
-        self.pick = pick
-        self.since_s = since_s
-        self.sending = sending
-        self.give_way: Callable[[], bool] | None = None
-        """Set by who can go on later: ends the exchange, if that is still so."""
-        self.gave_way = False
+    def __init__(self, slot: Slot, left: Callable[[Slot], None]) -> None:
+        self._slot = slot
         self._left = left
 
+    @property
+    def pick(self) -> Pick:
+        """The replica, and why it was picked."""
+        return self._slot.pick
+
+    @property
+    def sending(self) -> Sending:
+        """The request as the router counts it."""
+        return self._slot.sending
+
+    @property
+    def since_s(self) -> float:
+        """When the slot was granted, by the clock of `Admission`."""
+        return self._slot.since_s
+
+    @property
+    def gave_way(self) -> bool:
+        """Whether the request has left for one in a hurry."""
+        return self._slot.gave_way
+
+    @property
+    def give_way(self) -> Callable[[], bool] | None:
+        """What `yields_by` was told last."""
+        return self._slot.give_way
+
+    @give_way.setter
+    def give_way(self, give_way: Callable[[], bool] | None) -> None:
+        self._slot.yields_by(give_way)
+
+    def yields_by(self, give_way: Callable[[], bool] | None) -> None:
+        """Takes the way to make the request leave early: a call that ends the exchange and returns True, or returns False where the request
+        could not go on later. None: the request does not leave early."""
+        self._slot.yields_by(give_way)
+
     def leave(self) -> None:
-        """It is the next one's."""
-        self.sending.end()
-        self._left(self)
+        """Frees the slot for the next request."""
+        self._left(self._slot)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.leave()
-
-
-Waiter = asyncio.Future[Place]
-
-
-def _patience_s(ask: Ask, limits: Limits) -> float | None:
-    """How long a request waits for a place. A batch request that made way waits as long as its answer may take."""
-    if not ask.begun:
-        return limits.queue_s
-    return None if ask.priority is Priority.BATCH else limits.resume_s
 
 
 class Admission:
     """Lets requests in to replicas with room."""
 
     def __init__(self, roster: Roster, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        roster: the replicas; its news let waiting requests in.
+        meter: counts those that wait.
+        clock: seconds, of the event loop's own clock.
+        """
         self._roster = roster
         self._meter = meter
         self._clock = clock
-        self._lines: dict[str, Line[tuple[Waiter, Ask]]] = {}
-        self._stays: dict[str, Stays] = {}
-        self._batch: dict[str, dict[Place, None]] = {}
-        """Places of requests that are in no hurry."""
-        roster.on_news = self._admit
+        self._queues: dict[str, Queue] = {}
+        self._futures: dict[Waiting, asyncio.Future[None]] = {}
+        roster.listen(self._news)
 
     async def place(self, model: str, ask: Ask, limits: Limits) -> Place:
         """A place for a request, as soon as there is one. To be used in a `with`.
@@ -73,94 +93,48 @@ class Admission:
             Unavailable: no replica takes requests.
             Overloaded: too many wait already, or it waited too long.
         """
-        line = self._lines.get(model)
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = Queue(model, self._roster)
+        outcome = queue.offered(ask, limits, self._clock())
+        ended = await self._waited(model, queue, outcome) if isinstance(outcome, Waiting) else outcome
+        if isinstance(ended, Slot):
+            return Place(ended, self._left)
+        raise ended
+
+    def demand(self, model: str) -> int:
+        """Requests of a model that wait here, or were refused a moment ago because all replicas were full."""
+        queue = self._queues.get(model)
+        return 0 if queue is None else queue.demand(self._clock())
+
+    async def _waited(self, model: str, queue: Queue, waiting: Waiting) -> Slot | Refused:
+        """How a wait ends, when it has."""
+        future = self._futures[waiting] = asyncio.get_running_loop().create_future()
+        self._meter.waiting(model, len(queue))
         try:
-            chosen = self._roster.choose(model, ask)
-        except Unavailable:
-            if not ask.begun:
-                raise
-            chosen = None
-        if chosen is not None and not (line and line.ahead(ask.priority)):
-            return self._taken(chosen, ask)
-        return await self._wait(model, ask, limits)
-
-    def _left(self, place: Place) -> None:
-        model, now = place.pick.replica.model, self._clock()
-        self._batch.get(model, {}).pop(place, None)
-        self._stays[model].left(now - place.since_s)
-        if line := self._lines.get(model):
-            line.ended(now)
-            self._admit(model)
-
-    def _taken(self, chosen: Pick, ask: Ask) -> Place:
-        place = Place(chosen, self._roster.sending(chosen, ask.prompt), self._clock(), self._left)
-        self._stays.setdefault(chosen.replica.model, Stays()).came()
-        if ask.priority is Priority.BATCH:
-            self._batch.setdefault(chosen.replica.model, {})[place] = None
-        return place
-
-    def _make_way(self, model: str) -> None:
-        """A batch request leaves its place: of those that can go on later, the one that began last, which has least to compute again."""
-        for place in reversed(self._batch.get(model, {})):
-            if not place.gave_way and place.give_way is not None and place.give_way():
-                place.gave_way = True
-                return
-
-    async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:
-        line, now = self._line(model), self._clock()
-        refusal = line.refusal(ask.priority, now, limits.queue_requests, limits.queue_s)
-        if refusal is not None and not ask.begun:
-            raise Overloaded(model, refusal.retry_after_s)
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        line.join((waiter, ask), ask.priority, now)
-        self._meter.waiting(model, len(line))
-        self._admit(model)  # whoever is ahead may wait for something else
-        if not waiter.done() and ask.priority is Priority.INTERACTIVE:
-            self._make_way(model)
-        try:
-            await asyncio.wait((waiter,), timeout=_patience_s(ask, limits))
-            if waiter.done():
-                return waiter.result()
-            raise Overloaded(model, line.retry_after_s(ask.priority, self._clock()))
+            while (outcome := waiting.outcome) is None:
+                await asyncio.wait((future,), timeout=None if isinf(waiting.until_s) else waiting.until_s - waiting.since_s)
+                if not future.done():  # the timer, which may be a little early
+                    self._wake(queue.expired(max(self._clock(), waiting.until_s)))
+            return outcome
         except asyncio.CancelledError:
-            if waiter.done() and waiter.exception() is None:
-                waiter.result().leave()  # its turn came in the very moment that its client hung up
+            self._wake(queue.abandoned(waiting, self._clock()))
             raise
         finally:
-            self._leave(model, line, waiter, ask)
-            self._meter.waited(model, self._clock() - now)
+            del self._futures[waiting]
+            self._meter.waiting(model, len(queue))
+            self._meter.waited(model, self._clock() - waiting.since_s)
 
-    def _line(self, model: str) -> Line[tuple[Waiter, Ask]]:
-        """The line as it is, or one that begins now with the pace of those before: of none where batch requests can make way at once."""
-        line = self._lines.get(model)
-        if line is None or not len(line):
-            stays = Stays() if self._batch.get(model) else self._stays.get(model, Stays())
-            line = self._lines[model] = Line(stays.between_ends_s)
-        return line
+    def _left(self, slot: Slot) -> None:
+        self._wake(self._queues[slot.pick.replica.model].freed(slot, self._clock()))
 
-    def _leave(self, model: str, line: Line[tuple[Waiter, Ask]], waiter: Waiter, ask: Ask) -> None:
-        line.leave((waiter, ask), ask.priority)
-        self._meter.waiting(model, len(line))
-        if not len(line) and self._lines.get(model) is line:
-            del self._lines[model]
+    def _news(self, model: str) -> None:
+        queue = self._queues.get(model)
+        if queue is not None and len(queue):
+            self._wake(queue.news(self._clock()))
 
-    def _admit(self, model: str) -> None:
-        """There may be room now: whose turn it is goes in."""
-        line = self._lines.get(model)
-        if line is None:
-            return
-        if not self._roster.ready(model):
-            line.interrupted()
-        for waiting in tuple(line):
-            waiter, ask = waiting
-            try:
-                chosen = self._roster.choose(model, ask)
-            except Unavailable as error:
-                if ask.begun and model in self._roster.models:  # a replica will come that it has not failed on; others need not wait for it
-                    continue
-                waiter.set_exception(error)
-            else:
-                if chosen is None:
-                    return
-                waiter.set_result(self._taken(chosen, ask))
-            line.leave(waiting, ask.priority)
+    def _wake(self, over: Iterable[Waiting]) -> None:
+        for waiting in over:
+            future = self._futures.get(waiting)
+            if future is not None and not future.done():
+                future.set_result(None)

@@ -101,7 +101,7 @@ class Serving:
         self._notices.follow(config.cloud)
         self._following: Following | None = None
         if cluster.discover is not None:
-            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison)
+            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison, attempts.demand)
             self._following = Following(self.roster, cluster.discover, feed, wanted)
 
     def apply(self, config: GatewayConfig) -> None:

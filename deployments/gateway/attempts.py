@@ -54,6 +54,10 @@ class Forward:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
         return len(self._roster.replicas(model)) > 1
 
+    def demand(self, model: str) -> int:
+        """Requests of a model that wait here for a replica, or were refused a moment ago because all were full."""
+        return self._admission.demand(model)
+
     async def answer(self, asked: Asked, relay: Relay, limits: Limits) -> Outcome:
         """Has a request answered.
 
@@ -148,13 +152,13 @@ class Forward:
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome:
         answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
-        place.give_way = _way_out(relay, answer)
+        place.yields_by(_way_out(relay, answer))
         try:
             if answer.status >= 400:
                 raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
             return await self._answer(asked, answer, relay)
         finally:
-            place.give_way = None
+            place.yields_by(None)
             relay.client.follow(None)
             answer.close()
 

@@ -89,12 +89,13 @@ def autoscaling(model: Model) -> dict[str, Any]:
     """Returns a range of replicas for Ray Serve, which asks the herd's own policy for the number within it.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
+    A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with each change of a running deployment,
+    and when its controller starts again, however far that has scaled. Without it, Ray Serve keeps the count, as far as the range allows.
     """
     scale, ranks = model.scale, model.parallel.data
     return {
         "min_replicas": scale.min_replicas * ranks,
         "max_replicas": scale.max_replicas * ranks,
-        "initial_replicas": scale.min_replicas * ranks,
         "target_ongoing_requests": scale.target_ongoing_requests,
         "upscale_delay_s": 5,
         "downscale_delay_s": 300,

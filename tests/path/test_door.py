@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from deployments.engine.front_door import UNCOUNTED, Door, Receive, Scope, Send
 from deployments.policy.request.prompt_blocks import in_blocks
-from deployments.policy.routing.prompt_gossip import HEADER, Sent, asking_after, written
+from deployments.policy.routing import load_query
+from deployments.policy.routing.load_query import LoadQuery
+from deployments.policy.routing.prompt_gossip import HEADER, Sent, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -146,7 +148,7 @@ async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> 
 
 
 async def load(door: Door, after: int = 0) -> dict[str, Any]:
-    _, body = await knock(door, "/-/load", b"Bearer right", query=asking_after(after))
+    _, body = await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(after)))
     said: dict[str, Any] = json.loads(body["body"])
     return said
 
@@ -171,3 +173,11 @@ async def test_a_prompt_that_nobody_wants_any_more_is_not_to_compute(door: Door,
     with pytest.raises(RuntimeError, match="the engine is dead"):
         await knock(door, "/v1/completions", b"Bearer right", TOLD)
     assert (await load(door))["prefill_tokens"] == 0
+
+
+async def test_replica_knows_how_many_wait_at_all_gateways(door: Door) -> None:
+    for told in ("one.3", "two.4", "one.2", "nonsense"):
+        await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(waiting=told)))
+    assert door.waiting == 6
+    await knock(door, "/-/load", b"Bearer wrong", query=load_query.written(LoadQuery(waiting="three.9")))
+    assert door.waiting == 6, "only gateways are believed"

@@ -61,6 +61,21 @@ async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> No
     assert {one.connection for one in engine.requests} == {1}
 
 
+async def test_every_replica_is_told_how_many_wait_for_its_model(engine: FakeEngine) -> None:
+    line = {LLAMA: 3}
+    async with fake_engine() as other:
+        engine.script, other.script = reporting(engine), reporting(other)
+        roster, upstream = Roster([LLAMA]), Engines("secret")
+        roster.update(LLAMA, [view(engine), view(other)])
+        feed = Feed(roster, upstream, "own", PERIOD_S, waiting=lambda model: line[model])
+        for one in (engine, other):
+            await until(lambda one=one: any(asked.path == "/-/load?after=0&waiting=own.3" for asked in one.requests))  # type: ignore[misc]
+        line[LLAMA] = 0
+        await until(lambda: engine.requests[-1].path == "/-/load?after=0&waiting=own.0")
+        await feed.stop()
+        upstream.close()
+
+
 async def test_what_other_gateways_have_sent_is_learned_once_and_ones_own_is_known(engine: FakeEngine) -> None:
     prompts = {by: in_blocks(by.encode() * 4096) for by in ("own", "other")}
     told = [written(Sent(by, 1, prompt)).decode() for by, prompt in prompts.items()]

@@ -1,5 +1,5 @@
 """The load feed: every replica of a roster is asked how it is, several times a second, over HTTP and without Ray. With its answer comes
-what other gateways have sent it since.
+what other gateways have sent it since; with the question it hears how many requests wait here.
 
 Decides how often. What an answer or a silence means is `policy.report`'s. A replica that does not answer holds up nobody else, and feeds
 go on while Ray's head is away.
@@ -7,14 +7,17 @@ go on while Ray's head is away.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.routing import poison
+from deployments.policy.queue import demand
+from deployments.policy.routing import load_query, poison
 from deployments.policy.routing import prompt_gossip as sent
+from deployments.policy.routing.load_query import LoadQuery
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing.types import ReplicaView
@@ -32,19 +35,29 @@ REACH_PERIODS = 5
 class Feed:
     """Keeps the views of a roster fresh."""
 
-    def __init__(self, roster: Roster, engines: Engines, own: str, period_s: float, refused: Poison | None = None) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        engines: Engines,
+        own: str,
+        period_s: float,
+        refused: Poison | None = None,
+        waiting: Callable[[str], int] | None = None,
+    ) -> None:
         """Args:
         roster: whose replicas are asked.
         engines: the way there.
         own: this gateway's name, by which it knows its own prompts again.
         period_s: between two questions to a replica.
         refused: the requests that this gateway refuses because engines died of them; it tells the others, and learns theirs.
+            waiting: how many requests of a model wait at this gateway, which every replica of the model is told; None: nothing is told.
         """
         self._roster = roster
         self._own = own
         self._engines = engines
         self._period_s = period_s
         self._refused = Poison() if refused is None else refused
+        self._waiting = waiting
         self._heard: dict[str, float] = {}
         self._reached: dict[str, bool] = {}
         """Whether the machines of silent replicas take connections."""
@@ -94,9 +107,7 @@ class Feed:
         address = Address(view.host, view.port)
         try:
             async with asyncio.timeout(min(ANSWER_S, ANSWER_PERIODS * self._period_s)):
-                told = poison.written(self._refused.told(time.monotonic())) if self._refused else ""
-                path = b"%b?%b" % (PATH, sent.asking_after(self._last.get(view.id, 0), told))
-                answer = await self._engines.exchange(address, b"GET", path, (), b"")
+                answer = await self._engines.exchange(address, b"GET", b"%b?%b" % (PATH, self._query(view)), (), b"")
                 try:
                     report = msgspec.json.decode(await answer.read(), type=dict)
                 finally:
@@ -111,6 +122,11 @@ class Feed:
         self._heard[view.id] = time.monotonic()
         self._roster.heard(said)
         self._learn(said, report)
+
+    def _query(self, view: ReplicaView) -> bytes:
+        refused = poison.written(self._refused.told(time.monotonic())) if self._refused else ""
+        waiting = "" if self._waiting is None else demand.written(self._own, self._waiting(view.model))
+        return load_query.written(LoadQuery(self._last.get(view.id, 0), waiting, refused))
 
     def _learn(self, said: ReplicaView, report: dict[str, Any]) -> None:
         if isinstance(refused := report.get("poison"), str):

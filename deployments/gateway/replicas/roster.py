@@ -52,12 +52,15 @@ class Roster:
         """
         self._clock = clock
         self._on_sick = on_sick
-        self.on_news: Callable[[str], None] = _nothing
-        """Told of each model whose replicas, or what is known of them, have changed."""
+        self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
         self._known = dict.fromkeys(models, _Known())
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
+
+    def listen(self, news: Callable[[str], None]) -> None:
+        """From now on calls `news` with each model whose replicas, or what is known of them, have changed."""
+        self._listeners.append(news)
 
     def keep(self, models: Collection[str], routing: Routing | None = None) -> None:
         """The config has changed: forgets models that are no more, and expects new ones. Another way of routing begins with no memory."""
@@ -67,7 +70,7 @@ class Roster:
         self._known = {model: self._of(model) for model in models}
         self._routers = {model: before.get(model) or Router(routing) for model in models}
         for model in gone:
-            self.on_news(model)
+            self._tell(model)
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
@@ -100,11 +103,15 @@ class Roster:
 
     def _take(self, model: str, replicas: tuple[ReplicaView, ...]) -> None:
         self._known[model] = _Known(replicas, self._known[model].absence.after(replicas, self._clock()))
-        self.on_news(model)
+        self._tell(model)
         for replica in replicas:
             if replica.state is ReplicaState.SICK and replica.id not in self._told_sick:
                 self._told_sick.add(replica.id)  # it may be taken for dead in between, and its restart has another id
                 self._on_sick(replica)
+
+    def _tell(self, model: str) -> None:
+        for news in self._listeners:
+            news(model)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -31,25 +31,25 @@ class Refusal:
     retry_after_s: int
 
 
-class Stays:
-    """How long requests are at one model's replicas: tells how fast they will end when a line begins."""
+class DwellTimes:
+    """How long requests stay at one model's replicas: tells how fast they will end when a line begins."""
 
     def __init__(self) -> None:
         self._there = 0
         self._lasted_s: deque[float] = deque(maxlen=_ENDS)
 
-    def came(self) -> None:
-        """A request has gone in."""
+    def began(self) -> None:
+        """Counts a request that a replica has now."""
         self._there += 1
 
-    def left(self, lasted_s: float) -> None:
-        """One has come out."""
+    def ended(self, lasted_s: float) -> None:
+        """Counts a request that has ended, after so many seconds."""
         self._there -= 1
         self._lasted_s.append(lasted_s)
 
     @property
     def between_ends_s(self) -> float | None:
-        """By Little's law, with as many there as now; None where nothing is known."""
+        """Seconds between two ends, by Little's law, with as many requests there as now; None where nothing is known."""
         if not self._there or not self._lasted_s:
             return None
         return sum(self._lasted_s) / len(self._lasted_s) / self._there

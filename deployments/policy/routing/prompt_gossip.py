@@ -57,27 +57,6 @@ def _fields(value: str) -> tuple[str, int, int, bytes] | None:
         return None
 
 
-def asking_after(number: int, poison: str = "") -> bytes:
-    """The query of a gateway.
-
-    Args:
-        number: it has heard of the prompts up to this one.
-        poison: the requests that it refuses, as `policy.routing.poison` writes them.
-    """
-    return b"after=%d" % number + (b"&poison=" + poison.encode("ascii") if poison else b"")
-
-
-def asked_after(query: bytes) -> int:
-    """The number in a query; 0 where there is none, which asks for everything."""
-    name, _, number = query.partition(b"&")[0].partition(b"=")
-    return int(number) if name == b"after" and number.isdigit() else 0
-
-
-def told_poison(query: bytes) -> str:
-    """The requests that the gateway refuses which asks with this query; empty where it refuses none."""
-    return query.partition(b"&poison=")[2].decode("ascii", "replace")
-
-
 class Recent:
     """The last prompts that a replica was sent, numbered, and what of them it has still to compute."""
 

@@ -160,6 +160,18 @@ KV_FULL = 0.95
 BATCH_LEAVES = 8
 
 
+def runs_at_once(slots: int, ongoing: int, waiting: int, kv_usage: float) -> int:
+    """Requests that a replica can run at once: its slots, or what it has where its memory is full and requests wait; 0 where unknown.
+
+    Args:
+        slots: as it reports.
+        ongoing: requests inside it.
+        waiting: of these, requests that its scheduler has not begun.
+        kv_usage: share of its KV cache that running requests hold.
+    """
+    return ongoing if kv_usage > KV_FULL and waiting else slots
+
+
 def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
     """Whether a replica that has so many requests would begin another one at once.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
+from deployments.policy.routing import load_query
 from deployments.policy.routing import prompt_gossip as sent
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
@@ -83,7 +84,7 @@ class Engine:
     def report(self, query: bytes = b"") -> dict[str, Any]:
         """What it says of itself to gateways."""
         own = self.scheduler
-        last, prompts = self.recent.after(sent.asked_after(query))
+        last, prompts = self.recent.after(load_query.read(query).after)
         return {
             "id": f"replica-{self.port}",
             "model": MODEL,

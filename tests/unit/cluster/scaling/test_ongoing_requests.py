@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.scaling.ongoing_requests import desired_replicas
-from deployments.ray_calls.scaling_policy import ONGOING, ByOngoingRequests
+from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING, ByOngoingRequests
 
 ONGOING_REQUESTS = st.lists(st.integers(0, 10_000).map(float), max_size=20)
 TARGETS = st.integers(1, 4096).map(float)
@@ -35,6 +35,45 @@ def test_more_requests_or_a_lower_target_never_need_fewer(ongoing: list[float], 
     assert desired_replicas(ongoing, low) >= desired_replicas(ongoing, high)
 
 
+@pytest.mark.parametrize(
+    ("ongoing", "waiting", "room", "replicas"),
+    [
+        ([16], [0], [16], 1),
+        ([16], [1], [16], 2),
+        ([16], [1], [0], 1),
+        ([16, 16], [20, 20], [16, 16], 4),
+        ([16, 16], [20, 5], [16, 16], 4),
+        ([16, 16], [20, 20], [16, 0], 4),
+        ([16], [0], [64], 1),
+        ([9], [3], [9], 2),
+    ],
+    ids=[
+        "full",
+        "full and one waits",
+        "room unknown",
+        "waiting counts once",
+        "one has heard less",
+        "one has not said",
+        "target below",
+        "KV full",
+    ],
+)
+def test_what_waits_is_demand_and_a_target_beyond_the_room_is_not_believed(
+    ongoing: list[float], waiting: list[float], room: list[float], replicas: int
+) -> None:
+    assert desired_replicas(ongoing, 32, 1, waiting, room) == replicas
+
+
+def test_ranks_of_a_replica_have_the_room_of_all_together_and_hear_of_the_same_line() -> None:
+    assert desired_replicas([4.0] * 4, 32, 4, [6.0] * 4, [4.0] * 4) == 8, "16 run and 6 wait, and a replica of four ranks runs 16"
+
+
+@given(st.lists(st.integers(1, 64).map(float), min_size=1, max_size=8), st.integers(1, 10_000), TARGETS)
+def test_model_whose_replicas_are_all_full_gets_one_more_while_requests_wait(slots: list[float], waiting: int, target: float) -> None:
+    per_replica = [slots[0]] * len(slots)
+    assert desired_replicas(per_replica, target, 1, [float(waiting)] * len(slots), per_replica) > len(slots)
+
+
 @dataclass
 class Range:
     """As much of Ray Serve's autoscaling config as the hook reads."""
@@ -54,3 +93,8 @@ class Context:
 def test_hook_reads_what_engines_say_of_themselves(metrics: dict[str, dict[str, float]] | None, replicas: int) -> None:
     assert ByOngoingRequests()(Context(metrics)) == (replicas, {})
     assert ByOngoingRequests(ranks=4)(Context(metrics)) == (4 * replicas, {}), "Ray counts ranks, and a replica has four"
+
+
+def test_hook_reads_what_waits_at_gateways_and_what_engines_can_run() -> None:
+    metrics = {ONGOING: {"a": 4.0, "b": 4.0}, WAITING: {"a": 5.0, "b": 5.0}, ROOM: {"a": 4.0, "b": 4.0}}
+    assert ByOngoingRequests()(Context(metrics)) == (4, {}), "8 run and 5 wait, and a replica runs 4"

@@ -72,6 +72,16 @@ def test_a_sick_replica_is_out_and_told_of_once() -> None:
     assert roster.ready("llama") == 2
 
 
+def test_every_listener_is_told_of_each_model_whose_replicas_changed(roster: Roster) -> None:
+    told: list[tuple[str, str]] = []
+    for name in ("one", "two"):
+        roster.listen(lambda model, name=name: told.append((name, model)))  # type: ignore[misc]
+    roster.heard(replace(A, ongoing=1))
+    assert told == [("one", "llama"), ("two", "llama")]
+    roster.keep([])
+    assert len(told) == 4
+
+
 def test_a_slow_replica_is_ready_and_counted(roster: Roster) -> None:
     roster.update("llama", [replace(A, slow=True), replace(B, slow=True, state=ReplicaState.DEAD)])
     assert (roster.ready("llama"), roster.slow("llama")) == (1, 1)

@@ -74,7 +74,7 @@ def test_prefill_apart_is_an_application_of_its_own_and_another_number_of_its_en
     for one in (decode, prefill):
         assert one["args"]["model"]["checkpoint"] == "/models/x"
         assert one["args"]["model"]["engine"]["kv_transfer_config"]["kv_connector"] == "NixlConnector"
-    assert prefill["deployments"][0]["autoscaling_config"]["initial_replicas"] == 2
+    assert prefill["deployments"][0]["autoscaling_config"]["min_replicas"] == 2
     more = dump(config(scout(prefill={"replicas": 3, "from_tokens": 9}, checkpoint="small:x")), scout="/models/x")
     assert [application(more, one["name"])["args"] for one in (decode, prefill)] == [decode["args"], prefill["args"]]
 
@@ -219,7 +219,7 @@ def test_time_to_stop_is_told_to_ray_serve() -> None:
 def test_range_of_replicas_is_told_to_ray_serve() -> None:
     found = application(dump(config(model(scaling={"min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 7}))), "model.llama")
     scaling = found["deployments"][0]["autoscaling_config"]
-    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (2, 5, 2)
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling.get("initial_replicas")) == (2, 5, None)
     assert scaling["target_ongoing_requests"] == 7
     assert scaling["policy"] == {"policy_function": "deployments.ray_calls.scaling_policy:ByOngoingRequests", "policy_kwargs": {"ranks": 1}}
 
@@ -227,7 +227,7 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
 def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:
     wide = scout(parallel={"tensor": 8, "data": 2, "expert": True}, scaling={"min_replicas": 2, "max_replicas": 5}, accelerator="H100")
     scaling = application(dump(config(wide)), "model.scout")["deployments"][0]["autoscaling_config"]
-    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["initial_replicas"]) == (4, 10, 4)
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (4, 10)
     assert scaling["policy"]["policy_kwargs"] == {"ranks": 2}
     assert engine_options.engine_arguments(wide)["data_parallel_size"] == 2
     assert app.engine_config(wide, "H100")["placement_group_config"]["bundles"] == [{"CPU": 1.0, "GPU": 1.0}] * 8, "of one rank"

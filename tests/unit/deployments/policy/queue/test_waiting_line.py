@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.queue.waiting_line import Line, Stays
+from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import Priority
 
 NOW, HURRY, BATCH = 100.0, Priority.INTERACTIVE, Priority.BATCH
@@ -46,14 +46,14 @@ def test_how_long_it_takes_follows_from_how_fast_requests_end() -> None:
 
 
 def test_until_a_request_has_ended_the_pace_is_that_of_those_before() -> None:
-    stays = Stays()
-    assert stays.between_ends_s is None
+    dwell = DwellTimes()
+    assert dwell.between_ends_s is None
     for _ in range(4):
-        stays.came()
-    assert stays.between_ends_s is None, "none has ended, and so none says how long they take"
+        dwell.began()
+    assert dwell.between_ends_s is None, "none has ended, and so none says how long they take"
     for lasted_s in (3.0, 5.0):
-        stays.left(lasted_s)
-    line: Line[str] = Line(stays.between_ends_s)
+        dwell.ended(lasted_s)
+    line: Line[str] = Line(dwell.between_ends_s)
     line.join("a", HURRY, NOW)
     assert line.expected_s(HURRY, NOW) == 4.0, "two are there, for four seconds each, and there is one before"
     line.ended(NOW + 1)

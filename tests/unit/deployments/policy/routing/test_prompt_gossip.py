@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.policy.request.prompt_blocks import Prompt, in_blocks
-from deployments.policy.routing.prompt_gossip import KEPT, MOST_BLOCKS, Recent, Sent, asked_after, asking_after, read, told_poison, written
+from deployments.policy.routing.prompt_gossip import KEPT, MOST_BLOCKS, Recent, Sent, read, written
 
 
 @given(st.binary(max_size=5000), st.integers(0, 10**7), st.text("0123456789abcdef", max_size=8))
@@ -27,21 +27,6 @@ def test_of_a_long_prompt_the_beginning_is_told() -> None:
 def test_nonsense_is_nothing(value: bytes) -> None:
     assert read(value.decode("latin-1")) is None
     assert Recent().arrived(value) == 0
-
-
-@given(st.integers(0, 10**9))
-def test_a_question_is_understood(number: int) -> None:
-    assert asked_after(asking_after(number)) == number
-
-
-def test_question_tells_what_a_gateway_refuses() -> None:
-    assert (asked_after(asking_after(7, "ab.1,cd.2")), told_poison(asking_after(7, "ab.1,cd.2"))) == (7, "ab.1,cd.2")
-    assert told_poison(asking_after(7)) == told_poison(b"") == ""
-
-
-@pytest.mark.parametrize("query", [b"", b"after", b"after=", b"after=-1", b"after=x", b"before=3"])
-def test_any_other_question_asks_for_everything(query: bytes) -> None:
-    assert asked_after(query) == 0
 
 
 def told(number: int) -> bytes:

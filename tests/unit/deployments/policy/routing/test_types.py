@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.policy.request.calls import Priority
-from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust, has_room, takes, unavailable
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust, has_room, runs_at_once, takes, unavailable
 from tests.unit.samples import replica
 
 READY, LEAVING, DEAD, SICK = ReplicaState
@@ -59,3 +59,10 @@ def test_full_memory_with_requests_before_it_is_no_room() -> None:
     full = replace(replica("a"), slots=16, kv_usage=0.99)
     assert has_room(full, 1, Priority.INTERACTIVE)
     assert not has_room(replace(full, waiting=1), 1, Priority.INTERACTIVE)
+
+
+@pytest.mark.parametrize(
+    ("slots", "ongoing", "waiting", "kv_usage", "room"), [(0, 5, 0, 0.5, 0), (16, 5, 0, 0.99, 16), (16, 5, 2, 0.9, 16), (16, 5, 2, 0.99, 5)]
+)
+def test_replica_with_full_memory_runs_what_it_has(slots: int, ongoing: int, waiting: int, kv_usage: float, room: int) -> None:
+    assert runs_at_once(slots, ongoing, waiting, kv_usage) == room

@@ -1,0 +1,87 @@
+"""Ray Serve's own code keeps a scaled model's number of replicas over a later `herd up`, and hears of what waits. No cluster runs."""
+
+import time
+from typing import Any
+
+import pytest
+from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
+from ray.serve._private.common import DeploymentID, ReplicaID, ReplicaMetricReport, TimeStampedValue
+from ray.serve._private.config import DeploymentConfig, ReplicaConfig
+from ray.serve._private.deployment_info import DeploymentInfo
+from ray.serve._private.deployment_state import DeploymentTargetState
+from ray.serve.schema import ServeDeploySchema
+
+from configs.schema import Model
+from deployments.lifecycle.applications import declared
+from deployments.ray_calls.names import ENGINE, app_name
+from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING, ByOngoingRequests
+from tests.unit.samples import config, model
+
+#: What Ray Serve takes for the target of a deployment that is new.
+NEW = DeploymentTargetState.default().target_num_replicas
+SCALED = model(scaling={"min_replicas": 1, "max_replicas": 8})
+
+
+class Replica:
+    """The class of a deployment that never starts."""
+
+
+def info(wanted: Model, version: str = "1") -> DeploymentInfo:
+    """What Ray Serve makes of a model that is declared to it."""
+    said = declared(config(wanted), 1, {}).model_dump(mode="json", exclude_unset=True)
+    application = next(one for one in ServeDeploySchema.model_validate(said).applications if one.name == app_name(wanted.id))
+    options = application.deployments[0].model_dump(exclude_unset=True)
+    known = {name: options[name] for name in ("autoscaling_config", "graceful_shutdown_timeout_s", "max_surge_percent")}
+    made = DeploymentConfig.from_default(**known)
+    return DeploymentInfo(made, ReplicaConfig.create(Replica), start_time_ms=0, deployer_job_id="", version=version)
+
+
+@pytest.fixture
+def state() -> DeploymentAutoscalingState:
+    return DeploymentAutoscalingState(DeploymentID(ENGINE, app_name(SCALED.id)))
+
+
+def test_new_model_starts_with_its_minimum(state: DeploymentAutoscalingState) -> None:
+    assert state.register(info(model(scaling={"min_replicas": 2, "max_replicas": 8})), NEW) == 2
+
+
+@pytest.mark.parametrize(
+    ("later", "version", "count"),
+    [
+        (SCALED, "1", 5),
+        (SCALED, "2", 5),
+        (model(scaling={"min_replicas": 1, "max_replicas": 8}, stop_s=7), "1", 5),
+        (model(scaling={"min_replicas": 1, "max_replicas": 9}), "1", 5),
+        (model(scaling={"min_replicas": 1, "max_replicas": 3}), "1", 3),
+        (model(scaling={"min_replicas": 6, "max_replicas": 8}), "1", 6),
+    ],
+    ids=["unchanged", "new engines", "unrelated change", "wider range", "lower maximum", "higher minimum"],
+)
+def test_scaled_model_keeps_its_count_over_a_later_up(state: DeploymentAutoscalingState, later: Model, version: str, count: int) -> None:
+    state.register(info(SCALED), NEW)
+    assert state.register(info(later, version), 5) == count
+
+
+def test_scaled_model_keeps_its_count_when_serves_controller_starts_again(state: DeploymentAutoscalingState) -> None:
+    assert state.register(info(SCALED), 5) == 5, "a new controller takes the target from its checkpoint"
+
+
+def told(state: DeploymentAutoscalingState, *replicas: dict[str, float]) -> int:
+    """What the policy decides on after replicas have reported this for a while."""
+    name = DeploymentID(ENGINE, app_name(SCALED.id))
+    ids = [ReplicaID(str(number), name) for number in range(len(replicas))]
+    now = time.time()
+    for one, figures in zip(ids, replicas, strict=True):
+        series: dict[str, Any] = {key: [TimeStampedValue(now - ago, value) for ago in (20, 10, 1)] for key, value in figures.items()}
+        state.record_request_metrics_for_replica(ReplicaMetricReport(replica_id=one, timestamp=now, metrics=series))
+    state.update_running_replica_ids(ids)
+    context = state.get_autoscaling_context(len(replicas))
+    return ByOngoingRequests()(context)[0]
+
+
+def test_what_replicas_report_reaches_the_policy_through_rays_aggregation(state: DeploymentAutoscalingState) -> None:
+    state.register(info(SCALED), NEW)
+    full = {ONGOING: 16.0, WAITING: 20.0, ROOM: 16.0}
+    assert told(state, full) == 3
+    assert told(state, full, full) == 4
+    assert told(state, {ONGOING: 16.0, WAITING: 0.0, ROOM: 16.0}) == 1
