@@ -7,12 +7,12 @@ what the client sees of it the relay's.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from configs.schema import Limits
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Relay
-from deployments.gateway.engine_requests import Asked, Asking
+from deployments.gateway.engine_requests import Asking
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.request import Asked
 from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
@@ -54,13 +54,12 @@ class Forward:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
         return len(self._roster.replicas(model)) > 1
 
-    async def answer(self, asked: Asked, relay: Relay, limits: Limits) -> Outcome:
+    async def answer(self, asked: Asked, relay: Relay) -> Outcome:
         """Has a request answered.
 
         Args:
             asked: the request.
             relay: where a streamed answer goes; others go straight to its client.
-            limits: how many replicas may be asked, one after the other, and how long it may wait for room at them.
 
         Raises:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
@@ -71,13 +70,13 @@ class Forward:
         if resume.can_resume(asked.call.endpoint, asked.body):
             relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
             raw = resume.with_ids(raw)
-        ahead = await self._prefills.ahead(asked, limits, suspicion)
+        ahead = await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
         failed: dict[str, Unavailable] = {}
         ask = asked.ask
         while True:
             seen = len(relay.times)
-            with await self._place(asked, ask, failed, limits) as place:
+            with await self._place(asked, ask, failed) as place:
                 ended = await self._tried(asked, body, place, relay)
             if isinstance(ended, Outcome):
                 suspicion.answered()
@@ -89,7 +88,7 @@ class Forward:
                 await suspicion.died(place, ended)
             if not place.gave_way:
                 failed[place.pick.replica.id] = ended
-            if len(failed) >= limits.attempts or asked.body.get("background"):
+            if len(failed) >= asked.limits.attempts or asked.body.get("background"):
                 raise ended
             body = self._again(asked, raw, relay, ended)
             kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
@@ -126,9 +125,9 @@ class Forward:
             raise error
         return error
 
-    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
+    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> Place:
         try:
-            place = await self._admission.place(asked.chosen.model.id, ask, limits)
+            place = await self._admission.place(asked.chosen.model.id, ask, asked.limits)
         except (Unavailable, Overloaded):
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
+from deployments.gateway.request import Request
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import resume
@@ -57,14 +58,20 @@ class Relay:
     Only whole events go on: an engine that dies inside one leaves a stream that another event can still follow.
     """
 
-    def __init__(self, client: Client, deadline: asyncio.Timeout, rest_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, client: Client, deadline: asyncio.Timeout, request: Request, clock: Callable[[], float]) -> None:
+        """Args:
+        client: where the answer goes.
+        deadline: by which it must begin; moved to the request's end when it does.
+        request: what is answered.
+        clock: the one of the request's times.
+        """
         self.client = client
         self.times: list[float] = []
         self.on_first: Callable[[], None] = _nothing
         """Called when an engine's prefill is over: at its first piece that is new. May be called again."""
         self._head: tuple[int, Headers] = (200, ())
         self._deadline = deadline
-        self._rest_s = rest_s
+        self._rest_s = request.due_s - request.begins_by_s
         self._clock = clock
         self._held: list[bytes] = []
         self._held_bytes = 0

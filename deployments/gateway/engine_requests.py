@@ -1,34 +1,15 @@
-"""A request that is ready for an engine, and the way in which every engine is asked.
+"""The way in which every engine is asked.
 
 Decides which headers an engine gets: none of the client's.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from deployments.policy.request.calls import Call
-from deployments.policy.request.served_models import Chosen
+from deployments.gateway.request import Asked
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.router import Sending
-from deployments.policy.routing.types import Ask, ReplicaView
+from deployments.policy.routing.types import ReplicaView
 from deployments.wire.engine.answer import Answer
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, ready for an engine."""
-
-    call: Call
-    body: Mapping[str, Any]
-    """As the client sent it."""
-    raw: bytes
-    """As an engine gets it."""
-    chosen: Chosen
-    ask: Ask
-    """What routing knows of it."""
 
 
 class Asking:

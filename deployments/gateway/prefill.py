@@ -5,10 +5,10 @@ where the prefill engines are full is a request refused, as everywhere.
 """
 
 from cluster.planner.engine_groups import prefill_of
-from configs.schema import Limits
 from deployments.gateway.admission import Admission, Place
-from deployments.gateway.engine_requests import Asked, Asking
+from deployments.gateway.engine_requests import Asking
 from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.request import Asked
 from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
@@ -28,7 +28,7 @@ class Prefills:
         self._asking = asking
         self._meter = meter
 
-    async def ahead(self, asked: Asked, limits: Limits, suspicion: Suspicion) -> bytes | None:
+    async def ahead(self, asked: Asked, suspicion: Suspicion) -> bytes | None:
         """Has a long prompt computed, and returns what the engine that answers must be told: a field of its request. None: nothing.
 
         Raises:
@@ -39,15 +39,15 @@ class Prefills:
         model = asked.chosen.model
         if not prefill.is_long(asked.ask.prompt, model.prefill_from) or not prefill.can_hand_over(asked.call.endpoint, asked.body):
             return None
-        field = await self._computed(asked, limits, suspicion)
+        field = await self._computed(asked, suspicion)
         self._meter.prefilled(model.id, PrefillBy.DECODE if field is None else PrefillBy.PREFILL)
         return field
 
-    async def _computed(self, asked: Asked, limits: Limits, suspicion: Suspicion) -> bytes | None:
+    async def _computed(self, asked: Asked, suspicion: Suspicion) -> bytes | None:
         model = asked.chosen.model.id
         pool = prefill_of(model)
         try:
-            place = await self._admission.place(pool, asked.ask, limits)
+            place = await self._admission.place(pool, asked.ask, asked.limits)
         except Unavailable:
             return None
         except Overloaded as error:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from deployments.gateway.admission import Place
-from deployments.gateway.engine_requests import Asked
+from deployments.gateway.request import Asked
 from deployments.policy.errors.client_errors import EngineLost, EnginesLost, KillsEngines
 from deployments.policy.routing.poison import DEATHS, Death, Poison, digest_of
 

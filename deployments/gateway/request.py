@@ -1,0 +1,77 @@
+"""One request for an engine, from its arrival to the end of its answer, and the rules under which it is answered.
+
+Decides nothing. A request keeps the rules that held when it arrived: a config that changes meanwhile holds for the next request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from configs.requests import Requests
+from configs.schema import Limits
+from deployments.gateway.body.images import Images
+from deployments.policy.request.browsers import ANYBODY, Guests
+from deployments.policy.request.calls import Call
+from deployments.policy.request.served_models import Catalog, Chosen
+from deployments.policy.routing.types import Ask
+
+#: The bounds of a config that says nothing of them.
+DEFAULT_BOUNDS = Requests()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the config says about requests; replaced as a whole when it changes."""
+
+    catalog: Catalog
+    limits: Limits
+    images: Images
+    guests: Guests = ANYBODY
+    """Which web pages may ask."""
+    requests: Requests = DEFAULT_BOUNDS
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client. Times are seconds of the pipeline's clock."""
+
+    call: Call
+    body: dict[str, Any]
+    """The call's body, decoded. Images are put into it before an engine gets it."""
+    rules: Rules
+    """The config's rules at the request's arrival."""
+    arrived_s: float
+
+    @property
+    def due_s(self) -> float:
+        """The time by which the answer must be whole, whichever models are asked for it."""
+        return self.arrived_s + self.rules.limits.total_s
+
+    @property
+    def begins_by_s(self) -> float:
+        """The time by which the answer must begin. A whole answer begins when it ends."""
+        return self.arrived_s + self.rules.limits.first_byte_s if self.body.get("stream") else self.due_s
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, ready for the engines of one model."""
+
+    request: Request
+    body: Mapping[str, Any]
+    """As the client sent it, decoded, with the fields that the gateway has added."""
+    raw: bytes
+    """As an engine gets it."""
+    chosen: Chosen
+    ask: Ask
+    """What routing knows of it."""
+
+    @property
+    def call(self) -> Call:
+        """The client's call."""
+        return self.request.call
+
+    @property
+    def limits(self) -> Limits:
+        """The limits under which it is answered."""
+        return self.request.rules.limits
