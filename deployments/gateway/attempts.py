@@ -5,7 +5,7 @@ what the client sees of it the relay's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Relay
@@ -21,7 +21,7 @@ from deployments.policy.request import resume, usage
 from deployments.policy.request.calls import with_field
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import Ask
-from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
+from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, Retry
@@ -30,6 +30,15 @@ from monitoring.metrics import Outcome, Retry
 _FORWARDED = (b"content-type", b"cache-control")
 #: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How one replica failed a request that another may still answer."""
+
+    error: Unavailable
+    cut: Cut | None = None
+    """Why its answer broke off; None: it refused."""
 
 
 class Forward:
@@ -72,8 +81,7 @@ class Forward:
             raw = resume.with_ids(raw)
         ahead = await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
-        failed: dict[str, Unavailable] = {}
-        ask = asked.ask
+        failed, ask = dict[str, Unavailable](), asked.ask
         while True:
             seen = len(relay.times)
             with await self._place(asked, ask, failed) as place:
@@ -81,38 +89,48 @@ class Forward:
             if isinstance(ended, Outcome):
                 suspicion.answered()
                 return ended
+            cut, error = ended.cut, ended.error
             if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
                 suspicion.answered()
-            elif isinstance(ended, EngineLost):
-                await suspicion.died(place, ended)
-            if not place.gave_way:
-                failed[place.pick.replica.id] = ended
+            elif cut is Cut.LOST and isinstance(error, EngineLost):
+                await suspicion.died(place, error)
+            if cut is not Cut.MADE_WAY:
+                failed[place.pick.replica.id] = error
             if len(failed) >= asked.limits.attempts or asked.body.get("background"):
-                raise ended
-            body = self._again(asked, raw, relay, ended)
-            kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
+                raise error
+            body = self._again(asked, raw, relay, error)
+            kind = Retry.MADE_WAY if cut is Cut.MADE_WAY else Retry.RESUMED if relay.started else Retry.AGAIN
             self._meter.retried(asked.chosen.model.id, kind)
-            ask = replace(asked.ask, tried=frozenset(failed), begun=relay.started or place.gave_way)
+            ask = replace(asked.ask, tried=frozenset(failed), begun=relay.started or cut is Cut.MADE_WAY)
 
-    async def _tried(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome | Unavailable:
-        """How it ended with one replica. A client that has a whole answer misses nothing, whatever the engine did behind it."""
-        replica, relay.on_first = place.pick.replica, place.sending.answered
+    async def _tried(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> "Outcome | _Failure":
+        """Asks one replica. A client that has a whole answer misses nothing, whatever the engine did behind it."""
+        relay.on_first = place.sending.answered
         try:
             return await self._once(asked, raw, place, relay)
-        except EngineGone as error:
-            if relay.error is not None and not relay.error.of_death:
-                failure = self._told(relay, _question(asked, raw))
-            else:
-                alone = not place.gave_way and self._roster.lost(replica, place.sending)
-                had_it = not isinstance(error, NeverReached) and not relay.disagreed
-                failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
+        except Broken as broken:
+            failure = _Failure(self._meant(broken, _question(asked, raw), place, relay), broken.cut)
         except Unavailable as error:
-            failure = error
+            failure = _Failure(error)
         if relay.kept and resume.is_whole(relay.tail):
             relay.complete()
             return Outcome.OK
         return failure
+
+    def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, relay: Relay) -> Unavailable:
+        """What a broken answer means for its request. Only a lost connection makes a replica suspect.
+
+        Raises:
+            HerdError: it is the request's fault, or the client has a part of the answer already.
+        """
+        replica = place.pick.replica
+        if broken.cut is Cut.ENGINE_ERROR:
+            return self._told(relay, asked)
+        had_it, alone = False, False
+        if broken.cut is Cut.LOST:
+            had_it, alone = not isinstance(broken, NeverReached), self._roster.lost(replica, place.sending)
+        return EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
 
     def _told(self, relay: Relay, asked: engine_errors.Question) -> Unavailable:
         """What an engine that goes on serving said at the end of a stream, where another one may do better.
@@ -197,7 +215,7 @@ def _way_out(relay: Relay, answer: Answer) -> Callable[[], bool]:
             relay.delivered()
         except resume.CannotResume:
             return False
-        answer.break_off()
+        answer.break_off(Cut.MADE_WAY)
         return True
 
     return give_way

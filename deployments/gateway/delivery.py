@@ -14,7 +14,7 @@ from deployments.gateway.request import Request
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import resume
-from deployments.wire.engine.answer import EngineGone
+from deployments.wire.engine.answer import Broken, Cut
 from deployments.wire.types import Flow, Headers
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
@@ -45,8 +45,8 @@ class Client(Protocol):
 class Source(Protocol):
     """An engine's answer, as far as a relay has a say in it."""
 
-    def break_off(self) -> None:
-        """Ends it as if the engine had gone."""
+    def break_off(self, cut: Cut) -> None:
+        """Ends it here, for a reason."""
 
 
 def _nothing() -> None: ...
@@ -78,12 +78,12 @@ class Relay:
         self._plain = False
         """Under way, and nothing to look for in a single event."""
         self._source: Source | None = None
+        self._cut: Cut | None = None
+        """Why the present engine's answer was broken off here; what still comes of it is not for the client."""
         self._seam: resume.Seam | None = None
         self._hides, self._simple = False, True
         self.error: engine_errors.Said | None = None
         """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
-        self.disagreed = False
-        """An engine was broken off because it did not go on with what another one had said."""
         # What the reason for its end, and the usage, stand in. A stream that can be continued is kept whole.
         self._said: deque[bytes] | list[bytes] = deque(maxlen=LAST_PIECES)
 
@@ -131,7 +131,7 @@ class Relay:
         """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
         self._head = (status, headers)
         self._source = source
-        self.error, self.disagreed = None, False
+        self.error, self._cut = None, None
         self._plain = False
         self._held, self._held_bytes = [], 0
         self._seam = resume.Seam(self.said) if self.started else None
@@ -147,7 +147,7 @@ class Relay:
             self._part(data)
         else:
             self._whole(data)
-        self._plain = bool(self._simple and self.times and self._source and not self._held and not self._seam)
+        self._plain = bool(self._simple and self.times and not self._cut and not self._held and not self._seam)
 
     def _part(self, data: bytes) -> None:
         """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
@@ -167,8 +167,8 @@ class Relay:
             self._whole(held[:end])
 
     def _whole(self, data: bytes) -> None:
-        if self._source is None:
-            return  # it has failed, and what it says of that is not for the client
+        if self._cut is not None:
+            return
         if b'"error"' in data and (at := engine_errors.error_at(data)) >= 0:
             self._new_events(data[:at])
             self._ends_in(engine_errors.said_in(data[at:]))
@@ -185,14 +185,14 @@ class Relay:
             self._pass(resume.shown(data) if self._hides else data)
 
     def _ends_in(self, error: engine_errors.Said) -> None:
-        if self._source is not None:  # else the events before it were no continuation
+        if self._cut is None:  # else the events before it were no continuation
             self.error = error
-            self._break_off()
+            self._break_off(Cut.LOST if error.of_death else Cut.ENGINE_ERROR)
 
-    def _break_off(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            source.break_off()
+    def _break_off(self, cut: Cut) -> None:
+        self._cut = cut
+        if self._source is not None:
+            self._source.break_off(cut)
 
     def _new(self, data: bytes) -> bytes:
         assert self._seam is not None  # noqa: S101 (for the type only)
@@ -200,8 +200,7 @@ class Relay:
             new = self._seam.after(data)
         except resume.CannotResume:
             self._said = deque(maxlen=LAST_PIECES)  # another try would end here again
-            self.disagreed = True
-            self._break_off()
+            self._break_off(Cut.DIVERGED)
             return b""
         if new:
             self.on_first()
@@ -232,12 +231,12 @@ class Relay:
         """The engine has said all, which need not have ended in a whole event.
 
         Raises:
-            EngineGone: it did not say why it ends, or it ended in an error.
+            Broken: it did not say why it ends, or it ended in an error.
         """
         if self._held:
             self._whole(b"".join(self._held))
         if self.error is None and not engine_errors.has_finish(self.tail):
             self._ends_in(engine_errors.UNFINISHED)
-        if self._source is None:
-            raise EngineGone
+        if self._cut is not None:
+            raise Broken(self._cut)
         self.client.finish()

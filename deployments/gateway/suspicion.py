@@ -61,7 +61,7 @@ class Suspicion:
             KillsEngines: the request is condemned with that.
             EnginesLost: as many engines have died under it as may.
         """
-        if place.gave_way or not lost.had_it:
+        if not lost.had_it:
             return
         death = Death(place.pick.replica.id, place.since_s, self._clock(), lost.alone)
         digest = await self._known_by()
