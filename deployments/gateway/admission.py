@@ -30,9 +30,13 @@ class Place(AbstractContextManager["Place"]):
         self.since_s = since_s
         self.sending = sending
         self.give_way: Callable[[], bool] | None = None
-        """Set by who can go on later: ends the exchange, if that is still so."""
+        """Ends the exchange of a request that can go on later, if that is still so."""
         self.gave_way = False
         self._left = left
+
+    def can_yield(self, way_out: Callable[[], bool] | None) -> None:
+        """Takes what ends the exchange where the request can go on later; None: it cannot yield, or not any more."""
+        self.give_way = way_out
 
     def leave(self) -> None:
         """It is the next one's."""

@@ -16,8 +16,8 @@ from deployments.gateway.attempts import Forward
 from deployments.gateway.body.images import settled
 from deployments.gateway.body.reading import read
 from deployments.gateway.body.writing import written
-from deployments.gateway.delivery import Client, Relay
-from deployments.gateway.request import Asked, Request, Rules
+from deployments.gateway.delivery import Delivery
+from deployments.gateway.request import Asked, Client, Request, Rules
 from deployments.policy.body import fields, sizes
 from deployments.policy.errors.client_errors import (
     BadImage,
@@ -99,20 +99,24 @@ class Pipeline:
         self._meter.opened(model)
         try:
             async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
-                return await self._forward(await self._prepared(request, chosen), Relay(client, deadline, request, self._clock))
+                asked = await self._prepared(request, chosen)
+                return await self._forward(asked, Delivery(client, asked, deadline, self._clock))
         except TimeoutError as error:
             waited = "finish its answer" if client.started else "begin its answer"
             raise Timeout(f"The engine of '{model}' did not {waited} in time ({self._clock() - request.arrived_s:.0f} s).") from error
         finally:
             self._meter.closed(model)
 
-    async def _forward(self, asked: Asked, relay: Relay) -> Outcome:
+    async def _forward(self, asked: Asked, delivery: Delivery) -> Outcome:
         try:
-            return await self._forwarded.answer(asked, relay)
+            outcome = await self._forwarded.answer(asked, delivery)
+            await delivery.closed()
         except HerdError as error:
-            raise error.told_in(asked.call.endpoint, after=relay.tail) from None
+            raise error.told_in(asked.call.endpoint, after=delivery.said.tail) from None
         finally:
-            self._meter.streamed(asked.chosen.model.id, asked.request.arrived_s, relay.times)
+            delivery.close()
+            self._meter.streamed(asked.chosen.model.id, asked.request.arrived_s, delivery.times)
+        return outcome
 
     async def _prepared(self, request: Request, chosen: Chosen) -> Asked:
         """The request as the engines of a model shall get it."""

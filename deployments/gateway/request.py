@@ -1,22 +1,44 @@
-"""One request for an engine, from its arrival to the end of its answer, and the rules under which it is answered.
+"""One request for an engine, from its arrival to the end of its answer, the rules under which it is answered, and the client.
 
 Decides nothing. A request keeps the rules that held when it arrived: a config that changes meanwhile holds for the next request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from configs.requests import Requests
 from configs.schema import Limits
 from deployments.gateway.body.images import Images
+from deployments.gateway.readers.reader import Readers
+from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request.browsers import ANYBODY, Guests
 from deployments.policy.request.calls import Call
 from deployments.policy.request.served_models import Catalog, Chosen
 from deployments.policy.routing.types import Ask
+from deployments.wire.types import Flow, Headers
 
 #: The bounds of a config that says nothing of them.
 DEFAULT_BOUNDS = Requests()
+
+
+class Client(Protocol):
+    """Where an answer goes; `deployments.wire.client.exchange.Exchange` over HTTP."""
+
+    started: bool
+
+    @property
+    def finished(self) -> bool: ...
+    def reply(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def refuse(self, error: HerdError, headers: Headers = ()) -> None: ...
+    def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+def nobody(_asked: "Asked") -> Readers:
+    """Has no reader for any answer."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +51,8 @@ class Rules:
     guests: Guests = ANYBODY
     """Which web pages may ask."""
     requests: Requests = DEFAULT_BOUNDS
+    readers: "Callable[[Asked], Readers]" = nobody
+    """Who reads the answer to a request before its client does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,10 +119,10 @@ class ClientConnection(asyncio.Protocol):
         """No other request is read."""
         return self._server.stopping
 
-    def follow(self, flow: Flow | None) -> None:
-        """Slows the flow down whenever the client is slower than it."""
+    def follow(self, flow: Flow) -> None:
+        """Slows the flow of the present answer down whenever the client is slower than it."""
         self._flow = flow
-        if flow is not None and self._slow:
+        if self._slow:
             flow.pause()
 
     def want_more(self) -> None:
