@@ -127,10 +127,11 @@ async def herd_of(
     stop_s: float = WAIT_S,
     models: Sequence[Model] = MODELS,
     shown: Pages = OPEN,
+    key: str = SECRET,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
-    roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(SECRET)
+    roster, meter, upstream = Roster([pool.id for pool in pools(models)]), Meter(), Engines(key)
     gateway = Gateway.model_validate({"allowed_hosts": ["herd"], **doorway})
     rules = Rules(catalog(models, created=1), wanted, images or NoImages(), guests(gateway))
     pipeline = Pipeline(rules, Forward(roster, upstream, meter, "own"), meter)
