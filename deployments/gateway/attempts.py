@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployments.gateway.admission import Admission, Place
-from deployments.gateway.delivery import Delivery, is_stream
+from deployments.gateway.delivery import Delivery
 from deployments.gateway.engine_requests import Asking
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
@@ -24,7 +24,8 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
-from monitoring.metrics import Outcome, Retry
+from monitoring.journal import Served
+from monitoring.metrics import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Forward:
         """Args:
         roster: the replicas.
         engines: the way to them.
-        meter: counts.
+        meter: counts what waits for room.
         own: this gateway's name, which goes with every prompt.
         poison: what is remembered of requests under which engines died.
         """
@@ -51,14 +52,13 @@ class Forward:
         self._roster = roster
         self._asking = Asking(engines, own)
         self._admission = Admission(roster, meter)
-        self._prefills = Prefills(roster, self._admission, self._asking, meter)
-        self._meter = meter
+        self._prefills = Prefills(roster, self._admission, self._asking)
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
         return len(self._roster.replicas(model)) > 1
 
-    async def answer(self, asked: Asked, delivery: Delivery) -> Outcome:
+    async def answer(self, asked: Asked, delivery: Delivery) -> Served:
         """Has a request answered. What its readers hold back may still be under way then.
 
         Args:
@@ -80,7 +80,7 @@ class Forward:
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
-                return Outcome.OK
+                return asked.trial.served()
             if delivery.progress > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
                 suspicion.answered()
@@ -110,23 +110,15 @@ class Forward:
         return failure
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> None:
-        model = asked.chosen.model.id
         answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
-        streams = answer.status < 400 and is_stream(answer)
-        if streams:
-            self._meter.stream_opened(model)
         place.can_yield(delivery.yield_up)
         try:
             if answer.status >= 400:
                 raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
-            used = await delivery.take(answer, place.sending.answered)
+            await delivery.take(answer, place.sending.answered)
         finally:
             place.can_yield(None)
             answer.close()
-            if streams:
-                self._meter.stream_closed(model)
-        if used is not None:
-            self._meter.used(model, used.prompt_tokens, used.completion_tokens)
 
     def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
         """What a broken answer means for its request. Only a lost connection makes a replica suspect.
@@ -152,7 +144,7 @@ class Forward:
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
-        self._meter.picked(asked.chosen.model.id, place.pick.reason.value)
+        asked.trial.picked(place.pick.reason.value)
         return place
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
@@ -162,7 +154,7 @@ class Forward:
         except resume.CannotResume:
             raise failure.error from None
         kind = Retry.AGAIN if so_far is None else Retry.RESUMED
-        self._meter.retried(asked.chosen.model.id, Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
+        asked.trial.retried(Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
         return raw if so_far is None else resume.continuing(asked.body, asked.chosen.model.id, so_far)
 
 

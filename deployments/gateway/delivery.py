@@ -43,7 +43,7 @@ class Delivery:
         deadline: by which the answer must begin; moved to its end when it does.
         clock: the one of the request's times.
         """
-        self.times: list[float] = []
+        self.times = asked.trial.times
         """When the client was shown each piece of a stream."""
         self.error: engine_errors.Said | None = None
         """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
@@ -90,15 +90,12 @@ class Delivery:
         """A reader has ended the answer, so no engine is asked to go on."""
         return self._reading is not None and self._reading.screen.is_over
 
-    async def take(self, answer: Answer, prefilled: Callable[[], None]) -> usage.Usage | None:
+    async def take(self, answer: Answer, prefilled: Callable[[], None]) -> None:
         """Delivers what one engine answers; of what an engine before it has said, this one says all again.
 
         Args:
             answer: the engine's.
             prefilled: is called when the engine has computed the prompt, at least once.
-
-        Returns:
-            The tokens that the engine states, if it does.
 
         Raises:
             Broken: the answer ended before it was whole, or in an error.
@@ -110,16 +107,22 @@ class Delivery:
         self._brake.follow(answer)
         try:
             if is_stream(answer):
+                self._asked.trial.streams()
                 self._begin(answer)
                 await answer.pipe(self)
                 self._end()
-                return usage.of_stream(self.said.tail)
-            body = await answer.read()
-            self._reply(answer, body)
-            return usage.of_body(body)
+                self._count(usage.of_stream(self.said.tail))
+            else:
+                body = await answer.read()
+                self._reply(answer, body)
+                self._count(usage.of_body(body))
         finally:
             self._source = None
             self._brake.follow(None)
+
+    def _count(self, used: usage.Usage | None) -> None:
+        if used is not None:
+            self._asked.trial.used(used.prompt_tokens, used.completion_tokens)
 
     def complete(self) -> None:
         """All has been said."""

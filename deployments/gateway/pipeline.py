@@ -33,9 +33,11 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.images import media
 from deployments.policy.request.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
 from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
-from deployments.policy.request.served_models import Chosen, Served
+from deployments.policy.request.served_models import Chosen
+from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
 from monitoring.export import Meter
+from monitoring.journal import Journal, Served, Trial
 from monitoring.metrics import Outcome
 
 __all__ = ["Pipeline", "Rules", "tell"]
@@ -47,20 +49,20 @@ class Pipeline:
     def __init__(self, rules: Rules, forward: Forward, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
         self.rules = rules
         self._forwarded = forward
-        self._meter = meter
+        self._journal = Journal(meter)
         self._clock = clock
 
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
-        arrived = self._clock()
-        outcome, model = Outcome.INTERNAL_ERROR, "unknown"
-        rules = self.rules
+        rules, served = self.rules, None
+        outcome, entry = Outcome.INTERNAL_ERROR, self._journal.begins(call.endpoint, self._clock())
         try:
             body = await read(call.body, rules.catalog, rules.requests)
             call = await _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
             named = rules.catalog.choose(body)
-            model = named.id
-            outcome = await self._by_any(Request(call, body, rules, arrived), named, client)
+            entry.names(named.id)
+            served = await self._by_any(Request(call, body, rules, entry), named, client)
+            outcome = served.outcome
         except HerdError as error:
             outcome = _outcome(error)
             tell(client, error.told_in(call.endpoint), call.request_id)
@@ -68,9 +70,9 @@ class Pipeline:
             outcome = Outcome.CANCELLED
             raise
         finally:
-            self._meter.ended(model, call.endpoint, outcome, self._clock() - arrived)
+            self._journal.ended(entry, outcome, served, self._clock())
 
-    async def _by_any(self, request: Request, named: Served, client: Client) -> Outcome:
+    async def _by_any(self, request: Request, named: Model, client: Client) -> Served:
         """Has the named model answer, or one of its fallbacks while it cannot."""
         try:
             return await self._by(request, Chosen(named), client)
@@ -84,41 +86,36 @@ class Pipeline:
             if client.started:
                 break
             try:
-                outcome = await self._by(request, chosen, client)
+                return await self._by(request, chosen, client)
             except EnginesLost:
                 raise
             except (Unavailable, Overloaded, BadImage):  # a fallback may take smaller images only
                 continue
-            self._meter.fell_back(named.id, chosen.model.id)
-            return outcome
         raise refusal
 
-    async def _by(self, request: Request, chosen: Chosen, client: Client) -> Outcome:
+    async def _by(self, request: Request, chosen: Chosen, client: Client) -> Served:
         """Has one model answer, within what is left of the request's time."""
         model = chosen.model.id
-        self._meter.opened(model)
-        try:
-            async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
-                asked = await self._prepared(request, chosen)
-                return await self._forward(asked, Delivery(client, asked, deadline, self._clock))
-        except TimeoutError as error:
-            waited = "finish its answer" if client.started else "begin its answer"
-            raise Timeout(f"The engine of '{model}' did not {waited} in time ({self._clock() - request.arrived_s:.0f} s).") from error
-        finally:
-            self._meter.closed(model)
+        with request.entry.asks(model) as trial:
+            try:
+                async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
+                    asked = await self._prepared(request, chosen, trial)
+                    return await self._forward(asked, Delivery(client, asked, deadline, self._clock))
+            except TimeoutError as error:
+                waited = "finish its answer" if client.started else "begin its answer"
+                raise Timeout(f"The engine of '{model}' did not {waited} in time ({self._clock() - request.arrived_s:.0f} s).") from error
 
-    async def _forward(self, asked: Asked, delivery: Delivery) -> Outcome:
+    async def _forward(self, asked: Asked, delivery: Delivery) -> Served:
         try:
-            outcome = await self._forwarded.answer(asked, delivery)
+            served = await self._forwarded.answer(asked, delivery)
             await delivery.closed()
         except HerdError as error:
             raise error.told_in(asked.call.endpoint, after=delivery.said.tail) from None
         finally:
             delivery.close()
-            self._meter.streamed(asked.chosen.model.id, asked.request.arrived_s, delivery.times)
-        return outcome
+        return served
 
-    async def _prepared(self, request: Request, chosen: Chosen) -> Asked:
+    async def _prepared(self, request: Request, chosen: Chosen, trial: Trial) -> Asked:
         """The request as the engines of a model shall get it."""
         call, body, served = request.call, request.body, chosen.model
         sizes.check(call.endpoint, body, len(call.body), served, request.rules.requests)
@@ -128,10 +125,10 @@ class Pipeline:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
         prompt = prompt_of(body, served.id) if matters else NO_PROMPT
-        return Asked(request, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority))
+        return Asked(request, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
 
 
-async def _encoded(request: Request, served: Served) -> bytes:
+async def _encoded(request: Request, served: Model) -> bytes:
     """The body as the engine shall get it: as it came, unless an alias or a part of its content had to be replaced."""
     call, body = request.call, request.body
     found = media.inspect(body, served.id, served.images_per_prompt)

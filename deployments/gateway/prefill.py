@@ -15,18 +15,16 @@ from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unav
 from deployments.policy.routing import prefill
 from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.engine.answer import EngineGone, NeverReached
-from monitoring.export import Meter
 from monitoring.metrics import PrefillBy
 
 
 class Prefills:
     """Has prompts computed ahead."""
 
-    def __init__(self, roster: Roster, admission: Admission, asking: Asking, meter: Meter) -> None:
+    def __init__(self, roster: Roster, admission: Admission, asking: Asking) -> None:
         self._roster = roster
         self._admission = admission
         self._asking = asking
-        self._meter = meter
 
     async def ahead(self, asked: Asked, suspicion: Suspicion) -> bytes | None:
         """Has a long prompt computed, and returns what the engine that answers must be told: a field of its request. None: nothing.
@@ -40,7 +38,7 @@ class Prefills:
         if not prefill.is_long(asked.ask.prompt, model.prefill_from) or not prefill.can_hand_over(asked.call.endpoint, asked.body):
             return None
         field = await self._computed(asked, suspicion)
-        self._meter.prefilled(model.id, PrefillBy.DECODE if field is None else PrefillBy.PREFILL)
+        asked.trial.prefilled(PrefillBy.DECODE if field is None else PrefillBy.PREFILL)
         return field
 
     async def _computed(self, asked: Asked, suspicion: Suspicion) -> bytes | None:

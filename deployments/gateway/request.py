@@ -17,6 +17,7 @@ from deployments.policy.request.calls import Call
 from deployments.policy.request.served_models import Catalog, Chosen
 from deployments.policy.routing.types import Ask
 from deployments.wire.types import Flow, Headers
+from monitoring.journal import Entry, Trial
 
 #: The bounds of a config that says nothing of them.
 DEFAULT_BOUNDS = Requests()
@@ -64,7 +65,13 @@ class Request:
     """The call's body, decoded. Images are put into it before an engine gets it."""
     rules: Rules
     """The config's rules at the request's arrival."""
-    arrived_s: float
+    entry: Entry
+    """What is written down of it."""
+
+    @property
+    def arrived_s(self) -> float:
+        """The time of its arrival."""
+        return self.entry.arrived_s
 
     @property
     def due_s(self) -> float:
@@ -89,6 +96,8 @@ class Asked:
     chosen: Chosen
     ask: Ask
     """What routing knows of it."""
+    trial: Trial
+    """What is written down of this model's part."""
 
     @property
     def call(self) -> Call:

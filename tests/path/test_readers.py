@@ -197,8 +197,9 @@ async def test_verdict_that_comes_after_the_engines_last_word_is_waited_for(herd
     for act, begin in verdicts:
         asked = asyncio.create_task(herd.chat(stream=True))
         await until(lambda: log.ended == len(log.gates) > 0)
-        await until(lambda: herd.count("herd_streams_open", model=LLAMA) == 0)
-        assert herd.roster.ready(LLAMA) == 1
+        assert herd.open_now == (1, 1)
+        (replica,) = herd.roster.replicas(LLAMA)
+        await until(lambda replica=replica: herd.roster._router(LLAMA).requests(replica) == 0)  # type: ignore[misc]
         assert not asked.done()
         act(log.gates[-1])
         got = await asked
