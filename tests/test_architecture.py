@@ -103,3 +103,43 @@ def test_reader_is_recognised(code: str, found: list[str]) -> None:
 
 def test_environment_and_yaml_are_read_in_one_place() -> None:
     assert {str(path) for path in FILES if any(reads(tree(path)))} == set(READERS)
+
+
+#: Attributes on the path of a request that are set from outside all the same, and why.
+SET_FROM_OUTSIDE = {
+    "deployments/gateway/admission.py roster.on_news": "the line hears of new replicas from the one roster that it is made with",
+    "deployments/gateway/process.py self._roster.on_sick": "the process puts its parts together",
+    "deployments/gateway/process.py self._images.rules": "the process hands a new config to its parts",
+    "deployments/gateway/process.py self._pipeline.rules": "the process hands a new config to its parts",
+    "deployments/wire/asgi_server.py self._server.should_exit": "uvicorn is stopped so",
+    "deployments/wire/client/certificate.py context.minimum_version": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.minimum_version": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.check_hostname": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.verify_mode": "the ssl module's contexts are set up so",
+}
+
+
+def set_from_outside(module: ast.Module) -> Iterator[str]:
+    """Attributes that are assigned of anything but `self`: control flow that no signature shows."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) != "self":
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("relay.on_first = f", ["relay.on_first"]),
+        ("self._place.left += 1", ["self._place.left"]),
+        ("a, b.c = 1, 2", ["b.c"]),
+        ("one.x: int = 3", ["one.x"]),
+        ("self.x = self.y.z", []),
+    ],
+)
+def test_attribute_set_from_outside_is_recognised(code: str, found: list[str]) -> None:
+    assert list(set_from_outside(ast.parse(code))) == found
+
+
+def test_no_attribute_is_set_from_outside_on_the_path_of_a_request() -> None:
+    path = [one for one in FILES if one.parts[:2] in (("deployments", "gateway"), ("deployments", "wire"))]
+    assert {f"{one} {name}" for one in path for name in set_from_outside(tree(one))} <= set(SET_FROM_OUTSIDE)

@@ -38,6 +38,13 @@ class Place(AbstractContextManager["Place"]):
         """Takes what ends the exchange where the request can go on later; None: it cannot yield, or not any more."""
         self.give_way = way_out
 
+    def yield_up(self) -> bool:
+        """Ends the exchange for a request in a hurry; returns False where that cannot be, or has been done already."""
+        if self.gave_way or self.give_way is None:
+            return False
+        self.gave_way = self.give_way()
+        return self.gave_way
+
     def leave(self) -> None:
         """It is the next one's."""
         self.sending.end()
@@ -106,8 +113,7 @@ class Admission:
     def _make_way(self, model: str) -> None:
         """A batch request leaves its place: of those that can go on later, the one that began last, which has least to compute again."""
         for place in reversed(self._batch.get(model, {})):
-            if not place.gave_way and place.give_way is not None and place.give_way():
-                place.gave_way = True
+            if place.yield_up():
                 return
 
     async def _wait(self, model: str, ask: Ask, limits: Limits) -> Place:

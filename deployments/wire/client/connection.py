@@ -198,7 +198,7 @@ class ClientConnection(asyncio.Protocol):
         self._begun = False
         self._until = math.inf
         self._exchange = exchange = (Unframed if head.old else Exchange)(head, self, self._reader.whole)
-        exchange.task = self._server.run(exchange)
+        exchange.answered_in(self._server.run(exchange))
         if not exchange.whole:
             self._more(exchange)
 

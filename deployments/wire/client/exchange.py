@@ -209,6 +209,10 @@ class Exchange:
             self._send(b"0\r\n\r\n")
             self._complete()
 
+    def answered_in(self, task: asyncio.Task[None]) -> None:
+        """The task that answers, which ends when the client hangs up."""
+        self.task = task
+
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
         self.gone = True

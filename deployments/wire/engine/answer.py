@@ -58,8 +58,8 @@ class Sink(Protocol):
 class Reading(Protocol):
     """The connection that an answer comes over."""
 
-    straight: Callable[[bytes], None] | None
-    """Who takes the pieces of the answer as they arrive; none before `Answer.pipe`."""
+    def hand_to(self, take: Callable[[bytes], None]) -> None:
+        """Hands the pieces of the answer to this as they arrive, from now to the answer's end."""
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -113,7 +113,7 @@ class Answer:
             sink.write(piece)
         self._waiting.clear()
         if not self._end.done():  # else what still comes is unasked
-            self._connection.straight = sink.write
+            self._connection.hand_to(sink.write)
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
         if self._cut is None:
