@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Delivery
-from deployments.gateway.engine_requests import Asking
+from deployments.gateway.engine_requests import Asking, Inquiries
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.request import Asked
@@ -52,7 +52,9 @@ class Forward:
         self._roster = roster
         self._asking = Asking(engines, own)
         self._admission = Admission(roster, meter)
-        self._prefills = Prefills(roster, self._admission, self._asking)
+        self.inquiries = Inquiries(roster, self._admission, self._asking)
+        """For whatever the herd itself asks of its models."""
+        self._prefills = Prefills(self.inquiries)
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
@@ -110,7 +112,7 @@ class Forward:
         return failure
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> None:
-        answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
+        answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
         place.can_yield(delivery.yield_up)
         try:
             if answer.status >= 400:
