@@ -202,3 +202,39 @@ def test_private_names_of_others_stay_in_their_rooms(path: Path) -> None:
 def test_linter_overlooks_private_names_in_these_rooms_only() -> None:
     overlooking = {str(path) for path in FILES if "noqa: SLF001" in (ROOT / path).read_text(encoding="utf-8")}
     assert {path for path in overlooking if not path.startswith(tuple(SEAMS.values()))} == set(PRIVATE_ELSEWHERE)
+
+
+#: Attributes on the path of a request that are set from outside all the same, and why.
+SET_FROM_OUTSIDE = {
+    "deployments/wire/asgi_server.py self._server.should_exit": "uvicorn is stopped so",
+    "deployments/wire/client/certificate.py context.minimum_version": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.minimum_version": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.check_hostname": "the ssl module's contexts are set up so",
+    "deployments/wire/engine/tls.py context.verify_mode": "the ssl module's contexts are set up so",
+}
+
+
+def set_from_outside(module: ast.Module) -> Iterator[str]:
+    """Attributes that are assigned of anything but `self`: control flow that no signature shows."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) != "self":
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("relay.on_first = f", ["relay.on_first"]),
+        ("self._place.left += 1", ["self._place.left"]),
+        ("a, b.c = 1, 2", ["b.c"]),
+        ("one.x: int = 3", ["one.x"]),
+        ("self.x = self.y.z", []),
+    ],
+)
+def test_attribute_set_from_outside_is_recognised(code: str, found: list[str]) -> None:
+    assert list(set_from_outside(ast.parse(code))) == found
+
+
+def test_no_attribute_is_set_from_outside_on_the_path_of_a_request() -> None:
+    path = [one for one in FILES if one.parts[:2] in (("deployments", "gateway"), ("deployments", "wire"))]
+    assert {f"{one} {name}" for one in path for name in set_from_outside(tree(one))} <= set(SET_FROM_OUTSIDE)

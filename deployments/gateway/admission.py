@@ -48,15 +48,6 @@ class Place(AbstractContextManager["Place"]):
         """Whether the request has left for one in a hurry."""
         return self._slot.gave_way
 
-    @property
-    def give_way(self) -> Callable[[], bool] | None:
-        """What `yields_by` was told last."""
-        return self._slot.give_way
-
-    @give_way.setter
-    def give_way(self, give_way: Callable[[], bool] | None) -> None:
-        self._slot.yields_by(give_way)
-
     def yields_by(self, give_way: Callable[[], bool] | None) -> None:
         """Takes the way to make the request leave early: a call that ends the exchange and returns True, or returns False where the request
         could not go on later. None: the request does not leave early."""

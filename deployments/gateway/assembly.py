@@ -6,7 +6,7 @@ Production, tests and benches build a gateway here. Knows no Ray: what only the 
 import secrets
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -18,11 +18,13 @@ from configs.schema import LiveSettings
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
 from deployments.gateway.endpoints import Front, Gateways, Generated
-from deployments.gateway.pipeline import Pipeline, Rules
+from deployments.gateway.pipeline import Pipeline
+from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Discover, Roster
+from deployments.gateway.request import Asked, Rules, nobody
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
@@ -70,6 +72,8 @@ class Process:
     """Seconds since 1970, shown as the models' `created`."""
     fetch_from: Allowed = is_public
     """Whether images may be fetched from an address."""
+    readers: Callable[[Asked], Readers] = nobody
+    """Makes the readers of the answer to a request."""
     metadata: Mapping[Cloud, str] = field(default_factory=lambda: AT)
     """The metadata server of each cloud."""
 
@@ -134,7 +138,7 @@ class Serving:
     def _rules(self, config: GatewayConfig) -> Rules:
         wanted = config.gateway
         models = catalog(config.models, self._process.started, wanted.auto)
-        return Rules(models, wanted.limits, self._images, guests(self._process.host, wanted), wanted.requests)
+        return Rules(models, wanted.limits, self._images, guests(self._process.host, wanted), wanted.requests, self._process.readers)
 
     def _count_sick(self, replica: ReplicaView) -> None:
         self.meter.sick(replica.model, replica.canary)

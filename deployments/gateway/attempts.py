@@ -4,32 +4,37 @@ Decides when an answer has failed, and whether another replica is asked. Which o
 what the client sees of it the relay's.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from configs.schema import Limits
 from deployments.gateway.admission import Admission, Place
-from deployments.gateway.delivery import Relay
-from deployments.gateway.engine_requests import Asked, Asking
+from deployments.gateway.delivery import Delivery
+from deployments.gateway.engine_requests import Asking, Inquiries
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.request import Asked
 from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
-from deployments.policy.errors.client_errors import AnswerTooLarge, EngineLost, Overloaded, Unavailable
+from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
-from deployments.policy.request import resume, usage
+from deployments.policy.request import resume
 from deployments.policy.request.calls import with_field
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import Ask
-from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
+from deployments.wire.engine.answer import Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
-from monitoring.metrics import Outcome, Retry
+from monitoring.journal import Served
+from monitoring.metrics import Retry
 
-#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
-_FORWARDED = (b"content-type", b"cache-control")
-#: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
-_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How one replica failed a request that another may still answer."""
+
+    error: Unavailable
+    cut: Cut | None = None
+    """Why its answer broke off; None: it refused."""
 
 
 class Forward:
@@ -39,7 +44,7 @@ class Forward:
         """Args:
         roster: the replicas.
         engines: the way to them.
-        meter: counts.
+        meter: counts what waits for room.
         own: this gateway's name, which goes with every prompt.
         poison: what is remembered of requests under which engines died.
         """
@@ -47,8 +52,9 @@ class Forward:
         self._roster = roster
         self._asking = Asking(engines, own)
         self._admission = Admission(roster, meter)
-        self._prefills = Prefills(roster, self._admission, self._asking, meter)
-        self._meter = meter
+        self.inquiries = Inquiries(roster, self._admission, self._asking)
+        """For whatever the herd itself asks of its models."""
+        self._prefills = Prefills(self.inquiries)
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
@@ -58,154 +64,104 @@ class Forward:
         """Requests of a model that wait here for a replica, or were refused a moment ago because all were full."""
         return self._admission.demand(model)
 
-    async def answer(self, asked: Asked, relay: Relay, limits: Limits) -> Outcome:
-        """Has a request answered.
+    async def answer(self, asked: Asked, delivery: Delivery) -> Served:
+        """Has a request answered. What its readers hold back may still be under way then.
 
         Args:
             asked: the request.
-            relay: where a streamed answer goes; others go straight to its client.
-            limits: how many replicas may be asked, one after the other, and how long it may wait for room at them.
+            delivery: where its answer goes.
 
         Raises:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
         suspicion = Suspicion(self._poison, asked)
         await suspicion.look_up()
-        raw = asked.raw
-        if resume.can_resume(asked.call.endpoint, asked.body):
-            relay.keep(with_ids=bool(asked.body.get("return_token_ids")), simple=not asked.body.get("tools"))
-            raw = resume.with_ids(raw)
-        ahead = await self._prefills.ahead(asked, limits, suspicion)
+        raw = resume.with_ids(asked.raw) if delivery.said.is_kept else asked.raw
+        ahead = await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
-        failed: dict[str, Unavailable] = {}
-        ask = asked.ask
+        failed, ask = dict[str, Unavailable](), asked.ask
         while True:
-            seen = len(relay.times)
-            with await self._place(asked, ask, failed, limits) as place:
-                ended = await self._tried(asked, body, place, relay)
-            if isinstance(ended, Outcome):
+            seen = delivery.progress
+            with await self._place(asked, ask, failed) as place:
+                failure = await self._tried(asked, body, place, delivery)
+            if failure is None:
                 suspicion.answered()
-                return ended
-            if len(relay.times) > seen:  # it got further: not a request that kills whoever serves it
+                return asked.trial.served()
+            if delivery.progress > seen:  # it got further: not a request that kills whoever serves it
                 failed.clear()
                 suspicion.answered()
-            elif isinstance(ended, EngineLost):
-                await suspicion.died(place, ended)
-            if not place.gave_way:
-                failed[place.pick.replica.id] = ended
-            if len(failed) >= limits.attempts or asked.body.get("background"):
-                raise ended
-            body = self._again(asked, raw, relay, ended)
-            kind = Retry.MADE_WAY if place.gave_way else Retry.RESUMED if relay.started else Retry.AGAIN
-            self._meter.retried(asked.chosen.model.id, kind)
-            ask = replace(asked.ask, tried=frozenset(failed), begun=relay.started or place.gave_way)
+            elif isinstance(failure.error, EngineLost):
+                await suspicion.died(place, failure.error)
+            if failure.cut is not Cut.MADE_WAY:
+                failed[place.pick.replica.id] = failure.error
+            if len(failed) >= asked.limits.attempts or asked.body.get("background"):
+                raise failure.error
+            body = self._again(asked, raw, delivery, failure)
+            ask = replace(asked.ask, tried=frozenset(failed), begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
 
-    async def _tried(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome | Unavailable:
-        """How it ended with one replica. A client that has a whole answer misses nothing, whatever the engine did behind it."""
-        replica, relay.on_first = place.pick.replica, place.sending.answered
+    async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
+        """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""
         try:
-            return await self._once(asked, raw, place, relay)
-        except EngineGone as error:
-            if relay.error is not None and not relay.error.of_death:
-                failure = self._told(relay, _question(asked, raw))
-            else:
-                alone = not place.gave_way and self._roster.lost(replica, place.sending)
-                had_it = not isinstance(error, NeverReached) and not relay.disagreed
-                failure = EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
+            await self._once(asked, raw, place, delivery)
+            return None
+        except Broken as broken:
+            if broken.cut is Cut.REFUSED:
+                return None
+            failure = _Failure(self._meant(broken, _question(asked, raw), place, delivery), broken.cut)
         except Unavailable as error:
-            failure = error
-        if relay.kept and resume.is_whole(relay.tail):
-            relay.complete()
-            return Outcome.OK
+            failure = _Failure(error)
+        if delivery.said.is_whole:  # its client misses nothing, whatever the engine did behind it
+            delivery.complete()
+            return None
         return failure
 
-    def _told(self, relay: Relay, asked: engine_errors.Question) -> Unavailable:
-        """What an engine that goes on serving said at the end of a stream, where another one may do better.
+    async def _once(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> None:
+        answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
+        place.yields_by(delivery.yield_up)
+        try:
+            if answer.status >= 400:
+                raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
+            await delivery.take(answer, place.sending.answered)
+        finally:
+            place.yields_by(None)
+            answer.close()
+
+    def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
+        """What a broken answer means for its request. Only a lost connection makes a replica suspect.
 
         Raises:
             HerdError: it is the request's fault, or the client has a part of the answer already.
         """
-        error = engine_errors.translate(relay.error or engine_errors.UNFINISHED, asked)
-        if relay.started or not isinstance(error, Unavailable):
-            raise error
-        return error
+        replica = place.pick.replica
+        if broken.cut is Cut.ENGINE_ERROR:
+            error = engine_errors.translate(delivery.error or engine_errors.UNFINISHED, asked)
+            if delivery.shown or not isinstance(error, Unavailable):
+                raise error
+            return error
+        had_it, alone = False, False
+        if broken.cut is Cut.LOST:
+            had_it, alone = not isinstance(broken, NeverReached), self._roster.lost(replica, place.sending)
+        return EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
 
-    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable], limits: Limits) -> Place:
+    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> Place:
         try:
-            place = await self._admission.place(asked.chosen.model.id, ask, limits)
+            place = await self._admission.place(asked.chosen.model.id, ask, asked.limits)
         except (Unavailable, Overloaded):
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
-        self._meter.picked(asked.chosen.model.id, place.pick.reason.value)
+        asked.trial.picked(place.pick.reason.value)
         return place
 
-    def _again(self, asked: Asked, raw: bytes, relay: Relay, failure: Unavailable) -> bytes:
+    def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
-        if not relay.started:
-            return raw
         try:
-            so_far = relay.delivered()
+            so_far = delivery.goes_on()
         except resume.CannotResume:
-            raise failure from None
-        return resume.continuing(asked.body, asked.chosen.model.id, so_far)
-
-    async def _once(self, asked: Asked, raw: bytes, place: Place, relay: Relay) -> Outcome:
-        answer = await self._asking.ask(asked, raw, place.pick.replica, place.sending)
-        place.yields_by(_way_out(relay, answer))
-        try:
-            if answer.status >= 400:
-                raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
-            return await self._answer(asked, answer, relay)
-        finally:
-            place.yields_by(None)
-            relay.client.follow(None)
-            answer.close()
-
-    async def _answer(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
-        headers = [(name, value) for name in _FORWARDED if (value := answer.headers.get(name)) is not None]
-        headers.append((b"x-request-id", asked.call.request_id.encode("ascii")))
-        if asked.chosen.instead_of is not None:
-            headers.append((b"x-fallback-from", asked.chosen.instead_of.encode("ascii")))
-        if answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            relay.begin(answer.status, [*headers, *_UNBUFFERED[b"cache-control" in answer.headers :]], answer)
-            return await self._streamed(asked, answer, relay)
-        body = await answer.read()
-        if len(body) > MOST_WHOLE_MIB << 20:
-            raise AnswerTooLarge(MOST_WHOLE_MIB)
-        relay.client.reply(answer.status, headers, body)
-        self._count(asked.chosen.model.id, usage.of_body(body))
-        return Outcome.OK
-
-    async def _streamed(self, asked: Asked, answer: Answer, relay: Relay) -> Outcome:
-        model = asked.chosen.model.id
-        relay.client.follow(answer)
-        self._meter.stream_opened(model)
-        try:
-            await answer.pipe(relay)
-            relay.end()
-        finally:
-            self._meter.stream_closed(model)
-        self._count(model, usage.of_stream(relay.tail))
-        return Outcome.OK
-
-    def _count(self, model: str, used: usage.Usage | None) -> None:
-        if used is not None:
-            self._meter.used(model, used.prompt_tokens, used.completion_tokens)
-
-
-def _way_out(relay: Relay, answer: Answer) -> Callable[[], bool]:
-    """Ends an exchange whose answer can be gone on with later, and only such a one."""
-
-    def give_way() -> bool:
-        try:
-            relay.delivered()
-        except resume.CannotResume:
-            return False
-        answer.break_off()
-        return True
-
-    return give_way
+            raise failure.error from None
+        kind = Retry.AGAIN if so_far is None else Retry.RESUMED
+        asked.trial.retried(Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
+        return raw if so_far is None else resume.continuing(asked.body, asked.chosen.model.id, so_far)
 
 
 def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:

@@ -1,236 +1,297 @@
-"""The client's side of a streamed answer: what an engine says goes on at once, in whole events, and is kept in case the engine dies.
+"""The delivery of one answer to its client, whole or streamed, whichever engines it comes from.
 
-Decides what the client sees of a stream, by `policy.resume`. Runs once per piece, so it does nothing but pass it on, keep it and note the
-time; nothing is read before an engine has died.
+Decides what the client sees of an answer. Three marks tell how far it has come: what engines have *said*, what its readers have *cleared*,
+and what the client has been *shown*. Where nobody reads, all that is said is cleared, and what is cleared is shown at once: a piece of a
+stream is then passed on, kept in case its engine dies, and timed, and nothing else is done for it. `gateway.readers` holds the rest.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
-from typing import Protocol
 
+from deployments.gateway.readers.reading import Reading
+from deployments.gateway.request import Asked, Client
+from deployments.gateway.said import Events, Said
 from deployments.policy.errors import engine_errors
-from deployments.policy.errors.herd_error import HerdError
-from deployments.policy.request import resume
-from deployments.wire.engine.answer import EngineGone
-from deployments.wire.types import Flow, Headers
+from deployments.policy.errors.client_errors import AnswerTooLarge
+from deployments.policy.request import resume as going_on
+from deployments.policy.request import usage
+from deployments.wire.brake import Brake
+from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
+from deployments.wire.types import Headers
 
-#: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
-MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
-#: The last pieces of a stream that is not kept: the reason for its end, the usage, the end itself.
-LAST_PIECES = 3
-
-
+#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
+_FORWARDED = (b"content-type", b"cache-control")
+#: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
+_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 #: How an event of chat and completions begins; an error's begins otherwise.
 _EVENT = b'data: {"id"'
-
-
-class Client(Protocol):
-    """Where an answer goes; `deployments.wire.client.exchange.Exchange` over HTTP."""
-
-    started: bool
-
-    @property
-    def finished(self) -> bool: ...
-    def reply(self, status: int, headers: Headers, body: bytes) -> None: ...
-    def refuse(self, error: HerdError, headers: Headers = ()) -> None: ...
-    def start(self, status: int, headers: Headers, first: bytes) -> None: ...
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-    def follow(self, flow: Flow | None) -> None: ...
-
-
-class Source(Protocol):
-    """An engine's answer, as far as a relay has a say in it."""
-
-    def break_off(self) -> None:
-        """Ends it as if the engine had gone."""
 
 
 def _nothing() -> None: ...
 
 
-class Relay:
-    """Passes the events of one answer on, whichever engines they come from.
+class Delivery:
+    """Delivers one answer.
 
-    Only whole events go on: an engine that dies inside one leaves a stream that another event can still follow.
+    Only whole events of a stream go on: an engine that dies inside one leaves a stream that another event can still follow.
     """
 
-    def __init__(self, client: Client, deadline: asyncio.Timeout, rest_s: float, clock: Callable[[], float]) -> None:
-        self.client = client
-        self.times: list[float] = []
-        self.on_first: Callable[[], None] = _nothing
-        """Called when an engine's prefill is over: at its first piece that is new. May be called again."""
-        self._head: tuple[int, Headers] = (200, ())
-        self._deadline = deadline
-        self._rest_s = rest_s
-        self._clock = clock
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._plain = False
-        """Under way, and nothing to look for in a single event."""
-        self._source: Source | None = None
-        self._seam: resume.Seam | None = None
-        self._hides, self._simple = False, True
+    def __init__(self, client: Client, asked: Asked, deadline: asyncio.Timeout, clock: Callable[[], float]) -> None:
+        """Args:
+        client: where the answer goes.
+        asked: the request.
+        deadline: by which the answer must begin; moved to its end when it does.
+        clock: the one of the request's times.
+        """
+        self.times = asked.trial.times
+        """When the client was shown each piece of a stream."""
         self.error: engine_errors.Said | None = None
         """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
-        self.disagreed = False
-        """An engine was broken off because it did not go on with what another one had said."""
-        # What the reason for its end, and the usage, stand in. A stream that can be continued is kept whole.
-        self._said: deque[bytes] | list[bytes] = deque(maxlen=LAST_PIECES)
+        self._client, self._asked, self._deadline, self._clock = client, asked, deadline, clock
+        self._brake = Brake()
+        self._head: tuple[int, Headers] = (200, ())
+        self._source: Answer | None = None
+        """The present engine's answer."""
+        self._cut: Cut | None = None
+        """Why it was broken off from here; what still comes of it is not for the client."""
+        self._prefilled: Callable[[], None] = _nothing
+        self._plain = False
+        """Under way, and nothing to look for in a single event."""
+        self._events = Events()
+        self._seam: going_on.Seam | None = None
+        with_ids = bool(asked.body.get("return_token_ids"))
+        resumable = going_on.can_resume(asked.call.endpoint, asked.body)
+        self.said = Said(resumable)
+        self._hides = resumable and not with_ids
+        # Where tools may be called, some events with token ids show nothing, and are left out.
+        self._simple = not resumable or with_ids or not asked.body.get("tools")
+        self._reading: Reading | None = None
+        """Its readers; None where nobody reads."""
+        self._let_go: Callable[[bytes], None] = self._show
+        self._read_from_here()
 
-    def keep(self, with_ids: bool, simple: bool) -> None:
-        """This stream can be continued, so what is said is kept.
-
-        Args:
-            with_ids: the client wants token ids itself; else they are taken out.
-            simple: each event shows something; where tools may be called, some do not, and are left out.
-        """
-        self._said = []
-        self._hides, self._simple = not with_ids, simple or with_ids
+    def _read_from_here(self) -> None:
+        if readers := self._asked.request.rules.readers(self._asked):
+            self._reading = Reading(readers, self._asked, self._brake, lambda: self.break_off(Cut.REFUSED), self._show)
+            self._let_go = self._reading.read
 
     @property
-    def started(self) -> bool:
+    def shown(self) -> bool:
         """The client has seen the begin of the answer."""
         return bool(self.times)
 
     @property
-    def said(self) -> bytes:
-        """The events that went on, as the engines said them: all where they are kept, else the last pieces."""
-        return b"".join(self._said)
+    def progress(self) -> int:
+        """Pieces that have been said, and are new. Shown ones, where nobody reads."""
+        return len(self.times) if self._reading is None else self._reading.screen.said
 
-    def delivered(self) -> resume.Delivered:
-        """What another engine must be told to go on.
+    @property
+    def is_cut(self) -> bool:
+        """A reader has ended the answer, so no engine is asked to go on."""
+        return self._reading is not None and self._reading.screen.is_over
+
+    async def take(self, answer: Answer, prefilled: Callable[[], None]) -> None:
+        """Delivers what one engine answers; of what an engine before it has said, this one says all again.
+
+        Args:
+            answer: the engine's.
+            prefilled: is called when the engine has computed the prompt, at least once.
 
         Raises:
-            CannotResume: no other engine could.
+            Broken: the answer ended before it was whole, or in an error.
+            AnswerTooLarge: it is not streamed, and longer than the gateway holds.
         """
-        if not self.kept:
-            raise resume.CannotResume
-        return resume.delivered(self.said)
+        if self.is_cut:
+            raise Broken(Cut.REFUSED)
+        self._source, self._prefilled, self.error, self._cut = answer, prefilled, None, None
+        self._brake.follow(answer)
+        try:
+            if is_stream(answer):
+                self._asked.trial.streams()
+                self._begin(answer)
+                await answer.pipe(self)
+                self._end()
+                self._count(usage.of_stream(self.said.tail))
+            else:
+                body = await answer.read()
+                self._reply(answer, body)
+                self._count(usage.of_body(body))
+        finally:
+            self._source = None
+            self._brake.follow(None)
 
-    @property
-    def tail(self) -> bytes:
-        """The last three pieces: the reason for the end and the usage stand in them."""
-        return b"".join(reversed(tuple(islice(reversed(self._said), LAST_PIECES))))
+    def _count(self, used: usage.Usage | None) -> None:
+        if used is not None:
+            self._asked.trial.used(used.prompt_tokens, used.completion_tokens)
 
-    @property
-    def kept(self) -> bool:
-        """All that was said is known."""
-        return isinstance(self._said, list)
+    def complete(self) -> None:
+        """All has been said."""
+        if self._reading is None:
+            self._client.finish()
+        else:
+            self._reading.screen.end()
 
-    def begin(self, status: int, headers: Headers, source: Source) -> None:
-        """An engine's answer comes now. It is another engine's than before: what the client has already, this one will say again."""
-        self._head = (status, headers)
-        self._source = source
-        self.error, self.disagreed = None, False
+    async def closed(self) -> None:
+        """Waits until all that was said is cleared, and shows the end. To be called once, when an answer has been said.
+
+        Raises:
+            Exception: of a reader that failed.
+        """
+        if self._reading is not None:
+            await self._reading.closed(self._client, self._head)
+
+    def close(self) -> None:
+        """Ends the work of readers, however the answer ended."""
+        if self._reading is not None:
+            self._reading.screen.close()
+
+    def goes_on(self) -> going_on.Delivered | None:
+        """Returns what the next engine must be told to go on; None where the answer begins anew, because none of it has been shown.
+
+        Raises:
+            CannotResume: no engine could go on, and the client has seen the begin.
+        """
+        if not self.said:
+            return None
+        try:
+            return self.said.delivered()
+        except going_on.CannotResume:
+            if self.shown:
+                raise
+        self.said.clear()
+        self.close()
+        self._read_from_here()
+        return None
+
+    def yield_up(self) -> bool:
+        """Leaves the engine to a request in a hurry; returns False, and does nothing, where no engine could go on later."""
+        try:
+            self.said.delivered()
+        except going_on.CannotResume:
+            return False
+        return self.break_off(Cut.MADE_WAY)
+
+    def break_off(self, cut: Cut) -> bool:
+        """Ends the present engine's answer here, for a reason; returns False where it has been ended before."""
+        if self._cut is not None or self._source is None:
+            return False
+        self._cut = cut
+        self._source.break_off(cut)
+        return True
+
+    # the client's flow
+    def pause(self) -> None:
+        """The client is slower than its engine."""
+        self._brake.hold(self)
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._brake.release(self)
+
+    # what an engine says
+    def _begin(self, answer: Answer) -> None:
+        self._head = answer.status, [*self._headers(answer), *_UNBUFFERED[b"cache-control" in answer.headers :]]
         self._plain = False
-        self._held, self._held_bytes = [], 0
-        self._seam = resume.Seam(self.said) if self.started else None
+        self._events = Events()
+        self._seam = self.said.seam()
+
+    def _headers(self, answer: Answer) -> list[tuple[bytes, bytes]]:
+        headers = [(name, value) for name in _FORWARDED if (value := answer.headers.get(name)) is not None]
+        headers.append((b"x-request-id", self._asked.call.request_id.encode("ascii")))
+        if self._asked.chosen.instead_of is not None:
+            headers.append((b"x-fallback-from", self._asked.chosen.instead_of.encode("ascii")))
+        return headers
+
+    def _reply(self, answer: Answer, body: bytes) -> None:
+        if len(body) > MOST_WHOLE_MIB << 20:
+            raise AnswerTooLarge(MOST_WHOLE_MIB)
+        self._head = answer.status, self._headers(answer)
+        if self._reading is None:
+            self._client.reply(*self._head, body)
+        else:
+            self._reading.read_whole(body, lambda data: self._client.reply(*self._head, data))
 
     def write(self, data: bytes) -> None:
         """A piece of the answer."""
         if self._plain and data.startswith(_EVENT) and data.find(b"\n") == len(data) - 2:  # one event, as nearly every piece is
-            self._said.append(data)
-            self.client.write(resume.one_shown(data) if self._hides else data)
+            self.said.pieces.append(data)
+            self._client.write(going_on.one_shown(data) if self._hides else data)
             self.times.append(self._clock())
             return
-        if self._held or data[-2:] != b"\n\n":
+        if self._events.held or data[-2:] != b"\n\n":
             self._part(data)
         else:
             self._whole(data)
-        self._plain = bool(self._simple and self.times and self._source and not self._held and not self._seam)
+        self._plain = bool(self._simple and self.times and not (self._cut or self._events.held or self._seam or self._reading))
 
     def _part(self, data: bytes) -> None:
         """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes >= (MOST_KEPT_BYTES if self.kept else MOST_HELD_BYTES):
-            self._said = deque(maxlen=LAST_PIECES)  # not to be continued, for it goes on in parts
-            self._release(self._held_bytes)
-        elif b"\n" in data:  # else it is inside an event; one that tells a long prompt's token ids has megabytes
-            self._release(b"".join(self._held).rfind(b"\n\n") + 2)
-
-    def _release(self, end: int) -> None:
-        if end > 1:
-            held = b"".join(self._held)
-            self._held = [held[end:]] if end < len(held) else []
-            self._held_bytes = len(held) - end
-            self._whole(held[:end])
+        whole = self._events.add(data)
+        if self._events.held_bytes >= self.said.most_held_bytes:
+            self.said.forget()  # not to be continued, for it goes on in parts
+            whole += self._events.rest()
+        if whole:
+            self._whole(whole)
 
     def _whole(self, data: bytes) -> None:
-        if self._source is None:
-            return  # it has failed, and what it says of that is not for the client
+        if self._cut is not None:
+            return
         if b'"error"' in data and (at := engine_errors.error_at(data)) >= 0:
             self._new_events(data[:at])
             self._ends_in(engine_errors.said_in(data[at:]))
-        elif engine_errors.is_last(data) and not engine_errors.has_finish(self.tail + data):
+        elif engine_errors.is_last(data) and not engine_errors.has_finish(self.said.tail + data):
             self._ends_in(engine_errors.UNFINISHED)
         else:
             self._new_events(data)
 
     def _new_events(self, data: bytes) -> None:
         if data and self._seam is not None:
-            data = self._new(data)
+            data = self._new(self._seam, data)
         if data:
-            self._said.append(data)
-            self._pass(resume.shown(data) if self._hides else data)
+            self._prefilled()
+            self._prefilled = _nothing
+            self.said.pieces.append(data)
+            if cleared := going_on.shown(data) if self._hides else data:
+                self._let_go(cleared)
+
+    def _new(self, seam: going_on.Seam, data: bytes) -> bytes:
+        try:
+            return seam.after(data)
+        except going_on.CannotResume:
+            self.said.forget()  # another try would end here again
+            self.break_off(Cut.DIVERGED)
+            return b""
 
     def _ends_in(self, error: engine_errors.Said) -> None:
-        if self._source is not None:  # else the events before it were no continuation
+        if self.break_off(Cut.LOST if error.of_death else Cut.ENGINE_ERROR):  # else the events before it were no continuation
             self.error = error
-            self._break_off()
 
-    def _break_off(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            source.break_off()
+    def _end(self) -> None:
+        """The engine has said all, which need not have ended in a whole event."""
+        if self._events.held:
+            self._whole(self._events.rest())
+        if self._cut is None and not engine_errors.has_finish(self.said.tail):
+            self._ends_in(engine_errors.UNFINISHED)
+        if self._cut is not None:
+            raise Broken(self._cut)
+        self.complete()
 
-    def _new(self, data: bytes) -> bytes:
-        assert self._seam is not None  # noqa: S101 (for the type only)
-        try:
-            new = self._seam.after(data)
-        except resume.CannotResume:
-            self._said = deque(maxlen=LAST_PIECES)  # another try would end here again
-            self.disagreed = True
-            self._break_off()
-            return b""
-        if new:
-            self.on_first()
-        return new
-
-    def _pass(self, data: bytes) -> None:
-        if not data:
-            return
+    # what the client is shown
+    def _show(self, data: bytes) -> None:
         if self.times:
-            self.client.write(data)
+            self._client.write(data)
         else:
             self._first(data)
         self.times.append(self._clock())
 
     def _first(self, data: bytes) -> None:
         """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
-        self.on_first()
-        self.client.start(*self._head, data)
+        self._client.start(*self._head, data, self)
         until = self._deadline.when()
         if until is not None:
-            self._deadline.reschedule(until + self._rest_s)
+            self._deadline.reschedule(until + self._asked.request.due_s - self._asked.request.begins_by_s)
 
-    def complete(self) -> None:
-        """The client has a whole answer, although the engine broke off behind it."""
-        self.client.finish()
 
-    def end(self) -> None:
-        """The engine has said all, which need not have ended in a whole event.
-
-        Raises:
-            EngineGone: it did not say why it ends, or it ended in an error.
-        """
-        if self._held:
-            self._whole(b"".join(self._held))
-        if self.error is None and not engine_errors.has_finish(self.tail):
-            self._ends_in(engine_errors.UNFINISHED)
-        if self._source is None:
-            raise EngineGone
-        self.client.finish()
+def is_stream(answer: Answer) -> bool:
+    """Whether an engine's answer is a stream of events."""
+    return answer.headers.get(b"content-type", b"").startswith(b"text/event-stream")

@@ -1,34 +1,55 @@
-"""A request that is ready for an engine, and the way in which every engine is asked.
+"""The way in which every engine is asked: for a client, or for a whole answer that the herd itself needs.
 
 Decides which headers an engine gets: none of the client's.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from deployments.policy.request.calls import Call
-from deployments.policy.request.served_models import Chosen
+from configs.schema import Limits
+from deployments.gateway.admission import Admission, Place
+from deployments.gateway.replicas.roster import Roster
+from deployments.policy.errors import engine_errors
+from deployments.policy.errors.client_errors import EngineLost
+from deployments.policy.request import answer_texts
 from deployments.policy.routing import prompt_gossip as sent
-from deployments.policy.routing.router import Sending
-from deployments.policy.routing.types import Ask, ReplicaView
-from deployments.wire.engine.answer import Answer
+from deployments.policy.routing.types import Ask
+from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, ready for an engine."""
+class Inquiry:
+    """What a model is asked from inside the herd. Its answer is not streamed."""
 
-    call: Call
-    body: Mapping[str, Any]
-    """As the client sent it."""
+    model: str
+    """The model's id, or that of its engines for prompts."""
+    path: str
+    request_id: str
+    """The client's request that it is asked for; it goes with it into the engine's log."""
     raw: bytes
-    """As an engine gets it."""
-    chosen: Chosen
+    """The request's body."""
     ask: Ask
     """What routing knows of it."""
+    limits: Limits
+    """How long it may wait for room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of an inquiry."""
+
+    place: Place
+    """Where it was asked."""
+    status: int = 0
+    body: bytes = b""
+    lost: EngineLost | None = None
+    """The engine went away meanwhile, and this is how; then there is no answer."""
+
+    @property
+    def text(self) -> str:
+        """What the model wrote; nothing where it refused."""
+        return answer_texts.of_body(self.body).get(0, "") if self.status == 200 else ""
 
 
 class Asking:
@@ -42,15 +63,50 @@ class Asking:
         self._engines = engines
         self._own = own
 
-    async def ask(self, asked: Asked, raw: bytes, replica: ReplicaView, sending: Sending) -> Answer:
-        """An engine's answer, as far as its head.
+    async def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Answer:
+        """Asks the engine of a place, and returns its answer, as far as its head.
 
         Raises:
             EngineGone: there is none.
         """
-        call = asked.call
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", call.request_id.encode("ascii"))]
-        if asked.ask.prompt.tokens:
-            headers.append((sent.HEADER, sent.written(sent.Sent(self._own, sending.prefill_tokens, asked.ask.prompt))))
-        address = Address(replica.host, replica.port)
-        return await self._engines.exchange(address, b"POST", call.path.encode("ascii"), headers, raw)
+        replica = place.pick.replica
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii"))]
+        if ask.prompt.tokens:
+            headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, ask.prompt))))
+        return await self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+
+
+class Inquiries:
+    """Asks models for what the herd itself needs."""
+
+    def __init__(self, roster: Roster, admission: Admission, asking: Asking) -> None:
+        self._roster = roster
+        self._admission = admission
+        self._asking = asking
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Asks one replica of a model, and reads its whole answer. A replica that is lost meanwhile is suspect from then on.
+
+        Raises:
+            Unavailable: no replica takes requests.
+            Overloaded: there is no room.
+        """
+        place = await self._admission.place(inquiry.model, inquiry.ask, inquiry.limits)
+        try:
+            with place:
+                status, body = await self._whole(inquiry, place)
+        except EngineGone as error:
+            replica = place.pick.replica
+            alone, had_it = self._roster.lost(replica, place.sending), not isinstance(error, NeverReached)
+            return Reply(place, lost=EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone))
+        return Reply(place, status, body)
+
+    async def _whole(self, inquiry: Inquiry, place: Place) -> tuple[int, bytes]:
+        answer = await self._asking.ask(place, inquiry.path, inquiry.request_id, inquiry.ask, inquiry.raw)
+        try:
+            body = await answer.read(MOST_WHOLE_MIB << 20 if answer.status < 400 else engine_errors.MOST_BYTES)
+        finally:
+            answer.close()
+        if answer.status >= 400 and engine_errors.said(answer.status, body).of_death:
+            raise EngineGone
+        return answer.status, body

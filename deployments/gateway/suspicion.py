@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from deployments.gateway.admission import Place
-from deployments.gateway.engine_requests import Asked
+from deployments.gateway.request import Asked
 from deployments.policy.errors.client_errors import EngineLost, EnginesLost, KillsEngines
 from deployments.policy.routing.poison import DEATHS, Death, Poison, digest_of
 
@@ -61,7 +61,7 @@ class Suspicion:
             KillsEngines: the request is condemned with that.
             EnginesLost: as many engines have died under it as may.
         """
-        if place.gave_way or not lost.had_it:
+        if not lost.had_it:
             return
         death = Death(place.pick.replica.id, place.since_s, self._clock(), lost.alone)
         digest = await self._known_by()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.gateway import delivery
+from deployments.gateway.said import LAST_PIECES
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.engine_errors import Said
 from deployments.policy.request import resume, usage
@@ -182,14 +183,14 @@ def test_what_two_engines_make_up_is_all_that_may_differ(written: dict[str, list
     ],
 )
 def test_usage_can_be_read(written: dict[str, list[bytes]], name: str, tokens: Usage | None) -> None:
-    assert usage.of_stream(b"".join(written[name][-delivery.LAST_PIECES :])) == tokens
+    assert usage.of_stream(b"".join(written[name][-LAST_PIECES:])) == tokens
 
 
 @pytest.mark.parametrize(
     "name", ["chat", "chat with usage", "chat that calls a tool", "completion", "message", "response", "response that is too long"]
 )
 def test_reason_for_the_end_stands_in_the_last_events(written: dict[str, list[bytes]], name: str) -> None:
-    assert engine_errors.has_finish(b"".join(written[name][-delivery.LAST_PIECES :]))
+    assert engine_errors.has_finish(b"".join(written[name][-LAST_PIECES:]))
     assert not engine_errors.has_finish(b"".join(written[name][:-3])) or name.startswith("response")
     assert engine_errors.error_at(b"".join(written[name])) < 0
 

@@ -44,6 +44,8 @@ class Wire:
     received: Received
 
     async def raw(self, data: bytes) -> None:
+        if self.writer.is_closing():  # where uvloop raises a RuntimeError
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 

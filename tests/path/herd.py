@@ -123,6 +123,7 @@ async def herd_of(
     models: Sequence[Model] = MODELS,
     shown: Pages = OPEN,
     fetch_from: Allowed = is_public,
+    key: str = SECRET,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -146,7 +147,7 @@ async def herd_of(
         port=0,
         metrics_host="127.0.0.1",
         pages=shown,
-        engine_key=SecretStr(SECRET),
+        engine_key=SecretStr(key),
         certificate=None if gateway.tls is None else Certificate(gateway.tls),
         stop_s=stop_s,
         name="own",

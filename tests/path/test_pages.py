@@ -120,7 +120,7 @@ async def test_defect_is_told_without_its_inside_and_logged_with_it(herd: Herd, 
 
 async def test_defect_inside_a_stream_ends_it_with_an_event(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.script = streams([event()])
-    monkeypatch.setattr("deployments.gateway.delivery.Relay.end", Broken)
+    monkeypatch.setattr("deployments.gateway.delivery.Delivery._end", Broken)
     with capture_logs():
         answer = await herd.chat(stream=True)
     assert answer.content.startswith(event())

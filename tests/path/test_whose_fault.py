@@ -158,7 +158,7 @@ async def test_whole_answer_is_read_up_to_a_bound(engine: FakeEngine) -> None:
 
 
 async def test_answer_that_is_too_large_is_the_requests_fault(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.gateway.attempts.MOST_WHOLE_MIB", 0)
+    monkeypatch.setattr("deployments.gateway.delivery.MOST_WHOLE_MIB", 0)
     got = await herd.chat()
     assert (got.status_code, got.json()["error"]["code"]) == (400, "answer_too_large")
 

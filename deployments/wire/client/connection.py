@@ -119,10 +119,10 @@ class ClientConnection(asyncio.Protocol):
         """No other request is read."""
         return self._server.stopping
 
-    def follow(self, flow: Flow | None) -> None:
-        """Slows the flow down whenever the client is slower than it."""
+    def follow(self, flow: Flow) -> None:
+        """Slows the flow of the present answer down whenever the client is slower than it."""
         self._flow = flow
-        if flow is not None and self._slow:
+        if self._slow:
             flow.pause()
 
     def want_more(self) -> None:
@@ -198,7 +198,7 @@ class ClientConnection(asyncio.Protocol):
         self._begun = False
         self._until = math.inf
         self._exchange = exchange = (Unframed if head.old else Exchange)(head, self, self._reader.whole)
-        exchange.task = self._server.run(exchange)
+        exchange.answered_in(self._server.run(exchange))
         if not exchange.whole:
             self._more(exchange)
 

@@ -48,7 +48,7 @@ class Connection(Protocol):
     def ended(self, exchange: "Exchange") -> None:
         """The answer is whole."""
 
-    def follow(self, flow: Flow | None) -> None:
+    def follow(self, flow: Flow) -> None:
         """Slows the flow down whenever the client is slower than it."""
 
 
@@ -191,11 +191,12 @@ class Exchange:
             extra.append((b"allow", ", ".join(error.allowed).encode("ascii")))
         self.reply(error.status, (JSON, *headers, *extra), error.body())
 
-    def start(self, status: int, headers: Headers, first: bytes) -> None:
-        """Begins a streamed answer with its first piece, in one write."""
+    def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
+        """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
             head = self._begin(status, (*headers, (b"transfer-encoding", b"chunked")))
             self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first))
+            self._connection.follow(flow)
 
     def write(self, data: bytes) -> None:
         """A further piece of a streamed answer; never empty, for that would end it."""
@@ -208,9 +209,9 @@ class Exchange:
             self._send(b"0\r\n\r\n")
             self._complete()
 
-    def follow(self, flow: Flow | None) -> None:
-        """Slows the flow down whenever the client is slower than it."""
-        self._connection.follow(flow)
+    def answered_in(self, task: asyncio.Task[None]) -> None:
+        """The task that answers, which ends when the client hangs up."""
+        self.task = task
 
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
@@ -235,10 +236,11 @@ class Unframed(Exchange):
 
     __slots__ = ()
 
-    def start(self, status: int, headers: Headers, first: bytes) -> None:
-        """Begins a streamed answer with its first piece, in one write."""
+    def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
+        """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
             self._send(self._begin(status, headers) + first)
+            self._connection.follow(flow)
 
     def write(self, data: bytes) -> None:
         """A further piece of a streamed answer."""

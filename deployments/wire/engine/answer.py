@@ -5,6 +5,7 @@ Decides how much of it waits in memory for a reader. How its bytes come is `depl
 
 import asyncio
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Protocol
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
@@ -13,8 +14,34 @@ MOST_WAITING_BYTES = 1 << 20
 MOST_WHOLE_MIB = 128
 
 
-class EngineGone(Exception):
+class Cut(Enum):
+    """Why an engine's answer ended before it was whole."""
+
+    LOST = "lost"
+    """The connection broke or could not be made, or the engine said that its core had died. Only this tells that the engine is gone."""
+    ENGINE_ERROR = "engine_error"
+    """The engine ended the answer with an error of its own, and goes on serving."""
+    DIVERGED = "diverged"
+    """The engine did not go on with what another engine had said."""
+    MADE_WAY = "made_way"
+    """A request of a batch left its place to one in a hurry."""
+    REFUSED = "refused"
+    """The gateway wants no more of the answer."""
+
+
+class Broken(Exception):
+    """An engine's answer ended before it was whole."""
+
+    def __init__(self, cut: Cut) -> None:
+        super().__init__(cut.value)
+        self.cut = cut
+
+
+class EngineGone(Broken):
     """The connection to an engine could not be made, or broke before the answer was whole."""
+
+    def __init__(self) -> None:
+        super().__init__(Cut.LOST)
 
 
 class NeverReached(EngineGone):
@@ -31,8 +58,8 @@ class Sink(Protocol):
 class Reading(Protocol):
     """The connection that an answer comes over."""
 
-    straight: Callable[[bytes], None] | None
-    """Who takes the pieces of the answer as they arrive; none before `Answer.pipe`."""
+    def hand_to(self, take: Callable[[bytes], None]) -> None:
+        """Hands the pieces of the answer to this as they arrive, from now to the answer's end."""
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -42,7 +69,7 @@ class Reading(Protocol):
 class Answer:
     """One answer, from its head to its last byte."""
 
-    __slots__ = ("_broken", "_connection", "_end", "_held", "_waiting", "_waiting_bytes", "headers", "status")
+    __slots__ = ("_connection", "_cut", "_end", "_held", "_waiting", "_waiting_bytes", "headers", "status")
 
     def __init__(self, connection: Reading, status: int, headers: Mapping[bytes, bytes], end: asyncio.Future[None]) -> None:
         self.status = status
@@ -52,7 +79,7 @@ class Answer:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._held = False
-        self._broken = False
+        self._cut: Cut | None = None
 
     def feed(self, data: bytes) -> None:
         """A piece has arrived before anybody takes it."""
@@ -70,8 +97,8 @@ class Answer:
         pieces = _Pieces(self, most)
         try:
             await self.pipe(pieces)
-        except EngineGone:
-            if pieces.size <= most:
+        except Broken as broken:
+            if broken.cut is not Cut.REFUSED:
                 raise
         return b"".join(pieces.pieces)
 
@@ -79,19 +106,20 @@ class Answer:
         """Hands every piece to the sink as it arrives, until the end.
 
         Raises:
-            EngineGone: the engine broke off before its end, or `break_off` was called.
+            EngineGone: the engine broke off before its end.
+            Broken: `break_off` was called.
         """
         for piece in self._waiting:
             sink.write(piece)
         self._waiting.clear()
         if not self._end.done():  # else what still comes is unasked
-            self._connection.straight = sink.write
+            self._connection.hand_to(sink.write)
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
-        if not self._broken:
+        if self._cut is None:
             await self._end
-        if self._broken:
-            raise EngineGone
+        if self._cut is not None:
+            raise Broken(self._cut)
 
     def pause(self) -> None:
         """Stops reading from the engine: the client is slower than it."""
@@ -103,11 +131,11 @@ class Answer:
         self._held = False
         self._connection.resume()
 
-    def break_off(self) -> None:
-        """Ends it as if the engine had gone: what it says is not fit to go on with."""
-        self._broken = True
+    def break_off(self, cut: Cut) -> None:
+        """Ends it here, for a reason. A later reason does not replace the first one."""
+        self._cut = self._cut or cut
         if not self._end.done():
-            self._end.set_exception(EngineGone())
+            self._end.set_exception(Broken(self._cut))
 
     def close(self) -> None:
         """Ends the exchange. Before the answer's end this closes the connection, which makes the engine stop generating."""
@@ -129,4 +157,4 @@ class _Pieces:
         self.pieces.append(data)
         self.size += len(data)
         if self.size > self._most:
-            self._answer.break_off()
+            self._answer.break_off(Cut.REFUSED)

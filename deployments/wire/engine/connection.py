@@ -42,8 +42,8 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self._between = False
         """The parser waits for the next chunk."""
-        self.straight: Callable[[bytes], None] | None = None
-        """Who takes the pieces of the answer; nobody before it is asked for, and after its end."""
+        self._straight: Callable[[bytes], None] | None = None
+        """Takes the pieces of the answer; None before somebody asks for them, and after the answer's end."""
         self.idle_since = 0.0
 
     def send(self, request: bytes, body: bytes = b"") -> asyncio.Future[Answer]:
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._answer = None
         self._keep_alive = self._between = False
-        self.straight = None
+        self._straight = None
         self._head, self._end = self._loop.create_future(), self._loop.create_future()
         self._end.add_done_callback(_look_at)
         if self._transport is None or self._transport.is_closing():
@@ -66,6 +66,14 @@ class Connection(asyncio.Protocol):
             if body:
                 self._transport.write(body)
         return self._head
+
+    def hand_to(self, take: Callable[[bytes], None]) -> None:
+        """Hands the pieces of the answer to this as they arrive, from now to the answer's end."""
+        self._straight = take
+
+    def rest(self) -> None:
+        """Waits for the next exchange from now on."""
+        self.idle_since = self._loop.time()
 
     @property
     def usable(self) -> bool:
@@ -104,11 +112,11 @@ class Connection(asyncio.Protocol):
                 ends.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def data_received(self, data: bytes) -> None:
-        if self._between and self.straight is not None:
+        if self._between and self._straight is not None:
             # A streamed token is just one whole chunk: it need not go through the parser, which stands where it stood.
             head = _HEADS.get(len(data), _NO_HEAD)
             if data.startswith(head):
-                self.straight(data[len(head) : -2])
+                self._straight(data[len(head) : -2])
                 return
         if self._parser is None or (self._end is not None and self._end.done()):
             self.shut()  # an engine that speaks unasked
@@ -154,13 +162,13 @@ class Connection(asyncio.Protocol):
         self._between = True
 
     def on_body(self, body: bytes) -> None:
-        if self.straight is not None:
-            self.straight(body)
+        if self._straight is not None:
+            self._straight(body)
         elif self._answer is not None:
             self._answer.feed(body)
 
     def on_message_complete(self) -> None:
-        self.straight = None  # what comes now is unasked
+        self._straight = None  # what comes now is unasked
         if self._parser is not None and self._end is not None and not self._end.done():
             self._keep_alive = self._parser.should_keep_alive()
             self._end.set_result(None)
@@ -180,7 +188,7 @@ class Pool:
         self._free: dict[Address, dict[Connection, None]] = {}
 
     def put(self, connection: Connection) -> None:
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.rest()
         self._free.setdefault(connection.address, {})[connection] = None
 
     def take(self, address: Address) -> Connection | None:

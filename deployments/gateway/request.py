@@ -1,0 +1,110 @@
+"""One request for an engine, from its arrival to the end of its answer, the rules under which it is answered, and the client.
+
+Decides nothing. A request keeps the rules that held when it arrived: a config that changes meanwhile holds for the next request.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from configs.requests import Requests
+from configs.schema import Limits
+from deployments.gateway.body.images import Images
+from deployments.gateway.readers.reader import Readers
+from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.request.browsers import ANYBODY, Guests
+from deployments.policy.request.calls import Call
+from deployments.policy.request.served_models import Catalog, Chosen
+from deployments.policy.routing.types import Ask
+from deployments.wire.types import Flow, Headers
+from monitoring.journal import Entry, Trial
+
+#: The bounds of a config that says nothing of them.
+DEFAULT_BOUNDS = Requests()
+
+
+class Client(Protocol):
+    """Where an answer goes; `deployments.wire.client.exchange.Exchange` over HTTP."""
+
+    started: bool
+
+    @property
+    def finished(self) -> bool: ...
+    def reply(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def refuse(self, error: HerdError, headers: Headers = ()) -> None: ...
+    def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+def nobody(_asked: "Asked") -> Readers:
+    """Has no reader for any answer."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the config says about requests; replaced as a whole when it changes."""
+
+    catalog: Catalog
+    limits: Limits
+    images: Images
+    guests: Guests = ANYBODY
+    """Which web pages may ask."""
+    requests: Requests = DEFAULT_BOUNDS
+    readers: "Callable[[Asked], Readers]" = nobody
+    """Who reads the answer to a request before its client does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client. Times are seconds of the pipeline's clock."""
+
+    call: Call
+    body: dict[str, Any]
+    """The call's body, decoded. Images are put into it before an engine gets it."""
+    rules: Rules
+    """The config's rules at the request's arrival."""
+    entry: Entry
+    """What is written down of it."""
+
+    @property
+    def arrived_s(self) -> float:
+        """The time of its arrival."""
+        return self.entry.arrived_s
+
+    @property
+    def due_s(self) -> float:
+        """The time by which the answer must be whole, whichever models are asked for it."""
+        return self.arrived_s + self.rules.limits.total_s
+
+    @property
+    def begins_by_s(self) -> float:
+        """The time by which the answer must begin. A whole answer begins when it ends."""
+        return self.arrived_s + self.rules.limits.first_byte_s if self.body.get("stream") else self.due_s
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, ready for the engines of one model."""
+
+    request: Request
+    body: Mapping[str, Any]
+    """As the client sent it, decoded, with the fields that the gateway has added."""
+    raw: bytes
+    """As an engine gets it."""
+    chosen: Chosen
+    ask: Ask
+    """What routing knows of it."""
+    trial: Trial
+    """What is written down of this model's part."""
+
+    @property
+    def call(self) -> Call:
+        """The client's call."""
+        return self.request.call
+
+    @property
+    def limits(self) -> Limits:
+        """The limits under which it is answered."""
+        return self.request.rules.limits

@@ -1,0 +1,105 @@
+"""What engines have said of one stream: put together to whole events, and kept where another engine might have to go on.
+
+Decides how much is kept.
+"""
+
+from collections import deque
+from itertools import islice
+
+from deployments.policy.request import resume
+
+#: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
+MOST_HELD_BYTES, MOST_KEPT_BYTES = 1 << 16, 1 << 26
+#: The last pieces of a stream that is not kept: the reason for its end, the usage, the end itself.
+LAST_PIECES = 3
+
+
+class Said:
+    """The whole events of a stream, as engines said them: all of them, or the last few."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, resumable: bool) -> None:
+        """Args:
+        resumable: another engine could go on with the stream, so that all of it is kept.
+        """
+        self.pieces: deque[bytes] | list[bytes] = [] if resumable else deque(maxlen=LAST_PIECES)
+        """Whoever takes a piece appends it here: a method of this class would be one more call for each piece of each stream."""
+
+    def __bool__(self) -> bool:
+        """Whether anything has been said."""
+        return bool(self.pieces)
+
+    @property
+    def is_kept(self) -> bool:
+        """All of it is here."""
+        return isinstance(self.pieces, list)
+
+    @property
+    def most_held_bytes(self) -> int:
+        """The longest event that is put together."""
+        return MOST_KEPT_BYTES if self.is_kept else MOST_HELD_BYTES
+
+    @property
+    def tail(self) -> bytes:
+        """The last three pieces: the reason for the end and the usage stand in them."""
+        return b"".join(reversed(tuple(islice(reversed(self.pieces), LAST_PIECES))))
+
+    @property
+    def is_whole(self) -> bool:
+        """A stream that is kept has been said to its end, whatever its engine did behind that."""
+        return self.is_kept and resume.is_whole(self.tail)
+
+    def delivered(self) -> resume.Delivered:
+        """Returns what another engine must be told to go on.
+
+        Raises:
+            CannotResume: no other engine could.
+        """
+        if not self.is_kept:
+            raise resume.CannotResume
+        return resume.delivered(b"".join(self.pieces))
+
+    def seam(self) -> resume.Seam | None:
+        """Returns what finds the place behind which another engine says something new; None where nothing has been said."""
+        return resume.Seam(b"".join(self.pieces)) if self.pieces else None
+
+    def forget(self) -> None:
+        """Keeps the last pieces only from now on: no other engine can go on with the stream."""
+        if self.is_kept:
+            self.pieces = deque(maxlen=LAST_PIECES)
+
+    def clear(self) -> None:
+        """Forgets all: the stream begins anew."""
+        self.pieces.clear()
+
+
+class Events:
+    """Puts events together that the network has cut."""
+
+    __slots__ = ("held", "held_bytes")
+
+    def __init__(self) -> None:
+        self.held: list[bytes] = []
+        """What waits for the end of its event."""
+        self.held_bytes = 0
+
+    def add(self, data: bytes) -> bytes:
+        """Takes a piece, and returns the whole events that there are now."""
+        self.held.append(data)
+        self.held_bytes += len(data)
+        if b"\n" not in data:  # it is inside an event; one that tells a long prompt's token ids has megabytes
+            return b""
+        held = self.rest()
+        end = held.rfind(b"\n\n") + 2
+        if end < 2:
+            end = 0
+        if end < len(held):
+            self.held, self.held_bytes = [held[end:]], len(held) - end
+        return held[:end]
+
+    def rest(self) -> bytes:
+        """Returns all that waits, and holds nothing more."""
+        held = b"".join(self.held)
+        self.held, self.held_bytes = [], 0
+        return held

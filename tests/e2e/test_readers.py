@@ -1,0 +1,155 @@
+"""Readers of answers over real engines: one holds a stream back and changes no byte of it, one cuts it with a reason.
+
+No field of a config makes a reader: the gateway here is built by the test, in front of the herd's own engines and with their door's key.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from configs.schema import Limits, Model
+from deployments.gateway.readers.reader import Piece
+from deployments.policy.routing.types import ReplicaState, ReplicaView
+from tests.e2e.conftest import SMALL, Herd, wait_for
+from tests.path.herd import STOPPING, herd_of
+from tests.path.herd import Herd as Gateway
+from tests.path.readers import Cuts, Follows, HoldsBack, finishes, read_by
+from tests.victims import process_of
+
+pytestmark = pytest.mark.asyncio
+
+SMOLLM = "smollm2-135m-instruct"
+CHAT = "/v1/chat/completions"
+#: Greedy, in the form that vLLM takes for two choices as well.
+SURE = {"temperature": 1, "top_k": 1}
+ASKED = {"model": SMOLLM, "messages": [{"role": "user", "content": "Tell me about llamas."}], "max_tokens": 80, **SURE}
+MODELS = (Model(id=SMOLLM, kind="smollm2-135m", checkpoint="small:smollm2-135m-instruct", context_tokens=2048, engine=SMALL),)
+
+
+#: An engine starts in 15 to 30 s on two idle cores.
+BACK_S = 300.0
+#: A piece in the middle of an answer.
+MIDDLE = 20
+FORMS = pytest.mark.parametrize(
+    "more", [{"stream": True}, {"stream": True, "n": 2}, {}, {"n": 2}], ids=["stream", "streams", "whole", "wholes"]
+)
+
+
+def views(replicas: Iterable[dict[str, Any]]) -> list[ReplicaView]:
+    """Replicas that `/-/status` names, as a roster knows them."""
+    ends = [(one["id"], *one["address"].rsplit(":", 1)) for one in replicas]
+    return [ReplicaView(name, SMOLLM, host, int(port), ReplicaState.READY, 0) for name, host, port in ends]
+
+
+@contextlib.asynccontextmanager
+async def gateway(herd: Herd, replicas: Iterable[dict[str, Any]]) -> AsyncIterator[Gateway]:
+    """A gateway of the test's own, over these replicas of the herd."""
+    async with herd_of([], Limits(queue_s=60), models=MODELS, key=herd.door_key) as own:
+        own.roster.update(SMOLLM, views(replicas))
+        own.http.timeout = httpx.Timeout(120)
+        yield own
+    here = asyncio.get_running_loop()
+    await asyncio.gather(*(task for task in STOPPING if task.get_loop() is here))
+
+
+def said(stream: bytes) -> list[dict[str, Any]]:
+    """What each choice of a stream says and how it ends, however an engine that is ahead of the network joins tokens."""
+    texts: dict[int, str] = {}
+    ends: dict[int, str] = {}
+    for line in stream.split(b"\n"):
+        for choice in json.loads(line[6:])["choices"] if line.startswith(b"data: {") else ():
+            texts[choice["index"]] = texts.get(choice["index"], "") + (choice["delta"].get("content") or "")
+            ends |= finishes([choice])
+    return [{"index": index, "text": text, "finish": ends.get(index)} for index, text in sorted(texts.items())]
+
+
+@FORMS
+async def test_answer_that_is_held_back_is_what_it_is_without_a_reader(herd: Herd, more: dict[str, Any]) -> None:
+    async with gateway(herd, herd.replicas(SMOLLM)) as own:
+        before = await own.http.post(CHAT, json=ASKED | more)
+        log = read_by(own.serving.pipeline, HoldsBack)
+        after = await own.http.post(CHAT, json=ASKED | more)
+    assert before.status_code == after.status_code == 200
+    if "stream" in more:
+        assert said(after.content) == said(before.content)
+        assert after.content.endswith(b"data: [DONE]\n\n")
+    else:
+        texts = [[choice["message"]["content"] for choice in one.json()["choices"]] for one in (before, after)]
+        assert texts[0] == texts[1]
+    assert (log.made, log.ended, log.closed) == (1, 1, 1)
+
+
+@FORMS
+async def test_answer_that_is_cut_ends_with_the_reason_and_its_engine_goes_on_serving(herd: Herd, more: dict[str, Any]) -> None:
+    choices = int(more.get("n", 1))
+    async with gateway(herd, herd.replicas(SMOLLM)) as own:
+        whole = (await own.http.post(CHAT, json=ASKED)).json()["choices"][0]["message"]["content"]
+        read_by(own.serving.pipeline, Cuts)
+        cut = await own.http.post(CHAT, json=ASKED | more)
+        assert cut.status_code == 200
+        assert {one.state for one in own.roster.replicas(SMOLLM)} == {ReplicaState.READY}
+    if "stream" in more:
+        got = said(cut.content)
+        assert all(whole.startswith(one["text"]) and len(one["text"]) <= Cuts.most for one in got)
+        assert {one["finish"] for one in got} == {"content_filter"}
+        assert len(got) == choices
+    else:
+        found = cut.json()["choices"]
+        assert finishes(found) == dict.fromkeys(range(choices), "content_filter")
+        assert [one["message"]["content"] for one in found] == [whole[: Cuts.most]] * choices
+
+
+async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(herd: Herd) -> None:
+    """The gateway knows one replica until the answer is under way, and then learns of the other one."""
+    victim, other = wait_for("both replicas", lambda: len(found := herd.replicas(SMOLLM)) == 2 and found, BACK_S, every_s=1)
+
+    class Kills(Follows):
+        """Lets all go, and kills the engine in the middle of its answer."""
+
+        def read(self, piece: Piece) -> None:
+            super().read(piece)
+            if self.pieces == MIDDLE:
+                own.roster.update(SMOLLM, views([victim, other]))
+                process_of(victim).kill()
+            self.gate.clear(self.pieces)
+
+        def end(self) -> None:
+            super().end()
+            self.gate.clear(self.pieces)
+
+    async with gateway(herd, [victim]) as own:
+        body = ASKED | {"stream": True, "ignore_eos": True}
+        before = await own.http.post(CHAT, json=body)
+        log = read_by(own.serving.pipeline, Kills, HoldsBack)
+        after = await own.http.post(CHAT, json=body)
+        assert own.count("herd_retries_total", model=SMOLLM, kind="resumed") == 1
+    assert said(after.content) == said(before.content)
+    assert after.content.endswith(b"data: [DONE]\n\n")
+    assert (log.made, log.ended, log.closed) == (2, 2, 2), "one of each kind: what is said again is not read again"
+    wait_for("a new replica", lambda: len(herd.replicas(SMOLLM)) == 2, BACK_S, every_s=1)
+
+
+async def test_answer_that_is_cut_over_the_death_of_its_engine_ends_with_the_reason(herd: Herd) -> None:
+    """What is cut asks no other engine: the victim is never missed."""
+    victim = herd.replica(SMOLLM)
+
+    class CutsAndKills(Cuts):
+        def read(self, piece: Piece) -> None:
+            super().read(piece)
+            if sum(map(len, self.log.texts.values())) > self.most and not killed:
+                killed.append(process_of(victim))
+                killed[0].kill()
+
+    killed: list[psutil.Process] = []
+    async with gateway(herd, [victim]) as own:
+        read_by(own.serving.pipeline, CutsAndKills)
+        cut = await own.http.post(CHAT, json=ASKED | {"stream": True, "n": 2})
+        assert own.count("herd_retries_total", model=SMOLLM, kind="again") == 0
+    assert {one["finish"] for one in said(cut.content)} == {"content_filter"}
+    wait_for("a new replica", lambda: len(herd.replicas(SMOLLM)) == 2, BACK_S, every_s=1)
