@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 _HERE = Path(__file__).parent
 
@@ -17,7 +17,8 @@ os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
 for _name in ("LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)
 
-settings.register_profile("herd", derandomize=True, deadline=None, max_examples=50)
+_BUSY = [HealthCheck.too_slow]  # so is every strategy on a machine that does other things as well
+settings.register_profile("herd", derandomize=True, deadline=None, max_examples=50, suppress_health_check=_BUSY)
 settings.register_profile("quick", settings.get_profile("herd"), max_examples=17)
 settings.load_profile("herd")  # before the option `--hypothesis-profile` is looked at, which has the last word
 
