@@ -67,6 +67,8 @@ class Delivery:
         self._simple = not resumable or with_ids or not asked.body.get("tools")
         self._reading: Reading | None = None
         """Its readers; None where nobody reads."""
+        self._furthest = 0
+        """Pieces that were said before the answer began anew."""
         self._read_from_here()
 
     def _read_from_here(self) -> None:
@@ -86,8 +88,8 @@ class Delivery:
 
     @property
     def progress(self) -> int:
-        """Pieces that have been said, and are new. Shown ones, where nobody reads."""
-        return len(self.times) if self._reading is None else self._reading.screen.said
+        """Pieces that have been said, at most by one engine where the answer began anew. Shown ones, where nobody reads."""
+        return len(self.times) if self._reading is None else max(self._furthest, self._reading.screen.said)
 
     async def take(self, answer: Answer, prefilled: Callable[[], None]) -> None:
         """Delivers what one engine answers; of what an engine before it has said, this one says all again.
@@ -157,6 +159,7 @@ class Delivery:
         except going_on.CannotResume:
             if self.shown:
                 raise
+        self._furthest = self.progress
         self.said.clear()
         self.close()
         self._read_from_here()

@@ -111,6 +111,20 @@ async def test_two_choices_begin_anew_where_their_engine_dies_before_anything_is
     assert herd.count("herd_retries_total", model=LLAMA, kind="again") == 1
 
 
+async def test_answer_that_ends_each_engine_at_the_same_place_begins_anew_no_more_often_than_the_config_says(
+    limited: Start, engine: FakeEngine
+) -> None:
+    herd = await limited(attempts=2)
+    log = read_by(herd.pipeline, HoldsBack)
+    async with fake_engine() as second, fake_engine() as third:
+        herd.has(engine, second, third)
+        engine.script = second.script = third.script = then_breaks(chunks(TWO_CHOICES[:10]))
+        refused = await herd.chat(stream=True, n=2)
+        assert len(engine.requests + second.requests + third.requests) == 2
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_gone")
+    assert (log.made, log.closed, log.ended) == (2, 2, 0)
+
+
 async def test_two_choices_of_which_a_part_is_shown_end_in_an_error_and_show_nothing_that_is_not_cleared(
     herd: Herd, engine: FakeEngine
 ) -> None:
