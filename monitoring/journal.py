@@ -5,17 +5,15 @@ cancelled, is counted like any other. Two gauges move at once, for they tell wha
 is counted where the line is, for a record of one request does not know how long the line is.
 """
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple, Self
 
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, PrefillBy, Retry
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """How a request was answered."""
+class Served(NamedTuple):
+    """How a request was answered. A tuple, because one is made per request."""
 
     outcome: Outcome
     model: str
@@ -26,7 +24,7 @@ class Served:
     """Replicas that were asked, one after the other."""
 
 
-class Trial(AbstractContextManager["Trial"]):
+class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
     __slots__ = ("_meter", "_streams", "model", "picks", "prefilled_by", "retries", "times", "usage")
@@ -69,6 +67,9 @@ class Trial(AbstractContextManager["Trial"]):
     def served(self) -> Served:
         """The model has answered."""
         return Served(Outcome.OK, self.model, self.usage, len(self.picks))
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._meter.closed(self.model)

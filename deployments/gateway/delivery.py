@@ -67,13 +67,19 @@ class Delivery:
         self._simple = not resumable or with_ids or not asked.body.get("tools")
         self._reading: Reading | None = None
         """Its readers; None where nobody reads."""
-        self._let_go: Callable[[bytes], None] = self._show
+        self._furthest = 0
+        """Pieces that were said before the answer began anew."""
         self._read_from_here()
 
     def _read_from_here(self) -> None:
+        """Has the readers made; those of an answer that begins anew are others."""
         if readers := self._asked.request.rules.readers(self._asked):
             self._reading = Reading(readers, self._asked, self._brake, lambda: self.break_off(Cut.REFUSED), self._show)
-            self._let_go = self._reading.read
+
+    @property
+    def is_read(self) -> bool:
+        """Somebody reads it before its client does."""
+        return self._reading is not None
 
     @property
     def shown(self) -> bool:
@@ -82,13 +88,8 @@ class Delivery:
 
     @property
     def progress(self) -> int:
-        """Pieces that have been said, and are new. Shown ones, where nobody reads."""
-        return len(self.times) if self._reading is None else self._reading.screen.said
-
-    @property
-    def is_cut(self) -> bool:
-        """A reader has ended the answer, so no engine is asked to go on."""
-        return self._reading is not None and self._reading.screen.is_over
+        """Pieces that have been said, at most by one engine where the answer began anew. Shown ones, where nobody reads."""
+        return len(self.times) if self._reading is None else max(self._furthest, self._reading.screen.said)
 
     async def take(self, answer: Answer, prefilled: Callable[[], None]) -> None:
         """Delivers what one engine answers; of what an engine before it has said, this one says all again.
@@ -101,7 +102,7 @@ class Delivery:
             Broken: the answer ended before it was whole, or in an error.
             AnswerTooLarge: it is not streamed, and longer than the gateway holds.
         """
-        if self.is_cut:
+        if self._reading is not None and self._reading.screen.is_over:
             raise Broken(Cut.REFUSED)
         self._source, self._prefilled, self.error, self._cut = answer, prefilled, None, None
         self._brake.follow(answer)
@@ -132,7 +133,7 @@ class Delivery:
             self._reading.screen.end()
 
     async def closed(self) -> None:
-        """Waits until all that was said is cleared, and shows the end. To be called once, when an answer has been said.
+        """Waits until all that was said is cleared, and shows the end. To be called once, when an answer that is read has been said.
 
         Raises:
             Exception: of a reader that failed.
@@ -158,6 +159,7 @@ class Delivery:
         except going_on.CannotResume:
             if self.shown:
                 raise
+        self._furthest = self.progress
         self.said.clear()
         self.close()
         self._read_from_here()
@@ -192,7 +194,8 @@ class Delivery:
     def _begin(self, answer: Answer) -> None:
         self._head = answer.status, [*self._headers(answer), *_UNBUFFERED[b"cache-control" in answer.headers :]]
         self._plain = False
-        self._events = Events()
+        if self._events.held:
+            self._events = Events()
         self._seam = self.said.seam()
 
     def _headers(self, answer: Answer) -> list[tuple[bytes, bytes]]:
@@ -251,8 +254,12 @@ class Delivery:
             self._prefilled()
             self._prefilled = _nothing
             self.said.pieces.append(data)
-            if cleared := going_on.shown(data) if self._hides else data:
-                self._let_go(cleared)
+            if not (cleared := going_on.shown(data) if self._hides else data):
+                return
+            if self._reading is None:
+                self._show(cleared)
+            else:
+                self._reading.read(cleared)
 
     def _new(self, seam: going_on.Seam, data: bytes) -> bytes:
         try:

@@ -109,15 +109,16 @@ class Pipeline:
             try:
                 async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
                     asked = await self._prepared(request, chosen, trial)
-                    return await self._forward(asked, Delivery(client, asked, deadline, self._clock))
+                    return await self._delivered(asked, Delivery(client, asked, deadline, self._clock))
             except TimeoutError as error:
                 waited = "finish its answer" if client.started else "begin its answer"
                 raise Timeout(f"The engine of '{model}' did not {waited} in time ({self._clock() - request.arrived_s:.0f} s).") from error
 
-    async def _forward(self, asked: Asked, delivery: Delivery) -> Served:
+    async def _delivered(self, asked: Asked, delivery: Delivery) -> Served:
         try:
             served = await self._forwarded.answer(asked, delivery)
-            await delivery.closed()
+            if delivery.is_read:
+                await delivery.closed()
         except HerdError as error:
             raise error.told_in(asked.call.endpoint, after=delivery.said.tail) from None
         finally:
@@ -136,7 +137,7 @@ class Pipeline:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
         prompt = prompt_of(body, served.id) if matters else NO_PROMPT
-        return Asked(request, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
+        return Asked(request, call, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
 
 
 async def _encoded(request: Request, served: Model) -> bytes:

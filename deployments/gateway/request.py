@@ -5,7 +5,7 @@ Decides nothing. A request keeps the rules that held when it arrived: a config t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from configs.requests import Requests
 from configs.schema import Limits
@@ -56,9 +56,8 @@ class Rules:
     """Who reads the answer to a request before its client does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request of a client. Times are seconds of the pipeline's clock."""
+class Request(NamedTuple):
+    """One request of a client. A tuple, because one is made per request. Times are seconds of the pipeline's clock."""
 
     call: Call
     body: dict[str, Any]
@@ -84,11 +83,11 @@ class Request:
         return self.arrived_s + self.rules.limits.first_byte_s if self.body.get("stream") else self.due_s
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request, ready for the engines of one model."""
+class Asked(NamedTuple):
+    """A request, ready for the engines of one model. A tuple, because one is made per request."""
 
     request: Request
+    call: Call
     body: Mapping[str, Any]
     """As the client sent it, decoded, with the fields that the gateway has added."""
     raw: bytes
@@ -98,11 +97,6 @@ class Asked:
     """What routing knows of it."""
     trial: Trial
     """What is written down of this model's part."""
-
-    @property
-    def call(self) -> Call:
-        """The client's call."""
-        return self.request.call
 
     @property
     def limits(self) -> Limits:

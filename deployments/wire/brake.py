@@ -13,7 +13,7 @@ class Brake:
 
     def __init__(self) -> None:
         self._flow: Flow | None = None
-        self._held_by: set[object] = set()
+        self._held_by: set[object] | None = None  # made when somebody holds it, which happens to few flows
 
     def follow(self, flow: Flow | None) -> None:
         """Slows this flow from now on, at once where somebody asks for it."""
@@ -25,11 +25,14 @@ class Brake:
         """Makes the flow wait until all that held it have released it."""
         if not self._held_by and self._flow is not None:
             self._flow.pause()
+        if self._held_by is None:
+            self._held_by = set()
         self._held_by.add(by)
 
     def release(self, *by: object) -> None:
         """Lets the flow go on, unless somebody else still holds it."""
-        held = bool(self._held_by)
+        if not self._held_by:
+            return
         self._held_by.difference_update(by)
-        if held and not self._held_by and self._flow is not None:
+        if not self._held_by and self._flow is not None:
             self._flow.resume()

@@ -16,15 +16,16 @@ from tests.path.herd import LLAMA, Herd, asking, until
 from tests.path.readers import Cuts, Follows, HoldsBack, Log, finishes, read_by
 from tests.path.test_slow_clients import Firehose
 from tests.path.wire import connected, request
+from tests.wire_format import CHAT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LONG = answer(50)
 LONG_SHOWN = b"".join(answer(50, ids=False))
 TWO_CHOICES = [
-    *(event(choices=[{"index": n % 2, "delta": {"content": f"{n} "}, "finish_reason": None}]) for n in range(60)),
-    event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]),
-    event(choices=[{"index": 1, "delta": {}, "finish_reason": "length"}]),
+    *(CHAT.write([{"index": n % 2, "delta": {"content": f"{n} "}, "finish_reason": None}]) for n in range(60)),
+    CHAT.write([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+    CHAT.write([{"index": 1, "delta": {}, "finish_reason": "length"}]),
     LAST,
 ]
 TOLD = {"role": "assistant", "content": "0 1 2 3 4 5 6 7 8 9"}
@@ -111,6 +112,20 @@ async def test_two_choices_begin_anew_where_their_engine_dies_before_anything_is
     assert herd.count("herd_retries_total", model=LLAMA, kind="again") == 1
 
 
+async def test_answer_that_ends_each_engine_at_the_same_place_begins_anew_no_more_often_than_the_config_says(
+    limited: Start, engine: FakeEngine
+) -> None:
+    herd = await limited(attempts=2)
+    log = read_by(herd.serving.pipeline, HoldsBack)
+    async with fake_engine() as second, fake_engine() as third:
+        herd.has(engine, second, third)
+        engine.script = second.script = third.script = then_breaks(chunks(TWO_CHOICES[:10]))
+        refused = await herd.chat(stream=True, n=2)
+        assert len(engine.requests + second.requests + third.requests) == 2
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_gone")
+    assert (log.made, log.closed, log.ended) == (2, 2, 0)
+
+
 async def test_two_choices_of_which_a_part_is_shown_end_in_an_error_and_show_nothing_that_is_not_cleared(
     herd: Herd, engine: FakeEngine
 ) -> None:
@@ -153,7 +168,7 @@ async def test_stream_that_is_cut_stops_its_engine(herd: Herd, engine: FakeEngin
 
 async def test_two_choices_are_cut_together_but_for_one_that_has_ended(herd: Herd, engine: FakeEngine) -> None:
     read_by(herd.serving.pipeline, Cuts)
-    ended = event(choices=[{"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}])
+    ended = CHAT.write([{"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}])
     engine.script = streams([ended, *LONG])
     got = await herd.chat(stream=True, n=2)
     assert [finishes(one["choices"]) for one in events(got.content) if finishes(one["choices"])] == [{1: "stop"}, {0: "content_filter"}]
