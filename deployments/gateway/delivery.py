@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from deployments.gateway.readers.reading import Reading
-from deployments.gateway.request import Asked, Client
+from deployments.gateway.request import Asked, Client, is_stream
 from deployments.gateway.said import Events, Said
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge
@@ -19,10 +19,6 @@ from deployments.wire.brake import Brake
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
 from deployments.wire.types import Headers
 
-#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
-_FORWARDED = (b"content-type", b"cache-control")
-#: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
-_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 #: How an event of chat and completions begins; an error's begins otherwise.
 _EVENT = b'data: {"id"'
 
@@ -107,7 +103,7 @@ class Delivery:
         self._source, self._prefilled, self.error, self._cut = answer, prefilled, None, None
         self._brake.follow(answer)
         try:
-            if is_stream(answer):
+            if is_stream(answer.headers):
                 self._asked.trial.streams()
                 self._begin(answer)
                 await answer.pipe(self)
@@ -192,23 +188,16 @@ class Delivery:
 
     # what an engine says
     def _begin(self, answer: Answer) -> None:
-        self._head = answer.status, [*self._headers(answer), *_UNBUFFERED[b"cache-control" in answer.headers :]]
+        self._head = answer.status, self._asked.headers(answer.headers)
         self._plain = False
         if self._events.held:
             self._events = Events()
         self._seam = self.said.seam()
 
-    def _headers(self, answer: Answer) -> list[tuple[bytes, bytes]]:
-        headers = [(name, value) for name in _FORWARDED if (value := answer.headers.get(name)) is not None]
-        headers.append((b"x-request-id", self._asked.call.request_id.encode("ascii")))
-        if self._asked.chosen.instead_of is not None:
-            headers.append((b"x-fallback-from", self._asked.chosen.instead_of.encode("ascii")))
-        return headers
-
     def _reply(self, answer: Answer, body: bytes) -> None:
         if len(body) > MOST_WHOLE_MIB << 20:
             raise AnswerTooLarge(MOST_WHOLE_MIB)
-        self._head = answer.status, self._headers(answer)
+        self._head = answer.status, self._asked.headers(answer.headers)
         if self._reading is None:
             self._client.reply(*self._head, body)
         else:
@@ -297,8 +286,3 @@ class Delivery:
         until = self._deadline.when()
         if until is not None:
             self._deadline.reschedule(until + self._asked.request.due_s - self._asked.request.begins_by_s)
-
-
-def is_stream(answer: Answer) -> bool:
-    """Whether an engine's answer is a stream of events."""
-    return answer.headers.get(b"content-type", b"").startswith(b"text/event-stream")

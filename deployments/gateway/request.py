@@ -19,6 +19,10 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.types import Flow, Headers
 from monitoring.journal import Entry, Trial
 
+#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
+_FORWARDED = (b"content-type", b"cache-control")
+#: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
+_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 #: The bounds of a config that says nothing of them.
 DEFAULT_BOUNDS = Requests()
 
@@ -102,3 +106,16 @@ class Asked(NamedTuple):
     def limits(self) -> Limits:
         """The limits under which it is answered."""
         return self.request.rules.limits
+
+    def headers(self, engines: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Returns the headers of the client's answer, from those of an engine's."""
+        headers = [(name, value) for name in _FORWARDED if (value := engines.get(name)) is not None]
+        headers.append((b"x-request-id", self.call.request_id.encode("ascii")))
+        if self.chosen.instead_of is not None:
+            headers.append((b"x-fallback-from", self.chosen.instead_of.encode("ascii")))
+        return [*headers, *_UNBUFFERED[b"cache-control" in engines :]] if is_stream(engines) else headers
+
+
+def is_stream(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether an engine's answer is a stream of events."""
+    return headers.get(b"content-type", b"").startswith(b"text/event-stream")
