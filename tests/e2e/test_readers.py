@@ -29,13 +29,15 @@ CHAT = "/v1/chat/completions"
 #: Greedy, in the form that vLLM takes for two choices as well.
 SURE = {"temperature": 1, "top_k": 1}
 ASKED = {"model": SMOLLM, "messages": [{"role": "user", "content": "Tell me about llamas."}], "max_tokens": 80, **SURE}
+#: A busy machine joins tokens to fewer pieces, so an answer whose engine dies in its middle is long.
+LONG = ASKED | {"stream": True, "ignore_eos": True, "max_tokens": 400}
 MODELS = (Model(id=SMOLLM, kind="smollm2-135m", checkpoint="small:smollm2-135m-instruct", context_tokens=2048, engine=SMALL),)
 
 
 #: An engine starts in 15 to 30 s on two idle cores.
 BACK_S = 300.0
-#: A piece in the middle of an answer.
-MIDDLE = 20
+#: A piece in the middle of a long answer.
+MIDDLE = 8
 FORMS = pytest.mark.parametrize(
     "more", [{"stream": True}, {"stream": True, "n": 2}, {}, {"n": 2}], ids=["stream", "streams", "whole", "wholes"]
 )
@@ -124,10 +126,9 @@ async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(her
             self.gate.clear(self.pieces)
 
     async with gateway(herd, [victim]) as own:
-        body = ASKED | {"stream": True, "ignore_eos": True}
-        before = await own.http.post(CHAT, json=body)
+        before = await own.http.post(CHAT, json=LONG)
         log = read_by(own.serving.pipeline, Kills, HoldsBack)
-        after = await own.http.post(CHAT, json=body)
+        after = await own.http.post(CHAT, json=LONG)
         assert own.count("herd_retries_total", model=SMOLLM, kind="resumed") == 1
     assert said(after.content) == said(before.content)
     assert after.content.endswith(b"data: [DONE]\n\n")
@@ -135,14 +136,37 @@ async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(her
     wait_for("a new replica", lambda: len(herd.replicas(SMOLLM)) == 2, BACK_S, every_s=1)
 
 
-async def test_answer_that_is_cut_over_the_death_of_its_engine_ends_with_the_reason(herd: Herd) -> None:
-    """What is cut asks no other engine: the victim is never missed."""
+async def test_answer_that_is_cut_behind_the_death_of_its_engine_ends_with_the_reason(herd: Herd) -> None:
+    victim, other = wait_for("both replicas", lambda: len(found := herd.replicas(SMOLLM)) == 2 and found, BACK_S, every_s=1)
+
+    class KillsAndCuts(Cuts):
+        """Kills the first engine, and cuts what the second one goes on with."""
+
+        most = 600
+
+        def read(self, piece: Piece) -> None:
+            super().read(piece)
+            if self.pieces == MIDDLE:
+                own.roster.update(SMOLLM, views([victim, other]))
+                process_of(victim).kill()
+
+    async with gateway(herd, [victim]) as own:
+        read_by(own.serving.pipeline, KillsAndCuts)
+        cut = await own.http.post(CHAT, json=LONG)
+        assert own.count("herd_retries_total", model=SMOLLM, kind="resumed") == 1
+    (got,) = said(cut.content)
+    assert (got["finish"], len(got["text"])) == ("content_filter", KillsAndCuts.most)
+    wait_for("a new replica", lambda: len(herd.replicas(SMOLLM)) == 2, BACK_S, every_s=1)
+
+
+async def test_two_choices_that_are_cut_do_not_miss_their_engine(herd: Herd) -> None:
+    """An answer that is cut asks no other engine, and no engine could go on with two choices."""
     victim = herd.replica(SMOLLM)
 
     class CutsAndKills(Cuts):
         def read(self, piece: Piece) -> None:
             super().read(piece)
-            if sum(map(len, self.log.texts.values())) > self.most and not killed:
+            if max(map(len, self.log.texts.values())) > self.most and not killed:
                 killed.append(process_of(victim))
                 killed[0].kill()
 
