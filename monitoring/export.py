@@ -7,7 +7,7 @@ gateways in one process do not meet.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
@@ -18,6 +18,7 @@ from monitoring.metrics import (
     CANARY_SECONDS,
     E2E,
     FALLBACKS,
+    GATEWAYS,
     ITL,
     PICKS,
     PREFILLS,
@@ -87,27 +88,36 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = self._counter(REQUESTS)
-        self._tokens = self._counter(TOKENS)
-        self._picks = self._counter(PICKS)
-        self._retries = self._counter(RETRIES)
-        self._fallbacks, self._prefills = self._counter(FALLBACKS), self._counter(PREFILLS)
-        self._waiting, self._waited = self._gauge(WAITING), self._histogram(WAITED)
-        self._ttft, self._e2e = self._histogram(TTFT), self._histogram(E2E)
-        self._streams_open, self._requests_open = self._gauge(STREAMS_OPEN), self._gauge(REQUESTS_OPEN)
-        self._replicas_ready, self._replicas_sick = self._gauge(REPLICAS_READY), self._counter(REPLICAS_SICK)
-        self._replicas_slow = self._gauge(REPLICAS_SLOW)
+        self._made: dict[str, Any] = {metric.name: self._make(metric) for metric in GATEWAYS if metric is not ITL}
+        self._requests, self._tokens = self._made[REQUESTS.name], self._made[TOKENS.name]
+        self._picks, self._retries = self._made[PICKS.name], self._made[RETRIES.name]
+        self._fallbacks, self._prefills = self._made[FALLBACKS.name], self._made[PREFILLS.name]
+        self._waiting, self._waited = self._made[WAITING.name], self._made[WAITED.name]
+        self._ttft, self._e2e = self._made[TTFT.name], self._made[E2E.name]
+        self._streams_open, self._requests_open = self._made[STREAMS_OPEN.name], self._made[REQUESTS_OPEN.name]
+        self._replicas_ready, self._replicas_sick = self._made[REPLICAS_READY.name], self._made[REPLICAS_SICK.name]
+        self._replicas_slow = self._made[REPLICAS_SLOW.name]
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
-    def _counter(self, metric: Metric) -> _Children[Counter]:
-        return _Children(Counter(metric.name, metric.meaning, metric.labels, registry=self.registry))
+    def _make(self, metric: Metric) -> "_Children[Any]":
+        """Makes what counts a metric of the table."""
+        if metric.kind == "histogram":
+            return _Children(Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry))
+        kind = Counter if metric.kind == "counter" else Gauge
+        return _Children(kind(metric.name, metric.meaning, metric.labels, registry=self.registry))
 
-    def _gauge(self, metric: Metric) -> _Children[Gauge]:
-        return _Children(Gauge(metric.name, metric.meaning, metric.labels, registry=self.registry))
+    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
+        """Counts on a counter of the table; `labels` are values in the order of the metric's labels."""
+        self._made[metric.name].labels(*labels).inc(by)
 
-    def _histogram(self, metric: Metric) -> _Children[Histogram]:
-        return _Children(Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry))
+    def observe(self, metric: Metric, *labels: str, value: float) -> None:
+        """Puts a value into a histogram of the table."""
+        self._made[metric.name].labels(*labels).observe(value)
+
+    def show(self, metric: Metric, *labels: str, value: float) -> None:
+        """Sets a gauge of the table."""
+        self._made[metric.name].labels(*labels).set(value)
 
     def opened(self, model: str) -> None:
         """A request for a model has begun."""

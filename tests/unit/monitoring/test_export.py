@@ -10,7 +10,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter
-from monitoring.metrics import GATEWAYS, ITL, METRICS, Outcome, PrefillBy, Retry
+from monitoring.metrics import GATEWAYS, ITL, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
 
 BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
 STREAMS = st.lists(st.tuples(st.sampled_from(["scout", "llama"]), st.lists(BOUNDARIES | st.floats(0, 10), max_size=9)), max_size=5)
@@ -130,3 +130,16 @@ def test_meters_do_not_meet() -> None:
 def test_content_type_is_that_of_the_text() -> None:
     assert CONTENT_TYPE.startswith(b"text/plain; version=0.0.4")
     assert Meter().text().startswith(b"# HELP ")
+
+
+def test_metric_of_the_table_is_counted_by_its_row_alone() -> None:
+    meter = Meter()
+    meter.count(RETRIES, "llama", "again")
+    meter.count(TOKENS, "llama", "prompt", by=3)
+    meter.observe(WAITED, "llama", value=0.5)
+    meter.show(WAITING, "llama", value=7)
+    shown = meter.registry.get_sample_value
+    assert shown("herd_retries_total", {"model": "llama", "kind": "again"}) == 1
+    assert shown("herd_tokens_total", {"model": "llama", "kind": "prompt"}) == 3
+    assert shown("herd_queue_seconds_sum", {"model": "llama"}) == 0.5
+    assert shown("herd_queue_requests", {"model": "llama"}) == 7
