@@ -27,25 +27,33 @@ _LINEAR: tuple[Component, ...] = (*_MLPS, "attention_qo", "attention_kv")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Which components are stored in how many bytes; bf16 where none is named. The layouts are the constants below."""
+    """Which components are stored in how many bytes, the rest in `plain_bytes`. The layouts are the constants below."""
 
     name: str
     quantization: Quantization
     source: str
     bytes_per_parameter: Mapping[Component, float] = field(default_factory=lambda: MappingProxyType({}))
     inner_layers_only: bool = False
-    """The first and the last layer stay in bf16."""
+    """The first and the last layer stay as they were trained."""
+    plain_bytes: float = BF16_BYTES
+    """Of what is not quantised: 2 in bf16 and float16, 4 where an engine is told `dtype: float32`."""
+    int8_activations: bool = False
+    """Activations are quantised to int8 too (w8a8), and multiplied so."""
+
+    def bytes_of(self, component: Component) -> float:
+        """Bytes of one parameter of a component."""
+        return self.bytes_per_parameter.get(component, self.plain_bytes)
 
     def layer_bytes(self, component: Component, parameters: int, layer: int, layers: int) -> float:
         """Bytes of a component of one decoder layer."""
         if self.inner_layers_only and layer in (0, layers - 1):
-            return parameters * BF16_BYTES
-        return parameters * self.bytes_per_parameter.get(component, BF16_BYTES)
+            return parameters * self.plain_bytes
+        return parameters * self.bytes_of(component)
 
     def weight_bytes(self, architecture: Architecture) -> float:
         """Bytes of the whole checkpoint."""
         decoder = decoder_bytes(architecture, self, range(architecture.layers))
-        return sum(decoder.values()) + BF16_BYTES * sum(architecture.outer_parameters().values())
+        return sum(decoder.values()) + sum(count * self.bytes_of(part) for part, count in architecture.outer_parameters().items())
 
 
 @lru_cache(maxsize=1024)

@@ -67,13 +67,13 @@ def _gpu(name: GpuName, memory_gib: float, bandwidth_tb_s: float, tflops: Tflops
     return Gpu(name, memory_gib, bandwidth_tb_s * TERA, bf16 * TERA, fp8 and fp8 * TERA, fp4 and fp4 * TERA, link_gb_s * 1e9)
 
 
-#: Memory: H100 from the log in sglang#5755, H200 sglang#9743, A100 40GB, RTX 4090 and L40S (vllm#15598) from torch's own out-of-memory
+#: Memory: H100 from startup logs of vLLM 0.19, H200 sglang#9743, A100 40GB, RTX 4090 and L40S (vllm#15598) from torch's own out-of-memory
 #: messages; A100 80GB, MI300X and B200 were not seen in a log.
 GPUS: Mapping[GpuName, Gpu] = MappingProxyType(
     {
         gpu.name: gpu  # type: ignore[misc]
         for gpu in (
-            _gpu("H100", 79.10, 3.35, (989, 1979, None), 900),
+            _gpu("H100", 79.19, 3.35, (989, 1979, None), 900),
             _gpu("H200", 139.8, 4.8, (989, 1979, None), 900),
             _gpu("B200", 178.35, 8.0, (2250, 4500, 9000), 1800),
             _gpu("A100", 79.15, 2.039, (312, None, None), 600),

@@ -6,7 +6,8 @@ Decides nothing: what differs from vLLM's defaults is written down, the rest is 
 from typing import Any, get_args
 
 from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, Settings
+from cluster.planner.capacity import Capacity
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, Settings
 from cluster.planner.search import Plan
 from configs.schema import Accelerator, Kind, Parallelism
 

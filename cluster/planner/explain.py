@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.catalogue.hardware import GIB
-from cluster.planner.capacity import KV_BYTES, OVERHEAD_GIB, stage_weight_bytes
+from cluster.planner.memory.engine import KV_BYTES
+from cluster.planner.memory.weights import stage_weight_bytes
 from cluster.planner.search import Plan
 from cluster.planner.speed import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load
 
@@ -50,16 +51,12 @@ def _budget(plan: Plan) -> Iterator[Line]:
     engine, found = plan.engine, plan.capacity
     share, memory = engine.settings.gpu_memory_utilization, engine.gpu.memory_gib
     yield Line("usable", _gib(found.usable_bytes), f"{share:.2f} x {memory:.2f} GiB that torch sees", "gpu_memory_utilization")
-    positions = f"{engine.max_positions:,} positions x {engine.architecture.head_dim} x 2 bytes, whatever the context"
+    row = engine.architecture.rotary_dim
+    positions = f"{engine.max_positions:,} positions x {row} x {engine.settings.element_bytes:g} bytes, whatever the context"
     yield Line("rope cache", _gib(found.rope_bytes), positions, "vLLM rotary_embedding/base.py")
-    yield Line(
-        "overhead",
-        _gib(found.overhead_bytes),
-        f"{OVERHEAD_GIB} GiB on 8xH100 with Maverick, carried to {engine.max_num_seqs} sequences, a vocabulary of "
-        f"{engine.architecture.vocab:,} and {engine.max_num_batched_tokens} tokens per step",
-        "calibrated on the log in vllm#16118",
-    )
-    yield Line("left for KV", _gib(found.kv_bytes), "usable - weights - rope cache - overhead, per GPU", "vLLM gpu_worker.py")
+    for part in found.parts:
+        yield Line(part.rule.name, _gib(part.size_bytes), part.rule.how, f"{part.rule.source} (vLLM {part.rule.versions})")
+    yield Line("left for KV", _gib(found.kv_bytes), "usable, less what stands above, per GPU", "vLLM gpu_worker.py")
     yield Line(
         "block tables",
         _gib(found.side_tables_bytes),

@@ -14,10 +14,11 @@ from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Checkpoint, Layout
 from cluster.catalogue.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
+from cluster.planner.capacity import Capacity, capacity
 from cluster.planner.emit import argued
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.legality import handover_refusal, refusals, stored_refusals
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, KvDtype, Settings
 from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
 from cluster.planner.search import Subject, Wish, plans, refusal

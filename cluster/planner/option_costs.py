@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cluster.planner.capacity import Engine, capacity
+from cluster.planner.capacity import capacity
+from cluster.planner.memory.engine import Engine
 
 
 def costs(engine: Engine) -> Iterator[str]:

@@ -10,16 +10,9 @@ from dataclasses import dataclass, field, replace
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Checkpoint
 from cluster.catalogue.hardware import GIB, Cluster
-from cluster.planner.capacity import (
-    GPU_MEMORY_UTILIZATION,
-    Capacity,
-    Engine,
-    KvDtype,
-    Settings,
-    capacity,
-    concurrent_requests,
-)
+from cluster.planner.capacity import Capacity, capacity, concurrent_requests
 from cluster.planner.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
 from cluster.planner.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization
 
@@ -63,6 +56,7 @@ class Wish:
     hybrid_kv: bool = True
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
     max_num_seqs: int | None = None
+    vllm: Version = VLLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +190,7 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
         hybrid_kv=wish.hybrid_kv,
         gpu_memory_utilization=wish.gpu_memory_utilization,
         max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
+        vllm=wish.vllm,
     )
     yield usual
     fewer = () if wish.max_num_seqs else tuple(count for count in FEWER_SEQS if count >= least)

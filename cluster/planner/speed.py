@@ -12,7 +12,7 @@ from math import ceil
 
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16_BYTES, decoder_bytes
-from cluster.planner.capacity import KV_BYTES, Engine
+from cluster.planner.memory.engine import KV_BYTES, Engine
 
 #: Time per decoder layer that no batch gets below: kernel launches, all-reduces, routing. From Maverick FP8 on 8×MI300X at one request:
 #: 7.66 ms between tokens (vllm#46553, without the hybrid KV manager) over 48 layers, less 0.69 ms of roofline.

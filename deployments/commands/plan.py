@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, KvDtype
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, KvDtype, version_of
 from cluster.planner.search import Wish
 from cluster.planner.speed import Load
 from configs.schema import Quantization
@@ -25,6 +25,15 @@ def _length(text: str | int) -> int:
         return tokens(str(text))  # typer parses defaults too, which are numbers already
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _version(text: str | None) -> str | None:
+    try:
+        if text is not None:
+            version_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
 
 
 def _one_of(allowed: tuple[str, ...]) -> typer.models.OptionInfo:
@@ -63,6 +72,7 @@ def plan(  # noqa: PLR0913 (an option each)
     hybrid_kv: Annotated[bool, typer.Option(help="Whether chunked layers free what they no longer see (vLLM's default).")] = True,
     gpu_memory_utilization: Annotated[float, typer.Option(min=0.01, max=1)] = GPU_MEMORY_UTILIZATION,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Default: vLLM's, or fewer where the wish needs it.")] = None,
+    vllm: Annotated[str | None, typer.Option(callback=_version, help="Version of vLLM. Default: the pinned one.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="The arithmetic of the best plan, line by line, with sources.")] = False,
     emit: Annotated[bool, typer.Option("--emit", help="The best plan as the YAML that `herd up` takes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every plan, best first.")] = False,
@@ -85,6 +95,7 @@ def plan(  # noqa: PLR0913 (an option each)
         hybrid_kv=hybrid_kv,
         gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs,
+        vllm=version_of(vllm) if vllm else VLLM,
     )
     with told(CannotPlan):
         named = cluster(gpu, gpus, nodes, node)

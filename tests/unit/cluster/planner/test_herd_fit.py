@@ -126,7 +126,7 @@ def test_sizes_that_cannot_hand_over_are_refused_by_name() -> None:
         ([maverick(parallel={"tensor": 8}), model(accelerator="H100")], 1, "the herd takes 9 GPUs on 2 nodes of 8; there are 1"),
         ([maverick(parallel={"tensor": 8}), model(accelerator="H100")], 2, None),
         ([maverick(parallel={"tensor": 8}, replicas=3)], 2, "the herd takes 24 GPUs on 3 nodes of 8; there are 2"),
-        ([maverick(parallel={"tensor": 4})], 1, "maverick: the weights take 97.0 GiB on each GPU, 72.8 GiB are usable"),
+        ([maverick(parallel={"tensor": 4})], 1, "maverick: the weights take 97.0 GiB on each GPU, 72.9 GiB are usable"),
     ],
 )
 def test_shortage_is_told(models: list[Model], nodes: int, shortage: str | None) -> None:
@@ -244,7 +244,7 @@ def test_auto_lowers_what_leaves_too_little() -> None:
         accelerator="H100",
         quantization="int4",
         checkpoint="RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16",
-        context_tokens=16_384,
+        context_tokens=98_304,
     )
     (found,) = chosen(config(asked), Cluster(Node(GPUS["H100"], 1), 1)).models
     assert found.engine == {"max_num_seqs": 16, "hf_overrides": {"text_config": {"max_position_embeddings": 131_072}}}

@@ -6,7 +6,8 @@ from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import META_405B_FP8, META_FP8
 from cluster.catalogue.hardware import GIB
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.capacity import capacity, concurrent_requests, stage_weight_bytes
+from cluster.planner.capacity import capacity, concurrent_requests
+from cluster.planner.memory.weights import stage_weight_bytes
 from cluster.planner.speed import speed
 from configs.schema import Kind
 from tests.unit.published import CONTEXTS, TENSORRT, VLLM_0_8_3, VLLM_FIGURE, Context, Throughput, engine

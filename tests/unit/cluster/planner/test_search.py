@@ -98,16 +98,16 @@ def test_wish_is_met_by_so_many_h100s(kind: Kind, wish: dict[str, Any], gpus: in
 
 
 def test_fewer_sequences_and_positions_are_tried_before_a_shape_is_given_up() -> None:
-    (found,) = asked("llama-4-scout", machines(gpus=1), quantization="int4", kv_dtype="bf16", context_tokens=16_384)
+    (found,) = asked("llama-4-scout", machines(gpus=1), quantization="int4", kv_dtype="bf16", context_tokens=98_304)
     assert (found.fits, found.engine.settings.max_num_seqs, found.engine.settings.max_positions) == (True, 16, 131_072)
-    (pinned,) = asked("llama-4-scout", machines(gpus=1), quantization="int4", kv_dtype="bf16", context_tokens=16_384, max_num_seqs=1024)
+    (pinned,) = asked("llama-4-scout", machines(gpus=1), quantization="int4", kv_dtype="bf16", context_tokens=98_304, max_num_seqs=2048)
     assert not pinned.fits
 
 
 def test_engine_without_a_wished_context_gets_one_that_fits() -> None:
     (found,) = asked("llama-3.1-8b", machines("RTX4090", 1), quantization="bf16", kv_dtype="bf16")
-    assert found.engine.settings.context_tokens == 32_768
-    assert found.capacity.max_context_tokens == 33_328
+    assert found.engine.settings.context_tokens == 43_008
+    assert found.capacity.max_context_tokens == 43_264
 
 
 def test_pinned_sequences_limit_what_runs_at_once() -> None:
@@ -131,7 +131,7 @@ def test_whole_experts_go_with_many_of_them_or_with_data_parallel_attention() ->
 
 def test_example_of_the_refusal() -> None:
     assert refused("llama-4-maverick", quantization="bf16") == (
-        "Llama 4 Maverick BF16 needs 748 GiB of weights; 8×H100 have 633: use FP8 (388 GiB) or 2 nodes with PP 2"
+        "Llama 4 Maverick BF16 needs 748 GiB of weights; 8×H100 have 634: use FP8 (388 GiB) or 2 nodes with PP 2"
     )
 
 
@@ -162,8 +162,8 @@ def test_example_of_the_refusal() -> None:
             "llama-4-maverick",
             machines(),
             {"quantization": "fp8", "kv_dtype": "bf16", "hybrid_kv": False, "context_tokens": 1_048_576},
-            "the longest that fits has 703,696: use INT4 (201 GiB) or an fp8 KV cache or the hybrid KV manager or 2 nodes with PP 2 or "
-            "a context of 703,696 tokens",
+            "the longest that fits has 875,888: use INT4 (201 GiB) or an fp8 KV cache or the hybrid KV manager or 2 nodes with PP 2 or "
+            "a context of 875,888 tokens",
         ),
         ("llama-4-scout", machines("RTX4090", 1), {}, "use 4 nodes with PP 4"),
         ("llama-3.1-8b", machines(gpus=1), {"concurrency": 4000, "context_tokens": 8192}, "4000 requests of 8,192 tokens at once;"),

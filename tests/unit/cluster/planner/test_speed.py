@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
-from cluster.planner.capacity import Engine, Settings
+from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.speed import BANDWIDTH_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load, Step, speed, step_time_s, time_to_first_token_s
 from configs.schema import Parallelism
 from tests.unit.engines import engines
