@@ -35,7 +35,7 @@ Kind = Literal[
     "llama-4-scout-tiny",
     "llama-4-maverick-tiny",
 ]
-Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
+Quantization = Literal["bf16", "fp8", "int8", "int4", "nvfp4"]
 Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
 GpuName = Literal["H100", "H200", "B200", "A100", "A100-40", "L40S", "RTX4090", "MI300X"]
 NodeName = Literal[

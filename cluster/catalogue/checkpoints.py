@@ -17,6 +17,8 @@ BF16_BYTES = 2.0
 FP8_BYTES = 1.0
 #: Four bits and a bf16 scale for each group of 128.
 INT4_BYTES = 0.5 + 2 / 128
+#: The same with a zero point of four bits for each group.
+INT4_ZERO_BYTES = INT4_BYTES + 0.5 / 128
 #: Four bits and an fp8 scale for each block of 16.
 NVFP4_BYTES = 0.5 + 1 / 16
 
@@ -86,12 +88,32 @@ META_405B_FP8 = Layout(
 )
 MLP_INT4 = _layout("w4a16 (MLPs)", "int4", _MLPS, INT4_BYTES, "llm-compressor, groups of 128; attention, router, vision in bf16, assumed")
 LINEAR_INT4 = _layout("w4a16 (all linear layers)", "int4", _LINEAR, INT4_BYTES, "llm-compressor for dense models, groups of 128; assumed")
+AWQ = _layout(
+    "awq (all linear layers)", "int4", _LINEAR, INT4_ZERO_BYTES, "AutoAWQ, groups of 128 with zero points; a log of a 70B's 37.09 GiB"
+)
+LINEAR_INT8 = Layout(
+    "w8a8 (all linear layers)",
+    "int8",
+    "llm-compressor, int8 weights and activations; logs of vLLM 0.19",
+    MappingProxyType(dict.fromkeys(_LINEAR, 1.0)),
+    int8_activations=True,
+)
 LINEAR_NVFP4 = _layout("nvfp4 (all linear layers)", "nvfp4", _LINEAR, NVFP4_BYTES, "ModelOpt, blocks of 16; assumed")
 
-#: What a checkpoint that nobody knows is taken for, by the operator's word: always the larger of the possible layouts.
-UNKNOWN_CHECKPOINT: Mapping[Quantization, Layout] = MappingProxyType(
-    {"bf16": BF16, "fp8": MLP_FP8, "int4": MLP_INT4, "nvfp4": LINEAR_NVFP4}
+_WITH_EXPERTS: Mapping[Quantization, Layout] = MappingProxyType(
+    {"bf16": BF16, "fp8": MLP_FP8, "int8": LINEAR_INT8, "int4": MLP_INT4, "nvfp4": LINEAR_NVFP4}
 )
+_DENSE: Mapping[Quantization, Layout] = MappingProxyType(
+    {"bf16": BF16, "fp8": LINEAR_FP8, "int8": LINEAR_INT8, "int4": AWQ, "nvfp4": LINEAR_NVFP4}
+)
+
+
+def usual_layout(quantization: Quantization, architecture: Architecture) -> Layout:
+    """How a checkpoint that nobody knows is taken to be stored: of models with experts the tools leave attention alone, of others not.
+
+    Always the larger of the usual layouts.
+    """
+    return (_WITH_EXPERTS if architecture.experts else _DENSE)[quantization]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +125,8 @@ class Checkpoint:
     instruct: bool = True
     context_tokens: int | None = None
     """Where it differs from the model's own."""
+    assumed: bool = False
+    """Nobody has named it: a checkpoint of this quantisation as the tools make it."""
 
     def shaped(self, architecture: Architecture) -> Architecture:
         """The model's architecture with this checkpoint's own positions."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.catalogue.architecture import Architecture, Encoder
-from cluster.catalogue.checkpoints import UNKNOWN_CHECKPOINT, Checkpoint, Layout
+from cluster.catalogue.checkpoints import BF16, Checkpoint, Layout, usual_layout
 from configs.schema import Quantization
 
 Modality = Literal["text", "image"]
@@ -86,7 +86,9 @@ class Entry:
     def layout(self, quantization: Quantization) -> Layout:
         """How a checkpoint that nobody knows stores its weights: as the usual one of that quantisation does."""
         known = self.checkpoint(quantization)
-        return known.layout if known else UNKNOWN_CHECKPOINT[quantization]
+        if known:
+            return known.layout
+        return usual_layout(quantization, self.decoder) if self.decoder else BF16
 
     def known(self, repository: str | None) -> Checkpoint | None:
         """The checkpoint of a repository, at whatever revision (`repository@revision`), where it is one of the model's."""

@@ -9,7 +9,7 @@ Decides by arithmetic what vLLM finds out by loading. Leaves each part to `clust
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, floor
 
 from cluster.catalogue.hardware import GIB
 from cluster.planner.memory.engine import Engine
@@ -147,7 +147,7 @@ def _outside_problems(engine: Engine, found: Capacity, slack: float) -> Iterator
     if engine.settings.kv_cache_memory_bytes is None and outside_bytes(engine) > slack:
         yield (
             f"CUDA's own {gib(outside_bytes(engine))} lie beside vLLM's budget, which leaves {gib(slack)}; "
-            f"lower gpu_memory_utilization to {engine.gpu.memory_bytes and 1 - outside_bytes(engine) / engine.gpu.memory_bytes:.2f}"
+            f"lower gpu_memory_utilization to {floor(100 - 100 * outside_bytes(engine) / engine.gpu.memory_bytes) / 100:.2f}"
         )
     elif found.side_tables_bytes > slack:
         yield (

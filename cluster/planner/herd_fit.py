@@ -21,7 +21,8 @@ from cluster.planner.legality import handover_refusal, refusals, stored_refusals
 from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, KvDtype, Settings
 from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
-from cluster.planner.search import Subject, Wish, plans, refusal
+from cluster.planner.refusal import refusal
+from cluster.planner.search import Subject, Wish, plans
 from configs.schema import Config, Model, Parallelism
 
 

@@ -60,7 +60,7 @@ def plan(  # noqa: PLR0913 (an option each)
     quantization: Annotated[str | None, _one_of(get_args(Quantization))] = None,
     kv_dtype: Annotated[str | None, _one_of(KV_DTYPES)] = None,
     context: Annotated[int | None, typer.Option(parser=_length, help="The longest request: 131072, 128K, 1M.", metavar="TOKENS")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests of that length that one replica must hold.", min=1)] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests that come at once; those that do not fit wait.", min=1)] = None,
     cheapest: Annotated[bool, typer.Option("--cheapest", help="Order by the cost of a token, not by the number of GPUs.")] = False,
     prompt: Annotated[int, typer.Option(parser=_length, help="Prompt of the load that speed is told for.", metavar="TOKENS")] = 1000,
     answer: Annotated[int, typer.Option(parser=_length, help="Answer of that load.", metavar="TOKENS")] = 1000,

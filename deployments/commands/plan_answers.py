@@ -23,7 +23,8 @@ from cluster.planner.emit import emitted, record
 from cluster.planner.explain import explain
 from cluster.planner.herd_fit import known_cluster
 from cluster.planner.placement import GPUS_PER_NODE
-from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, refusal, shape
+from cluster.planner.refusal import refusal
+from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, shape
 from configs.load import as_yaml, read
 from configs.schema import Kind
 from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table
@@ -145,6 +146,10 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
 def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
     if wanted.kind is None:
         raise CannotPlan("a config names a model of the catalogue: a model from a folder cannot be emitted")
+    if plan.checkpoint.assumed:
+        raise CannotPlan(
+            f"no {plan.checkpoint.layout.quantization} checkpoint of {wanted.subject.title} is known: plan one by its repository"
+        )
     return emitted(wanted.kind, plan, hardware)
 
 

@@ -85,7 +85,7 @@ DAY_0 = Rule("experts of 0.8", "2.9 GiB more with experts", "calibrated on the l
 DAY_0_BYTES = 2.886 * GIB
 
 ACTIVATIONS = Rule("activations", "the widest moment of a step of the most tokens, or of sampling after it", "profile_run; " + _LOGS)
-#: Tensors of a step's hidden size that are alive in its widest moment, beside the MLP's own; from the logs of models with little vocabulary.
+#: Tensors of the hidden size that are alive in the widest moment of a step, beside the MLP's; from logs of models with little vocabulary.
 HIDDEN_STATES = 4.25
 #: What the run keeps beside all that.
 SMALL_TENSORS = 0.03 * GIB
@@ -116,8 +116,8 @@ GRAPHS = Rule("CUDA graphs", "0.2 GiB and 0.02 a layer for 51 sizes", "VLLM_MEMO
 #: ROCm's graphs are estimated too in the version that was read; in 0.21 they were not.
 GRAPHS_ON_ROCM_FROM: Version = (0, 29)
 LORA = Rule("adapters", "A and B of every linear layer, for each slot", "lora/layers/base_linear.py")
-#: Until 0.6.3 vLLM asked the driver how much was left after the run, and so counted what torch had cached.
-CACHED = Rule("cached by torch", "2.5 % of the weights", "logs of 0.5 and 0.6", before=(0, 7))
+#: Until 0.5 vLLM asked the driver how much was left after the run, and so counted what torch had cached.
+CACHED = Rule("cached by torch", "2.5 % of the weights", "a log of 0.5", before=(0, 6))
 CACHED_SHARE = 0.025
 
 
@@ -133,6 +133,7 @@ def _parts(engine: Engine, stage: int) -> Iterator[Part]:
     yield Part(sampler.rule, sampler.kept_bytes * entries if last else 0.0)
     yield Part(ACTIVATIONS, _activations(engine, sampler, first=first, last=last))
     yield Part(VISION, _image_embeddings(engine) if first else 0.0)
+    yield Part(ROPE_COPY, 4 * engine.max_positions * engine.architecture.rotary_dim if engine.layout.int8_activations else 0.0)
     yield Part(WORKSPACE, _workspace(engine))
     yield Part(PIPELINE, 2 * _hidden(engine, engine.max_num_batched_tokens) if engine.parallel.pipeline > 1 else 0.0)
     yield from _non_torch(engine)
@@ -157,8 +158,6 @@ def _activations(engine: Engine, sampler: Sampler, *, first: bool, last: bool) -
     step = tokens * _widest(engine) * wide + HIDDEN_STATES * _hidden(engine, tokens)
     if not WORKSPACE.holds(engine.settings.vllm):
         step += _workspace(engine)  # allocated for the step only
-    if engine.layout.int8_activations:
-        step += 4 * engine.max_positions * engine.architecture.rotary_dim
     sampling = _sampling(engine, sampler) if last else 0.0
     return max(step, sampling, _tower(engine) if first else 0.0) + SMALL_TENSORS
 

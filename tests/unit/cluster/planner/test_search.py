@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.catalogue.models import CATALOGUE
 from cluster.planner.legality import refusals
-from cluster.planner.search import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, refusal, shape
+from cluster.planner.refusal import refusal
+from cluster.planner.search import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, shape
+from cluster.planner.speed import Load
 from configs.schema import GpuName, Kind, Parallelism, Quantization
 
 KINDS: list[Kind] = [kind for kind, entry in CATALOGUE.items() if entry.decoder]
@@ -52,13 +54,16 @@ def test_plans_are_legal_fit_the_machines_and_come_before_what_does_not_fit(
 
 
 @given(st.sampled_from(KINDS), st.integers(8192, 1 << 20), st.integers(1, 2000))
-def test_what_fits_a_wish_meets_it(kind: Kind, context: int, concurrency: int) -> None:
+def test_what_fits_a_wish_meets_it_and_what_holds_every_request_comes_before_what_lets_some_wait(
+    kind: Kind, context: int, concurrency: int
+) -> None:
     context = min(context, CATALOGUE[kind].context_tokens)
-    for plan in asked(kind, context_tokens=context, concurrency=concurrency):
-        if plan.fits:
-            assert plan.capacity.max_context_tokens >= context
-            assert plan.concurrency >= concurrency
-            assert plan.engine.max_num_seqs * plan.engine.parallel.data >= concurrency
+    fitting = [plan for plan in asked(kind, context_tokens=context, concurrency=concurrency) if plan.fits]
+    for plan in fitting:
+        assert plan.capacity.max_context_tokens >= context
+        assert plan.engine.max_num_seqs * plan.engine.parallel.data >= plan.concurrency >= 1
+    some_wait = [plan.concurrency < concurrency for plan in fitting]
+    assert some_wait == sorted(some_wait)
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(("H100", "H200")), st.integers(8192, 1 << 17))
@@ -112,7 +117,7 @@ def test_engine_without_a_wished_context_gets_one_that_fits() -> None:
 
 def test_pinned_sequences_limit_what_runs_at_once() -> None:
     (found,) = asked("llama-3.1-8b", machines(gpus=1), quantization="bf16", kv_dtype="bf16", max_num_seqs=4, concurrency=8)
-    assert found.problems == ("8 requests of 8,192 tokens at once; 4 fit",)
+    assert (found.fits, found.concurrency) == (True, 4)
 
 
 def test_gpus_without_fp8_are_planned_without_it() -> None:
@@ -157,7 +162,6 @@ def test_example_of_the_refusal() -> None:
             "NVFP4 needs a Blackwell GPU (compute capability 10.0); H100 is none: use BF16",
         ),
         ("llama-3.1-8b", machines("A100", 1), {"kv_dtype": "fp8"}, "an fp8 KV cache needs a GPU with FP8 arithmetic; A100 has none"),
-        ("llama-3-8b", machines(), {"quantization": "int4"}, "Llama 3 8B has no checkpoint in int4: use BF16 (15 GiB)"),
         (
             "llama-4-maverick",
             machines(),
@@ -166,18 +170,24 @@ def test_example_of_the_refusal() -> None:
             "a context of 875,888 tokens",
         ),
         ("llama-4-scout", machines("RTX4090", 1), {}, "use 4 nodes with PP 4"),
-        ("llama-3.1-8b", machines(gpus=1), {"concurrency": 4000, "context_tokens": 8192}, "4000 requests of 8,192 tokens at once;"),
     ],
 )
 def test_refusal_names_what_can_be_had(kind: Kind, cluster: Cluster, wish: dict[str, Any], sentence: str) -> None:
     assert sentence in refused(kind, cluster, **wish)
 
 
-def test_refusal_offers_fewer_requests_where_that_is_all() -> None:
-    found = refused(
-        "llama-3.1-8b", machines(gpus=1), concurrency=100_000, context_tokens=8192, quantization="bf16", tensor=1, data=1, pipeline=1
+def test_load_that_is_larger_than_what_fits_waits() -> None:
+    (found,) = asked("llama-3.1-8b", machines(gpus=1), concurrency=100_000, context_tokens=8192, quantization="bf16", kv_dtype="bf16")
+    assert found.fits
+    assert 40 < found.concurrency < 100
+
+
+def test_speed_is_told_for_those_that_run() -> None:
+    (found,) = asked(
+        "llama-4-scout", machines(gpus=1), quantization="int4", kv_dtype="bf16", context_tokens=98_304, load=Load(64, 90_000, 1000)
     )
-    assert found.endswith(" requests at once")
+    assert found.speed is not None
+    assert 1 <= found.speed.running < 64
 
 
 def test_refusal_without_a_way_out_is_the_reason_alone() -> None:
@@ -206,6 +216,16 @@ def test_illegal_plan_has_no_numbers() -> None:
 )
 def test_shape_in_words(parallel: Parallelism, said: str) -> None:
     assert shape(parallel) == said
+
+
+def test_quantisation_without_a_known_checkpoint_is_planned_as_the_tools_make_it() -> None:
+    best = asked("llama-3-8b", machines(), quantization="int4")[0]
+    assert best.checkpoint.assumed
+    assert best.checkpoint.layout.weight_bytes(best.engine.architecture) / 2**30 == pytest.approx(5.35, abs=0.05)
+    named = replace(subject("llama-3-8b"), only_these=True)
+    assert refusal(named, machines(), Wish(quantization="int4"), plans(named, machines(), Wish(quantization="int4"))) == (
+        "Llama 3 8B has no checkpoint in int4: use BF16 (15 GiB)"
+    )
 
 
 @pytest.mark.parametrize("word", FIDELITY)

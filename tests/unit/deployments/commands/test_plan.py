@@ -95,7 +95,7 @@ def test_emitted_config_is_one_that_herd_up_takes() -> None:
         (["llama-4-scout", "--gpu", "v100"], 1, "there is no GPU 'v100'; there are: H100, H200"),
         (["llama-4-scout", "--node", "dgx-1"], 1, "there is no node 'dgx-1'; there are: dgx-h100"),
         (["llama-4-scout", "--gpus", "16"], 1, "a node has at most 8 GPUs: say --gpus 8 --nodes 2"),
-        (["llama-4-scout", "--quantization", "q8"], 2, "none of bf16, fp8, int4, nvfp4"),
+        (["llama-4-scout", "--quantization", "q8"], 2, "none of bf16, fp8, int8, int4, nvfp4"),
         (["llama-4-scout", "--context", "long"], 2, "is no number of tokens"),
         (["llama-4-scout", "--vllm", "new"], 2, "is no version of vLLM; write 0.29"),
         (["none.yaml"], 3, "cannot be read"),
