@@ -33,7 +33,9 @@ def _alternatives(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[st
         if plan := _first(subject, cluster, replace(wish, tensor=most)):
             yield shape(plan.engine.parallel)
     for word in FIDELITY if wish.quantization else ():
-        if word != wish.quantization and (plan := _first(subject, cluster, replace(wish, quantization=word))):
+        if word == wish.quantization or (word == "nvfp4" and not cluster.node.gpu.fp4_flops):
+            continue
+        if (plan := _first(subject, cluster, replace(wish, quantization=word))) and not plan.checkpoint.assumed:
             yield f"{word.upper()} ({plan.checkpoint.layout.weight_bytes(subject.architecture) / GIB:,.0f} GiB)"
             break
     if wish.kv_dtype == "bf16" and _first(subject, cluster, replace(wish, kv_dtype="fp8")):

@@ -26,6 +26,8 @@ FEWER_SEQS = (256, 64, 16)
 FEWER_POSITIONS = 131_072
 #: Experts per GPU from which whole ones are placed instead of slices of each: Maverick on 8 GPUs, not Scout (vLLM's recipes).
 WHOLE_EXPERTS = 16
+#: The schema's (`Parallelism.data`).
+MOST_DATA_PARALLEL = 64
 #: Most truthful first, where all else is equal.
 FIDELITY: tuple[Quantization, ...] = ("bf16", "fp8", "int8", "nvfp4", "int4")
 
@@ -62,6 +64,8 @@ class Wish:
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
     max_num_seqs: int | None = None
     vllm: Version = VLLM
+    told: Settings | None = None
+    """What an engine is told anyway; the fields of the wish and of its kind stand above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,9 @@ def _checkpoints(subject: Subject, wish: Wish) -> tuple[Checkpoint, ...]:
 
 
 def _computes(checkpoint: Checkpoint, cluster: Cluster) -> bool:
+    """Whether a GPU multiplies what is stored; NVFP4 that is only unpacked is not offered where nobody asks for it."""
+    if checkpoint.layout.quantization == "nvfp4" and not cluster.node.gpu.fp4_flops:
+        return False
     return not any(stored_refusals(checkpoint.layout, False, cluster.node.gpu))
 
 
@@ -150,7 +157,7 @@ def _data_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
     """Powers of two: ranks share the experts evenly."""
     if not architecture.experts:
         return (1,)
-    return tuple(1 << power for power in range(most.bit_length()))
+    return tuple(1 << power for power in range(min(most, MOST_DATA_PARALLEL).bit_length()))
 
 
 def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
@@ -214,13 +221,13 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
     most = checkpoint.context_tokens or subject.context_tokens
     context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
     least = -(-(wish.concurrency or 1) // parallel.data)
-    usual = Settings(
+    usual = replace(
+        wish.told or Settings(context, vllm=wish.vllm),
         context_tokens=context,
         kv_dtype=kv_dtype,
         hybrid_kv=wish.hybrid_kv,
         gpu_memory_utilization=wish.gpu_memory_utilization,
         max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
-        vllm=wish.vllm,
     )
     yield usual
     if usual.max_num_seqs and not wish.max_num_seqs:

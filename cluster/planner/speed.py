@@ -34,6 +34,8 @@ DENSE = Efficiency(0.68, 0.53, 75e-6, "ROCm/vllm's table of vLLM 0.10 on MI300X,
 WITH_EXPERTS = Efficiency(0.88, 0.30, 145e-6, "vllm#46553; the figure in vLLM's post on Llama 4 (0.8.3)")
 #: What a decoding request adds to each layer: its attention kernels, its part of the all-reduces. From batches of 32 and 128 on 8×MI300X.
 REQUEST_LAYER_S = 1.05e-6
+#: Steps of a prompt that are looked at one by one.
+MOST_STEPS = 2048
 #: How far a row that is no outlier lies from the plan.
 SPREAD = 0.20
 
@@ -115,6 +117,8 @@ def time_to_first_token_s(engine: Engine, prompt_tokens: int) -> float:
     """Seconds from a prompt's arrival at an idle engine to its first token: its steps of prefill, one after the other."""
     most = engine.max_num_batched_tokens
     steps = ceil(prompt_tokens / most)
+    if steps > MOST_STEPS:  # each reads a little more than the one before: the middle one stands for all
+        return steps * step_time_s(engine, Step(prefill_tokens=most, prefill_context_tokens=prompt_tokens / 2))
     return sum(
         step_time_s(engine, Step(prefill_tokens=min(most, prompt_tokens - done), prefill_context_tokens=done))
         for done in range(0, steps * most, most)

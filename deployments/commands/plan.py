@@ -4,6 +4,7 @@ Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the comm
 `deployments.commands.plan_answers`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -18,6 +19,11 @@ from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
 
 KV_DTYPES = ("bf16", "fp8")
+YAML = (".yaml", ".yml")
+#: Forms of the answer, of which one can be had.
+FORMS = ("as_json", "explain", "emit")
+#: What of the command line a herd's YAML leaves open.
+FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json"})
 
 
 def _length(text: str | int) -> int:
@@ -51,9 +57,24 @@ def _one_of(allowed: tuple[str, ...]) -> typer.models.OptionInfo:
 Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pins this parallel size; else every legal one is tried.")]
 
 
+def _contradictions(context: typer.Context) -> Iterator[str]:
+    """What of a command line cannot be meant together."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    said = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = {name: f"--{name.replace('_', '-').removeprefix('as-')}" for name in said}
+    forms = [given[name] for name in FORMS if name in given]
+    if len(forms) > 1:
+        yield f"{' and '.join(forms)} are answers of different forms: say one of them"
+    if Path(context.params["model"]).suffix in YAML:
+        unused = sorted(given[name] for name in said - FOR_HERDS)
+        if unused:
+            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes and --json"
+
+
 def plan(  # noqa: PLR0913 (an option each)
+    context_of_call: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
-    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, A100-40, L40S, RTX4090, MI300X.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, L40S, …: as you or nvidia-smi call it.")] = None,
     gpus: Annotated[int | None, typer.Option(help="GPUs of a node. Default: 8.", min=1)] = None,
     nodes: Annotated[int | None, typer.Option(help="Default: 1; for a herd, what its config says.", min=1, max=4096)] = None,
     node: Annotated[str | None, typer.Option(help="A kind of node (dgx-h100, p5en.48xlarge, …) instead of --gpu and --gpus.")] = None,
@@ -97,9 +118,11 @@ def plan(  # noqa: PLR0913 (an option each)
         max_num_seqs=max_num_seqs,
         vllm=version_of(vllm) if vllm else VLLM,
     )
+    if wrong := "; ".join(_contradictions(context_of_call)):
+        raise typer.BadParameter(wrong)
     with told(CannotPlan):
         named = cluster(gpu, gpus, nodes, node)
-        if Path(model).suffix in (".yaml", ".yml"):
+        if Path(model).suffix in YAML:
             plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
         else:
             plan_model(model, named, wish, Form(as_json, explain, emit, price))

@@ -5,11 +5,13 @@ Decides what is a reason not to start. Leaves the arithmetic to `cluster`, and w
 
 from pathlib import Path
 
-from cluster.catalogue.checkpoints import NotRead, architecture_from, layout_from
+from cluster.catalogue.checkpoints import usual_layout
+from cluster.catalogue.config_quantization import layout_from
+from cluster.catalogue.config_shape import NotRead, architecture_from
 from cluster.catalogue.hardware import Cluster
 from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
 from configs.load import checkpoint_config
-from configs.schema import Config
+from configs.schema import Config, Quantization
 
 
 class CannotPlan(ValueError):
@@ -23,11 +25,11 @@ def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessmen
         CannotPlan: a shape cannot be chosen.
         ConfigError: a checkpoint's `config.json` cannot be read.
     """
+    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
     try:
-        settled = chosen(config, hardware)
+        settled = chosen(config, hardware, stored)
     except NoShape as error:
         raise CannotPlan(str(error)) from error
-    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
     return settled, assess(settled, hardware, stored)
 
 
@@ -40,8 +42,12 @@ def _local(checkpoint: str) -> Stored | None:
         return None
 
 
-def stored_in(folder: Path) -> Stored | None:
+def stored_in(folder: Path, quantization: Quantization | None = None) -> Stored | None:
     """What a checkpoint's folder says about itself; none where it has no `config.json`.
+
+    Args:
+        folder: the checkpoint's.
+        quantization: what somebody says of it, believed where the file names a way that the planner does not know.
 
     Raises:
         CannotPlan: it says something that the planner does not know.
@@ -52,6 +58,11 @@ def stored_in(folder: Path) -> Stored | None:
         return None
     try:
         architecture = architecture_from(config)
+    except NotRead as error:
+        raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error
+    try:
         return Stored(architecture, layout_from(config, architecture))
     except NotRead as error:
+        if quantization:
+            return Stored(architecture, usual_layout(quantization, architecture))
         raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error

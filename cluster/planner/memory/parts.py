@@ -192,7 +192,7 @@ def _images(engine: Engine) -> tuple[int, int]:
     vision = engine.architecture.vision
     if vision is None:
         return 0, 0
-    each = TILES * vision.tokens_per_tile
+    each = max(1, TILES * vision.tokens_per_tile)
     budget = max(engine.max_num_batched_tokens, each)
     return budget // each, budget
 
@@ -219,8 +219,7 @@ def _non_torch(engine: Engine) -> Iterator[Part]:
 
 
 def _estimates_graphs(engine: Engine) -> bool:
-    rocm = engine.gpu.name.startswith("MI")
-    return not engine.settings.eager and (not rocm or engine.settings.vllm >= GRAPHS_ON_ROCM_FROM)
+    return not engine.settings.eager and (not engine.gpu.amd or engine.settings.vllm >= GRAPHS_ON_ROCM_FROM)
 
 
 def graph_bytes(engine: Engine, stage: int = 0) -> float:

@@ -1,5 +1,6 @@
 """`cluster.planner.herd_fit`: a herd on its cluster, and what `parallel: auto` becomes. The project's own configs are checked here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from cluster.catalogue.checkpoints import BF16
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.planner.config_problems import problems
 from cluster.planner.engine_groups import pools
-from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
+from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for
 from cluster.planner.legality import handover_refusal
+from cluster.planner.memory.said import settings_of
 from configs.load import read
 from configs.schema import Config, Model
 from tests.unit.machines import ROOT
@@ -135,10 +137,11 @@ def test_shortage_is_told(models: list[Model], nodes: int, shortage: str | None)
 
 
 def test_gpu_that_is_not_there_and_one_that_cannot_compute_are_refused() -> None:
-    found = assess(config(maverick(parallel={"tensor": 8}, engine={"kv_cache_dtype": "fp8"})), Cluster(Node(GPUS["A100"]), 1))
+    older = replace(GPUS["MI300X"], name="MI250", fp8_flops=None)
+    found = assess(config(maverick(parallel={"tensor": 8}, engine={"kv_cache_dtype": "fp8"})), Cluster(Node(older), 1))
     assert found.refusals == (
-        "maverick: it asks for H100, the cluster has A100",
-        "maverick: an fp8 KV cache needs a GPU with FP8 arithmetic; A100 has none",
+        "maverick: it asks for H100, the cluster has MI250",
+        "maverick: an fp8 KV cache needs a GPU with FP8 arithmetic; MI250 has none",
     )
 
 
