@@ -276,3 +276,46 @@ def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:
     found = assess(settled, known)
     assert len(found.verdicts) == len(pools(herd.models))
     assert not any(one.parallel.auto for one in settled.models)
+
+
+def generic(**fields: Any) -> Model:
+    return model(kind="generic", checkpoint="/models/qwen", accelerator="H100", context_tokens=32_768, **fields)
+
+
+def test_another_model_is_planned_from_its_own_config_and_else_takes_its_gpus_with_a_warning() -> None:
+    stored = {"llama": Stored(shapes.LLAMA_3_2_3B, BF16)}
+    known = assess(config(generic()), None, stored)
+    assert (known.gpus, known.shortages, known.refusals, known.costs) == (1, (), (), ())
+    unknown = assess(config(generic(parallel={"tensor": 2})), Cluster(Node(GPUS["H100"]), 1))
+    assert (unknown.gpus, unknown.shortages) == (2, ())
+    assert unknown.costs == (
+        "llama: the planner does not know its shape (no config.json of it is on this machine): its memory is not checked",
+    )
+
+
+def test_shape_of_another_model_is_chosen_where_its_config_is_read() -> None:
+    (found,) = chosen(config(generic(parallel="auto")), DGX, {"llama": Stored(shapes.LLAMA_3_2_3B, BF16)}).models
+    assert found.parallel.tensor == 1
+    with pytest.raises(NoShape, match="needs the model's shape, which is not known: say the sizes"):
+        chosen(config(generic(parallel="auto")), DGX)
+
+
+def test_arguments_that_are_not_counted_are_said_with_the_costs() -> None:
+    found = assess(config(model(accelerator="H100", engine={"enable_sleep_mode": True})), None)
+    assert found.costs == ("llama: engine.enable_sleep_mode changes the memory, and is not counted here",)
+
+
+def test_fine_tune_is_stored_as_its_name_says_where_that_agrees_with_the_entry() -> None:
+    def stored_as(checkpoint: str, quantization: str) -> str:
+        (verdict,) = assess(config(model(accelerator="H100", checkpoint=checkpoint, quantization=quantization)), None).verdicts
+        assert verdict.engine is not None
+        return verdict.engine.layout.name
+
+    assert stored_as("org/Llama-3.1-8B-Instruct-bnb-4bit", "int4") == "bitsandbytes (nf4)"
+    assert stored_as("org/Llama-3.1-8B-Instruct-AWQ", "fp8") == "fp8 (all linear layers)"
+
+
+def test_nvfp4_on_a_gpu_without_it_is_told() -> None:
+    asked = model(accelerator="H100", checkpoint="org/Llama-3.1-8B-NVFP4", quantization="nvfp4")
+    (cost,) = assess(config(asked), None).costs
+    assert "unpacked to bf16 on H100" in cost
