@@ -53,7 +53,7 @@ def emitted(kind: Kind, plan: Plan, cluster: Cluster) -> dict[str, Any]:
         "accelerator": gpu.name if gpu.name in get_args(Accelerator) else "gpu",
         "parallel": _parallel(plan.engine.parallel),
         "context_tokens": plan.engine.settings.context_tokens,
-        "engine": argued(plan.engine.settings),
+        "engine": argued(plan.engine.settings) | dict(plan.arguments),
     }
     hardware = _gpu(gpu) | {"gpus_per_node": cluster.node.gpus} | ({"nodes": cluster.nodes} if cluster.nodes else {})
     return {

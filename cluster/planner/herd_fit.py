@@ -194,11 +194,17 @@ def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None) -> Engine | 
     entry = CATALOGUE[model.kind]
     settings = settings_of(model)
     if stored:
-        return told(Engine(stored.architecture, stored.layout, gpu, model.parallel, settings), model)
+        return told(
+            Engine(stored.architecture, stored.layout, gpu, model.parallel, settings), model.engine, images=model.images_per_prompt != 0
+        )
     if entry.decoder is None:
         return None
     checkpoint = _checkpoint(model, entry.decoder)
-    return told(Engine(checkpoint.shaped(entry.decoder), checkpoint.layout, gpu, model.parallel, settings), model)
+    return told(
+        Engine(checkpoint.shaped(entry.decoder), checkpoint.layout, gpu, model.parallel, settings),
+        model.engine,
+        images=model.images_per_prompt != 0,
+    )
 
 
 def _checkpoint(model: Model, architecture: Architecture) -> Checkpoint:

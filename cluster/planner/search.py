@@ -5,9 +5,10 @@ which leave more for the KV cache. Leaves what could be instead to `cluster.plan
 `cluster.planner.capacity` and how fast it is to `cluster.planner.speed`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Checkpoint, usual_layout
@@ -15,6 +16,7 @@ from cluster.catalogue.hardware import Cluster
 from cluster.planner.capacity import Capacity, capacity, concurrent_requests
 from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
 from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
+from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization
 
@@ -66,6 +68,8 @@ class Wish:
     vllm: Version = VLLM
     told: Settings | None = None
     """What an engine is told anyway; the fields of the wish and of its kind stand above it."""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of vLLM's engine, by vLLM's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Plan:
     """Of an engine that fits."""
     problems: tuple[str, ...]
     legal: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of vLLM's engine that it was planned with."""
 
     @property
     def fits(self) -> bool:
@@ -133,6 +139,8 @@ def _computes(checkpoint: Checkpoint, cluster: Cluster) -> bool:
 def _kv_dtypes(cluster: Cluster, wish: Wish) -> tuple[KvDtype, ...]:
     if wish.kv_dtype:
         return (wish.kv_dtype,)
+    if "kv_cache_dtype" in wish.engine or "dtype" in wish.engine:
+        return (settings_from(wish.engine, LEAST_CONTEXT_TOKENS).kv_dtype,)
     return ("bf16", "fp8") if cluster.node.gpu.fp8_flops else ("bf16",)
 
 
@@ -170,10 +178,10 @@ def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
 def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster, wish: Wish) -> Plan:
     illegal = tuple(_illegal(subject, checkpoint, parallel, kv_dtype, cluster))
     architecture, gpu = checkpoint.shaped(subject.architecture), cluster.node.gpu
-    told = _settings(subject, checkpoint, kv_dtype, parallel, wish)
+    rungs = _settings(subject, checkpoint, kv_dtype, parallel, wish)
     tried = []
-    for settings in islice(told, 1) if illegal else told:
-        engine = _fitted(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish)
+    for settings in islice(rungs, 1) if illegal else rungs:
+        engine = _fitted(told(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish.engine), wish)
         tried.append(_Tried(engine, *_held(engine, wish)))
         if not tried[-1].found.problems and tried[-1].concurrency >= (wish.concurrency or 0):
             break
@@ -192,6 +200,7 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
         speed=None if problems else speed(best.engine, wish.load, running),
         problems=problems,
         legal=not illegal,
+        arguments=wish.engine,
     )
 
 
@@ -221,18 +230,20 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
     most = checkpoint.context_tokens or subject.context_tokens
     context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
     least = -(-(wish.concurrency or 1) // parallel.data)
+    anyway = wish.told or settings_from(wish.engine, context, vllm=wish.vllm)
+    fewest = wish.max_num_seqs or anyway.max_num_seqs
     usual = replace(
-        wish.told or Settings(context, vllm=wish.vllm),
+        anyway,
         context_tokens=context,
         kv_dtype=kv_dtype,
-        hybrid_kv=wish.hybrid_kv,
-        gpu_memory_utilization=wish.gpu_memory_utilization,
-        max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
+        hybrid_kv=wish.hybrid_kv and anyway.hybrid_kv,
+        gpu_memory_utilization=anyway.gpu_memory_utilization if "gpu_memory_utilization" in wish.engine else wish.gpu_memory_utilization,
+        max_num_seqs=fewest or (least if least > FEWER_SEQS[0] else None),
     )
     yield usual
-    if usual.max_num_seqs and not wish.max_num_seqs:
+    if usual.max_num_seqs and not fewest:
         yield replace(usual, max_num_seqs=None)
-    fewer = () if wish.max_num_seqs else FEWER_SEQS
+    fewer = () if fewest else FEWER_SEQS
     for count in fewer:
         yield replace(usual, max_num_seqs=count)
     positions = max(FEWER_POSITIONS, context)

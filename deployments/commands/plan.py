@@ -4,15 +4,17 @@ Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the comm
 `deployments.commands.plan_answers`.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, KvDtype, version_of
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, version_of
 from cluster.planner.search import Wish
 from cluster.planner.speed import Load
+from configs.engine_arguments import complaints
 from configs.schema import Quantization
 from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
 from deployments.commands.terminal import told
@@ -71,6 +73,38 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
             yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes and --json"
 
 
+def _wish(said: Mapping[str, Any]) -> Wish:
+    """The wish of a command line, by the names of its options."""
+    same = ("concurrency", "cheapest", "quantization", "kv_dtype", "tensor", "pipeline", "data", "expert", "hybrid_kv", "max_num_seqs")
+    return Wish(
+        context_tokens=said["context"],
+        load=Load(said["concurrency"] or 64, said["prompt"], said["answer"]),
+        gpu_memory_utilization=said["gpu_memory_utilization"],
+        vllm=version_of(said["vllm"]) if said["vllm"] else VLLM,
+        engine=_arguments(said["engine"] or ()),
+        **{name: said[name] for name in same},
+    )
+
+
+def _arguments(said: Iterable[str]) -> dict[str, Any]:
+    """Further arguments of vLLM's engine: each NAME=VALUE, a value being JSON, else text.
+
+    Raises:
+        BadParameter: vLLM has no such argument, or the herd sets it itself.
+    """
+    found: dict[str, Any] = {}
+    for one in said:
+        name, mark, value = one.partition("=")
+        name = name.strip().removeprefix("--").replace("-", "_")
+        try:
+            found[name] = json.loads(value) if mark else True
+        except ValueError:
+            found[name] = value
+    if wrong := "; ".join(complaints(found)):
+        raise typer.BadParameter(wrong)
+    return found
+
+
 def plan(  # noqa: PLR0913 (an option each)
     context_of_call: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
@@ -94,6 +128,7 @@ def plan(  # noqa: PLR0913 (an option each)
     gpu_memory_utilization: Annotated[float, typer.Option(min=0.01, max=1)] = GPU_MEMORY_UTILIZATION,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Default: vLLM's, or fewer where the wish needs it.")] = None,
     vllm: Annotated[str | None, typer.Option(callback=_version, help="Version of vLLM. Default: the pinned one.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Of vLLM's engine: max_num_batched_tokens=4096.", metavar="NAME=VALUE")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="The arithmetic of the best plan, line by line, with sources.")] = False,
     emit: Annotated[bool, typer.Option("--emit", help="The best plan as the YAML that `herd up` takes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every plan, best first.")] = False,
@@ -102,22 +137,6 @@ def plan(  # noqa: PLR0913 (an option each)
 
     `herd plan llama-4-scout --gpu h100 --context 1M` plans a model; `herd plan herd.yaml --nodes 2` checks a whole herd on a whole cluster.
     """
-    wish = Wish(
-        context_tokens=context,
-        concurrency=concurrency,
-        cheapest=cheapest,
-        load=Load(concurrency or 64, prompt, answer),
-        quantization=cast("Quantization | None", quantization),
-        kv_dtype=cast("KvDtype | None", kv_dtype),
-        tensor=tensor,
-        pipeline=pipeline,
-        data=data,
-        expert=expert,
-        hybrid_kv=hybrid_kv,
-        gpu_memory_utilization=gpu_memory_utilization,
-        max_num_seqs=max_num_seqs,
-        vllm=version_of(vllm) if vllm else VLLM,
-    )
     if wrong := "; ".join(_contradictions(context_of_call)):
         raise typer.BadParameter(wrong)
     with told(CannotPlan):
@@ -125,4 +144,4 @@ def plan(  # noqa: PLR0913 (an option each)
         if Path(model).suffix in YAML:
             plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
         else:
-            plan_model(model, named, wish, Form(as_json, explain, emit, price))
+            plan_model(model, named, _wish(context_of_call.params), Form(as_json, explain, emit, price))

@@ -41,14 +41,18 @@ NOT_COUNTED = (
 
 def settings_of(model: Model, vllm: Version = VLLM) -> Settings:
     """What a model entry tells vLLM that memory depends on."""
-    said = model.engine
+    return settings_from(model.engine, model.context_tokens, drafts=model.draft is not None, vllm=vllm)
+
+
+def settings_from(said: Mapping[str, Any], context_tokens: int, *, drafts: bool = False, vllm: Version = VLLM) -> Settings:
+    """What engine arguments tell vLLM that memory depends on."""
     wide = said.get("dtype") in FLOAT32
     return Settings(
-        context_tokens=model.context_tokens,
+        context_tokens=context_tokens,
         kv_dtype=_kv_dtype(said, wide),
         hybrid_kv=not said.get("disable_hybrid_kv_cache_manager"),
         hands_over="kv_transfer_config" in said,
-        drafts=model.draft is not None or "eagle" in str(said.get("speculative_config", "")).lower(),
+        drafts=drafts or "eagle" in str(said.get("speculative_config", "")).lower(),
         gpu_memory_utilization=_share(said.get("gpu_memory_utilization")) or GPU_MEMORY_UTILIZATION,
         max_num_seqs=_whole(said.get("max_num_seqs")),
         max_num_batched_tokens=_whole(said.get("max_num_batched_tokens")),
@@ -64,10 +68,9 @@ def settings_of(model: Model, vllm: Version = VLLM) -> Settings:
     )
 
 
-def told(engine: Engine, model: Model) -> Engine:
-    """The engine with what the model entry's arguments say about its shape and its weights."""
-    said = model.engine
-    architecture, layout, settings = _shape(engine.architecture, model), engine.layout, engine.settings
+def told(engine: Engine, said: Mapping[str, Any], *, images: bool = True) -> Engine:
+    """The engine with what its arguments say about its shape and its weights; without `images` it takes none."""
+    architecture, layout, settings = _shape(engine.architecture, said, images), engine.layout, engine.settings
     if settings.element_bytes != BF16_BYTES:
         layout = replace(layout, plain_bytes=settings.element_bytes)
     quantised = _on_the_way(said.get("quantization"), architecture) if layout.quantization == "bf16" else None
@@ -96,11 +99,11 @@ def _on_the_way(method: object, architecture: Architecture) -> Layout | None:
     return None
 
 
-def _shape(architecture: Architecture, model: Model) -> Architecture:
+def _shape(architecture: Architecture, said: Mapping[str, Any], images: bool) -> Architecture:
     """Without the vision tower where no images are taken (vLLM then leaves it out), and with as many layers as are asked for."""
-    if model.engine.get("language_model_only") is True or model.images_per_prompt == 0:
+    if said.get("language_model_only") is True or not images:
         architecture = replace(architecture, vision=None)
-    layers = _whole(_overridden(model.engine).get("num_hidden_layers"))
+    layers = _whole(_overridden(said).get("num_hidden_layers"))
     if layers is None or layers >= architecture.layers:
         return architecture
     kept = tuple(layer for layer in architecture.moe_layers if layer < layers)

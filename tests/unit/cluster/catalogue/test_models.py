@@ -124,3 +124,7 @@ def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
 def test_a_checkpoint_names_one_revision(checkpoint: str, engine: dict[str, str], says: str | None) -> None:
     found = [str(one) for one in problems(model(checkpoint=checkpoint, engine=engine)) if "revision" in str(one)]
     assert found == [] if says is None else says in found[0]
+
+
+def test_another_models_checkpoint_is_stored_as_trained_where_nobody_says_more() -> None:
+    assert CATALOGUE["generic"].layout("fp8").name == "bf16"

@@ -10,7 +10,17 @@ from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
-from cluster.planner.speed import REQUEST_LAYER_S, WITH_EXPERTS, Load, Step, efficiency, speed, step_time_s, time_to_first_token_s
+from cluster.planner.speed import (
+    MOST_STEPS,
+    REQUEST_LAYER_S,
+    WITH_EXPERTS,
+    Load,
+    Step,
+    efficiency,
+    speed,
+    step_time_s,
+    time_to_first_token_s,
+)
 from configs.schema import Parallelism
 from tests.unit.engines import engines
 
@@ -69,3 +79,9 @@ def test_cost_is_price_over_tokens() -> None:
     found = speed(SCOUT, Load(64, 1000, 1000), 64)
     assert found.gpu_hour_tokens == pytest.approx(found.replica_tokens_s * 3600 / 8)
     assert found.cost_per_million_tokens(2.0) == pytest.approx(2.0 / (found.gpu_hour_tokens / 1e6))
+
+
+def test_very_long_prompt_takes_as_many_steps_without_looking_at_each() -> None:
+    most = SCOUT.max_num_batched_tokens
+    exact, by_the_middle = (time_to_first_token_s(SCOUT, steps * most) for steps in (MOST_STEPS, MOST_STEPS + 1))
+    assert by_the_middle == pytest.approx(exact, rel=0.01)

@@ -301,6 +301,19 @@ def test_older_version_of_vllm_is_planned_as_it_was() -> None:
     assert older < newer
 
 
+def test_engine_arguments_are_planned_with_and_emitted() -> None:
+    words = ["llama-3.1-8b", "--gpus", "1", "--quantization", "bf16", "--kv-dtype", "bf16", "--context", "8K"]
+    plain, eager = as_json(*words)[0], as_json(*words, "--engine", "enforce_eager=true", "--engine", "max-num-batched-tokens=2048")[0]
+    assert eager["kv_pool_tokens"] > plain["kv_pool_tokens"]
+    assert as_json(*words, "--engine", "num_gpu_blocks_override=1000")[0]["kv_pool_tokens"] < 17_000
+    assert as_json(*words, "--engine", "quantization=fp8")[0]["weights_gib_per_gpu"] == pytest.approx(8.46, abs=0.01)
+    assert as_json(*words[:-4], "--engine", "kv_cache_dtype=fp8", "--engine", "gpu_memory_utilization=0.5")[0]["fits"]
+    herd = parse(run(*words, "--engine", "enforce_eager", "--engine", "cpu_offload_gb=2", "--emit").stdout, "emitted.yaml", problems)
+    assert herd.models[0].engine == {"enforce_eager": True, "cpu_offload_gb": 2}
+    assert run(*words, "--engine", "swap_space=4").exit_code == 2
+    assert "use parallel.data" in run(*words, "--engine", "data_parallel_size=2").stderr
+
+
 FLAGS = st.fixed_dictionaries(
     {},
     optional={
@@ -320,6 +333,9 @@ FLAGS = st.fixed_dictionaries(
         "--data": st.integers(1, 64),
         "--gpu-memory-utilization": st.floats(-1, 2),
         "--max-num-seqs": st.integers(0, 10**7),
+        "--engine": st.sampled_from(
+            ["dtype=float32", "kv_cache_memory_bytes=1", "quantization=fp8", "hf_overrides={", "x=1", "=", "block_size=1e9"]
+        ),
         "--vllm": st.sampled_from(["0.5", "0.8.3", "0.19.0", "0.29", "1", ""]),
     },
 )

@@ -66,7 +66,7 @@ def test_bf16_checkpoint_is_quantised_on_the_way() -> None:
     assert held(quantization="awq_marlin").weights_bytes == PLAIN.weights_bytes
     asked = model(engine={"quantization": "fp8"})
     older = engine(model())
-    older = told(replace(older, settings=settings_of(asked, (0, 11))), asked)
+    older = told(replace(older, settings=settings_of(asked, (0, 11))), asked.engine)
     assert older.settings.loads_first_bytes == 2.0
     assert engine(asked).settings.loads_first_bytes is None
 
