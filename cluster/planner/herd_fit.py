@@ -18,7 +18,7 @@ from cluster.planner.capacity import Capacity, capacity
 from cluster.planner.emit import argued
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.legality import handover_refusal, refusals, stored_refusals
-from cluster.planner.memory.engine import Engine
+from cluster.planner.memory.engine import VLLM, Engine, Version
 from cluster.planner.memory.said import not_counted, settings_of, told
 from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
@@ -103,15 +103,16 @@ def known_cluster(config: Config) -> Cluster | None:
     return Cluster(Node(next(iter(named.values())), GPUS_PER_NODE)) if len(named) == 1 else None
 
 
-def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None) -> Assessment:
+def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None, vllm: Version = VLLM) -> Assessment:
     """A herd on a cluster; without one, each model on the GPU that its accelerator names.
 
     Args:
         config: the herd; `parallel: auto` has been chosen already.
         cluster: what there is.
         stored: by model id, what checkpoints say that lie on this machine.
+        vllm: the version that serves them.
     """
-    verdicts = tuple(_verdict(pool, cluster, (stored or {}).get(model_of(pool.id))) for pool in pools(config.models))
+    verdicts = tuple(_verdict(pool, cluster, (stored or {}).get(model_of(pool.id)), vllm) for pool in pools(config.models))
     per_node = cluster.node.gpus if cluster else GPUS_PER_NODE
     pieces: dict[str, Counter[int]] = {}
     for one in verdicts:
@@ -164,9 +165,9 @@ def _fill(free: Counter[int], room: int, size: int, count: int) -> int:
     return full * each + rest
 
 
-def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None) -> Verdict:
+def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None, vllm: Version) -> Verdict:
     gpu = _gpu(model, cluster)
-    engine = gpu and engine_of(model, gpu, stored)
+    engine = gpu and engine_of(model, gpu, stored, vllm)
     if not engine:
         return Verdict(model, None, None, gpu=None if CATALOGUE[model.kind].not_deployable else gpu)
     return Verdict(model, engine, capacity(engine), tuple(_refusals(model, engine)), gpu)
@@ -189,10 +190,10 @@ def _gpu(model: Model, cluster: Cluster | None) -> Gpu | None:
     return cluster.node.gpu if cluster else gpu_of(model.accelerator)
 
 
-def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None) -> Engine | None:
+def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None, vllm: Version = VLLM) -> Engine | None:
     """A model entry as an engine to be planned; none where its kind has no architecture."""
     entry = CATALOGUE[model.kind]
-    settings = settings_of(model)
+    settings = settings_of(model, vllm)
     if stored:
         return told(
             Engine(stored.architecture, stored.layout, gpu, model.parallel, settings), model.engine, images=model.images_per_prompt != 0
@@ -217,24 +218,24 @@ def _checkpoint(model: Model, architecture: Architecture) -> Checkpoint:
     return Checkpoint(model.checkpoint, found)
 
 
-def chosen(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None) -> Config:
+def chosen(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None, vllm: Version = VLLM) -> Config:
     """The herd with a shape for every `parallel: auto`: the fewest GPUs that hold the entry's context. On a CPU it is one worker.
 
     Raises:
         NoShape: none fits, or no GPU is known.
     """
     known = stored or {}
-    models = tuple(_chosen(model, cluster, known.get(model.id)) if model.parallel.auto else model for model in config.models)
+    models = tuple(_chosen(model, cluster, known.get(model.id), vllm) if model.parallel.auto else model for model in config.models)
     return config.model_copy(update={"models": models})
 
 
-def _chosen(model: Model, cluster: Cluster | None, stored: Stored | None) -> Model:
+def _chosen(model: Model, cluster: Cluster | None, stored: Stored | None, vllm: Version) -> Model:
     if model.accelerator == "cpu":
         return model.model_copy(update={"parallel": Parallelism()})
     gpu = _gpu(model, cluster)
     if gpu is None:
         raise NoShape(f"{model.id}: parallel: auto needs a GPU to choose for; name it in hardware or as the accelerator")
-    engine = engine_of(model, gpu, stored)
+    engine = engine_of(model, gpu, stored, vllm)
     if engine is None:
         raise NoShape(
             f"{model.id}: parallel: auto needs the model's shape, which is not known: say the sizes, as in parallel: {{tensor: 1}}"

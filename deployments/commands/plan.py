@@ -25,7 +25,7 @@ YAML = (".yaml", ".yml")
 #: Forms of the answer, of which one can be had.
 FORMS = ("as_json", "explain", "emit")
 #: What of the command line a herd's YAML leaves open.
-FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json"})
+FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json", "vllm"})
 
 
 def _length(text: str | int) -> int:
@@ -70,7 +70,7 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
     if Path(context.params["model"]).suffix in YAML:
         unused = sorted(given[name] for name in said - FOR_HERDS)
         if unused:
-            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes and --json"
+            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes, --vllm and --json"
 
 
 def _wish(said: Mapping[str, Any]) -> Wish:
@@ -127,7 +127,9 @@ def plan(  # noqa: PLR0913 (an option each)
     hybrid_kv: Annotated[bool, typer.Option(help="Whether chunked layers free what they no longer see (vLLM's default).")] = True,
     gpu_memory_utilization: Annotated[float, typer.Option(min=0.01, max=1)] = GPU_MEMORY_UTILIZATION,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Default: vLLM's, or fewer where the wish needs it.")] = None,
-    vllm: Annotated[str | None, typer.Option(callback=_version, help="Version of vLLM. Default: the pinned one.")] = None,
+    vllm: Annotated[
+        str | None, typer.Option("--vllm", "--vllm-version", callback=_version, help="Version of vLLM. Default: the pinned one.")
+    ] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Of vLLM's engine: max_num_batched_tokens=4096.", metavar="NAME=VALUE")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="The arithmetic of the best plan, line by line, with sources.")] = False,
     emit: Annotated[bool, typer.Option("--emit", help="The best plan as the YAML that `herd up` takes.")] = False,
@@ -142,6 +144,6 @@ def plan(  # noqa: PLR0913 (an option each)
     with told(CannotPlan):
         named = cluster(gpu, gpus, nodes, node)
         if Path(model).suffix in YAML:
-            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
+            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json, version_of(vllm) if vllm else VLLM)
         else:
             plan_model(model, named, _wish(context_of_call.params), Form(as_json, explain, emit, price))

@@ -25,6 +25,7 @@ from cluster.planner.config_problems import problems
 from cluster.planner.emit import emitted, record
 from cluster.planner.explain import explain
 from cluster.planner.herd_fit import known_cluster
+from cluster.planner.memory.engine import VLLM, Version
 from cluster.planner.placement import GPUS_PER_NODE
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, shape
@@ -190,7 +191,7 @@ def _show(subject: Subject, hardware: Cluster, wish: Wish, found: tuple[Plan, ..
     out.print("Best first. --explain shows the arithmetic of the first, --emit its config, --json everything.", style="dim")
 
 
-def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: bool) -> None:
+def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: bool, vllm: Version = VLLM) -> None:
     """Checks a whole herd against a whole cluster and tells the answer.
 
     Raises:
@@ -202,7 +203,7 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: 
     known = hardware or known_cluster(config)
     if known is not None and nodes is not None:
         known = replace(known, nodes=nodes)
-    found = checked(config, known)[1]
+    found = checked(config, known, vllm)[1]
     if as_json:
         _print_json(
             [

@@ -10,6 +10,7 @@ from cluster.catalogue.config_quantization import layout_from
 from cluster.catalogue.config_shape import NotRead, architecture_from
 from cluster.catalogue.hardware import Cluster
 from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
+from cluster.planner.memory.engine import VLLM, Version
 from configs.load import checkpoint_config
 from configs.schema import Config, Quantization
 
@@ -18,7 +19,7 @@ class CannotPlan(ValueError):
     """There is nothing to plan; the message says why and what to do."""
 
 
-def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessment]:
+def checked(config: Config, hardware: Cluster | None, vllm: Version = VLLM) -> tuple[Config, Assessment]:
     """A herd with every shape chosen, and how it fits.
 
     Raises:
@@ -27,10 +28,10 @@ def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessmen
     """
     stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
     try:
-        settled = chosen(config, hardware, stored)
+        settled = chosen(config, hardware, stored, vllm)
     except NoShape as error:
         raise CannotPlan(str(error)) from error
-    return settled, assess(settled, hardware, stored)
+    return settled, assess(settled, hardware, stored, vllm)
 
 
 def _local(checkpoint: str) -> Stored | None:

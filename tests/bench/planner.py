@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from cluster.planner.memory.engine import version_of
-from tests.unit.cluster.planner.points import Fit, Point, fit_points, log_points, memory_points, speed_points
+from tests.unit.cluster.planner.points import Fit, Point, figure_points, fit_points, log_points, memory_points, speed_points
 
 PAGE = Path(__file__).parents[2] / "cluster/planner/POINTS.md"
 HEAD = """# The planner beside public logs and reports
@@ -42,7 +42,7 @@ def old(points: Iterable[Point]) -> list[Point]:
 
 def page() -> str:
     """The whole page."""
-    memory, speeds, fits = memory_points(), speed_points(), fit_points()
+    memory, speeds, fits = memory_points(), [*speed_points(), *figure_points()], fit_points()
     right = sum(fit.right for fit in fits)
     rows = [
         summary("KV cache, vLLM 0.17 on", new(memory), 0.05),
@@ -52,7 +52,13 @@ def page() -> str:
         f"| Fits, or runs out of memory | {len(fits)} | | | {right} of {len(fits)} right |",
     ]
     table = "\n".join(("| what | points | median error | largest | bar |", "|---|---|---|---|---|", *rows))
-    parts = [HEAD, table, *_points("KV cache", memory, "tokens, or GiB of one GPU"), *_fits(fits)]
+    parts = [
+        HEAD,
+        table,
+        *_points("KV cache", memory, "tokens, or GiB of one GPU"),
+        *_points("Every startup log of vLLM 0.19", log_points(), "tokens"),
+        *_fits(fits),
+    ]
     return "\n".join([*parts, *_points("Speed", speeds, "tokens/s, or seconds")]) + "\n"
 
 

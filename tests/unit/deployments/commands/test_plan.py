@@ -314,6 +314,11 @@ def test_engine_arguments_are_planned_with_and_emitted() -> None:
     assert "use parallel.data" in run(*words, "--engine", "data_parallel_size=2").stderr
 
 
+def test_herd_is_planned_for_an_older_version_too() -> None:
+    now, then = (as_json(str(CONFIGS / "llama-3.3-70b.yaml"), *words)[0]["kv_pool_tokens"] for words in ((), ("--vllm", "0.11.0")))
+    assert then != now
+
+
 FLAGS = st.fixed_dictionaries(
     {},
     optional={

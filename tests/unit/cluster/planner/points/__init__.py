@@ -3,16 +3,19 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from cluster.catalogue import checkpoints, sizes
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Layout
+from cluster.catalogue.config_shape import architecture_from
 from cluster.catalogue.hardware import GIB, GPUS, Gpu
 from cluster.planner.capacity import capacity, concurrent_requests
 from cluster.planner.memory.engine import Engine, Settings, version_of
 from cluster.planner.speed import Load, speed
 from configs.schema import Parallelism
+from tests.unit.published import VLLM_FIGURE
 
 FOLDER = Path(__file__).parent
 #: The checkpoint of July 2024 kept each KV head twice.
@@ -42,7 +45,7 @@ class Point:
 
 
 def _shape(row: dict[str, str]) -> Architecture:
-    named: Architecture = SHAPES.get(row["shape"]) or getattr(sizes, row["shape"])
+    named: Architecture = SHAPES.get(row["shape"]) or other_shapes().get(row["shape"]) or getattr(sizes, row["shape"])
     return named
 
 
@@ -102,10 +105,11 @@ LOGGED = {
 def log_points() -> list[Point]:
     """The pools of the startup logs of vLLM 0.19, each model in every setting that it was started with."""
     found = []
+    others = other_shapes()
     for number, row in enumerate(rows("startup_logs.csv")):
-        if row["model"] not in LOGGED or not row["kv_cache_tokens"]:
+        if row["model"] not in LOGGED.keys() | others.keys() or not row["kv_cache_tokens"]:
             continue
-        shape, layout = LOGGED[row["model"]]
+        shape, layout = LOGGED.get(row["model"], (row["model"], "BF16"))
         wide = row["dtype"] == "torch.float32"
         asked = {"shape": shape, "layout": layout, "gpu": "H100", "tensor": row["tp"], "pipeline": row["pp"], "vllm": "0.19"}
         asked |= {"kv_dtype": row["kv_cache_dtype"], "context": row["max_model_len"], "utilisation": row["gpu_memory_utilization"]}
@@ -113,6 +117,17 @@ def log_points() -> list[Point]:
         what = f"{_what(asked, engine)} {row['dtype'].removeprefix('torch.')}, KV {row['kv_cache_dtype']}, {row['max_model_len']}"
         planned = capacity(engine).pool_tokens
         found.append(Point(f"L{number}", what, "0.19", float(row["kv_cache_tokens"]), planned, "llm-d-planner"))
+    return found
+
+
+@cache
+def other_shapes() -> dict[str, Architecture]:
+    """Models that the catalogue does not have, read as any folder's `config.json` is."""
+    found = {}
+    for row in rows("shapes.csv"):
+        words = {"model_type": row["model_type"], "tie_word_embeddings": row["tie_word_embeddings"] == "true"}
+        sizes_of = {name: int(value) for name, value in row.items() if value.isdigit()}
+        found[row["model"]] = architecture_from(words | sizes_of)
     return found
 
 
@@ -158,4 +173,16 @@ def speed_points() -> list[Point]:
         planned = {"replica": told.replica_tokens_s, "user": told.user_tokens_s, "ttft": told.ttft_s}[row["what"]]
         what = f"{_what(row, engine)}, {load.concurrency} at once, {load.prompt_tokens}:{load.answer_tokens}, {row['what']}"
         found.append(Point(row["id"], what, row["vllm"], float(row["value"]), planned, row["source"]))
+    return found
+
+
+def figure_points() -> list[Point]:
+    """The figure of vLLM's post on Llama 4, on which efficiencies with experts are fitted."""
+    found = []
+    for number, row in enumerate(VLLM_FIGURE):
+        load = row.load
+        running = concurrent_requests(row.engine, capacity(row.engine).pool_blocks, load.prompt_tokens + load.answer_tokens // 2)
+        what = f"{row.what} TP8, {load.concurrency} at once, {load.prompt_tokens}:{load.answer_tokens}, replica"
+        planned = speed(row.engine, load, running).replica_tokens_s
+        found.append(Point(f"V{number + 1}", what, "0.8", float(row.tokens_s), planned, row.source))
     return found
