@@ -128,6 +128,11 @@ class Checkpoint:
     assumed: bool = False
     """Nobody has named it: a checkpoint of this quantisation as the tools make it."""
 
-    def shaped(self, architecture: Architecture) -> Architecture:
-        """The model's architecture with this checkpoint's own positions."""
+    first_kv_heads: int | None = None
+    """KV heads of its first upload, where a later one has fewer: Meta's 405B held each twice until August 2024."""
+
+    def shaped(self, architecture: Architecture, *, first_upload: bool = False) -> Architecture:
+        """The model's architecture with this checkpoint's own positions, and the KV heads of its first upload where that is meant."""
+        if first_upload and self.first_kv_heads:
+            architecture = replace(architecture, kv_heads=self.first_kv_heads)
         return replace(architecture, max_positions=self.context_tokens) if self.context_tokens else architecture

@@ -91,7 +91,7 @@ LLAMA_3_3_CHECKPOINTS = (
 )
 LLAMA_405B_CHECKPOINTS = _instruct(
     "Llama-3.1-405B",
-    Checkpoint("meta-llama/Llama-3.1-405B-Instruct-FP8", META_405B_FP8),
+    Checkpoint("meta-llama/Llama-3.1-405B-Instruct-FP8", META_405B_FP8, first_kv_heads=16),
     Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP8", LINEAR_FP8),
     Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP4", LINEAR_NVFP4),
 )

@@ -18,7 +18,7 @@ from cluster.planner.capacity import Capacity, capacity
 from cluster.planner.emit import argued
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.legality import handover_refusal, refusals, stored_refusals
-from cluster.planner.memory.engine import VLLM, Engine, Version
+from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, VLLM, Engine, Version
 from cluster.planner.memory.said import not_counted, settings_of, told
 from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
@@ -202,7 +202,9 @@ def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None, vllm: Versio
         return None
     checkpoint = _checkpoint(model, entry.decoder)
     return told(
-        Engine(checkpoint.shaped(entry.decoder), checkpoint.layout, gpu, model.parallel, settings),
+        Engine(
+            checkpoint.shaped(entry.decoder, first_upload=vllm < FIRST_UPLOADS_BEFORE), checkpoint.layout, gpu, model.parallel, settings
+        ),
         model.engine,
         images=model.images_per_prompt != 0,
     )

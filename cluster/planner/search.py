@@ -15,7 +15,7 @@ from cluster.catalogue.checkpoints import Checkpoint, usual_layout
 from cluster.catalogue.hardware import Cluster
 from cluster.planner.capacity import Capacity, capacity, concurrent_requests
 from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
-from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
+from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
 from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization
@@ -177,7 +177,7 @@ def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
 
 def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster, wish: Wish) -> Plan:
     illegal = tuple(_illegal(subject, checkpoint, parallel, kv_dtype, cluster))
-    architecture, gpu = checkpoint.shaped(subject.architecture), cluster.node.gpu
+    architecture, gpu = checkpoint.shaped(subject.architecture, first_upload=wish.vllm < FIRST_UPLOADS_BEFORE), cluster.node.gpu
     rungs = _settings(subject, checkpoint, kv_dtype, parallel, wish)
     tried = []
     for settings in islice(rungs, 1) if illegal else rungs:
@@ -226,7 +226,7 @@ def _illegal(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv
 
 
 def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, parallel: Parallelism, wish: Wish) -> Iterator[Settings]:
-    """From vLLM's defaults to what leaves most for the KV cache, as far as the wish's concurrency allows."""
+    """From vLLM's defaults to what leaves most for the KV cache; where the wish says the sequences, it describes an engine as it is."""
     most = checkpoint.context_tokens or subject.context_tokens
     context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
     least = -(-(wish.concurrency or 1) // parallel.data)
@@ -247,7 +247,7 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
     for count in fewer:
         yield replace(usual, max_num_seqs=count)
     positions = max(FEWER_POSITIONS, context)
-    if positions < subject.architecture.max_positions:
+    if positions < subject.architecture.max_positions and not wish.max_num_seqs:
         yield replace(usual, max_num_seqs=fewer[-1] if fewer else usual.max_num_seqs, max_positions=positions)
 
 

@@ -4,7 +4,7 @@ Decides speed for an engine that fits. A step reads the weights that its tokens 
 a time for each layer that no batch gets below, and one for each request and layer. The four are added: they overlap little where batches
 are small, and published rows are met better so.
 
-Seven numbers are fitted on published rows of vLLM 0.8 to 0.10, dense models and those with experts apart; the errors of all rows are made
+Eight numbers are fitted on published rows of vLLM 0.8 to 0.10, dense models and those with experts apart; the errors of all rows are made
 by `python -m tests.bench.planner`. Later versions, and other engines, may be faster: a speed is told to within `SPREAD`.
 """
 
@@ -34,6 +34,8 @@ DENSE = Efficiency(0.68, 0.53, 75e-6, "ROCm/vllm's table of vLLM 0.10 on MI300X,
 WITH_EXPERTS = Efficiency(0.88, 0.30, 145e-6, "vllm#46553; the figure in vLLM's post on Llama 4 (0.8.3)")
 #: What a decoding request adds to each layer: its attention kernels, its part of the all-reduces. From batches of 32 and 128 on 8×MI300X.
 REQUEST_LAYER_S = 1.05e-6
+#: Each further one adds half of that: 70B and 405B FP8 at the largest load of AMD's table.
+MANY_REQUESTS = 256
 #: Steps of a prompt that are looked at one by one.
 MOST_STEPS = 2048
 #: How far a row that is no outlier lies from the plan.
@@ -60,7 +62,8 @@ class Step:
 def step_time_s(engine: Engine, step: Step) -> float:
     """Seconds that one step takes, from the first pipeline stage to the last."""
     got, layers = efficiency(engine.architecture), engine.architecture.layers
-    per_layer = got.layer_s + REQUEST_LAYER_S * step.decode_requests / engine.parallel.data
+    requests = step.decode_requests / engine.parallel.data
+    per_layer = got.layer_s + REQUEST_LAYER_S * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
     read_s = _bytes_read(engine, step) / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
     return layers * per_layer + read_s + _operations(engine, step) / _arithmetic(engine)
 

@@ -24,6 +24,9 @@ VLLM: Version = (0, 29)
 #: From here on V1's engine is the default.
 V1_FROM: Version = (0, 8)
 
+#: Engines before this version served what was on the Hub until August 2024.
+FIRST_UPLOADS_BEFORE: Version = (0, 6)
+
 #: vLLM 0.29's default (`config/cache.py`); it was 0.90 in 0.8.
 GPU_MEMORY_UTILIZATION = 0.92
 #: Decoder layers of an EAGLE draft model, all of them with full attention.

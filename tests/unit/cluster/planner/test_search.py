@@ -238,3 +238,16 @@ def test_base_checkpoint_is_planned_for_its_own_context() -> None:
     best = plans(only, machines("H200"), Wish())[0]
     assert best.engine.settings.context_tokens == 131_072
     assert (best.engine.max_positions, best.engine.settings.max_positions) == (262_144, None)
+
+
+def test_405b_of_july_2024_has_its_kv_heads_twice() -> None:
+    older, newer = (asked("llama-3.1-405b", quantization="fp8", tensor=8, kv_dtype="bf16", vllm=vllm)[0] for vllm in ((0, 5), (0, 8)))
+    assert (older.engine.architecture.kv_heads, newer.engine.architecture.kv_heads) == (16, 8)
+
+
+def test_engine_whose_sequences_are_said_keeps_the_models_positions() -> None:
+    """Llama Guard 4 in int8 on an A10G, which ran out of memory; with fewer positions it fits."""
+    only = {"quantization": "int8", "context_tokens": 4096, "kv_dtype": "bf16"}
+    (as_told,) = asked("llama-guard-4-12b", machines("A10G", 1), max_num_seqs=4, **only)
+    (helped,) = asked("llama-guard-4-12b", machines("A10G", 1), **only)
+    assert (as_told.fits, helped.fits, helped.engine.settings.max_positions) == (False, True, 131_072)

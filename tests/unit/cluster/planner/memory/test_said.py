@@ -103,7 +103,7 @@ def test_what_is_left_out_is_said() -> None:
     assert set(NOT_COUNTED) <= ENGINE_ARGUMENTS
 
 
-ODD = (
+ODD: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
     | st.integers(-1, 1 << 60)
