@@ -67,8 +67,9 @@ bench-overload: env ## Ten times what can be served, and a flood of batch reques
 bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
-figures: env ## The tables in tests/README.md and the plots in tests/bench/results, from the results that are there
+figures: env ## The tables in tests/README.md, the planner's points and the plots, from the results that are there
 	@$(VENV)/bin/python -m tests.bench.readme
+	@$(VENV)/bin/python -m tests.bench.planner
 	@$(VENV)/bin/python -m tests.bench.plots
 
 fmt: env ## Format the code, mend what ruff can mend, and write the table of the config's fields

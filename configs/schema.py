@@ -4,7 +4,7 @@ Decides when a config is well formed. Leaves reading files and the environment t
 `cluster`, and everything that acts to `deployments`. Units stand in the names: `_s` seconds, `_mib` mebibytes, `_tokens` tokens.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -26,6 +26,10 @@ Kind = Literal[
     "llama-3.1-8b",
     "llama-3.1-70b",
     "llama-3.1-405b",
+    "llama-3.2-1b",
+    "llama-3.2-3b",
+    "llama-3.2-11b-vision",
+    "llama-3.2-90b-vision",
     "llama-3.3-70b",
     "llama-guard-3-8b",
     "llama-guard-4-12b",
@@ -34,10 +38,14 @@ Kind = Literal[
     "smollm2-135m",
     "llama-4-scout-tiny",
     "llama-4-maverick-tiny",
+    "generic",
 ]
-Quantization = Literal["bf16", "fp8", "int4", "nvfp4"]
-Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X"]
-GpuName = Literal["H100", "H200", "B200", "A100", "A100-40", "L40S", "RTX4090", "MI300X"]
+Quantization = Literal["bf16", "fp8", "int8", "int4", "nvfp4"]
+Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X", "A10G", "L4", "H20", "B300", "GB200"]
+GpuName = Literal[
+    "H100", "H100-PCIe", "H100-NVL", "H200", "H20", "GH200", "B200", "B300", "GB200", "GB10", "A100", "A100-40", "A10G", "A40", "A6000",
+    "L4", "L40S", "RTX3090", "RTX4090", "RTX5090", "RTX-PRO-6000", "MI300X", "MI325X",
+]  # fmt: skip
 NodeName = Literal[
     "dgx-h100",
     "hgx-h100",
@@ -333,6 +341,12 @@ class Hardware(Strict):
     custom_gpu: CustomGpu | None = Field(None, description="The nodes have GPUs that the planner does not know, described here.")
     gpus_per_node: int = Field(8, ge=1, le=64, description="A node has this many GPUs, where `gpu` or `custom_gpu` is given.")
     nodes: int | None = Field(None, ge=1, le=4096, description="The cluster has this many nodes. Default: as many as the herd takes.")
+
+    @field_validator("gpu", "node", mode="before")
+    @classmethod
+    def _whatever_the_case(cls, value: object) -> object:
+        known = {str(name).lower(): name for name in (*get_args(GpuName), *get_args(NodeName))}
+        return known.get(value.lower(), value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -90,6 +90,29 @@ class Architecture:
     """The layers without rotary embedding, which see every token; only where there are chunks."""
     tied_embeddings: bool = False
     vision: VisionTower | None = None
+    context_limit: int | None = None
+    """The longest request that the model was made for, where its positions go further."""
+    shared_intermediate: int | None = None
+    """Of the shared expert; none: as wide as a routed one. 0: there is none."""
+    mlp_matrices: int = 3
+    """Of an MLP: gate, up and down; 2 where it has no gate."""
+    rotary_share: float = 1.0
+    """Of a head, the part that rotary embedding turns (`partial_rotary_factor`)."""
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest request that the model takes."""
+        return min(self.context_limit or self.max_positions, self.max_positions)
+
+    @property
+    def rotary_dim(self) -> int:
+        """Elements of the rope cache for each position."""
+        return int(self.head_dim * self.rotary_share)
+
+    @property
+    def shared_width(self) -> int:
+        """Width of the shared expert of a layer with experts."""
+        return self.expert_intermediate if self.shared_intermediate is None else self.shared_intermediate
 
     @property
     def chunked_layers(self) -> tuple[int, ...]:
@@ -100,7 +123,7 @@ class Architecture:
 
     def layer_parameters(self, layer: int) -> dict[Component, int]:
         """Parameters of one decoder layer."""
-        gated = 3 * self.hidden
+        gated = self.mlp_matrices * self.hidden
         parts: dict[Component, int] = {
             "attention_qo": 2 * self.hidden * self.heads * self.head_dim,
             "attention_kv": 2 * self.hidden * self.kv_heads * self.head_dim,
@@ -109,7 +132,7 @@ class Architecture:
         if layer not in self.moe_layers:
             return parts | {"dense_mlp": gated * self.intermediate}
         return parts | {
-            "shared_experts": gated * self.expert_intermediate,
+            "shared_experts": gated * self.shared_width,
             "routed_experts": gated * self.expert_intermediate * self.experts,
             "router": self.hidden * self.experts,
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.catalogue.architecture import Architecture, Encoder
-from cluster.catalogue.checkpoints import UNKNOWN_CHECKPOINT, Checkpoint, Layout
+from cluster.catalogue.checkpoints import BF16, Checkpoint, Layout, usual_layout
 from configs.schema import Quantization
 
 Modality = Literal["text", "image"]
@@ -34,8 +34,13 @@ LLAMA_4_LICENCE = Licence("Llama 4 Community License", "Built with Llama", (_SHO
 LLAMA_4_TEXT_LICENCE = Licence("Llama 4 Community License", "Built with Llama", (_SHOW, _NAME, _MANY_USERS))
 LLAMA_3_LICENCE = Licence("Meta Llama 3 Community License", "Built with Meta Llama 3", (_SHOW, _NAME, _MANY_USERS))
 LLAMA_3_1_LICENCE = Licence("Llama 3.1 Community License", "Built with Llama", (_SHOW, _NAME, _MANY_USERS))
+LLAMA_3_2_LICENCE = Licence("Llama 3.2 Community License", "Built with Llama", (_SHOW, _NAME, _MANY_USERS))
+#: The use policy of 3.2 excepts the EU from its models that see.
+LLAMA_3_2_VISION_LICENCE = Licence("Llama 3.2 Community License", "Built with Llama", (_SHOW, _NAME, _MANY_USERS, _NO_EU))
 LLAMA_3_3_LICENCE = Licence("Llama 3.3 Community License", "Built with Llama", (_SHOW, _NAME, _MANY_USERS))
 APACHE = Licence("Apache-2.0", None)
+#: Of a model that the catalogue does not know.
+ITS_OWN = Licence("as its publisher says", None)
 #: Random weights of the project's own; the tokenizer inside is Meta's, and so the duty stays.
 TINY_LICENCE = Licence("Apache-2.0 (weights); Llama 4 Community License (tokenizer)", "Built with Llama", (_SHOW,))
 
@@ -86,7 +91,9 @@ class Entry:
     def layout(self, quantization: Quantization) -> Layout:
         """How a checkpoint that nobody knows stores its weights: as the usual one of that quantisation does."""
         known = self.checkpoint(quantization)
-        return known.layout if known else UNKNOWN_CHECKPOINT[quantization]
+        if known:
+            return known.layout
+        return usual_layout(quantization, self.decoder) if self.decoder else BF16
 
     def known(self, repository: str | None) -> Checkpoint | None:
         """The checkpoint of a repository, at whatever revision (`repository@revision`), where it is one of the model's."""

@@ -23,7 +23,10 @@ from cluster.catalogue.checkpoints import (
 )
 from cluster.catalogue.entry import (
     APACHE,
+    ITS_OWN,
     LLAMA_3_1_LICENCE,
+    LLAMA_3_2_LICENCE,
+    LLAMA_3_2_VISION_LICENCE,
     LLAMA_3_3_LICENCE,
     LLAMA_3_LICENCE,
     LLAMA_4_LICENCE,
@@ -88,7 +91,7 @@ LLAMA_3_3_CHECKPOINTS = (
 )
 LLAMA_405B_CHECKPOINTS = _instruct(
     "Llama-3.1-405B",
-    Checkpoint("meta-llama/Llama-3.1-405B-Instruct-FP8", META_405B_FP8),
+    Checkpoint("meta-llama/Llama-3.1-405B-Instruct-FP8", META_405B_FP8, first_kv_heads=16),
     Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP8", LINEAR_FP8),
     Checkpoint("nvidia/Llama-3.1-405B-Instruct-FP4", LINEAR_NVFP4),
 )
@@ -127,6 +130,21 @@ def _llama_3(
     return Entry(title, context, licence, architecture, checkpoints, languages=languages, knowledge_cutoff=cutoff, advice=LLAMA_3_TOOLS)
 
 
+def _llama_3_2_vision(size: str, text_kind: Kind) -> Entry:
+    return Entry(
+        f"Llama 3.2 {size} Vision",
+        131_072,
+        LLAMA_3_2_VISION_LICENCE,
+        checkpoints=_instruct(f"Llama-3.2-{size}-Vision"),
+        modalities=TEXT_AND_IMAGES,
+        images_per_prompt=1,
+        languages=LLAMA_3_1_LANGUAGES,
+        knowledge_cutoff="2023-12",
+        not_deployable=f"is served by vLLM no more (its cross-attention went with V0, after 0.10): "
+        f"name llama-4-scout for images, or {text_kind}, whose text layers it has",
+    )
+
+
 def _prompt_guard(size: str, architecture: Encoder, languages: tuple[str, ...]) -> Entry:
     return Entry(
         f"Llama Prompt Guard 2 {size}",
@@ -150,7 +168,7 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
             modalities=TEXT_AND_IMAGES,
             images_per_prompt=5,
             languages=LLAMA_4_LANGUAGES,
-            not_deployable="has not been released: there is no checkpoint to deploy",
+            not_deployable="has not been released: there is no checkpoint to deploy. To plan for a guess, give a folder with a config.json",
         ),
         "llama-3-8b": _llama_3(
             "Llama 3 8B", shapes.LLAMA_3_8B, LLAMA_3_LICENCE, _instruct("Meta-Llama-3-8B"), cutoff="2023-03", languages=("en",)
@@ -159,6 +177,10 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
         "llama-3.1-8b": _llama_3("Llama 3.1 8B", shapes.LLAMA_8B, LLAMA_3_1_LICENCE, _instruct("Llama-3.1-8B")),
         "llama-3.1-70b": _llama_3("Llama 3.1 70B", shapes.LLAMA_70B, LLAMA_3_1_LICENCE, _instruct("Llama-3.1-70B")),
         "llama-3.1-405b": _llama_3("Llama 3.1 405B", shapes.LLAMA_405B, LLAMA_3_1_LICENCE, LLAMA_405B_CHECKPOINTS),
+        "llama-3.2-1b": _llama_3("Llama 3.2 1B", shapes.LLAMA_3_2_1B, LLAMA_3_2_LICENCE, _instruct("Llama-3.2-1B")),
+        "llama-3.2-3b": _llama_3("Llama 3.2 3B", shapes.LLAMA_3_2_3B, LLAMA_3_2_LICENCE, _instruct("Llama-3.2-3B")),
+        "llama-3.2-11b-vision": _llama_3_2_vision("11B", "llama-3.1-8b"),
+        "llama-3.2-90b-vision": _llama_3_2_vision("90B", "llama-3.1-70b"),
         "llama-3.3-70b": _llama_3("Llama 3.3 70B", shapes.LLAMA_70B, LLAMA_3_3_LICENCE, LLAMA_3_3_CHECKPOINTS),
         "llama-guard-3-8b": Entry(
             "Llama Guard 3 8B",
@@ -183,6 +205,7 @@ CATALOGUE: Mapping[Kind, Entry] = MappingProxyType(
         "smollm2-135m": Entry("SmolLM2 135M Instruct", 8192, APACHE, shapes.SMOLLM2, (Checkpoint("small:smollm2-135m-instruct"),)),
         "llama-4-scout-tiny": _tiny("Llama 4 Scout", shapes.SCOUT_TINY, "llama-4-scout-tiny"),
         "llama-4-maverick-tiny": _tiny("Llama 4 Maverick", shapes.MAVERICK_TINY, "llama-4-maverick-tiny"),
+        "generic": Entry("Another model", 10_485_760, ITS_OWN),
     }
 )
 

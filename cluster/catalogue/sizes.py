@@ -46,13 +46,17 @@ def _tiny(experts: int, moe_interval: int) -> Architecture:
     )
 
 
-#: A pruned Scout: the shared expert is its MLP, no layer is chunked (PurpleLlama's model card; context from transformers' converter).
-GUARD_4 = Architecture(48, 5120, 40, 8, 128, 202_048, 8192, 8192, vision=VisionTower())
+#: A pruned Scout: the shared expert is its MLP, no layer is chunked (PurpleLlama's model card; context from transformers' converter). Its
+#: positions are Scout's: a log of vLLM 0.20.1 has 16.48 GiB for 13.9 of w8a8 weights, which leaves a rope cache of 2.5.
+GUARD_4 = Architecture(48, 5120, 40, 8, 128, 202_048, 8192, 10_485_760, vision=VisionTower(), context_limit=8192)
 LLAMA_8B = Architecture(32, 4096, 32, 8, 128, 128_256, 14_336, 131_072)
 LLAMA_70B = Architecture(80, 8192, 64, 8, 128, 128_256, 28_672, 131_072)
 LLAMA_405B = Architecture(126, 16_384, 128, 8, 128, 128_256, 53_248, 131_072)
 LLAMA_3_8B = Architecture(32, 4096, 32, 8, 128, 128_256, 14_336, 8192)
 LLAMA_3_70B = Architecture(80, 8192, 64, 8, 128, 128_256, 28_672, 8192)
+#: llama-models, `sku_list.py`: 3.2; embedding and head are one.
+LLAMA_3_2_1B = Architecture(16, 2048, 32, 8, 64, 128_256, 8192, 131_072, tied_embeddings=True)
+LLAMA_3_2_3B = Architecture(28, 3072, 24, 8, 128, 128_256, 8192, 131_072, tied_embeddings=True)
 SMOLLM2 = Architecture(30, 576, 9, 3, 64, 49_152, 1536, 8192, tied_embeddings=True)
 
 #: The base models are trained for 256K (transformers, `convert_llama4_weights_to_hf.py`).

@@ -6,7 +6,8 @@ Decides nothing: what differs from vLLM's defaults is written down, the rest is 
 from typing import Any, get_args
 
 from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, Settings
+from cluster.planner.capacity import Capacity
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, Settings
 from cluster.planner.search import Plan
 from configs.schema import Accelerator, Kind, Parallelism
 
@@ -52,7 +53,7 @@ def emitted(kind: Kind, plan: Plan, cluster: Cluster) -> dict[str, Any]:
         "accelerator": gpu.name if gpu.name in get_args(Accelerator) else "gpu",
         "parallel": _parallel(plan.engine.parallel),
         "context_tokens": plan.engine.settings.context_tokens,
-        "engine": argued(plan.engine.settings),
+        "engine": argued(plan.engine.settings) | dict(plan.arguments),
     }
     hardware = _gpu(gpu) | {"gpus_per_node": cluster.node.gpus} | ({"nodes": cluster.nodes} if cluster.nodes else {})
     return {

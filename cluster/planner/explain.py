@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.catalogue.hardware import GIB
-from cluster.planner.capacity import KV_BYTES, OVERHEAD_GIB, stage_weight_bytes
+from cluster.planner.memory.engine import KV_BYTES
+from cluster.planner.memory.weights import stage_weight_bytes
 from cluster.planner.search import Plan
-from cluster.planner.speed import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load
+from cluster.planner.speed import REQUEST_LAYER_S, SPREAD, Load, efficiency
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,12 @@ def _budget(plan: Plan) -> Iterator[Line]:
     engine, found = plan.engine, plan.capacity
     share, memory = engine.settings.gpu_memory_utilization, engine.gpu.memory_gib
     yield Line("usable", _gib(found.usable_bytes), f"{share:.2f} x {memory:.2f} GiB that torch sees", "gpu_memory_utilization")
-    positions = f"{engine.max_positions:,} positions x {engine.architecture.head_dim} x 2 bytes, whatever the context"
+    row = engine.architecture.rotary_dim
+    positions = f"{engine.max_positions:,} positions x {row} x {engine.settings.element_bytes:g} bytes, whatever the context"
     yield Line("rope cache", _gib(found.rope_bytes), positions, "vLLM rotary_embedding/base.py")
-    yield Line(
-        "overhead",
-        _gib(found.overhead_bytes),
-        f"{OVERHEAD_GIB} GiB on 8xH100 with Maverick, carried to {engine.max_num_seqs} sequences, a vocabulary of "
-        f"{engine.architecture.vocab:,} and {engine.max_num_batched_tokens} tokens per step",
-        "calibrated on the log in vllm#16118",
-    )
-    yield Line("left for KV", _gib(found.kv_bytes), "usable - weights - rope cache - overhead, per GPU", "vLLM gpu_worker.py")
+    for part in found.parts:
+        yield Line(part.rule.name, _gib(part.size_bytes), part.rule.how, f"{part.rule.source} (vLLM {part.rule.versions})")
+    yield Line("left for KV", _gib(found.kv_bytes), "usable, less what stands above, per GPU", "vLLM gpu_worker.py")
     yield Line(
         "block tables",
         _gib(found.side_tables_bytes),
@@ -90,18 +87,21 @@ def _kv_cache(plan: Plan) -> Iterator[Line]:
 
 
 def _speed(plan: Plan, load: Load) -> Iterator[Line]:
-    if plan.speed is None:
+    told = plan.speed
+    if told is None:
         return
+    got = efficiency(plan.engine.architecture)
+    waiting = f", of which {told.running} run" if told.running < load.concurrency else ""
     yield Line(
         "replica",
-        f"{plan.speed.replica_tokens_s:,.0f} tokens/s",
-        f"{load.concurrency} at once, {load.prompt_tokens} in, {load.answer_tokens} out: roofline of bytes at {BANDWIDTH_EFFICIENCY:.0%} "
-        f"of the bandwidth and FLOP at {COMPUTE_EFFICIENCY:.0%}, and {STEP_FLOOR_S_PER_LAYER * 1e6:.0f} us a layer",
-        "fitted on two rows of vLLM 0.8.3's figure and vllm#46553",
+        f"{told.replica_tokens_s:,.0f} tokens/s ±{SPREAD:.0%}",
+        f"{load.concurrency} at once{waiting}, {load.prompt_tokens} in, {load.answer_tokens} out: bytes at {got.bandwidth:.0%} of the "
+        f"bandwidth, FLOP at {got.arithmetic:.0%}, {got.layer_s * 1e6:.0f} us a layer and {REQUEST_LAYER_S * 1e6:g} more for each request",
+        f"fitted on {got.source}",
     )
-    yield Line("each user", f"{plan.speed.user_tokens_s:.1f} tokens/s", "the replica's, shared", "the same")
-    yield Line("first token", f"{plan.speed.ttft_s:.2f} s", f"{load.prompt_tokens} tokens at an idle replica", "the same")
-    yield Line("GPU-hour", f"{plan.speed.gpu_hour_tokens / 1e6:.2f}M tokens", f"over {plan.gpus} GPUs", "the same")
+    yield Line("each user", f"{told.user_tokens_s:.1f} tokens/s", "the replica's, shared by those that run", "the same")
+    yield Line("first token", f"{told.ttft_s:.2f} s", f"{load.prompt_tokens} tokens at an idle replica", "the same")
+    yield Line("GPU-hour", f"{told.gpu_hour_tokens / 1e6:.2f}M tokens", f"over {plan.gpus} GPUs", "the same")
 
 
 def _gib(size_bytes: float) -> str:

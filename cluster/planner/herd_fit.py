@@ -7,20 +7,23 @@ config has passed already.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Checkpoint, Layout
 from cluster.catalogue.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
+from cluster.catalogue.hub_names import stored_layout
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, Capacity, Engine, KvDtype, Settings, capacity
+from cluster.planner.capacity import Capacity, capacity
 from cluster.planner.emit import argued
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.legality import handover_refusal, refusals, stored_refusals
+from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, VLLM, Engine, Version
+from cluster.planner.memory.said import not_counted, settings_of, told
 from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
-from cluster.planner.search import Subject, Wish, plans, refusal
+from cluster.planner.refusal import refusal
+from cluster.planner.search import Subject, Wish, plans
 from configs.schema import Config, Model, Parallelism
 
 
@@ -42,11 +45,22 @@ class Verdict:
     capacity: Capacity | None
     refusals: tuple[str, ...] = ()
     """What cannot work at all; memory is in the capacity's problems."""
+    gpu: Gpu | None = None
+    """What it runs on, where that is known."""
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Everything that is wrong with it."""
         return (*self.refusals, *(self.capacity.problems if self.capacity else ()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What options cost, and what the arithmetic leaves out."""
+        if self.gpu is None:
+            return ()
+        if self.engine is None:
+            return ("the planner does not know its shape (no config.json of it is on this machine): its memory is not checked",)
+        return (*costs(self.engine), *not_counted(self.model.engine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ class Assessment:
     @property
     def costs(self) -> tuple[str, ...]:
         """What options cost that the models ask for."""
-        return tuple(f"{one.model.id}: {cost}" for one in self.verdicts if one.engine for cost in costs(one.engine))
+        return tuple(f"{one.model.id}: {cost}" for one in self.verdicts for cost in one.notes)
 
     @property
     def shortages(self) -> tuple[str, ...]:
@@ -89,20 +103,21 @@ def known_cluster(config: Config) -> Cluster | None:
     return Cluster(Node(next(iter(named.values())), GPUS_PER_NODE)) if len(named) == 1 else None
 
 
-def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None) -> Assessment:
+def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None, vllm: Version = VLLM) -> Assessment:
     """A herd on a cluster; without one, each model on the GPU that its accelerator names.
 
     Args:
         config: the herd; `parallel: auto` has been chosen already.
         cluster: what there is.
         stored: by model id, what checkpoints say that lie on this machine.
+        vllm: the version that serves them.
     """
-    verdicts = tuple(_verdict(pool, cluster, (stored or {}).get(model_of(pool.id))) for pool in pools(config.models))
+    verdicts = tuple(_verdict(pool, cluster, (stored or {}).get(model_of(pool.id)), vllm) for pool in pools(config.models))
     per_node = cluster.node.gpus if cluster else GPUS_PER_NODE
     pieces: dict[str, Counter[int]] = {}
     for one in verdicts:
-        if one.engine:
-            of_its_gpu = pieces.setdefault(one.engine.gpu.name, Counter())
+        if one.gpu:
+            of_its_gpu = pieces.setdefault(one.gpu.name, Counter())
             for size, count in blocks(one.model.parallel, per_node).items():
                 of_its_gpu[size] += count * one.model.scale.min_replicas
     gpus = sum(size * count for sizes in pieces.values() for size, count in sizes.items())
@@ -150,12 +165,12 @@ def _fill(free: Counter[int], room: int, size: int, count: int) -> int:
     return full * each + rest
 
 
-def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None) -> Verdict:
+def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None, vllm: Version) -> Verdict:
     gpu = _gpu(model, cluster)
-    engine = gpu and engine_of(model, gpu, stored)
+    engine = gpu and engine_of(model, gpu, stored, vllm)
     if not engine:
-        return Verdict(model, None, None)
-    return Verdict(model, engine, capacity(engine), tuple(_refusals(model, engine)))
+        return Verdict(model, None, None, gpu=None if CATALOGUE[model.kind].not_deployable else gpu)
+    return Verdict(model, engine, capacity(engine), tuple(_refusals(model, engine)), gpu)
 
 
 def _refusals(model: Model, engine: Engine) -> Iterator[str]:
@@ -175,71 +190,62 @@ def _gpu(model: Model, cluster: Cluster | None) -> Gpu | None:
     return cluster.node.gpu if cluster else gpu_of(model.accelerator)
 
 
-def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None) -> Engine | None:
+def engine_of(model: Model, gpu: Gpu, stored: Stored | None = None, vllm: Version = VLLM) -> Engine | None:
     """A model entry as an engine to be planned; none where its kind has no architecture."""
     entry = CATALOGUE[model.kind]
+    settings = settings_of(model, vllm)
     if stored:
-        return Engine(stored.architecture, stored.layout, gpu, model.parallel, settings_of(model))
+        return told(
+            Engine(stored.architecture, stored.layout, gpu, model.parallel, settings), model.engine, images=model.images_per_prompt != 0
+        )
     if entry.decoder is None:
         return None
-    checkpoint = _checkpoint(model)
-    return Engine(checkpoint.shaped(entry.decoder), checkpoint.layout, gpu, model.parallel, settings_of(model))
-
-
-def _checkpoint(model: Model) -> Checkpoint:
-    entry = CATALOGUE[model.kind]
-    return entry.known(model.checkpoint) or Checkpoint(model.checkpoint, entry.layout(model.quantization))
-
-
-def settings_of(model: Model) -> Settings:
-    """What a model entry tells vLLM that memory depends on."""
-    said = model.engine
-    overrides = said.get("hf_overrides")
-    text = overrides.get("text_config", overrides) if isinstance(overrides, dict) else {}
-    return Settings(
-        context_tokens=model.context_tokens,
-        kv_dtype=_kv_dtype(said),
-        hybrid_kv=not said.get("disable_hybrid_kv_cache_manager"),
-        hands_over="kv_transfer_config" in said,
-        drafts=model.draft is not None or "eagle" in str(said.get("speculative_config", "")).lower(),
-        gpu_memory_utilization=_number(said.get("gpu_memory_utilization")) or GPU_MEMORY_UTILIZATION,
-        max_num_seqs=_whole(said.get("max_num_seqs")),
-        max_num_batched_tokens=_whole(said.get("max_num_batched_tokens")),
-        max_positions=_whole(text.get("max_position_embeddings")) if isinstance(text, dict) else None,
+    checkpoint = _checkpoint(model, entry.decoder)
+    return told(
+        Engine(
+            checkpoint.shaped(entry.decoder, first_upload=vllm < FIRST_UPLOADS_BEFORE), checkpoint.layout, gpu, model.parallel, settings
+        ),
+        model.engine,
+        images=model.images_per_prompt != 0,
     )
 
 
-def _kv_dtype(said: Mapping[str, Any]) -> KvDtype:
-    return "fp8" if str(said.get("kv_cache_dtype")).startswith("fp8") else "bf16"
+def _checkpoint(model: Model, architecture: Architecture) -> Checkpoint:
+    """The one that the catalogue knows; else what its name says, where that is the quantisation of the entry; else the usual one of it."""
+    entry = CATALOGUE[model.kind]
+    if known := entry.known(model.checkpoint):
+        return known
+    by_name = stored_layout(model.checkpoint.rpartition("/")[2].lower(), architecture)
+    found = by_name if by_name.quantization == model.quantization else entry.layout(model.quantization)
+    return Checkpoint(model.checkpoint, found)
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and 0 < value <= 1 else None
-
-
-def chosen(config: Config, cluster: Cluster | None) -> Config:
+def chosen(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored] | None = None, vllm: Version = VLLM) -> Config:
     """The herd with a shape for every `parallel: auto`: the fewest GPUs that hold the entry's context. On a CPU it is one worker.
 
     Raises:
         NoShape: none fits, or no GPU is known.
     """
-    models = tuple(_chosen(model, cluster) if model.parallel.auto else model for model in config.models)
+    known = stored or {}
+    models = tuple(_chosen(model, cluster, known.get(model.id), vllm) if model.parallel.auto else model for model in config.models)
     return config.model_copy(update={"models": models})
 
 
-def _chosen(model: Model, cluster: Cluster | None) -> Model:
+def _chosen(model: Model, cluster: Cluster | None, stored: Stored | None, vllm: Version) -> Model:
     if model.accelerator == "cpu":
         return model.model_copy(update={"parallel": Parallelism()})
-    gpu, entry = _gpu(model, cluster), CATALOGUE[model.kind]
-    if gpu is None or entry.decoder is None:
+    gpu = _gpu(model, cluster)
+    if gpu is None:
         raise NoShape(f"{model.id}: parallel: auto needs a GPU to choose for; name it in hardware or as the accelerator")
+    engine = engine_of(model, gpu, stored, vllm)
+    if engine is None:
+        raise NoShape(
+            f"{model.id}: parallel: auto needs the model's shape, which is not known: say the sizes, as in parallel: {{tensor: 1}}"
+        )
     here = cluster or Cluster(Node(gpu, GPUS_PER_NODE))
-    settings = settings_of(pools([model])[0])
-    subject = Subject(model.id, entry.decoder, (_checkpoint(model),), entry.context_tokens)
+    settings = replace(engine.settings, hybrid_kv=settings_of(pools([model])[0]).hybrid_kv)
+    checkpoint = Checkpoint(model.checkpoint, engine.layout)
+    subject = Subject(model.id, engine.architecture, (checkpoint,), engine.architecture.longest_tokens, only_these=True)
     wish = Wish(
         context_tokens=model.context_tokens,
         kv_dtype=settings.kv_dtype,
@@ -247,6 +253,7 @@ def _chosen(model: Model, cluster: Cluster | None) -> Model:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         max_num_seqs=settings.max_num_seqs,
         data=1,
+        told=settings,
     )
     found = plans(subject, here, wish)
     best = next((plan for plan in found if plan.fits), None)

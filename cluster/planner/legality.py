@@ -102,10 +102,14 @@ def tensor_sizes(architecture: Architecture) -> tuple[int, ...]:
 
 
 def stored_refusals(layout: Layout, kv_fp8: bool, gpu: Gpu) -> Iterator[Refusal]:
-    """What a kind of GPU cannot compute with."""
-    if layout.quantization == "nvfp4" and gpu.fp4_flops is None:
-        yield "quantization", f"NVFP4 needs a Blackwell GPU (compute capability 10.0); {gpu.name} is none"
-    if kv_fp8 and gpu.fp8_flops is None:
+    """What vLLM does not compute with on a kind of GPU.
+
+    Weights in NVFP4 or FP8 are unpacked to bf16 where a GPU lacks the arithmetic (Marlin, from compute capability 8.0), and a KV cache in
+    fp8 is read by FlashInfer's kernels from there on (`flashinfer.py::supports_compute_capability`).
+    """
+    if layout.quantization == "nvfp4" and gpu.amd:
+        yield "quantization", f"vLLM unpacks NVFP4 on NVIDIA's GPUs only; {gpu.name} is none"
+    if kv_fp8 and gpu.fp8_flops is None and gpu.amd:
         yield "kv_dtype", f"an fp8 KV cache needs a GPU with FP8 arithmetic; {gpu.name} has none"
 
 

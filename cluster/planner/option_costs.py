@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cluster.planner.capacity import Engine, capacity
+from cluster.planner.capacity import capacity
+from cluster.planner.memory.engine import Engine
 
 
 def costs(engine: Engine) -> Iterator[str]:
@@ -20,6 +21,8 @@ def costs(engine: Engine) -> Iterator[str]:
         plain = replace(engine, settings=replace(engine.settings, hybrid_kv=True))
         if plain.kv_cache.groups != engine.kv_cache.groups:
             yield f"prefill apart leaves {_pools(engine, plain)}: chunked layers keep what they no longer see, for NIXL to hand over"
+    if engine.layout.quantization == "nvfp4" and not engine.gpu.fp4_flops:
+        yield f"NVFP4 weights are unpacked to bf16 on {engine.gpu.name} (Marlin): they save memory and bandwidth, not arithmetic"
     if (engine.parallel.all_to_all or "").startswith("deepep"):
         yield f"{engine.parallel.all_to_all} needs DeepEP on every node, and takes buffers on each GPU that are not counted here"
 

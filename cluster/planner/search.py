@@ -1,25 +1,22 @@
-"""Which shape to take: every legal one on given hardware, those that meet a wish first, the best of them on top, and what could be instead.
+"""Which shape to take: every legal one on given hardware, those that meet a wish first, the best of them on top.
 
 Decides the order, and the settings of each shape: vLLM's defaults where they meet the wish, else fewer sequences and a shorter rope cache,
-which leave more for the KV cache. Leaves what fits to `cluster.planner.capacity` and how fast it is to `cluster.planner.speed`.
+which leave more for the KV cache. Leaves what could be instead to `cluster.planner.refusal`, what fits to
+`cluster.planner.capacity` and how fast it is to `cluster.planner.speed`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 from cluster.catalogue.architecture import Architecture
-from cluster.catalogue.checkpoints import Checkpoint
-from cluster.catalogue.hardware import GIB, Cluster
-from cluster.planner.capacity import (
-    GPU_MEMORY_UTILIZATION,
-    Capacity,
-    Engine,
-    KvDtype,
-    Settings,
-    capacity,
-    concurrent_requests,
-)
-from cluster.planner.legality import refusals, stored_refusals, tensor_refusal, tensor_sizes
+from cluster.catalogue.checkpoints import Checkpoint, usual_layout
+from cluster.catalogue.hardware import Cluster
+from cluster.planner.capacity import Capacity, capacity, concurrent_requests
+from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
+from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
+from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
 from configs.schema import Parallelism, Quantization
 
@@ -31,8 +28,10 @@ FEWER_SEQS = (256, 64, 16)
 FEWER_POSITIONS = 131_072
 #: Experts per GPU from which whole ones are placed instead of slices of each: Maverick on 8 GPUs, not Scout (vLLM's recipes).
 WHOLE_EXPERTS = 16
+#: The schema's (`Parallelism.data`).
+MOST_DATA_PARALLEL = 64
 #: Most truthful first, where all else is equal.
-FIDELITY: tuple[Quantization, ...] = ("bf16", "fp8", "nvfp4", "int4")
+FIDELITY: tuple[Quantization, ...] = ("bf16", "fp8", "int8", "nvfp4", "int4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,8 @@ class Subject:
     architecture: Architecture
     checkpoints: tuple[Checkpoint, ...]
     context_tokens: int
+    only_these: bool = False
+    """The checkpoint is named: no other is to be planned for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Wish:
 
     context_tokens: int | None = None
     concurrency: int | None = None
+    """Requests that come at once. Plans that hold all of them come first; in the others some wait."""
     cheapest: bool = False
     """By the cost of a token; else the fewest GPUs."""
     load: Load = field(default_factory=lambda: Load(64, 1000, 1000))
@@ -63,6 +65,11 @@ class Wish:
     hybrid_kv: bool = True
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
     max_num_seqs: int | None = None
+    vllm: Version = VLLM
+    told: Settings | None = None
+    """What an engine is told anyway; the fields of the wish and of its kind stand above it."""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of vLLM's engine, by vLLM's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class Plan:
     """Of an engine that fits."""
     problems: tuple[str, ...]
     legal: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of vLLM's engine that it was planned with."""
 
     @property
     def fits(self) -> bool:
@@ -90,12 +99,20 @@ class Plan:
         return self.engine.parallel.gpus
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One engine that was looked at."""
+
+    engine: Engine
+    found: Capacity
+    concurrency: int
+
+
 def plans(subject: Subject, cluster: Cluster, wish: Wish) -> tuple[Plan, ...]:
     """Every configuration that may be asked about, best first; what does not meet the wish comes last, with its problems."""
     found = [
         _plan(subject, checkpoint, parallel, kv_dtype, cluster, wish)
-        for checkpoint in subject.checkpoints
-        if wish.quantization in (None, checkpoint.layout.quantization)
+        for checkpoint in _checkpoints(subject, wish)
         for kv_dtype in _kv_dtypes(cluster, wish)
         for parallel in _shapes(subject.architecture, cluster, wish)
         if wish.quantization or _computes(checkpoint, cluster)
@@ -103,13 +120,27 @@ def plans(subject: Subject, cluster: Cluster, wish: Wish) -> tuple[Plan, ...]:
     return tuple(sorted(found, key=lambda plan: _rank(plan, wish)))
 
 
+def _checkpoints(subject: Subject, wish: Wish) -> tuple[Checkpoint, ...]:
+    """Those of the wished quantisation; where none is known, one as the tools make it."""
+    word = wish.quantization
+    known = tuple(one for one in subject.checkpoints if word in (None, one.layout.quantization))
+    if known or word is None or subject.only_these:
+        return known
+    return (Checkpoint("", usual_layout(word, subject.architecture), assumed=True),)
+
+
 def _computes(checkpoint: Checkpoint, cluster: Cluster) -> bool:
+    """Whether a GPU multiplies what is stored; NVFP4 that is only unpacked is not offered where nobody asks for it."""
+    if checkpoint.layout.quantization == "nvfp4" and not cluster.node.gpu.fp4_flops:
+        return False
     return not any(stored_refusals(checkpoint.layout, False, cluster.node.gpu))
 
 
 def _kv_dtypes(cluster: Cluster, wish: Wish) -> tuple[KvDtype, ...]:
     if wish.kv_dtype:
         return (wish.kv_dtype,)
+    if "kv_cache_dtype" in wish.engine or "dtype" in wish.engine:
+        return (settings_from(wish.engine, LEAST_CONTEXT_TOKENS).kv_dtype,)
     return ("bf16", "fp8") if cluster.node.gpu.fp8_flops else ("bf16",)
 
 
@@ -134,7 +165,7 @@ def _data_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
     """Powers of two: ranks share the experts evenly."""
     if not architecture.experts:
         return (1,)
-    return tuple(1 << power for power in range(most.bit_length()))
+    return tuple(1 << power for power in range(min(most, MOST_DATA_PARALLEL).bit_length()))
 
 
 def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
@@ -146,29 +177,38 @@ def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
 
 def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster, wish: Wish) -> Plan:
     illegal = tuple(_illegal(subject, checkpoint, parallel, kv_dtype, cluster))
-    rungs = list(_settings(subject, checkpoint, kv_dtype, parallel, wish))
-    if illegal:
-        rungs = rungs[:1]
-    for settings in rungs:
-        engine = _fitted(Engine(checkpoint.shaped(subject.architecture), checkpoint.layout, cluster.node.gpu, parallel, settings), wish)
-        found = capacity(engine)
-        length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
-        concurrency = min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * parallel.data)
-        problems = illegal or (*found.problems, *_too_few(wish, concurrency, length))
-        if not problems:
+    architecture, gpu = checkpoint.shaped(subject.architecture, first_upload=wish.vllm < FIRST_UPLOADS_BEFORE), cluster.node.gpu
+    rungs = _settings(subject, checkpoint, kv_dtype, parallel, wish)
+    tried = []
+    for settings in islice(rungs, 1) if illegal else rungs:
+        engine = _fitted(told(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish.engine), wish)
+        tried.append(_Tried(engine, *_held(engine, wish)))
+        if not tried[-1].found.problems and tried[-1].concurrency >= (wish.concurrency or 0):
             break
+    fitting = [one for one in tried if not one.found.problems]
+    best = max(fitting, key=lambda one: one.concurrency) if fitting else tried[-1]
+    found, concurrency = best.found, best.concurrency
     if illegal:
         found, concurrency = replace(found, pool_tokens=0, max_context_tokens=0), 0
-    running = concurrent_requests(engine, found.pool_blocks, min(_mean_length(wish.load), engine.max_positions))
+    problems = illegal or found.problems
+    running = concurrent_requests(best.engine, found.pool_blocks, min(_mean_length(wish.load), best.engine.longest_tokens))
     return Plan(
         checkpoint=checkpoint,
-        engine=engine,
+        engine=best.engine,
         capacity=found,
         concurrency=concurrency,
-        speed=None if problems else speed(engine, wish.load, running),
+        speed=None if problems else speed(best.engine, wish.load, running),
         problems=problems,
         legal=not illegal,
+        arguments=wish.engine,
     )
+
+
+def _held(engine: Engine, wish: Wish) -> tuple[Capacity, int]:
+    """What an engine holds, and how many requests of the wish's length can decode at once."""
+    found = capacity(engine)
+    length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
+    return found, min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * engine.parallel.data)
 
 
 def _mean_length(load: Load) -> int:
@@ -186,23 +226,28 @@ def _illegal(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv
 
 
 def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, parallel: Parallelism, wish: Wish) -> Iterator[Settings]:
-    """From vLLM's defaults to what leaves most for the KV cache, as far as the wish's concurrency allows."""
+    """From vLLM's defaults to what leaves most for the KV cache; where the wish says the sequences, it describes an engine as it is."""
     most = checkpoint.context_tokens or subject.context_tokens
     context = wish.context_tokens or min(USUAL_CONTEXT_TOKENS, most)
     least = -(-(wish.concurrency or 1) // parallel.data)
-    usual = Settings(
+    anyway = wish.told or settings_from(wish.engine, context, vllm=wish.vllm)
+    fewest = wish.max_num_seqs or anyway.max_num_seqs
+    usual = replace(
+        anyway,
         context_tokens=context,
         kv_dtype=kv_dtype,
-        hybrid_kv=wish.hybrid_kv,
-        gpu_memory_utilization=wish.gpu_memory_utilization,
-        max_num_seqs=wish.max_num_seqs or (least if least > FEWER_SEQS[0] else None),
+        hybrid_kv=wish.hybrid_kv and anyway.hybrid_kv,
+        gpu_memory_utilization=anyway.gpu_memory_utilization if "gpu_memory_utilization" in wish.engine else wish.gpu_memory_utilization,
+        max_num_seqs=fewest or (least if least > FEWER_SEQS[0] else None),
     )
     yield usual
-    fewer = () if wish.max_num_seqs else tuple(count for count in FEWER_SEQS if count >= least)
+    if usual.max_num_seqs and not fewest:
+        yield replace(usual, max_num_seqs=None)
+    fewer = () if fewest else FEWER_SEQS
     for count in fewer:
         yield replace(usual, max_num_seqs=count)
     positions = max(FEWER_POSITIONS, context)
-    if positions < subject.architecture.max_positions:
+    if positions < subject.architecture.max_positions and not wish.max_num_seqs:
         yield replace(usual, max_num_seqs=fewer[-1] if fewer else usual.max_num_seqs, max_positions=positions)
 
 
@@ -216,78 +261,14 @@ def _fitted(engine: Engine, wish: Wish) -> Engine:
     return replace(engine, settings=replace(engine.settings, context_tokens=longest // 1024 * 1024))
 
 
-def _too_few(wish: Wish, concurrency: int, length: int) -> Iterator[str]:
-    if wish.concurrency and concurrency < wish.concurrency:
-        yield f"{wish.concurrency} requests of {length:,} tokens at once; {concurrency} fit"
-
-
 def _rank(plan: Plan, wish: Wish) -> tuple[float, ...]:
     """Smaller is better. What fits by cost or GPUs, then by fidelity and simplicity; the rest by how near it comes."""
     fidelity = (FIDELITY.index(plan.checkpoint.layout.quantization), plan.engine.settings.kv_dtype != "bf16")
     if plan.speed is None:
         return (1, not plan.legal, -plan.capacity.max_context_tokens, -plan.concurrency, -plan.capacity.kv_bytes, *fidelity)
     cost = -plan.speed.gpu_hour_tokens if wish.cheapest else plan.gpus
-    parallel = plan.engine.parallel
-    return (0, cost, *fidelity, parallel.data, parallel.pipeline, -plan.speed.replica_tokens_s)
-
-
-def refusal(subject: Subject, cluster: Cluster, wish: Wish, found: tuple[Plan, ...]) -> str:
-    """Why nothing meets a wish, and the nearest that does, in one sentence."""
-    nearest = tuple(_alternatives(subject, cluster, wish))
-    way_out = f": use {' or '.join(nearest)}" if nearest else ""
-    return f"{_why(subject, cluster, wish, found)}{way_out}"
-
-
-def _why(subject: Subject, cluster: Cluster, wish: Wish, found: tuple[Plan, ...]) -> str:
-    if not found:
-        return f"{subject.title} has no checkpoint in {wish.quantization}"
-    best = found[0]
-    what = f"{subject.title} {best.checkpoint.layout.quantization.upper()}"
-    weights, memory = best.checkpoint.layout.weight_bytes(subject.architecture), (cluster.gpus or 0) * cluster.node.gpu.memory_bytes
-    if best.legal and weights > memory > 0:
-        return f"{what} needs {weights / GIB:,.0f} GiB of weights; {cluster} have {memory / GIB:,.0f}"
-    return f"{what} on {cluster} as {shape(best.engine.parallel)}: {'; '.join(best.problems)}"
-
-
-def _alternatives(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
-    """What of the wish could be given up, one thing at a time, and what then fits."""
-    if wish.tensor and tensor_refusal(subject.architecture, wish.tensor):
-        most = max(size for size in tensor_sizes(subject.architecture) if size < wish.tensor)
-        if plan := _first(subject, cluster, replace(wish, tensor=most)):
-            yield shape(plan.engine.parallel)
-    for word in FIDELITY if wish.quantization else ():
-        if word != wish.quantization and (plan := _first(subject, cluster, replace(wish, quantization=word))):
-            yield f"{word.upper()} ({plan.checkpoint.layout.weight_bytes(subject.architecture) / GIB:,.0f} GiB)"
-            break
-    if wish.kv_dtype == "bf16" and _first(subject, cluster, replace(wish, kv_dtype="fp8")):
-        yield "an fp8 KV cache"
-    if not wish.hybrid_kv and _first(subject, cluster, replace(wish, hybrid_kv=True)):
-        yield "the hybrid KV manager"
-    yield from _more_nodes(subject, cluster, wish)
-    yield from _less(subject, cluster, wish)
-
-
-def _more_nodes(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
-    for nodes in (2, 4, 8):
-        if nodes > (cluster.nodes or 1) and (plan := _first(subject, replace(cluster, nodes=nodes), wish)):
-            yield f"{nodes} nodes with {shape(plan.engine.parallel, brief=True)}"
-            return
-
-
-def _less(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
-    if wish.context_tokens:
-        longest = max((plan.capacity.max_context_tokens for plan in plans(subject, cluster, wish) if plan.legal), default=0)
-        if LEAST_CONTEXT_TOKENS <= longest < wish.context_tokens:
-            yield f"a context of {longest:,} tokens"
-    if wish.concurrency:
-        most = max((plan.concurrency for plan in plans(subject, cluster, replace(wish, concurrency=None)) if plan.fits), default=0)
-        if most:
-            yield f"{most} requests at once"
-
-
-def _first(subject: Subject, cluster: Cluster, wish: Wish) -> Plan | None:
-    best = next(iter(plans(subject, cluster, wish)), None)
-    return best if best and best.fits else None
+    parallel, some_wait = plan.engine.parallel, plan.concurrency < (wish.concurrency or 0)
+    return (0, some_wait, cost, *fidelity, parallel.data, parallel.pipeline, -plan.speed.replica_tokens_s)
 
 
 def shape(parallel: Parallelism, *, brief: bool = False) -> str:

@@ -1,10 +1,11 @@
-"""How fast: the time of one engine step by roofline, and from it tokens per second, time to first token, and cost.
+"""How fast: the time of one engine step, and from it tokens per second, time to first token, and cost.
 
-Decides speed for an engine that fits. A step reads the weights that its tokens touch and the KV cache of its requests, and multiplies; it
-takes as long as the slower of the two, and a floor that no batch gets below.
+Decides speed for an engine that fits. A step reads the weights that its tokens touch and the KV cache of its requests, multiplies, and has
+a time for each layer that no batch gets below, and one for each request and layer. The four are added: they overlap little where batches
+are small, and published rows are met better so.
 
-Three numbers are fitted, each on one published row, and every other row is a prediction (`tests/unit/test_published_speed.py` prints the
-errors): `STEP_FLOOR_S`, `BANDWIDTH_EFFICIENCY`, `COMPUTE_EFFICIENCY`. They are vLLM's: other engines, and later versions, may be faster.
+Eight numbers are fitted on published rows of vLLM 0.8 to 0.10, dense models and those with experts apart; the errors of all rows are made
+by `python -m tests.bench.planner`. Later versions, and other engines, may be faster: a speed is told to within `SPREAD`.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,38 @@ from math import ceil
 
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16_BYTES, decoder_bytes
-from cluster.planner.capacity import KV_BYTES, Engine
+from cluster.planner.memory.engine import KV_BYTES, Engine
 
-#: Time per decoder layer that no batch gets below: kernel launches, all-reduces, routing. From Maverick FP8 on 8×MI300X at one request:
-#: 7.66 ms between tokens (vllm#46553, without the hybrid KV manager) over 48 layers, less 0.69 ms of roofline.
-STEP_FLOOR_S_PER_LAYER = (7.66e-3 - 0.69e-3) / 48
-#: Share of the memory bandwidth that a decode step gets. Fitted on Scout bf16, 8×H100, 1000 in, 1000 out, 64 at once: 2647 tokens/s
-#: (vLLM 0.8.3, the figure in vLLM's post on Llama 4).
-BANDWIDTH_EFFICIENCY = 0.52
-#: Share of the dense arithmetic that prefill gets. Fitted on the row of the same figure with 10,000 in: 1740 tokens/s.
-COMPUTE_EFFICIENCY = 0.30
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """What an engine gets of a GPU: shares of its bandwidth and its dense arithmetic, and the time of a layer that no batch gets below."""
+
+    bandwidth: float
+    arithmetic: float
+    layer_s: float
+    source: str
+
+
+#: Bandwidth and layers from batches of 1 of Llama 70B and 405B FP8 on 8×MI300X (ROCm/vllm, vLLM 0.10), which differ in both; arithmetic
+#: from the first token of 8,000-token prompts of 8B on H100 and A100 (llm-d).
+DENSE = Efficiency(0.68, 0.53, 75e-6, "ROCm/vllm's table of vLLM 0.10 on MI300X, and llm-d's long prompts")
+#: Layers from Maverick FP8 on 8×MI300X at one request: 7.66 ms between tokens (vllm#46553); bandwidth from what an H200 gains over an H100
+#: in the figure of vLLM's post on Llama 4 (0.8.3); arithmetic from its rows with 10,000 in.
+WITH_EXPERTS = Efficiency(0.88, 0.30, 145e-6, "vllm#46553; the figure in vLLM's post on Llama 4 (0.8.3)")
+#: What a decoding request adds to each layer: its attention kernels, its part of the all-reduces. From batches of 32 and 128 on 8×MI300X.
+REQUEST_LAYER_S = 1.05e-6
+#: Each further one adds half of that: 70B and 405B FP8 at the largest load of AMD's table.
+MANY_REQUESTS = 256
+#: Steps of a prompt that are looked at one by one.
+MOST_STEPS = 2048
+#: How far a row that is no outlier lies from the plan.
+SPREAD = 0.20
+
+
+def efficiency(architecture: Architecture) -> Efficiency:
+    """What engines of a model get of a GPU."""
+    return WITH_EXPERTS if architecture.experts else DENSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +61,17 @@ class Step:
 
 def step_time_s(engine: Engine, step: Step) -> float:
     """Seconds that one step takes, from the first pipeline stage to the last."""
-    floor = STEP_FLOOR_S_PER_LAYER * engine.architecture.layers
-    return floor + max(_bytes_read(engine, step) / _bandwidth(engine), _operations(engine, step) / _arithmetic(engine))
-
-
-def _bandwidth(engine: Engine) -> float:
-    return engine.gpu.bandwidth_bytes_s * BANDWIDTH_EFFICIENCY
+    got, layers = efficiency(engine.architecture), engine.architecture.layers
+    requests = step.decode_requests / engine.parallel.data
+    per_layer = got.layer_s + REQUEST_LAYER_S * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
+    read_s = _bytes_read(engine, step) / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
+    return layers * per_layer + read_s + _operations(engine, step) / _arithmetic(engine)
 
 
 def _arithmetic(engine: Engine) -> float:
-    """FLOP/s of one GPU in the widest format that the stored weights are multiplied in; INT4 is unpacked to bf16."""
-    by_format = {"fp8": engine.gpu.fp8_flops, "nvfp4": engine.gpu.fp4_flops}
-    return (by_format.get(engine.layout.quantization) or engine.gpu.bf16_flops) * COMPUTE_EFFICIENCY
+    """FLOP/s of one GPU in the widest format that the stored weights are multiplied in; INT4, and what a GPU lacks, is unpacked to bf16."""
+    by_format = {"fp8": engine.gpu.fp8_flops, "int8": engine.gpu.fp8_flops, "nvfp4": engine.gpu.fp4_flops}
+    return (by_format.get(engine.layout.quantization) or engine.gpu.bf16_flops) * efficiency(engine.architecture).arithmetic
 
 
 def _bytes_read(engine: Engine, step: Step) -> float:
@@ -98,6 +120,8 @@ def time_to_first_token_s(engine: Engine, prompt_tokens: int) -> float:
     """Seconds from a prompt's arrival at an idle engine to its first token: its steps of prefill, one after the other."""
     most = engine.max_num_batched_tokens
     steps = ceil(prompt_tokens / most)
+    if steps > MOST_STEPS:  # each reads a little more than the one before: the middle one stands for all
+        return steps * step_time_s(engine, Step(prefill_tokens=most, prefill_context_tokens=prompt_tokens / 2))
     return sum(
         step_time_s(engine, Step(prefill_tokens=min(most, prompt_tokens - done), prefill_context_tokens=done))
         for done in range(0, steps * most, most)
@@ -118,10 +142,13 @@ class Speed:
     """What one replica does under a load."""
 
     user_tokens_s: float
+    """Of a request that runs."""
     replica_tokens_s: float
     ttft_s: float
     """Of one prompt at an idle replica."""
     gpu_hour_tokens: float
+    running: int
+    """Requests of the load that run at once; the others wait for KV cache."""
 
     def cost_per_million_tokens(self, gpu_hour_price: float) -> float:
         """Price of a million answer tokens, in the price's own currency."""
@@ -141,10 +168,11 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
     per_token_s = step_time_s(engine, decode) / running + prefill_s / load.answer_tokens
     replica = 1 / per_token_s
     return Speed(
-        user_tokens_s=replica / load.concurrency,
+        user_tokens_s=replica / running,
         replica_tokens_s=replica,
         ttft_s=time_to_first_token_s(engine, load.prompt_tokens),
         gpu_hour_tokens=replica * 3600 / engine.parallel.gpus,
+        running=running,
     )
 
 

@@ -4,20 +4,28 @@ Decides names, defaults and exit codes (0 it fits · 1 it does not · 2 the comm
 `deployments.commands.plan_answers`.
 """
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from cluster.planner.capacity import GPU_MEMORY_UTILIZATION, KvDtype
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, version_of
 from cluster.planner.search import Wish
 from cluster.planner.speed import Load
+from configs.engine_arguments import complaints
 from configs.schema import Quantization
 from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
 from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
 
 KV_DTYPES = ("bf16", "fp8")
+YAML = (".yaml", ".yml")
+#: Forms of the answer, of which one can be had.
+FORMS = ("as_json", "explain", "emit")
+#: What of the command line a herd's YAML leaves open.
+FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json", "vllm"})
 
 
 def _length(text: str | int) -> int:
@@ -25,6 +33,15 @@ def _length(text: str | int) -> int:
         return tokens(str(text))  # typer parses defaults too, which are numbers already
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _version(text: str | None) -> str | None:
+    try:
+        if text is not None:
+            version_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
 
 
 def _one_of(subject: str, allowed: tuple[str, ...]) -> typer.models.OptionInfo:
@@ -44,16 +61,63 @@ Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pin this parallel
 Share = Annotated[float, typer.Option(help="The share of a GPU's memory that vLLM may use.", min=0.01, max=1)]
 
 
+def _contradictions(context: typer.Context) -> Iterator[str]:
+    """What of a command line cannot be meant together."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    said = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = {name: f"--{name.replace('_', '-').removeprefix('as-')}" for name in said}
+    forms = [given[name] for name in FORMS if name in given]
+    if len(forms) > 1:
+        yield f"{' and '.join(forms)} are answers of different forms: say one of them"
+    if Path(context.params["model"]).suffix in YAML:
+        unused = sorted(given[name] for name in said - FOR_HERDS)
+        if unused:
+            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes, --vllm and --json"
+
+
+def _wish(said: Mapping[str, Any]) -> Wish:
+    """The wish of a command line, by the names of its options."""
+    same = ("concurrency", "cheapest", "quantization", "kv_dtype", "tensor", "pipeline", "data", "expert", "hybrid_kv", "max_num_seqs")
+    return Wish(
+        context_tokens=said["context"],
+        load=Load(said["concurrency"] or 64, said["prompt"], said["answer"]),
+        gpu_memory_utilization=said["gpu_memory_utilization"],
+        vllm=version_of(said["vllm"]) if said["vllm"] else VLLM,
+        engine=_arguments(said["engine"] or ()),
+        **{name: said[name] for name in same},
+    )
+
+
+def _arguments(said: Iterable[str]) -> dict[str, Any]:
+    """Further arguments of vLLM's engine: each NAME=VALUE, a value being JSON, else text.
+
+    Raises:
+        BadParameter: vLLM has no such argument, or the herd sets it itself.
+    """
+    found: dict[str, Any] = {}
+    for one in said:
+        name, mark, value = one.partition("=")
+        name = name.strip().removeprefix("--").replace("-", "_")
+        try:
+            found[name] = json.loads(value) if mark else True
+        except ValueError:
+            found[name] = value
+    if wrong := "; ".join(complaints(found)):
+        raise typer.BadParameter(wrong)
+    return found
+
+
 def plan(  # noqa: PLR0913 (an option each)
+    context_of_call: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
-    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, A100-40, L40S, RTX4090 or MI300X.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, L40S, …: your name for it or nvidia-smi's.")] = None,
     gpus: Annotated[int | None, typer.Option(help="The number of GPUs in a node. Default: 8.", min=1)] = None,
     nodes: Annotated[int | None, typer.Option(help="The number of nodes. Default: 1, or the config's.", min=1, max=4096)] = None,
     node: Annotated[str | None, typer.Option(help="A kind of node (dgx-h100, p5en.48xlarge, …) instead of --gpu and --gpus.")] = None,
     quantization: Annotated[str | None, _one_of("The format of the weights", get_args(Quantization))] = None,
     kv_dtype: Annotated[str | None, _one_of("The format of the KV cache", KV_DTYPES)] = None,
     context: Annotated[int | None, typer.Option(parser=_length, help="The longest request: 131072, 128K or 1M.", metavar="TOKENS")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="The number of such requests that one replica must hold.", min=1)] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests that come at once; those without room wait.", min=1)] = None,
     cheapest: Annotated[bool, typer.Option("--cheapest", help="Order plans by the cost of a token, not by the number of GPUs.")] = False,
     prompt: Annotated[int, typer.Option(parser=_length, help="The prompt's length, to estimate speed.", metavar="TOKENS")] = 1000,
     answer: Annotated[int, typer.Option(parser=_length, help="The answer's length, to estimate speed.", metavar="TOKENS")] = 1000,
@@ -65,6 +129,12 @@ def plan(  # noqa: PLR0913 (an option each)
     hybrid_kv: Annotated[bool, typer.Option(help="Let chunked layers free tokens that they no longer see, as vLLM does.")] = True,
     gpu_memory_utilization: Share = GPU_MEMORY_UTILIZATION,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Sequences at once. Default: vLLM's, or fewer if needed.")] = None,
+    vllm: Annotated[
+        str | None, typer.Option("--vllm", "--vllm-version", callback=_version, help="The version of vLLM. Default: the pinned one.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="An argument of vLLM's engine: max_num_batched_tokens=4096.", metavar="NAME=VALUE")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of the best plan, line by line, with sources.")] = False,
     emit: Annotated[bool, typer.Option("--emit", help="Print the best plan as the YAML that `herd up` takes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every plan as JSON, best first, for scripts.")] = False,
@@ -73,24 +143,11 @@ def plan(  # noqa: PLR0913 (an option each)
 
     `herd plan llama-4-scout --gpu h100 --context 1M` plans a model; `herd plan herd.yaml --nodes 2` checks a whole herd on a whole cluster.
     """
-    wish = Wish(
-        context_tokens=context,
-        concurrency=concurrency,
-        cheapest=cheapest,
-        load=Load(concurrency or 64, prompt, answer),
-        quantization=cast("Quantization | None", quantization),
-        kv_dtype=cast("KvDtype | None", kv_dtype),
-        tensor=tensor,
-        pipeline=pipeline,
-        data=data,
-        expert=expert,
-        hybrid_kv=hybrid_kv,
-        gpu_memory_utilization=gpu_memory_utilization,
-        max_num_seqs=max_num_seqs,
-    )
+    if wrong := "; ".join(_contradictions(context_of_call)):
+        raise typer.BadParameter(wrong)
     with told(CannotPlan):
         named = cluster(gpu, gpus, nodes, node)
-        if Path(model).suffix in (".yaml", ".yml"):
-            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json)
+        if Path(model).suffix in YAML:
+            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json, version_of(vllm) if vllm else VLLM)
         else:
-            plan_model(model, named, wish, Form(as_json, explain, emit, price))
+            plan_model(model, named, _wish(context_of_call.params), Form(as_json, explain, emit, price))

@@ -5,30 +5,33 @@ Decides which answers are a reason not to start. Leaves the arithmetic to `clust
 
 from pathlib import Path
 
-from cluster.catalogue.checkpoints import NotRead, architecture_from, layout_from
+from cluster.catalogue.checkpoints import usual_layout
+from cluster.catalogue.config_quantization import layout_from
+from cluster.catalogue.config_shape import NotRead, architecture_from
 from cluster.catalogue.hardware import Cluster
 from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
+from cluster.planner.memory.engine import VLLM, Version
 from configs.load import checkpoint_config
-from configs.schema import Config
+from configs.schema import Config, Quantization
 
 
 class CannotPlan(ValueError):
     """There is nothing to plan; the message says why and what to do."""
 
 
-def checked(config: Config, hardware: Cluster | None) -> tuple[Config, Assessment]:
+def checked(config: Config, hardware: Cluster | None, vllm: Version = VLLM) -> tuple[Config, Assessment]:
     """Returns the herd with every shape chosen, and the planner's assessment.
 
     Raises:
         CannotPlan: a shape cannot be chosen.
         ConfigError: a checkpoint's `config.json` cannot be read.
     """
+    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
     try:
-        settled = chosen(config, hardware)
+        settled = chosen(config, hardware, stored, vllm)
     except NoShape as error:
         raise CannotPlan(str(error)) from error
-    stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
-    return settled, assess(settled, hardware, stored)
+    return settled, assess(settled, hardware, stored, vllm)
 
 
 def _local(checkpoint: str) -> Stored | None:
@@ -40,8 +43,12 @@ def _local(checkpoint: str) -> Stored | None:
         return None
 
 
-def stored_in(folder: Path) -> Stored | None:
+def stored_in(folder: Path, quantization: Quantization | None = None) -> Stored | None:
     """Reads what a checkpoint's folder says of itself; returns None if it has no `config.json`.
+
+    Args:
+        folder: the checkpoint's.
+        quantization: what somebody says of it, believed where the file names a way that the planner does not know.
 
     Raises:
         CannotPlan: it says something that the planner does not know.
@@ -52,6 +59,11 @@ def stored_in(folder: Path) -> Stored | None:
         return None
     try:
         architecture = architecture_from(config)
+    except NotRead as error:
+        raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error
+    try:
         return Stored(architecture, layout_from(config, architecture))
     except NotRead as error:
+        if quantization:
+            return Stored(architecture, usual_layout(quantization, architecture))
         raise CannotPlan(f"{folder / 'config.json'} cannot be planned for: {error}") from error

@@ -7,10 +7,10 @@ import pytest
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.capacity import KV_BYTES, KvDtype
 from cluster.planner.herd_fit import Stored
 from cluster.planner.kv_cache import kv_cache
 from cluster.planner.legality import refusals
+from cluster.planner.memory.engine import KV_BYTES, KvDtype
 from configs.load import environment
 from configs.schema import Kind, Parallelism
 from deployments import small_models

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_INT4, LINEAR_NVFP4, META_FP8, MLP_FP8, MLP_INT4
 from cluster.catalogue.hardware import GPUS
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.capacity import Engine, Settings
 from cluster.planner.legality import refusals
+from cluster.planner.memory.engine import Engine, Settings
 from configs.schema import GpuName, Parallelism
 
 DECODERS = [entry.decoder for entry in CATALOGUE.values() if entry.decoder]

@@ -9,12 +9,12 @@ from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_FP8, Layout
 from cluster.catalogue.hardware import GPUS
-from cluster.planner.capacity import Engine, Settings
+from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.speed import Load
 from configs.schema import GpuName, Parallelism
 
 #: vLLM 0.8.3 had no hybrid KV manager, and took 0.90 of the memory where nothing was said.
-VLLM_0_8_3 = Settings(context_tokens=131_072, hybrid_kv=False, gpu_memory_utilization=0.90)
+VLLM_0_8_3 = Settings(131_072, hybrid_kv=False, gpu_memory_utilization=0.90, vllm=(0, 8))
 
 
 def engine(architecture: Architecture, layout: Layout, gpu: GpuName, settings: Settings, tensor: int = 8) -> Engine:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.catalogue.checkpoints import MLP_INT4
 from cluster.catalogue.hardware import GPUS
 from cluster.catalogue.sizes import SCOUT
-from cluster.planner.capacity import Engine, Settings
+from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.speed import Step, step_time_s
 from configs.schema import Parallelism
 

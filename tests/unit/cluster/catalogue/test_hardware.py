@@ -44,6 +44,8 @@ def test_accelerator_names_a_gpu_or_none(accelerator: Accelerator, name: str | N
 
 def test_memory_is_below_what_is_printed_on_the_box() -> None:
     """Printed in GB of 10^9 or of 2^30, depending on the maker."""
-    printed = {"H100": 80, "H200": 144, "B200": 192, "A100": 80, "A100-40": 40, "L40S": 48, "RTX4090": 24, "MI300X": 192}
+    printed = {"H100": 80, "H100-PCIe": 80, "H100-NVL": 94, "H200": 144, "H20": 96, "GH200": 96, "B200": 192, "B300": 288, "GB200": 192}
+    printed |= {"GB10": 128, "A100": 80, "A100-40": 40, "A10G": 24, "A40": 48, "A6000": 48, "L4": 24, "L40S": 48}
+    printed |= {"RTX3090": 24, "RTX4090": 24, "RTX5090": 32, "RTX-PRO-6000": 96, "MI300X": 192, "MI325X": 256}
     assert {name for name, gpu in GPUS.items() if gpu.memory_gib >= printed[name]} == set()
     assert str(Cluster(Node(GPUS["H100"], 8), 1)) == "8×H100"

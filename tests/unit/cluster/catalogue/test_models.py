@@ -30,7 +30,7 @@ def test_entry_agrees_with_itself(entry: Entry) -> None:
 
 @ENTRIES
 def test_entry_has_what_it_takes_to_plan_and_to_serve(entry: Entry) -> None:
-    assert (entry.decoder is None) == (entry.not_deployable is not None)
+    assert (entry.decoder is None) == (entry.not_deployable is not None or entry is CATALOGUE["generic"])
     assert all(advice.reason for advice in entry.advice)
     assert entry.licence.attribution is None or entry.licence.duties
     repositories = [one.repository for one in entry.checkpoints]
@@ -43,12 +43,12 @@ def test_entry_has_what_it_takes_to_plan_and_to_serve(entry: Entry) -> None:
 
 @pytest.mark.parametrize("kind", ["llama-4-scout", "llama-4-maverick"])
 def test_llama_4_comes_in_every_quantisation(kind: Kind) -> None:
-    assert all(CATALOGUE[kind].checkpoint(word) for word in get_args(Quantization))
+    assert all(CATALOGUE[kind].checkpoint(word) for word in get_args(Quantization) if word != "int8")
     assert any(not one.instruct for one in CATALOGUE[kind].checkpoints)
 
 
 def test_everything_of_meta_shows_what_its_licence_wants() -> None:
-    assert {kind for kind, entry in CATALOGUE.items() if entry.licence.attribution is None} == {"smollm2-135m"}
+    assert {kind for kind, entry in CATALOGUE.items() if entry.licence.attribution is None} == {"smollm2-135m", "generic"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind, entry in CATALOGUE.items() if entry.not_deployable is None])
@@ -125,3 +125,7 @@ def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
 def test_a_checkpoint_names_one_revision(checkpoint: str, engine: dict[str, str], says: str | None) -> None:
     found = [str(one) for one in problems(model(checkpoint=checkpoint, engine=engine)) if "revision" in str(one)]
     assert found == [] if says is None else says in found[0]
+
+
+def test_another_models_checkpoint_is_stored_as_trained_where_nobody_says_more() -> None:
+    assert CATALOGUE["generic"].layout("fp8").name == "bf16"

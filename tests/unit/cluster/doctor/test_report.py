@@ -19,8 +19,8 @@ from configs.schema import Hardware
 from tests.unit.cluster.doctor.test_host_checks import LAPTOP, WELL
 from tests.unit.samples import config, model
 
-EIGHT = Expected(8, 79.1, True)
-ONE = Expected(1, 79.1, False)
+EIGHT = Expected(8, 79.19, True)
+ONE = Expected(1, 79.19, False)
 HEAD = Member("1", "head", "10.0.0.1", head=True)
 WORKER = Member("2", "worker", "10.0.0.2", gpus=1)
 MAVERICK = {"kind": "llama-4-maverick", "quantization": "fp8", "context_tokens": 1024}
@@ -136,7 +136,7 @@ def test_node_that_cannot_be_examined_is_sick(tmp_path: Path, herd: str | None, 
     path = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(["bash", "-c", command], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == said
-    assert ("doctor --node --labels --gpus 8 --gpu-memory-gib 79.1 --nvlink --head" in done.stderr) == ("ok" in said)
+    assert ("doctor --node --labels --gpus 8 --gpu-memory-gib 79.19 --nvlink --head" in done.stderr) == ("ok" in said)
     assert f"Preflight: {said}" in done.stderr
 
 

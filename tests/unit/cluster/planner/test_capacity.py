@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, META_FP8, MLP_INT4, Layout
 from cluster.catalogue.hardware import GIB, GPUS
-from cluster.planner.capacity import (
-    Engine,
-    Settings,
-    capacity,
-    draft_parameters,
-    overhead_bytes,
-    rope_bytes,
-    side_tables_bytes,
-    stage_weight_bytes,
-)
+from cluster.planner.capacity import capacity, side_tables_bytes
+from cluster.planner.memory.engine import Engine, Settings
+from cluster.planner.memory.weights import draft_parameters, rope_bytes, stage_weight_bytes
 from configs.schema import GpuName, Parallelism
 from tests.unit.engines import LAYOUTS, engines
 
@@ -100,7 +93,7 @@ def test_data_parallel_ranks_hold_whole_shared_experts() -> None:
 
 def test_maverick_in_fp8_with_eight_attention_ranks_does_not_fit_h100s() -> None:
     (problem,) = capacity(maverick(Parallelism(data=8, expert=True))).problems
-    assert problem == "the weights take 73.0 GiB on each GPU, 72.8 GiB are usable"
+    assert problem == "the weights take 73.0 GiB on each GPU, 72.9 GiB are usable"
 
 
 def test_rope_cache_is_sized_by_positions_and_not_by_context() -> None:
@@ -108,10 +101,10 @@ def test_rope_cache_is_sized_by_positions_and_not_by_context() -> None:
     assert rope_bytes(scout(max_positions=131_072)) == GIB / 32
 
 
-def test_overhead_is_the_calibrated_number_where_it_was_calibrated_and_less_with_fewer_sequences() -> None:
-    assert overhead_bytes(scout()) == pytest.approx(12.44 * GIB)
-    assert overhead_bytes(scout(max_num_seqs=64)) / GIB == pytest.approx(8.11, abs=0.01)
-    assert overhead_bytes(scout(max_num_batched_tokens=2048)) < overhead_bytes(scout())
+def test_parts_beside_the_weights_are_less_with_fewer_sequences_and_with_fewer_tokens() -> None:
+    usual = capacity(scout()).overhead_bytes
+    assert capacity(scout(max_num_seqs=64)).overhead_bytes < usual
+    assert capacity(scout(max_num_batched_tokens=2048)).overhead_bytes < usual
 
 
 def test_side_tables_grow_with_sequences_and_context() -> None:
@@ -130,8 +123,31 @@ def test_batch_defaults_are_vllms(gpu: GpuName, batched: int, seqs: int) -> None
 @pytest.mark.parametrize(
     ("engine", "start"),
     [
-        (scout(parallel=Parallelism()), "the weights take 202.4 GiB on each GPU, 72.8 GiB are usable"),
-        (scout(layout=MLP_INT4, parallel=Parallelism()), "weights (60.4 GiB), rope cache (2.5 GiB) and overhead (12.4 GiB) take 75.4 GiB"),
+        (scout(parallel=Parallelism()), "the weights take 202.4 GiB on each GPU, 72.9 GiB are usable"),
+        (
+            scout(layout=MLP_INT4, parallel=Parallelism()),
+            "one request of 131,072 tokens needs 9.4 GiB of KV cache on each GPU, 6.0 GiB are left; the longest that fits has 57,632",
+        ),
+        (
+            Engine(shapes.LLAMA_8B, BF16, GPUS["A100-40"], Parallelism(), Settings(8192, gpu_memory_utilization=0.4)),
+            "weights (15.0 GiB), rope cache (0.0 GiB) and what vLLM takes beside them (1.5 GiB) are 16.5 GiB on each GPU",
+        ),
+        (
+            Engine(shapes.LLAMA_8B, BF16, GPUS["H100"], Parallelism(), Settings(262_144)),
+            "a context of 262,144 tokens is longer than the model takes (131,072)",
+        ),
+        (
+            Engine(shapes.LLAMA_8B, BF16, GPUS["H100"], Parallelism(), Settings(8192, gpu_memory_utilization=0.995)),
+            "CUDA's own 0.5 GiB lie beside vLLM's budget, which leaves 0.4 GiB; lower gpu_memory_utilization to 0.99",
+        ),
+        (
+            Engine(shapes.LLAMA_8B, BF16, GPUS["H100"], Parallelism(), Settings(8192, kv_cache_memory_bytes=80 << 30)),
+            "a KV cache of 80.0 GiB (kv_cache_memory_bytes) and the 17.5 GiB beside it are more than the 79.2 GiB of a GPU",
+        ),
+        (
+            Engine(shapes.SCOUT, MLP_INT4, GPUS["H100"], Parallelism(tensor=2), Settings(8192, loads_first_bytes=2.0)),
+            "the weights are loaded as they are stored before they are quantised: 103.7 GiB on each GPU, 79.2 GiB are there",
+        ),
         (
             scout(layout=LINEAR_FP8, parallel=Parallelism(tensor=2), context_tokens=10_485_760, max_num_seqs=8),
             "one request of 10,485,760 tokens",
@@ -149,7 +165,7 @@ def test_problem_says_what_is_missing(engine: Engine, start: str) -> None:
 
 def test_requests_at_once_are_those_of_the_tables() -> None:
     found = capacity(scout())
-    assert found.concurrent == {"4K": 346, "32K": 98, "128K": 36, "1M": 5}
+    assert found.concurrent == {"4K": 420, "32K": 119, "128K": 43, "1M": 6}
     guard = Engine(shapes.GUARD_4, BF16, GPUS["H100"], Parallelism(), Settings(8192))
     assert capacity(guard).concurrent["32K"] == 0  # the model takes 8K
 

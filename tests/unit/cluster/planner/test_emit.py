@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.catalogue.hardware import GPUS, Cluster, Node, cluster_of, custom
-from cluster.planner.capacity import Settings
 from cluster.planner.config_problems import problems
 from cluster.planner.emit import argued, emitted, record
 from cluster.planner.explain import explain
 from cluster.planner.herd_fit import assess, engine_of
+from cluster.planner.memory.engine import Settings
 from cluster.planner.search import Wish, plans
 from configs.load import as_yaml, parse
 from configs.schema import CustomGpu, GpuName, Kind
@@ -92,7 +92,8 @@ def test_record_has_the_keys_for_scripts() -> None:
 def test_explanation_tells_every_quantity_with_a_source() -> None:
     best = plans(subject("llama-4-maverick"), machines(), Wish(quantization="fp8", tensor=8))[0]
     lines = {line.what: line for line in explain(best, Wish().load)}
-    assert (lines["weights"].value, lines["rope cache"].value, lines["overhead"].value) == ("388.01 GiB", "0.25 GiB", "12.44 GiB")
+    assert (lines["weights"].value, lines["rope cache"].value, lines["communication"].value) == ("388.01 GiB", "0.25 GiB", "2.41 GiB")
+    assert {part.rule.name for part in best.capacity.parts} <= lines.keys()
     assert lines["KV per token"].value == "6.0 KiB"
     assert "replica" in lines
     assert all(line.how and line.source for line in lines.values())

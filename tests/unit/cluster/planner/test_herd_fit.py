@@ -1,5 +1,6 @@
 """`cluster.planner.herd_fit`: a herd on its cluster, and what `parallel: auto` becomes. The project's own configs are checked here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from cluster.catalogue.checkpoints import BF16
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.planner.config_problems import problems
 from cluster.planner.engine_groups import pools
-from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for, settings_of
+from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for
 from cluster.planner.legality import handover_refusal
+from cluster.planner.memory.said import settings_of
 from configs.load import read
 from configs.schema import Config, Model
 from tests.unit.machines import ROOT
@@ -126,7 +128,7 @@ def test_sizes_that_cannot_hand_over_are_refused_by_name() -> None:
         ([maverick(parallel={"tensor": 8}), model(accelerator="H100")], 1, "the herd takes 9 GPUs on 2 nodes of 8; there are 1"),
         ([maverick(parallel={"tensor": 8}), model(accelerator="H100")], 2, None),
         ([maverick(parallel={"tensor": 8}, replicas=3)], 2, "the herd takes 24 GPUs on 3 nodes of 8; there are 2"),
-        ([maverick(parallel={"tensor": 4})], 1, "maverick: the weights take 97.0 GiB on each GPU, 72.8 GiB are usable"),
+        ([maverick(parallel={"tensor": 4})], 1, "maverick: the weights take 97.0 GiB on each GPU, 72.9 GiB are usable"),
     ],
 )
 def test_shortage_is_told(models: list[Model], nodes: int, shortage: str | None) -> None:
@@ -135,10 +137,11 @@ def test_shortage_is_told(models: list[Model], nodes: int, shortage: str | None)
 
 
 def test_gpu_that_is_not_there_and_one_that_cannot_compute_are_refused() -> None:
-    found = assess(config(maverick(parallel={"tensor": 8}, engine={"kv_cache_dtype": "fp8"})), Cluster(Node(GPUS["A100"]), 1))
+    older = replace(GPUS["MI300X"], name="MI250", fp8_flops=None)
+    found = assess(config(maverick(parallel={"tensor": 8}, engine={"kv_cache_dtype": "fp8"})), Cluster(Node(older), 1))
     assert found.refusals == (
-        "maverick: it asks for H100, the cluster has A100",
-        "maverick: an fp8 KV cache needs a GPU with FP8 arithmetic; A100 has none",
+        "maverick: it asks for H100, the cluster has MI250",
+        "maverick: an fp8 KV cache needs a GPU with FP8 arithmetic; MI250 has none",
     )
 
 
@@ -244,7 +247,7 @@ def test_auto_lowers_what_leaves_too_little() -> None:
         accelerator="H100",
         quantization="int4",
         checkpoint="RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16",
-        context_tokens=16_384,
+        context_tokens=98_304,
     )
     (found,) = chosen(config(asked), Cluster(Node(GPUS["H100"], 1), 1)).models
     assert found.engine == {"max_num_seqs": 16, "hf_overrides": {"text_config": {"max_position_embeddings": 131_072}}}
@@ -274,3 +277,46 @@ def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:
     found = assess(settled, known)
     assert len(found.verdicts) == len(pools(herd.models))
     assert not any(one.parallel.auto for one in settled.models)
+
+
+def generic(**fields: Any) -> Model:
+    return model(kind="generic", checkpoint="/models/qwen", accelerator="H100", context_tokens=32_768, **fields)
+
+
+def test_another_model_is_planned_from_its_own_config_and_else_takes_its_gpus_with_a_warning() -> None:
+    stored = {"llama": Stored(shapes.LLAMA_3_2_3B, BF16)}
+    known = assess(config(generic()), None, stored)
+    assert (known.gpus, known.shortages, known.refusals, known.costs) == (1, (), (), ())
+    unknown = assess(config(generic(parallel={"tensor": 2})), Cluster(Node(GPUS["H100"]), 1))
+    assert (unknown.gpus, unknown.shortages) == (2, ())
+    assert unknown.costs == (
+        "llama: the planner does not know its shape (no config.json of it is on this machine): its memory is not checked",
+    )
+
+
+def test_shape_of_another_model_is_chosen_where_its_config_is_read() -> None:
+    (found,) = chosen(config(generic(parallel="auto")), DGX, {"llama": Stored(shapes.LLAMA_3_2_3B, BF16)}).models
+    assert found.parallel.tensor == 1
+    with pytest.raises(NoShape, match="needs the model's shape, which is not known: say the sizes"):
+        chosen(config(generic(parallel="auto")), DGX)
+
+
+def test_arguments_that_are_not_counted_are_said_with_the_costs() -> None:
+    found = assess(config(model(accelerator="H100", engine={"enable_sleep_mode": True})), None)
+    assert found.costs == ("llama: engine.enable_sleep_mode changes the memory, and is not counted here",)
+
+
+def test_fine_tune_is_stored_as_its_name_says_where_that_agrees_with_the_entry() -> None:
+    def stored_as(checkpoint: str, quantization: str) -> str:
+        (verdict,) = assess(config(model(accelerator="H100", checkpoint=checkpoint, quantization=quantization)), None).verdicts
+        assert verdict.engine is not None
+        return verdict.engine.layout.name
+
+    assert stored_as("org/Llama-3.1-8B-Instruct-bnb-4bit", "int4") == "bitsandbytes (nf4)"
+    assert stored_as("org/Llama-3.1-8B-Instruct-AWQ", "fp8") == "fp8 (all linear layers)"
+
+
+def test_nvfp4_on_a_gpu_without_it_is_told() -> None:
+    asked = model(accelerator="H100", checkpoint="org/Llama-3.1-8B-NVFP4", quantization="nvfp4")
+    (cost,) = assess(config(asked), None).costs
+    assert "unpacked to bf16 on H100" in cost

@@ -7,7 +7,8 @@ import pytest
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
-from cluster.planner.capacity import Engine, Settings, capacity
+from cluster.planner.capacity import capacity
+from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.option_costs import costs
 from configs.schema import Parallelism
 

@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
-from cluster.planner.capacity import Engine, Settings
-from cluster.planner.speed import BANDWIDTH_EFFICIENCY, STEP_FLOOR_S_PER_LAYER, Load, Step, speed, step_time_s, time_to_first_token_s
+from cluster.planner.memory.engine import Engine, Settings
+from cluster.planner.speed import (
+    MOST_STEPS,
+    REQUEST_LAYER_S,
+    WITH_EXPERTS,
+    Load,
+    Step,
+    efficiency,
+    speed,
+    step_time_s,
+    time_to_first_token_s,
+)
 from configs.schema import Parallelism
 from tests.unit.engines import engines
 
@@ -28,7 +38,8 @@ MAVERICK = Engine(shapes.MAVERICK, META_FP8, GPUS["MI300X"], Parallelism(tensor=
 @given(engines(), STEPS, st.integers(0, 256), st.integers(0, 8192))
 def test_more_work_never_takes_less_time(engine: Engine, step: Step, requests: int, prompt: int) -> None:
     more = replace(step, decode_requests=step.decode_requests + requests, prefill_tokens=step.prefill_tokens + prompt)
-    assert step_time_s(engine, more) >= step_time_s(engine, step) >= STEP_FLOOR_S_PER_LAYER * engine.architecture.layers
+    floor = efficiency(engine.architecture).layer_s * engine.architecture.layers
+    assert step_time_s(engine, more) >= step_time_s(engine, step) >= floor
 
 
 @given(engines(), STEPS, st.floats(1, 4))
@@ -40,8 +51,8 @@ def test_faster_gpu_never_takes_longer(engine: Engine, step: Step, times: float)
 
 def test_one_request_of_maverick_takes_the_floor_and_its_roofline() -> None:
     """0.69 ms of roofline on 8×MI300X (of which the floor was fitted), here at the share of the bandwidth that steps get."""
-    floor = STEP_FLOOR_S_PER_LAYER * 48
-    assert step_time_s(MAVERICK, Step(1, 1024)) - floor == pytest.approx(0.69e-3 / BANDWIDTH_EFFICIENCY, rel=0.01)
+    floor = (WITH_EXPERTS.layer_s + REQUEST_LAYER_S) * 48
+    assert step_time_s(MAVERICK, Step(1, 1024)) - floor == pytest.approx(0.69e-3 / WITH_EXPERTS.bandwidth, rel=0.02)
 
 
 def test_long_prompt_is_read_in_steps() -> None:
@@ -53,7 +64,8 @@ def test_long_prompt_is_read_in_steps() -> None:
 def test_requests_that_do_not_fit_wait() -> None:
     all_run, half_run = (speed(SCOUT, Load(64, 1000, 1000), most) for most in (64, 32))
     assert half_run.replica_tokens_s < all_run.replica_tokens_s
-    assert half_run.user_tokens_s == pytest.approx(half_run.replica_tokens_s / 64)
+    assert (all_run.running, half_run.running) == (64, 32)
+    assert half_run.user_tokens_s == pytest.approx(half_run.replica_tokens_s / 32)
     assert half_run.ttft_s == all_run.ttft_s
 
 
@@ -67,3 +79,9 @@ def test_cost_is_price_over_tokens() -> None:
     found = speed(SCOUT, Load(64, 1000, 1000), 64)
     assert found.gpu_hour_tokens == pytest.approx(found.replica_tokens_s * 3600 / 8)
     assert found.cost_per_million_tokens(2.0) == pytest.approx(2.0 / (found.gpu_hour_tokens / 1e6))
+
+
+def test_very_long_prompt_takes_as_many_steps_without_looking_at_each() -> None:
+    most = SCOUT.max_num_batched_tokens
+    exact, by_the_middle = (time_to_first_token_s(SCOUT, steps * most) for steps in (MOST_STEPS, MOST_STEPS + 1))
+    assert by_the_middle == pytest.approx(exact, rel=0.01)

@@ -57,7 +57,7 @@ def test_laptop_may_serve(tmp_path: Path) -> None:
     ("words", "said"),
     [
         ([], "llama-herd/health=ok"),
-        (["--gpus", "8", "--gpu-memory-gib", "79.1", "--nvlink"], "llama-herd/health=sick,llama-herd/found=gpus"),
+        (["--gpus", "8", "--gpu-memory-gib", "79.19", "--nvlink"], "llama-herd/health=sick,llama-herd/found=gpus"),
         (["--gpus", "8", "--head"], "llama-herd/health=ok"),
     ],
 )
@@ -113,7 +113,7 @@ def cluster() -> Any:
         {"10.0.0.1": LAPTOP, "10.0.0.2": WELL, "10.0.0.3": silent},
         {"10.0.0.2": 0.01},
         pairs,
-        Wanted(Expected(1, 79.1, False), nodes=3),
+        Wanted(Expected(1, 79.19, False), nodes=3),
     )
 
 
@@ -144,7 +144,7 @@ def test_page_shows_what_is_printed() -> None:
     pairs = [PairResult(("10.0.0.10", "10.0.0.12"), "nccl", 21.4), PairResult(("10.0.0.11", "10.0.0.12"), "nccl", 21.9)]
     well = replace(WELL, report=gpu_report(dgx()), links=facts.links[:1])
     read = {"10.0.0.10": well, "10.0.0.11": well, "10.0.0.12": facts}
-    need = Wanted(Expected(8, 79.1, True), 3)
+    need = Wanted(Expected(8, 79.19, True), 3)
     node = assembled(members, read, {"10.0.0.12": 0.0021}, pairs, need).nodes[2]
     console = Console(width=140, file=io.StringIO())
     console.print(node_table(node))
