@@ -12,66 +12,12 @@ from configs.certificates import Certificates
 from configs.doorway import Doorway, Listening
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
+from configs.names import Accelerator, AllToAll, GpuName, Kind, NodeName, Quantization
 from configs.requests import Requests
 from configs.routing import Routing
 from configs.site import Ray, Site
 from configs.strict import Strict
 
-Kind = Literal[
-    "llama-4-scout",
-    "llama-4-maverick",
-    "llama-4-behemoth",
-    "llama-3-8b",
-    "llama-3-70b",
-    "llama-3.1-8b",
-    "llama-3.1-70b",
-    "llama-3.1-405b",
-    "llama-3.2-1b",
-    "llama-3.2-3b",
-    "llama-3.2-11b-vision",
-    "llama-3.2-90b-vision",
-    "llama-3.3-70b",
-    "llama-guard-3-8b",
-    "llama-guard-4-12b",
-    "prompt-guard-2-86m",
-    "prompt-guard-2-22m",
-    "smollm2-135m",
-    "llama-4-scout-tiny",
-    "llama-4-maverick-tiny",
-    "generic",
-]
-Quantization = Literal["bf16", "fp8", "int8", "int4", "nvfp4"]
-Accelerator = Literal["auto", "cpu", "gpu", "H100", "H200", "B200", "A100", "L40S", "MI300X", "A10G", "L4", "H20", "B300", "GB200"]
-GpuName = Literal[
-    "H100", "H100-PCIe", "H100-NVL", "H200", "H20", "GH200", "B200", "B300", "GB200", "GB10", "A100", "A100-40", "A10G", "A40", "A6000",
-    "L4", "L40S", "RTX3090", "RTX4090", "RTX5090", "RTX-PRO-6000", "MI300X", "MI325X",
-]  # fmt: skip
-NodeName = Literal[
-    "dgx-h100",
-    "hgx-h100",
-    "p5.48xlarge",
-    "a3-highgpu-8g",
-    "dgx-h200",
-    "hgx-h200",
-    "p5en.48xlarge",
-    "a3-ultragpu-8g",
-    "dgx-b200",
-    "p6-b200.48xlarge",
-    "dgx-a100",
-    "p4d.24xlarge",
-    "g6e.48xlarge",
-    "mi300x-8",
-]
-#: vLLM's `all2all_backend`; those that are not in this list are for other GPUs, or old names.
-AllToAll = Literal[
-    "allgather_reducescatter",
-    "deepep_high_throughput",
-    "deepep_low_latency",
-    "deepep_v2",
-    "nixl_ep",
-    "flashinfer_nvlink_one_sided",
-    "flashinfer_nvlink_two_sided",
-]
 #: Stands behind the id of a model where its engines only compute prompts; no model of a config is called so.
 PREFILL = ":prefill"
 ModelId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,95}}({PREFILL})?$")]

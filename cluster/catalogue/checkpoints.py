@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from cluster.catalogue.architecture import Architecture, Component
-from configs.schema import Quantization
+from configs.names import Quantization
 
 BF16_BYTES = 2.0
 FP8_BYTES = 1.0

@@ -28,7 +28,7 @@ from cluster.catalogue.checkpoints import (
     layout,
 )
 from cluster.catalogue.config_shape import NotRead
-from configs.schema import Quantization
+from configs.names import Quantization
 
 #: Layouts that have a name, so that what a file says is told by it.
 _NAMED = (LINEAR_FP8, MLP_FP8, LINEAR_INT4, MLP_INT4, LINEAR_INT8, LINEAR_NVFP4, AWQ)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cluster.catalogue.architecture import Architecture, Encoder
 from cluster.catalogue.checkpoints import BF16, Checkpoint, Layout, usual_layout
-from configs.schema import Quantization
+from configs.names import Quantization
 
 Modality = Literal["text", "image"]
 TEXT: tuple[Modality, ...] = ("text",)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from configs.schema import GpuName
+from configs.names import GpuName
 
 GIB = 2**30
 TERA = 1e12

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cluster.catalogue.gpus import GIB, GPUS, TERA, Gpu
-from configs.schema import Accelerator, CustomGpu, Hardware, NodeName
+from configs.names import Accelerator, NodeName
+from configs.schema import CustomGpu, Hardware
 
 __all__ = ["GIB", "GPUS", "NODES", "Cluster", "Gpu", "Node", "cluster_of", "custom", "gpu_of"]
 

@@ -21,7 +21,7 @@ from cluster.catalogue.checkpoints import (
     usual_layout,
 )
 from cluster.catalogue.config_quantization import gguf_layout
-from configs.schema import Kind
+from configs.names import Kind
 
 _WORDS = r"(?:[a-z][a-z0-9]*[-_ ])*?"
 #: The first that is found in a name decides: what is more special stands first.

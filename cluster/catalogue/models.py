@@ -37,7 +37,8 @@ from cluster.catalogue.entry import (
     Entry,
     Licence,
 )
-from configs.schema import Kind, Model
+from configs.names import Kind
+from configs.schema import Model
 
 LLAMA_4_LANGUAGES = ("ar", "en", "fr", "de", "hi", "id", "it", "pt", "es", "tl", "th", "vi")
 LLAMA_3_1_LANGUAGES = ("en", "de", "fr", "it", "pt", "hi", "es", "th")

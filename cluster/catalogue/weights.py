@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, StringConstraints, field_validator
 
-from configs.schema import Accelerator
+from configs.names import Accelerator
 from configs.strict import Strict
 
 #: The Hub's own rules for a repository's name, and for a branch, a tag or a commit.

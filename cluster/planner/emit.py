@@ -9,7 +9,8 @@ from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
 from cluster.planner.capacity import Capacity
 from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, Settings
 from cluster.planner.search import Plan
-from configs.schema import Accelerator, Kind, Parallelism
+from configs.names import Accelerator, Kind
+from configs.schema import Parallelism
 
 
 def argued(settings: Settings) -> dict[str, Any]:

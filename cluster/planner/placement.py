@@ -6,7 +6,8 @@ Decides the shape only. That a shape is legal is for `cluster.planner.legality`,
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from configs.schema import Accelerator, Parallelism
+from configs.names import Accelerator
+from configs.schema import Parallelism
 
 Strategy = Literal["PACK", "STRICT_PACK"]
 

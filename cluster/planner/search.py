@@ -18,7 +18,8 @@ from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
 from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Settings, Version
 from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
-from configs.schema import Parallelism, Quantization
+from configs.names import Quantization
+from configs.schema import Parallelism
 
 #: A wish that names no length means at least a conversation; an engine is then given up to the usual 128K.
 LEAST_CONTEXT_TOKENS = 8192

@@ -15,7 +15,7 @@ from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, version_
 from cluster.planner.search import Wish
 from cluster.planner.speed import Load
 from configs.engine_arguments import complaints
-from configs.schema import Quantization
+from configs.names import Quantization
 from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
 from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
@@ -24,7 +24,7 @@ KV_DTYPES = ("bf16", "fp8")
 YAML = (".yaml", ".yml")
 #: Forms of the answer, of which one can be had.
 FORMS = ("as_json", "explain", "emit")
-#: What of the command line a herd's YAML leaves open.
+#: Options that a herd's YAML leaves open.
 FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json", "vllm"})
 
 
@@ -62,7 +62,7 @@ Share = Annotated[float, typer.Option(help="The share of a GPU's memory that vLL
 
 
 def _contradictions(context: typer.Context) -> Iterator[str]:
-    """What of a command line cannot be meant together."""
+    """Yields the options of a command line that contradict each other."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     said = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     given = {name: f"--{name.replace('_', '-').removeprefix('as-')}" for name in said}
@@ -76,7 +76,7 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
 
 
 def _wish(said: Mapping[str, Any]) -> Wish:
-    """The wish of a command line, by the names of its options."""
+    """Returns the wish of a command line, by the names of its options."""
     same = ("concurrency", "cheapest", "quantization", "kv_dtype", "tensor", "pipeline", "data", "expert", "hybrid_kv", "max_num_seqs")
     return Wish(
         context_tokens=said["context"],
@@ -89,7 +89,7 @@ def _wish(said: Mapping[str, Any]) -> Wish:
 
 
 def _arguments(said: Iterable[str]) -> dict[str, Any]:
-    """Further arguments of vLLM's engine: each NAME=VALUE, a value being JSON, else text.
+    """Reads further arguments of vLLM's engine: each NAME=VALUE, a value being JSON, else text.
 
     Raises:
         BadParameter: vLLM has no such argument, or the herd sets it itself.

@@ -30,7 +30,7 @@ from cluster.planner.placement import GPUS_PER_NODE
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, shape
 from configs.load import as_yaml, read
-from configs.schema import Kind, Quantization
+from configs.names import Kind, Quantization
 from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table
 from deployments.commands.terminal import out, tell
 from deployments.lifecycle.fit import CannotPlan, checked, stored_in

@@ -22,7 +22,8 @@ from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import model_of, pools
 from cluster.planner.placement import GPUS_PER_NODE, Placement, placement
 from configs.gateway_config import gateway_config
-from configs.schema import Accelerator, Config, Model
+from configs.names import Accelerator
+from configs.schema import Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment

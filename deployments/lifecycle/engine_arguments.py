@@ -9,7 +9,8 @@ from typing import Any
 
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.catalogue.weights import source_of
-from configs.schema import Accelerator, Model
+from configs.names import Accelerator
+from configs.schema import Model
 
 #: vLLM reads it on the engine's node, where this package is installed as here.
 TEMPLATES = Path(__file__).parents[1] / "engine" / "chat_templates"

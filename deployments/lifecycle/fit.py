@@ -12,7 +12,8 @@ from cluster.catalogue.hardware import Cluster
 from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
 from cluster.planner.memory.engine import VLLM, Version
 from configs.load import checkpoint_config
-from configs.schema import Config, Quantization
+from configs.names import Quantization
+from configs.schema import Config
 
 
 class CannotPlan(ValueError):

@@ -1,6 +1,6 @@
 """What Ray Serve is told of an engine's deployment is what `ray.serve.llm`, which the builder does not import, would tell it."""
 
-from configs.schema import Accelerator
+from configs.names import Accelerator
 from deployments.lifecycle.applications import engine_options
 from tests.alone import vllm_itself
 from tests.unit.samples import scout

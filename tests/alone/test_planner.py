@@ -12,7 +12,8 @@ from cluster.planner.kv_cache import kv_cache
 from cluster.planner.legality import refusals
 from cluster.planner.memory.engine import KV_BYTES, KvDtype
 from configs.load import environment
-from configs.schema import Kind, Parallelism
+from configs.names import Kind
+from configs.schema import Parallelism
 from deployments import small_models
 from deployments.lifecycle.fit import stored_in
 from tests.alone import vllm_itself

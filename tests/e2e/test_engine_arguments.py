@@ -6,7 +6,8 @@ import sys
 from typing import get_args
 
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
-from configs.schema import AllToAll, Draft
+from configs.names import AllToAll
+from configs.schema import Draft
 
 PROGRAM = """
 import dataclasses, json

@@ -9,7 +9,8 @@ from cluster.catalogue.hardware import GPUS
 from cluster.catalogue.models import CATALOGUE
 from cluster.planner.legality import refusals
 from cluster.planner.memory.engine import Engine, Settings
-from configs.schema import GpuName, Parallelism
+from configs.names import GpuName
+from configs.schema import Parallelism
 
 DECODERS = [entry.decoder for entry in CATALOGUE.values() if entry.decoder]
 LAYOUTS = (BF16, META_FP8, MLP_FP8, LINEAR_FP8, MLP_INT4, LINEAR_INT4, LINEAR_NVFP4)

@@ -11,7 +11,8 @@ from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, META_F
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.speed import Load
-from configs.schema import GpuName, Parallelism
+from configs.names import GpuName
+from configs.schema import Parallelism
 
 #: vLLM 0.8.3 had no hybrid KV manager, and took 0.90 of the memory where nothing was said.
 VLLM_0_8_3 = Settings(131_072, hybrid_kv=False, gpu_memory_utilization=0.90, vllm=(0, 8))

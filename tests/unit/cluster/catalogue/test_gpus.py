@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.catalogue.gpus import GPUS, gpu_named, near_miss
-from configs.schema import GpuName
+from configs.names import GpuName
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 
 from cluster.catalogue.hardware import GPUS, NODES, Cluster, Node, cluster_of, gpu_of
-from configs.schema import Accelerator, CustomGpu, GpuName, Hardware, NodeName
+from configs.names import Accelerator, GpuName, NodeName
+from configs.schema import CustomGpu, Hardware
 
 CUSTOM = CustomGpu(name="X", memory_gib=95, bandwidth_gb_s=4000, bf16_tflops=900)
 

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.catalogue.hub_names import named, stored_layout
 from cluster.catalogue.models import CATALOGUE
-from configs.schema import Kind, Quantization
+from configs.names import Kind, Quantization
 
 
 @pytest.mark.parametrize(

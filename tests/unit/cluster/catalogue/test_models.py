@@ -9,7 +9,8 @@ from cluster.catalogue.entry import Entry
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.planner.config_problems import problems
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
-from configs.schema import MOST_IMAGES_PER_PROMPT, Kind, Model, Quantization
+from configs.names import Kind, Quantization
+from configs.schema import MOST_IMAGES_PER_PROMPT, Model
 from tests.unit.samples import model, raw, scout
 
 SCOUT = "Llama 4 Scout (17B active, 16 experts)"

@@ -12,7 +12,8 @@ from cluster.catalogue.hardware import GIB, GPUS
 from cluster.planner.capacity import capacity, side_tables_bytes
 from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.memory.weights import draft_parameters, rope_bytes, stage_weight_bytes
-from configs.schema import GpuName, Parallelism
+from configs.names import GpuName
+from configs.schema import Parallelism
 from tests.unit.engines import LAYOUTS, engines
 
 

@@ -17,7 +17,8 @@ from cluster.planner.herd_fit import assess, engine_of
 from cluster.planner.memory.engine import Settings
 from cluster.planner.search import Wish, plans
 from configs.load import as_yaml, parse
-from configs.schema import CustomGpu, GpuName, Kind
+from configs.names import GpuName, Kind
+from configs.schema import CustomGpu
 from tests.unit.cluster.planner.test_search import KINDS, machines, subject
 
 WISHES = st.builds(

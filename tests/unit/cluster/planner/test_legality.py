@@ -10,7 +10,8 @@ from cluster.catalogue.architecture import Architecture, VisionTower
 from cluster.catalogue.checkpoints import BF16, LINEAR_FP8, LINEAR_NVFP4, Layout
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.legality import refusals, stored_refusals, tensor_sizes
-from configs.schema import GpuName, Parallelism
+from configs.names import GpuName
+from configs.schema import Parallelism
 
 
 @pytest.mark.parametrize(

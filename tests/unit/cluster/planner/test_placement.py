@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.planner.placement import GPUS_PER_NODE, Placement, blocks, placement
-from configs.schema import Accelerator, Parallelism
+from configs.names import Accelerator
+from configs.schema import Parallelism
 
 GPUS = {"CPU": 1.0, "GPU": 1.0}
 ACCELERATORS = st.sampled_from(get_args(Accelerator))

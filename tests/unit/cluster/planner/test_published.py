@@ -9,7 +9,7 @@ from cluster.catalogue.models import CATALOGUE
 from cluster.planner.capacity import capacity, concurrent_requests
 from cluster.planner.memory.weights import stage_weight_bytes
 from cluster.planner.speed import speed
-from configs.schema import Kind
+from configs.names import Kind
 from tests.unit.published import CONTEXTS, TENSORRT, VLLM_0_8_3, VLLM_FIGURE, Context, Throughput, engine
 
 

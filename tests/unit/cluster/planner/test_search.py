@@ -13,7 +13,8 @@ from cluster.planner.legality import refusals
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, shape
 from cluster.planner.speed import Load
-from configs.schema import GpuName, Kind, Parallelism, Quantization
+from configs.names import GpuName, Kind, Quantization
+from configs.schema import Parallelism
 
 KINDS: list[Kind] = [kind for kind, entry in CATALOGUE.items() if entry.decoder]
 

@@ -256,9 +256,9 @@ def test_data_parallel_attention_is_brought_up(tmp_path: Path) -> None:
         (["llama-3.1-8b", "--gpu", "RTX 3090", "--gpus", "1", "--kv-dtype", "fp8"], 0, ""),
         (["llama-3.2-11b-vision"], 1, "is served by vLLM no more"),
         (["generic"], 1, "has no shape of its own: give the folder with its config.json"),
-        (["~nobody-has-this-home/x"], 1, "is no model of the catalogue"),
-        (["x" * 5000], 1, "is no model of the catalogue"),
-        (["llama-3.1-8b", "--context", "9" * 400], 2, "is no number of tokens"),
+        (["~nobody-has-this-home/x"], 1, "is not a model, a repository or a folder"),
+        (["x" * 5000], 1, "is not a model, a repository or a folder"),
+        (["llama-3.1-8b", "--context", "9" * 400], 2, "is not a number of tokens"),
     ],
 )
 def test_what_was_wrong_once(words: list[str], code: int, sentence: str) -> None:

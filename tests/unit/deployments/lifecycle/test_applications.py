@@ -15,7 +15,8 @@ from cluster.planner.engine_groups import pools
 from configs.doorway import Listening
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.gateway_config import GatewayConfig, gateway_config
-from configs.schema import Accelerator, Config, Gateway, LiveSettings, Model
+from configs.names import Accelerator
+from configs.schema import Config, Gateway, LiveSettings, Model
 from configs.site import Site
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import engine_arguments as engine_options

@@ -21,7 +21,7 @@ from cluster.catalogue.weights import (
     upstreams,
     wanted,
 )
-from configs.schema import Accelerator
+from configs.names import Accelerator
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -12,7 +12,8 @@ from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GIB, GPUS
 from cluster.planner.memory.engine import Engine, Loras, Settings, Version
 from cluster.planner.memory.parts import CACHED, GRAPHS, WORKSPACE, graph_bytes, loading_bytes, outside_bytes, parts
-from configs.schema import GpuName, Parallelism
+from configs.names import GpuName
+from configs.schema import Parallelism
 from tests.unit.engines import engines
 
 
