@@ -48,7 +48,7 @@ async def test_request_that_waits_while_a_model_is_removed_is_refused_and_no_def
     assert not engine.requests
 
 
-async def test_request_that_waits_while_its_fallback_leaves_the_config_is_answered_by_the_rules_of_its_arrival(
+async def test_request_that_waits_while_its_fallback_leaves_the_config_is_refused_for_the_model_that_it_names(
     limited: Start, engine: FakeEngine
 ) -> None:
     herd = await limited(queue_s=0.3)
@@ -60,7 +60,8 @@ async def test_request_that_waits_while_its_fallback_leaves_the_config_is_answer
         asked = asyncio.create_task(herd.chat())
         await until(lambda: waits(herd))
         herd.apply([MODELS[0]])
-        assert (await asked).headers["x-fallback-from"] == LLAMA
+        refused = await asked
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
 
 
 @pytest.mark.parametrize("body", [{}, {"stream": True}])
