@@ -20,7 +20,7 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.fake_engine import WAIT_S, FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
 from tests.path.herd import CHAT, LLAMA, SCOUT, SECRET, Herd, asking, until
 from tests.path.test_choice import declares
 
@@ -85,19 +85,24 @@ async def test_innocent_request_that_lost_an_engine_is_served_by_the_next_and_ma
 
 async def test_two_suspects_at_the_replica_that_dies_are_told_to_come_again(herd: Herd, engine: FakeEngine) -> None:
     """It cannot be known which of them it dies of, so neither is refused for good."""
-    both = asyncio.Barrier(2)
+    both, second_is_there = asyncio.Barrier(2), asyncio.Event()
 
-    async def script(wire: Wire) -> None:
-        async with asyncio.timeout(5):
+    async def dies_when_another_can_be_asked(wire: Wire) -> None:
+        await second_is_there.wait()
+        wire.writer.close()
+
+    async def dies_under_both(wire: Wire) -> None:
+        async with asyncio.timeout(WAIT_S):
             await both.wait()
         wire.writer.close()
 
     async with fake_engine() as second, fake_engine() as third:
-        engine.script = second.script = script
+        engine.script, second.script = dies_when_another_can_be_asked, dies_under_both
         herd.has(engine)
         first = [asyncio.create_task(herd.chat(seed=seed)) for seed in (1, 2)]
         await until(lambda: len(engine.requests) == 2)
         herd.has(engine, second)
+        second_is_there.set()
         got = await asyncio.gather(*first)
         assert [(one.status_code, one.json()["error"]["code"]) for one in got] == [(503, "engine_gone")] * 2
         third.script = answers(200, {"id": "1"})
@@ -109,11 +114,10 @@ async def test_two_suspects_at_the_replica_that_dies_are_told_to_come_again(herd
 
 async def test_identical_requests_whose_replicas_die_together_are_both_answered_elsewhere(herd: Herd, engine: FakeEngine) -> None:
     """Neither was on trial: one node that goes takes many of a probe's requests with it."""
-    both = asyncio.Barrier(2)
+    third_is_there = asyncio.Event()
 
     async def script(wire: Wire) -> None:
-        async with asyncio.timeout(5):
-            await both.wait()
+        await third_is_there.wait()
         wire.writer.close()
 
     async with fake_engine() as second, fake_engine() as third:
@@ -126,6 +130,7 @@ async def test_identical_requests_whose_replicas_die_together_are_both_answered_
         other = asyncio.create_task(herd.chat())
         await second.asked()
         herd.has(third)
+        third_is_there.set()
         assert [got.status_code for got in await asyncio.gather(one, other)] == [200, 200]
         assert (await herd.chat()).status_code == 200
 
