@@ -83,6 +83,23 @@ class _Children(Generic[Kind]):
         return child
 
 
+class _ByModel:
+    """A gauge with one value for each model that there is."""
+
+    def __init__(self, children: _Children[Gauge]) -> None:
+        self._children = children
+        self._shown: set[str] = set()
+
+    def set_all(self, values: Iterable[tuple[str, float]]) -> None:
+        """Sets the value of each model, and 0 for those that had one before and have none now."""
+        now = dict(values)
+        for model in self._shown - now.keys():
+            self._children.labels(model).set(0)
+        for model, value in now.items():
+            self._children.labels(model).set(value)
+        self._shown = set(now)
+
+
 class Meter:
     """Counts what a gateway does."""
 
@@ -95,8 +112,8 @@ class Meter:
         self._waiting, self._waited = self._made[WAITING.name], self._made[WAITED.name]
         self._ttft, self._e2e = self._made[TTFT.name], self._made[E2E.name]
         self._streams_open, self._requests_open = self._made[STREAMS_OPEN.name], self._made[REQUESTS_OPEN.name]
-        self._replicas_ready, self._replicas_sick = self._made[REPLICAS_READY.name], self._made[REPLICAS_SICK.name]
-        self._replicas_slow = self._made[REPLICAS_SLOW.name]
+        self._replicas_ready, self._replicas_sick = _ByModel(self._made[REPLICAS_READY.name]), self._made[REPLICAS_SICK.name]
+        self._replicas_slow = _ByModel(self._made[REPLICAS_SLOW.name])
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
@@ -176,14 +193,12 @@ class Meter:
         self._tokens.labels(model, "completion").inc(completion_tokens)
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
-        """So many replicas of each model take requests."""
-        for model, count in counts:
-            self._replicas_ready.labels(model).set(count)
+        """So many replicas of each model take requests; of a model that is not named any more, none."""
+        self._replicas_ready.set_all(counts)
 
     def slow(self, counts: Iterable[tuple[str, int]]) -> None:
-        """So many replicas of each model are avoided because they are slow."""
-        for model, count in counts:
-            self._replicas_slow.labels(model).set(count)
+        """So many replicas of each model are avoided because they are slow; of a model that is not named any more, none."""
+        self._replicas_slow.set_all(counts)
 
     def sick(self, model: str, reason: str) -> None:
         """A replica has left the roster because of its canary."""

@@ -6,6 +6,7 @@ and delays are Ray Serve's.
 
 import math
 from collections.abc import Collection
+from statistics import median_low
 
 
 def desired_replicas(
@@ -30,6 +31,7 @@ def desired_replicas(
         How many processes that makes: always whole replicas.
     """
     told = [requests for requests in room if requests > 0]
-    carried = min(target_per_replica, ranks * sum(told) / len(told)) if told else target_per_replica
+    # The lower median: a new replica has not met its limit yet, and one with a single giant request is no measure of the others.
+    carried = min(target_per_replica, ranks * median_low(told)) if told else target_per_replica
     demand = sum(ongoing) + max(waiting, default=0.0)
     return max(1, math.ceil(demand / carried)) * ranks

@@ -33,7 +33,7 @@ from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
 from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
-from deployments.policy.routing.types import ReplicaState, runs_at_once
+from deployments.policy.routing.types import ReplicaState, RunsAtOnce
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
@@ -90,6 +90,7 @@ class EngineServer(EngineProcess):
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
+        self._runs = RunsAtOnce()
         self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
         self._made_of, self._others = gate.made_of, Replicas()
         self._canaries, self._generation = self._watched(gate)
@@ -198,7 +199,7 @@ class EngineServer(EngineProcess):
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Ray Serve's hook: what `deployments.ray_calls.scaling_policy` decides on."""
         ongoing, load = self._door.ongoing, self._load.report()
-        room = runs_at_once(self._vllm.slots, ongoing, int(load["waiting"]), load["kv_usage"])
+        room = self._runs.after(self._vllm.slots, ongoing, int(load["waiting"]), load["kv_usage"])
         return {ONGOING: float(ongoing), WAITING: float(self._door.waiting), ROOM: float(room)}
 
     @property

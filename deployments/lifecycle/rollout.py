@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from configs.schema import Config
@@ -41,11 +42,25 @@ def keep(path: Path, text: str) -> None:
 
 
 def last_good(folder: Path) -> CameUp | None:
-    """Returns the herd that was remembered; None if there is none, or if a release with another config remembered it."""
+    """Returns the herd that was remembered; None if there is none, or if another release remembered it."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
         kept = json.loads((folder / _LAST_GOOD).read_text(encoding="utf-8"))
-        return CameUp(Config.model_validate(kept["config"]), kept["declared"])
+        came_up = CameUp(Config.model_validate(kept["config"]), kept["declared"])
+        return came_up if _is_of_this_release(came_up.declared) else None
     return None
+
+
+def _is_of_this_release(declared: Declared) -> bool:
+    """Tells whether the modules that build these applications are there; a release that moved them cannot declare the herd again."""
+    modules = {one["import_path"].partition(":")[0] for one in declared["applications"]}
+    return all(_is_there(module) for module in modules)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def forget(folder: Path) -> None:

@@ -59,7 +59,7 @@ class Reading:
     def _end_early(self, refusal: Refusal, client: Client, head: tuple[int, Headers]) -> None:
         if self._streamed:
             self._show(self._outline.ending(self._endpoint, refusal.reason, begun=client.started))
-        else:
+        elif not client.finished:  # else its readers had let all of it go before
             client.reply(*head, cut_answers.cut_body(self._body, self._endpoint, refusal.reason, refusal.kept))
 
     def _pass(self, events: bytes) -> None:

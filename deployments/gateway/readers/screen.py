@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from deployments.gateway.readers.reader import Piece, Reader, Readers
 from deployments.wire.brake import Brake
 
@@ -15,6 +17,7 @@ from deployments.wire.brake import Brake
 MOST_HELD_BYTES = 4 << 20
 
 Show = Callable[[bytes], None]
+_log = structlog.get_logger("herd.readers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,13 @@ class Screen:
         self._ended = self._closed = False
         self._settled = asyncio.Event()
         self._gates = [_Gate(self) for _ in readers]
-        self._readers = [make(gate) for make, gate in zip(readers, self._gates, strict=True)]
+        self._readers: list[Reader] = []
+        try:
+            for make, gate in zip(readers, self._gates, strict=True):
+                self._readers.append(make(gate))
+        except Exception:
+            self.close()  # those that were made already
+            raise
 
     @property
     def is_over(self) -> bool:
@@ -88,7 +97,10 @@ class Screen:
             self._held.clear()
             self._brake.release(self, *self._gates)
             for reader in self._readers:
-                reader.close()
+                try:
+                    reader.close()
+                except Exception as error:  # noqa: BLE001 (the others have work to end, too)
+                    _log.error("reader_failed_to_close", exc_info=error)
 
     # what gates ask for
     def clear(self) -> None:
@@ -103,7 +115,9 @@ class Screen:
         self._settle()
 
     def cut(self, refusal: Refusal) -> None:
-        """Ends the answer behind what was let go."""
+        """Ends the answer behind what was let go; one that was let go to its end stays as it is."""
+        if self._settled.is_set():
+            return
         self._refusal = refusal
         self._finish()
 

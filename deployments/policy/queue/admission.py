@@ -6,12 +6,13 @@ line are `waiting_line`'s; which replica has room is the router's.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from math import inf
 from typing import Protocol
 
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.queue.demand import RecentRefusals
+from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
 from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import Prompt
@@ -117,24 +118,25 @@ class Queue:
             limits: how many may wait, and how long.
             now_s: the time.
         """
+        there = True
         try:
             chosen = self._replicas.choose(self._model, ask)
         except Unavailable as error:
             if not ask.begun or self._model not in self._replicas.models:
                 return error
-            chosen = None
+            chosen, there = None, False
         if chosen is not None and not self._wait_for_room(ask.priority):
             return self._granted(chosen, ask, now_s)
         line = self._line if len(self._line) else Line[Waiting](self._pace_s)
         refusal = line.refusal(ask.priority, now_s, limits.queue_requests, limits.queue_s)
         if refusal is not None and not ask.begun:
-            self._refusals.add(now_s)
+            self._refusals.add(now_s, refusal.retry_after_s or REFUSED_S)
             return Overloaded(self._model, refusal.retry_after_s)
         self._line = line
         waiting = Waiting(ask, now_s, _patience_s(ask, limits))
         line.join(waiting, ask.priority, now_s)
-        if ask.priority is Priority.INTERACTIVE:
-            self._make_way()
+        if ask.priority is Priority.INTERACTIVE and there:
+            self._make_way(ask.tried)
         return waiting
 
     def freed(self, slot: Slot, now_s: float) -> list[Waiting]:
@@ -162,8 +164,9 @@ class Queue:
         """Refuses the requests that have waited long enough; returns the waits that ended with it."""
         over = [waiting for waiting in self._line if waiting.until_s <= now_s]
         for waiting in over:
-            waiting.outcome = Overloaded(self._model, self._line.retry_after_s(waiting.ask.priority, now_s))
-            self._refusals.add(now_s)
+            after_s = self._line.retry_after_s(waiting.ask.priority, now_s)
+            waiting.outcome = Overloaded(self._model, after_s)
+            self._refusals.add(now_s, after_s or REFUSED_S)
             self._line.leave(waiting, waiting.ask.priority)
         return over + self.news(now_s) if over else over
 
@@ -185,11 +188,15 @@ class Queue:
         return any(not self._waits_for_another(waiting.ask) for waiting in self._line if waiting.ask.priority <= priority)
 
     def _waits_for_another(self, ask: Ask) -> bool:
+        """Whether a replica with room, if there is one, is none that this request may use."""
         try:
-            self._replicas.choose(self._model, ask)
+            return self._replicas.choose(self._model, ask) is None and not self._all_are_full(ask)
         except Unavailable:
             return True
-        return False
+
+    def _all_are_full(self, ask: Ask) -> bool:
+        """Whether no replica at all has room, also none that has failed this request before."""
+        return not ask.tried or self._replicas.choose(self._model, replace(ask, tried=frozenset())) is None
 
     def _granted(self, chosen: Pick, ask: Ask, now_s: float) -> Slot:
         slot = Slot(chosen, self._replicas.sending(chosen, ask.prompt), now_s)
@@ -198,10 +205,14 @@ class Queue:
             self._batch[slot] = None
         return slot
 
-    def _make_way(self) -> None:
-        """Has a batch request leave: of those that can go on later, the one that began last, which has least to compute again."""
+    def _make_way(self, tried: Collection[str]) -> None:
+        """Has a batch request leave: of those that can go on later, the one that began last, which has least to compute again.
+
+        Args:
+            tried: ids of replicas at which a free slot would not help.
+        """
         for slot in reversed(self._batch):
-            if slot.asked_to_yield():
+            if slot.pick.replica.id not in tried and slot.asked_to_yield():
                 return
 
     def _admit(self, now_s: float) -> list[Waiting]:
@@ -210,17 +221,20 @@ class Queue:
             self._line.interrupted()
         over = []
         for waiting in self._line:
-            try:
-                chosen = self._replicas.choose(self._model, waiting.ask)
-            except Unavailable as error:
-                if waiting.ask.begun and self._model in self._replicas.models:
-                    continue  # a replica will come that it has not failed on; others need not wait for it
-                waiting.outcome = error
-            else:
-                if chosen is None:
-                    break
-                waiting.outcome = self._granted(chosen, waiting.ask, now_s)
-            over.append(waiting)
+            if (outcome := self._turn(waiting.ask, now_s)) is not None:
+                waiting.outcome = outcome
+                over.append(waiting)
+            elif not self._waits_for_another(waiting.ask):
+                break
         for waiting in over:
             self._line.leave(waiting, waiting.ask.priority)
         return over
+
+    def _turn(self, ask: Ask, now_s: float) -> Slot | Unavailable | None:
+        """Returns what becomes of a waiting request now; None: it goes on waiting."""
+        try:
+            chosen = self._replicas.choose(self._model, ask)
+        except Unavailable as error:
+            # A replica will come that a begun request has not failed on; others need not wait for it.
+            return None if ask.begun and self._model in self._replicas.models else error
+        return None if chosen is None else self._granted(chosen, ask, now_s)

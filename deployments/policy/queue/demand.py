@@ -5,12 +5,12 @@ knows the whole line of every gateway, and a sum over replicas must count it onc
 here: times come in as arguments (seconds, of any one clock).
 """
 
+import heapq
 import re
-from collections import deque
 
 #: A gateway's word for more is taken as this.
 MOST_WAITING = 100_000
-#: A refused client comes again after some seconds, if at all; so long it counts as one that waits.
+#: A refused client comes again when it was told to, if at all; until then, and no longer than this, it counts as one that waits.
 REFUSED_S = 10.0
 #: So long a gateway's word holds. It asks again after `gateway.load_period_s`, 10 s at most, and an answer may take 2 s.
 TOLD_S = 15.0
@@ -20,24 +20,25 @@ _TOLD = re.compile(r"([0-9A-Za-z_-]{1,64})\.(\d{1,9})", re.ASCII)
 
 
 class RecentRefusals:
-    """When requests were refused lately because all replicas were full."""
+    """Requests that were refused lately because all replicas were full, each until its client may come again."""
 
     def __init__(self) -> None:
-        self._at_s: deque[float] = deque(maxlen=MOST_WAITING)
+        self._until_s: list[float] = []
 
-    def add(self, now_s: float) -> None:
-        """Counts a request that is refused now."""
+    def add(self, now_s: float, retry_after_s: float) -> None:
+        """Counts a request that is refused now, and whose client is told to come again after so many seconds."""
         self._forget(now_s)
-        self._at_s.append(now_s)
+        if len(self._until_s) < MOST_WAITING:
+            heapq.heappush(self._until_s, now_s + min(REFUSED_S, retry_after_s))
 
     def count(self, now_s: float) -> int:
-        """Requests that were refused in the last `REFUSED_S` seconds."""
+        """Counts the requests whose clients have not come again yet, as far as they do what they are told."""
         self._forget(now_s)
-        return len(self._at_s)
+        return len(self._until_s)
 
     def _forget(self, now_s: float) -> None:
-        while self._at_s and self._at_s[0] <= now_s - REFUSED_S:
-            self._at_s.popleft()
+        while self._until_s and self._until_s[0] <= now_s:
+            heapq.heappop(self._until_s)
 
 
 def written(gateway: str, waiting: int) -> str:

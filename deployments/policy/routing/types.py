@@ -160,16 +160,31 @@ KV_FULL = 0.95
 BATCH_LEAVES = 8
 
 
-def runs_at_once(slots: int, ongoing: int, waiting: int, kv_usage: float) -> int:
-    """Requests that a replica can run at once: its slots, or what it has where its memory is full and requests wait; 0 where unknown.
+class RunsAtOnce:
+    """How many requests a replica can run at once: its slots, or what its memory has shown to hold.
 
-    Args:
-        slots: as it reports.
-        ongoing: requests inside it.
-        waiting: of these, requests that its scheduler has not begun.
-        kv_usage: share of its KV cache that running requests hold.
+    A limit of memory is seen only while it holds requests up, and would be forgotten as soon as more replicas carry the load; so the last
+    one that was seen stays, until the replica runs more than it without being held up.
     """
-    return ongoing if kv_usage > KV_FULL and waiting else slots
+
+    def __init__(self) -> None:
+        self._seen: int | None = None
+
+    def after(self, slots: int, ongoing: int, waiting: int, kv_usage: float) -> int:
+        """Returns the number; 0 where it is unknown.
+
+        Args:
+            slots: as the engine reports.
+            ongoing: requests inside the engine.
+            waiting: of these, requests that its scheduler has not begun.
+            kv_usage: share of its KV cache that running requests hold.
+        """
+        running = ongoing - waiting
+        if kv_usage > KV_FULL and waiting:
+            self._seen = max(1, running)
+        elif self._seen is not None and running > self._seen:
+            self._seen = running
+        return slots if self._seen is None else min(slots, self._seen)
 
 
 def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:

@@ -143,3 +143,14 @@ def test_metric_of_the_table_is_counted_by_its_row_alone() -> None:
     assert shown("herd_tokens_total", {"model": "llama", "kind": "prompt"}) == 3
     assert shown("herd_queue_seconds_sum", {"model": "llama"}) == 0.5
     assert shown("herd_queue_requests", {"model": "llama"}) == 7
+
+
+def test_model_that_has_left_the_config_has_no_replicas() -> None:
+    meter = Meter()
+    meter.ready([("scout", 2), ("llama", 1)])
+    meter.slow([("scout", 1)])
+    meter.ready([("llama", 1)])
+    meter.slow([])
+    shown = meter.registry.get_sample_value
+    assert [shown("herd_replicas_ready", {"model": model}) for model in ("scout", "llama")] == [0, 1]
+    assert shown("herd_replicas_slow", {"model": "scout"}) == 0

@@ -118,6 +118,14 @@ def test_what_came_up_is_remembered_whole_or_not_at_all(tmp_path: Path) -> None:
     assert rollout.last_good(folder) is None
 
 
+@pytest.mark.parametrize("gone", ["deployments.app:engine", "nowhere:engine", "deployments.lifecycle.gone:engine"])
+def test_herd_of_a_release_whose_modules_are_not_here_is_not_declared_again(tmp_path: Path, gone: str) -> None:
+    of_before = declared(model())
+    of_before["applications"][0]["import_path"] = gone
+    CameUp(config(model()), of_before).remember(tmp_path)
+    assert rollout.last_good(tmp_path) is None
+
+
 @pytest.mark.parametrize("text", ["{", '{"config": {}}', '{"config": {"models": []}, "declared": {}}', "{}"])
 def test_what_this_release_cannot_read_is_as_if_nothing_were(tmp_path: Path, text: str) -> None:
     (tmp_path / "came-up.json").write_text(text)

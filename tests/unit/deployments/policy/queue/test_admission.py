@@ -103,16 +103,27 @@ def test_patience_follows_from_what_the_client_has_already(ask: Ask, patience_s:
     assert waits(queue.offered(ask, LIMITS, 7)).until_s == 7 + patience_s
 
 
-def test_request_that_leaves_the_head_of_the_line_lets_in_those_behind() -> None:
-    """It has failed on the replica that has room, and the other one is full."""
+def test_request_that_has_failed_on_the_free_replica_holds_up_nobody() -> None:
     both = pool(1, 1)
     queue = Queue(LLAMA, both)
     held = {slot.pick.replica.id: slot for slot in (granted(queue.offered(Ask(), LIMITS, 0)) for _ in range(2))}
     head = waits(queue.offered(Ask(tried=frozenset("a"), begun=True), LIMITS, 1))
-    assert queue.freed(held["a"], 2) == [], "all that it may have is full"
-    behind = waits(queue.offered(Ask(), LIMITS, 3))
-    assert queue.abandoned(head, 4) == [behind]
+    behind = waits(queue.offered(Ask(), LIMITS, 2))
+    assert queue.freed(held["a"], 3) == [behind]
     assert granted(behind.outcome).pick.replica.id == "a"
+    assert queue.freed(granted(behind.outcome), 4) == []
+    assert granted(queue.offered(Ask(), LIMITS, 5)).pick.replica.id == "a"
+    assert queue.freed(held["b"], 6) == [head]
+
+
+def test_batch_request_does_not_leave_for_one_that_could_not_use_its_slot() -> None:
+    """One replica has failed it, and the other is not there yet."""
+    one = pool(2)
+    queue = Queue(LLAMA, one)
+    batch = granted(queue.offered(Ask(priority=Priority.BATCH), LIMITS, 0))
+    batch.yields_by(lambda: True)
+    waits(queue.offered(Ask(tried=frozenset("a"), begun=True), LIMITS, 1))
+    assert not batch.gave_way
 
 
 def test_begun_request_waits_for_a_replica_that_is_not_there_and_holds_up_nobody() -> None:

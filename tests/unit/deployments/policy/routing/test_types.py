@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deployments.policy.request.calls import Priority
-from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust, has_room, runs_at_once, takes, unavailable
+from deployments.policy.routing.types import ReplicaState, ReplicaView, RunsAtOnce, Trust, has_room, takes, unavailable
 from tests.unit.samples import replica
 
 READY, LEAVING, DEAD, SICK = ReplicaState
@@ -62,7 +62,14 @@ def test_full_memory_with_requests_before_it_is_no_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "ongoing", "waiting", "kv_usage", "room"), [(0, 5, 0, 0.5, 0), (16, 5, 0, 0.99, 16), (16, 5, 2, 0.9, 16), (16, 5, 2, 0.99, 5)]
+    ("slots", "ongoing", "waiting", "kv_usage", "room"),
+    [(0, 5, 0, 0.5, 0), (16, 5, 0, 0.99, 16), (16, 5, 2, 0.9, 16), (16, 5, 2, 0.99, 3), (16, 2, 2, 0.99, 1)],
 )
 def test_replica_with_full_memory_runs_what_it_has(slots: int, ongoing: int, waiting: int, kv_usage: float, room: int) -> None:
-    assert runs_at_once(slots, ongoing, waiting, kv_usage) == room
+    assert RunsAtOnce().after(slots, ongoing, waiting, kv_usage) == room
+
+
+def test_limit_of_memory_is_kept_until_more_runs_without_being_held_up() -> None:
+    runs = RunsAtOnce()
+    seen = [(12, 4, 0.99), (6, 0, 0.7), (0, 0, 0.0), (11, 0, 0.8), (30, 2, 0.5), (20, 5, 0.97)]
+    assert [runs.after(16, *one) for one in seen] == [8, 8, 8, 11, 16, 15]
