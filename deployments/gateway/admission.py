@@ -14,29 +14,22 @@ from types import TracebackType
 from configs.schema import Limits
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
-from deployments.policy.routing.router import Sending
-from deployments.policy.routing.types import Ask, Pick
+from deployments.policy.routing.types import Ask
 from monitoring.export import Meter
 
 
 class Place(AbstractContextManager["Place"]):
     """A request's slot at a replica, taken until it is left."""
 
-    __slots__ = ("_left", "_slot")
+    __slots__ = ("_left", "_slot", "pick", "sending")
 
     def __init__(self, slot: Slot, left: Callable[[Slot], None]) -> None:
+        self.pick = slot.pick
+        """The replica, and why it was picked."""
+        self.sending = slot.sending
+        """The request as the router counts it."""
         self._slot = slot
         self._left = left
-
-    @property
-    def pick(self) -> Pick:
-        """The replica, and why it was picked."""
-        return self._slot.pick
-
-    @property
-    def sending(self) -> Sending:
-        """The request as the router counts it."""
-        return self._slot.sending
 
     @property
     def since_s(self) -> float:
@@ -117,7 +110,8 @@ class Admission:
             self._meter.waited(model, self._clock() - waiting.since_s)
 
     def _left(self, slot: Slot) -> None:
-        self._wake(self._queues[slot.pick.replica.model].freed(slot, self._clock()))
+        if over := self._queues[slot.pick.replica.model].freed(slot, self._clock()):
+            self._wake(over)
 
     def _news(self, model: str) -> None:
         queue = self._queues.get(model)

@@ -24,7 +24,7 @@ from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Discover, Roster
-from deployments.gateway.request import Asked, Rules, nobody
+from deployments.gateway.request import Asked, Rules
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
@@ -72,8 +72,8 @@ class Process:
     """Seconds since 1970, shown as the models' `created`."""
     fetch_from: Allowed = is_public
     """Whether images may be fetched from an address."""
-    readers: Callable[[Asked], Readers] = nobody
-    """Makes the readers of the answer to a request."""
+    readers: Callable[[Asked], Readers] | None = None
+    """Makes the readers of the answer to a request. None: no answer has readers."""
     metadata: Mapping[Cloud, str] = field(default_factory=lambda: AT)
     """The metadata server of each cloud."""
 

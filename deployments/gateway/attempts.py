@@ -18,7 +18,7 @@ from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import resume
-from deployments.policy.request.calls import with_field
+from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import Broken, Cut, EngineGone, NeverReached
@@ -75,19 +75,21 @@ class Forward:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
         suspicion = Suspicion(self._poison, asked)
-        await suspicion.look_up()
+        if self._poison:
+            await suspicion.look_up()
         raw = resume.with_ids(asked.raw) if delivery.said.is_kept else asked.raw
-        ahead = await self._prefills.ahead(asked, suspicion)
+        ahead = None if asked.chosen.model.prefill_from is None else await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
-        failed, ask = dict[str, Unavailable](), asked.ask
+        failed: dict[str, Unavailable] = {}
+        ask, seen = asked.ask, 0
         while True:
-            seen = delivery.progress
             with await self._place(asked, ask, failed) as place:
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
                 return asked.trial.served()
-            if delivery.progress > seen:  # it got further: not a request that kills whoever serves it
+            before, seen = seen, delivery.progress
+            if seen > before:  # it got further: not a request that kills whoever serves it
                 failed.clear()
                 suspicion.answered()
             elif isinstance(failure.error, EngineLost):
@@ -117,13 +119,13 @@ class Forward:
 
     async def _once(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> None:
         answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
-        place.yields_by(delivery.yield_up)
+        if asked.ask.priority is Priority.BATCH:
+            place.yields_by(delivery.yield_up)
         try:
             if answer.status >= 400:
                 raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
             await delivery.take(answer, place.sending.answered)
         finally:
-            place.yields_by(None)
             answer.close()
 
     def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
@@ -145,7 +147,7 @@ class Forward:
 
     async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> Place:
         try:
-            place = await self._admission.place(asked.chosen.model.id, ask, asked.limits)
+            place = await self._admission.place(asked.chosen.model.id, ask, asked.request.rules.limits)
         except (Unavailable, Overloaded):
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None

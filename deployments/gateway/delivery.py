@@ -44,7 +44,7 @@ class Delivery:
         self.error: engine_errors.Said | None = None
         """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
         self._client, self._asked, self._deadline, self._clock = client, asked, deadline, clock
-        self._brake = Brake()
+        self._brake: Brake | None = None  # made when somebody makes an engine wait, or reads
         self._head: tuple[int, Headers] = (200, ())
         self._source: Answer | None = None
         """The present engine's answer."""
@@ -53,7 +53,7 @@ class Delivery:
         self._prefilled: Callable[[], None] = _nothing
         self._plain = False
         """Under way, and nothing to look for in a single event."""
-        self._events = Events()
+        self._cut_events: Events | None = None  # made when the network cuts an event
         self._seam: going_on.Seam | None = None
         with_ids = bool(asked.body.get("return_token_ids"))
         resumable = going_on.can_resume(asked.call.endpoint, asked.body)
@@ -63,19 +63,26 @@ class Delivery:
         self._simple = not resumable or with_ids or not asked.body.get("tools")
         self._reading: Reading | None = None
         """Its readers; None where nobody reads."""
+        self.is_read = False
+        """Somebody reads it before its client does."""
         self._furthest = 0
         """Pieces that were said before the answer began anew."""
-        self._read_from_here()
+        if asked.request.rules.readers is not None:
+            self._read_from_here()
 
     def _read_from_here(self) -> None:
         """Has the readers made; those of an answer that begins anew are others."""
-        if readers := self._asked.request.rules.readers(self._asked):
-            self._reading = Reading(readers, self._asked, self._brake, lambda: self.break_off(Cut.REFUSED), self._show)
+        read_by = self._asked.request.rules.readers
+        if read_by is not None and (readers := read_by(self._asked)):
+            self._reading = Reading(readers, self._asked, self._braked(), lambda: self.break_off(Cut.REFUSED), self._show)
+            self.is_read = True
 
-    @property
-    def is_read(self) -> bool:
-        """Somebody reads it before its client does."""
-        return self._reading is not None
+    def _braked(self) -> Brake:
+        """Returns what makes the present engine wait, and each after it."""
+        if self._brake is None:
+            self._brake = Brake()
+            self._brake.follow(self._source)
+        return self._brake
 
     @property
     def shown(self) -> bool:
@@ -101,7 +108,8 @@ class Delivery:
         if self._reading is not None and self._reading.screen.is_over:
             raise Broken(Cut.REFUSED)
         self._source, self._prefilled, self.error, self._cut = answer, prefilled, None, None
-        self._brake.follow(answer)
+        if self._brake is not None:
+            self._brake.follow(answer)
         try:
             if is_stream(answer.headers):
                 self._asked.trial.streams()
@@ -115,7 +123,8 @@ class Delivery:
                 self._count(usage.of_body(body))
         finally:
             self._source = None
-            self._brake.follow(None)
+            if self._brake is not None:
+                self._brake.follow(None)
 
     def _count(self, used: usage.Usage | None) -> None:
         if used is not None:
@@ -180,24 +189,23 @@ class Delivery:
     # the client's flow
     def pause(self) -> None:
         """The client is slower than its engine."""
-        self._brake.hold(self)
+        self._braked().hold(self)
 
     def resume(self) -> None:
         """It has caught up."""
-        self._brake.release(self)
+        self._braked().release(self)
 
     # what an engine says
     def _begin(self, answer: Answer) -> None:
-        self._head = answer.status, self._asked.headers(answer.headers)
+        self._head = answer.status, self._asked.headers(answer.headers, streamed=True)
         self._plain = False
-        if self._events.held:
-            self._events = Events()
-        self._seam = self.said.seam()
+        self._cut_events = None
+        self._seam = self.said.seam() if self.said.pieces else None
 
     def _reply(self, answer: Answer, body: bytes) -> None:
         if len(body) > MOST_WHOLE_MIB << 20:
             raise AnswerTooLarge(MOST_WHOLE_MIB)
-        self._head = answer.status, self._asked.headers(answer.headers)
+        self._head = answer.status, self._asked.headers(answer.headers, streamed=False)
         if self._reading is None:
             self._client.reply(*self._head, body)
         else:
@@ -210,18 +218,20 @@ class Delivery:
             self._client.write(going_on.one_shown(data) if self._hides else data)
             self.times.append(self._clock())
             return
-        if self._events.held or data[-2:] != b"\n\n":
+        if self._cut_events is not None or data[-2:] != b"\n\n":
             self._part(data)
         else:
             self._whole(data)
-        self._plain = bool(self._simple and self.times and not (self._cut or self._events.held or self._seam or self._reading))
+        self._plain = bool(self._simple and self.times and not (self._cut or self._cut_events or self._seam or self._reading))
 
     def _part(self, data: bytes) -> None:
         """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
-        whole = self._events.add(data)
-        if self._events.held_bytes >= self.said.most_held_bytes:
+        events = self._cut_events or Events()
+        whole = events.add(data)
+        if events.held_bytes >= self.said.most_held_bytes:
             self.said.forget()  # not to be continued, for it goes on in parts
-            whole += self._events.rest()
+            whole += events.rest()
+        self._cut_events = events if events.held else None
         if whole:
             self._whole(whole)
 
@@ -264,8 +274,8 @@ class Delivery:
 
     def _end(self) -> None:
         """The engine has said all, which need not have ended in a whole event."""
-        if self._events.held:
-            self._whole(self._events.rest())
+        if self._cut_events is not None:
+            self._whole(self._cut_events.rest())
         if self._cut is None and not engine_errors.has_finish(self.said.tail):
             self._ends_in(engine_errors.UNFINISHED)
         if self._cut is not None:

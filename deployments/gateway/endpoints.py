@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 
+from configs.schema import Limits
 from deployments.gateway.body.budget import Bodies, Body
 from deployments.gateway.pipeline import Pipeline, tell
 from deployments.gateway.replicas.roster import Roster
@@ -102,10 +103,11 @@ class Front:
         name = endpoint(exchange.method, exchange.path, self._pages)
         session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
-        with self._bodies.one(self._pipeline.rules.limits.bodies_mib, exchange.address) as held:
+        limits = self._pipeline.rules.limits
+        with self._bodies.one(limits.bodies_mib, exchange.address) as held:
             # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
             await self._pipeline.serve(
-                Call(exchange.path, name, identity, await self._body(exchange, name, held), session, priority, fallback), exchange
+                Call(exchange.path, name, identity, await self._body(exchange, name, limits, held), session, priority, fallback), exchange
             )
 
     def _is_preflight(self, exchange: Exchange) -> bool:
@@ -123,8 +125,8 @@ class Front:
         exchange.reply(204, said, b"")
         return True
 
-    async def _body(self, exchange: Exchange, name: str, held: Body) -> bytes:
-        limits, began = self._pipeline.rules.limits, time.perf_counter()
+    async def _body(self, exchange: Exchange, name: str, limits: Limits, held: Body) -> bytes:
+        began = time.perf_counter()
         try:
             browsers.check_content_type(exchange.headers)
             return await exchange.body(limits.body_mib, limits.body_read_s, held.add)

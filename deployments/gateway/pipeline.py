@@ -63,11 +63,12 @@ class Pipeline:
 
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
-        rules, served = self.rules, None
+        rules, served = self._rules, None
         outcome, entry = Outcome.INTERNAL_ERROR, self._journal.begins(call.endpoint, self._clock())
         try:
             body = await read(call.body, rules.catalog, rules.requests)
-            call = await _without(call, body, fields.unknown(call.endpoint, body, rules.requests))
+            if left_out := fields.unknown(call.endpoint, body, rules.requests):
+                call = await _without(call, body, left_out)
             named = rules.catalog.choose(body)
             entry.names(named.id)
             served = await self._by_any(Request(call, body, rules, entry), named, client)
@@ -122,17 +123,20 @@ class Pipeline:
         except HerdError as error:
             raise error.told_in(asked.call.endpoint, after=delivery.said.tail) from None
         finally:
-            delivery.close()
+            if delivery.is_read:
+                delivery.close()
         return served
 
     async def _prepared(self, request: Request, chosen: Chosen, trial: Trial) -> Asked:
         """The request as the engines of a model shall get it."""
         call, body, served = request.call, request.body, chosen.model
-        for _ in sizes.check_ids(call.endpoint, body, served):
-            await asyncio.sleep(0)
+        if call.endpoint in sizes.WITH_IDS:
+            for _ in sizes.check_ids(call.endpoint, body, served):
+                await asyncio.sleep(0)
         sizes.check(call.endpoint, body, len(call.body), served, request.rules.requests)
         priority = priority_of(call.priority, body)
-        raw = await _encoded(request, served)
+        found = media.inspect(body, served.id, served.images_per_prompt)
+        raw = await _rewritten(request, served, found) if found.changed or found.images else _named(call.body, body, served)
         if priority is Priority.BATCH and served.by_priority:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
@@ -140,16 +144,19 @@ class Pipeline:
         return Asked(request, call, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
 
 
-async def _encoded(request: Request, served: Model) -> bytes:
-    """The body as the engine shall get it: as it came, unless an alias or a part of its content had to be replaced."""
-    call, body = request.call, request.body
-    found = media.inspect(body, served.id, served.images_per_prompt)
-    changed = found.changed
+async def _rewritten(request: Request, served: Model, found: media.Media) -> bytes:
+    """Returns the body of a request with images, or with content in another form, as the engine shall get it."""
+    call, body, changed = request.call, request.body, found.changed
     if found.images:
         changed = await settled(request.rules.images, body, found.images, served) or changed
     if changed:
         return await written({**body, "model": served.id}, len(call.body))
-    return call.body if body["model"] == served.id else with_field(call.body, b'"model":' + msgspec.json.encode(served.id))
+    return _named(call.body, body, served)
+
+
+def _named(raw: bytes, body: dict[str, Any], served: Model) -> bytes:
+    """Returns a body as it came, unless it names the model by an alias."""
+    return raw if body["model"] == served.id else with_field(raw, b'"model":' + msgspec.json.encode(served.id))
 
 
 def tell(client: Client, error: HerdError, request_id: str) -> None:
@@ -164,9 +171,7 @@ def tell(client: Client, error: HerdError, request_id: str) -> None:
 
 
 async def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) -> Call:
-    """A call without some fields of its body; itself where there are none."""
-    if not left_out:
-        return call
+    """Returns a call without some fields of its body."""
     for name in left_out:
         del body[name]
     return replace(call, body=await written(body, len(call.body)))

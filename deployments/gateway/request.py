@@ -41,11 +41,6 @@ class Client(Protocol):
     def finish(self) -> None: ...
 
 
-def nobody(_asked: "Asked") -> Readers:
-    """Has no reader for any answer."""
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the config says about requests; replaced as a whole when it changes."""
@@ -56,8 +51,8 @@ class Rules:
     guests: Guests = ANYBODY
     """Which web pages may ask."""
     requests: Requests = DEFAULT_BOUNDS
-    readers: "Callable[[Asked], Readers]" = nobody
-    """Who reads the answer to a request before its client does."""
+    readers: "Callable[[Asked], Readers] | None" = None
+    """Makes the readers of the answer to a request, which get it before its client does. None: no answer has readers."""
 
 
 class Request(NamedTuple):
@@ -79,12 +74,13 @@ class Request(NamedTuple):
     @property
     def due_s(self) -> float:
         """The time by which the answer must be whole, whichever models are asked for it."""
-        return self.arrived_s + self.rules.limits.total_s
+        return self.entry.arrived_s + self.rules.limits.total_s
 
     @property
     def begins_by_s(self) -> float:
         """The time by which the answer must begin. A whole answer begins when it ends."""
-        return self.arrived_s + self.rules.limits.first_byte_s if self.body.get("stream") else self.due_s
+        limits = self.rules.limits
+        return self.entry.arrived_s + (limits.first_byte_s if self.body.get("stream") else limits.total_s)
 
 
 class Asked(NamedTuple):
@@ -107,13 +103,18 @@ class Asked(NamedTuple):
         """The limits under which it is answered."""
         return self.request.rules.limits
 
-    def headers(self, engines: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """Returns the headers of the client's answer, from those of an engine's."""
-        headers = [(name, value) for name in _FORWARDED if (value := engines.get(name)) is not None]
+    def headers(self, engines: Mapping[bytes, bytes], streamed: bool) -> list[tuple[bytes, bytes]]:
+        """Returns the headers of the client's answer, which may be streamed, from those of an engine's."""
+        headers = []
+        for name in _FORWARDED:
+            if (value := engines.get(name)) is not None:
+                headers.append((name, value))  # noqa: PERF401 (a comprehension is one more call for each request)
         headers.append((b"x-request-id", self.call.request_id.encode("ascii")))
         if self.chosen.instead_of is not None:
             headers.append((b"x-fallback-from", self.chosen.instead_of.encode("ascii")))
-        return [*headers, *_UNBUFFERED[b"cache-control" in engines :]] if is_stream(engines) else headers
+        if streamed:
+            headers.extend(_UNBUFFERED[b"cache-control" in engines :])
+        return headers
 
 
 def is_stream(headers: Mapping[bytes, bytes]) -> bool:

@@ -17,23 +17,20 @@ LAST_PIECES = 3
 class Said:
     """The whole events of a stream, as engines said them: all of them, or the last few."""
 
-    __slots__ = ("pieces",)
+    __slots__ = ("is_kept", "pieces")
 
     def __init__(self, resumable: bool) -> None:
         """Args:
         resumable: another engine could go on with the stream, so that all of it is kept.
         """
+        self.is_kept = resumable
+        """All of it is here."""
         self.pieces: deque[bytes] | list[bytes] = [] if resumable else deque(maxlen=LAST_PIECES)
         """Whoever takes a piece appends it here: a method of this class would be one more call for each piece of each stream."""
 
     def __bool__(self) -> bool:
         """Whether anything has been said."""
         return bool(self.pieces)
-
-    @property
-    def is_kept(self) -> bool:
-        """All of it is here."""
-        return isinstance(self.pieces, list)
 
     @property
     def most_held_bytes(self) -> int:
@@ -60,13 +57,14 @@ class Said:
             raise resume.CannotResume
         return resume.delivered(b"".join(self.pieces))
 
-    def seam(self) -> resume.Seam | None:
-        """Returns what finds the place behind which another engine says something new; None where nothing has been said."""
-        return resume.Seam(b"".join(self.pieces)) if self.pieces else None
+    def seam(self) -> resume.Seam:
+        """Returns what finds the place behind which another engine says something new, where something has been said."""
+        return resume.Seam(b"".join(self.pieces))
 
     def forget(self) -> None:
         """Keeps the last pieces only from now on: no other engine can go on with the stream."""
         if self.is_kept:
+            self.is_kept = False
             self.pieces = deque(maxlen=LAST_PIECES)
 
     def clear(self) -> None:

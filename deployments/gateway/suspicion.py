@@ -36,13 +36,11 @@ class Suspicion:
         self._suspected = False
 
     async def look_up(self) -> None:
-        """What is remembered of the request, if anything is remembered at all.
+        """Looks up what is remembered of the request. Not needed where nothing is remembered.
 
         Raises:
             KillsEngines: it is condemned already.
         """
-        if not self._poison:
-            return
         digest = await self._known_by()
         deaths = self._poison.deaths(digest, self._clock())
         self._suspected = deaths > 0

@@ -31,6 +31,9 @@ class _Known:
     absence: Absence = NEVER
 
 
+_UNKNOWN = _Known()
+
+
 def _nothing(_news: object) -> None: ...
 
 
@@ -120,7 +123,7 @@ class Roster:
 
     def replicas(self, model: str) -> tuple[ReplicaView, ...]:
         """All known replicas of a model, ready or not; none of a model that has been forgotten meanwhile."""
-        return self._of(model).replicas
+        return self._known.get(model, _UNKNOWN).replicas
 
     def ready(self, model: str) -> int:
         """Replicas of a model that take requests."""
@@ -141,7 +144,7 @@ class Roster:
             Unavailable: no replica takes requests, or only these.
         """
         try:
-            return self._router(model).pick(self.replicas(model), ask)
+            return self._router(model).pick(self._known.get(model, _UNKNOWN).replicas, ask)
         except NobodyTakes:
             raise unavailable(model, self._of(model).absence.ever_ready, self.retry_after_s(model)) from None
 
@@ -169,7 +172,7 @@ class Roster:
         return self._routers.get(model) or Router(self._routing)
 
     def _of(self, model: str) -> _Known:
-        return self._known.get(model, _Known())
+        return self._known.get(model, _UNKNOWN)
 
 
 class Watch:

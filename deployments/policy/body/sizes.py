@@ -33,6 +33,8 @@ IDS_AT_ONCE = 100_000
 _LIST = 100
 #: The field that may hold token ids.
 _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
+#: The endpoints whose prompt may be token ids; `check_ids` finds nothing at any other.
+WITH_IDS = frozenset(_IDS)
 
 
 def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:

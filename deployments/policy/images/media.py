@@ -89,6 +89,9 @@ class Media:
     """The body is no longer as it came."""
 
 
+NO_MEDIA = Media((), False)
+
+
 def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
     """Finds and counts the images of a request.
 
@@ -107,7 +110,7 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
     """
     marked = [part for part in _parts(body) if _is_marked(part)]
     if not marked:
-        return Media((), False)
+        return NO_MEDIA
     changed = [_without_nulls(part) for part in marked]
     for part in marked:
         _refuse(body, part)
@@ -195,7 +198,7 @@ def _in_form(part: dict[str, Any]) -> bool:
 def _parts(body: dict[str, Any]) -> list[dict[str, Any]]:
     """Every mapping inside messages, at any depth: content parts stand in messages, and in the results of tools inside these."""
     found, seen = [], 0
-    left = [value for key in reversed(_CONTAINERS) if not _is_token_ids(value := body.get(key))]
+    left = [value for key in reversed(_CONTAINERS) if (value := body.get(key)) and not _is_token_ids(value)]
     while left:
         node = left.pop()
         if isinstance(node, list):
@@ -215,7 +218,8 @@ def _is_token_ids(value: object) -> bool:
     """Tells prompts of token ids (`/v1/embeddings`), which have no parts: a list that begins with an id has no other elements by now."""
     if not isinstance(value, list) or not value:
         return False
-    return type(value[0]) is int or all(type(one) is list and one and type(one[0]) is int for one in value)
+    first = type(value[0])
+    return first is int or (first is list and all(type(one) is list and one and type(one[0]) is int for one in value))
 
 
 def _kind(part: dict[str, Any]) -> str:

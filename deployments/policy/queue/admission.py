@@ -125,9 +125,9 @@ class Queue:
             if not ask.begun or self._model not in self._replicas.models:
                 return error
             chosen, there = None, False
-        if chosen is not None and not self._wait_for_room(ask.priority):
+        if chosen is not None and (self._line.is_empty or not self._wait_for_room(ask.priority)):
             return self._granted(chosen, ask, now_s)
-        line = self._line if len(self._line) else Line[Waiting](self._pace_s)
+        line = Line[Waiting](self._pace_s) if self._line.is_empty else self._line
         refusal = line.refusal(ask.priority, now_s, limits.queue_requests, limits.queue_s)
         if refusal is not None and not ask.begun:
             self._refusals.add(now_s, refusal.retry_after_s or REFUSED_S)
@@ -151,14 +151,14 @@ class Queue:
         slot.sending.end()
         self._batch.pop(slot, None)
         self._dwell.ended(now_s - slot.since_s)
-        if not len(self._line):
+        if self._line.is_empty:
             return []
         self._line.ended(now_s)
         return self._admit(now_s)
 
     def news(self, now_s: float) -> list[Waiting]:
         """Looks again after the replicas, or what is known of them, have changed; returns the waits that ended with it."""
-        return self._admit(now_s) if len(self._line) else []
+        return [] if self._line.is_empty else self._admit(now_s)
 
     def expired(self, now_s: float) -> list[Waiting]:
         """Refuses the requests that have waited long enough; returns the waits that ended with it."""

@@ -65,6 +65,8 @@ class Line(Generic[Waiter]):
         self._between_ends_s = between_ends_s
         self._waiting: dict[Priority, deque[Waiter]] = {priority: deque() for priority in Priority}
         self._ends: deque[float] = deque(maxlen=_ENDS)
+        self.is_empty = True
+        """Nobody waits."""
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -116,15 +118,17 @@ class Line(Generic[Waiter]):
 
     def join(self, waiter: Waiter, priority: Priority, now_s: float) -> None:
         """At the end of its class."""
-        if not len(self):  # how fast requests end tells how fast there is room only while all replicas are full
+        if self.is_empty:  # how fast requests end tells how fast there is room only while all replicas are full
             self._ends.clear()
             self._ends.append(now_s)
         self._waiting[priority].append(waiter)
+        self.is_empty = False
 
     def leave(self, waiter: Waiter, priority: Priority) -> None:
         """Served, or gone: waits no more."""
         if waiter in self._waiting[priority]:
             self._waiting[priority].remove(waiter)
+            self.is_empty = not len(self)
 
     def __iter__(self) -> Iterator[Waiter]:
         """In the order of their turns."""

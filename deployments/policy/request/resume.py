@@ -56,8 +56,10 @@ class _Event(msgspec.Struct):
 
 def can_resume(endpoint: str, body: Mapping[str, Any]) -> bool:
     """Whether a request's stream could be continued: one choice, and nothing in it that token ids do not tell."""
-    more = any(body.get(name) for name in ("logprobs", "prompt_logprobs", "echo"))
-    return bool(body.get("stream")) and one_answer(endpoint, body) and not more and body.get("include_reasoning") is not False
+    if not body.get("stream") or body.get("include_reasoning") is False:
+        return False
+    more = body.get("logprobs") or body.get("prompt_logprobs") or body.get("echo")
+    return not more and one_answer(endpoint, body)
 
 
 def one_answer(endpoint: str, body: Mapping[str, Any]) -> bool:
