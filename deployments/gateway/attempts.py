@@ -5,7 +5,7 @@ what the client sees of it `delivery`'s.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Delivery
@@ -99,7 +99,7 @@ class Forward:
             if len(failed) >= asked.limits.attempts or asked.body.get("background"):
                 raise failure.error
             body = self._again(asked, raw, delivery, failure)
-            ask = replace(asked.ask, tried=frozenset(failed), begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
+            ask = asked.ask._replace(tried=frozenset(failed), begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""

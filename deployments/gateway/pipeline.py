@@ -7,7 +7,6 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -174,7 +173,7 @@ async def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) ->
     """Returns a call without some fields of its body."""
     for name in left_out:
         del body[name]
-    return replace(call, body=await written(body, len(call.body)))
+    return call._replace(body=await written(body, len(call.body)))
 
 
 def _outcome(error: HerdError) -> Outcome:

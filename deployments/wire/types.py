@@ -1,8 +1,7 @@
 """The types that both sides of the wire share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -14,9 +13,8 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an engine replica listens."""
+class Address(NamedTuple):
+    """Where an engine replica listens. A tuple, because one is made per request."""
 
     host: str
     port: int

@@ -5,10 +5,9 @@ Decides which paths exist. vLLM's app has many more, some of which stop or chang
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -43,9 +42,8 @@ class Priority(IntEnum):
     BATCH = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request for an engine, whole."""
+class Call(NamedTuple):
+    """A request for an engine, whole. A tuple, because one is made per request."""
 
     path: str
     endpoint: str

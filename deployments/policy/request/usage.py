@@ -5,15 +5,13 @@ Decides over bytes. Chat and completions say `prompt_tokens` and `completion_tok
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one request."""
+class Usage(NamedTuple):
+    """Tokens of one request. A tuple, because one is made per request."""
 
     prompt_tokens: int
     completion_tokens: int

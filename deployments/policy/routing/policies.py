@@ -5,7 +5,7 @@ another function there, and its name in the schema.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from configs.routing import RoutingWeights
@@ -149,7 +149,7 @@ def power_of_two(candidates: Sequence[Candidate], question: Question) -> Pick:
     one = dice % len(candidates)
     other = (one + 1 + (dice >> 32) % (len(candidates) - 1)) % len(candidates)
     best = least_loaded((candidates[one], candidates[other]), question)
-    return replace(best, reason=Reason.TWO_CHOICES)
+    return best._replace(reason=Reason.TWO_CHOICES)
 
 
 def round_robin(candidates: Sequence[Candidate], question: Question) -> Pick:

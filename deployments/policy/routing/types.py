@@ -99,9 +99,8 @@ class ReplicaView:
     trust: Trust = Trust.TRUSTED
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What routing needs to know of a request."""
+class Ask(NamedTuple):
+    """What routing needs to know of a request. A tuple, because one is made per request."""
 
     prompt: Prompt = NO_PROMPT
     session: str | None = None
@@ -132,9 +131,8 @@ class Candidate(NamedTuple):
     """1 on the replica that every gateway takes for the home of the session or prompt, 0 elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """The replica that serves a request, and why this one."""
+class Pick(NamedTuple):
+    """The replica that serves a request, and why this one. A tuple, because one is made per request."""
 
     replica: ReplicaView
     reason: Reason
