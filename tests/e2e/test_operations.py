@@ -182,5 +182,5 @@ def test_a_wrong_config_is_refused_with_every_problem(herd: Herd) -> None:
 def test_a_port_in_use_is_told_before_anything_starts(herd: Herd) -> None:
     refused = herd.run("up", str(herd.changed(lambda config: config.update(name="second"))))
     assert refused.returncode == 1
-    assert "Port" in refused.stderr
+    assert "Address already in use" in refused.stderr
     assert "gateway.port" in refused.stderr

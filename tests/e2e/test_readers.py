@@ -36,8 +36,8 @@ MODELS = (Model(id=SMOLLM, kind="smollm2-135m", checkpoint="small:smollm2-135m-i
 
 #: An engine starts in 15 to 30 s on two idle cores.
 BACK_S = 300.0
-#: A piece in the middle of a long answer.
-MIDDLE = 8
+#: A piece in the middle of a long answer, behind the first that a reader lets go which holds 32 back.
+MIDDLE = 45
 FORMS = pytest.mark.parametrize(
     "more", [{"stream": True}, {"stream": True, "n": 2}, {}, {"n": 2}], ids=["stream", "streams", "whole", "wholes"]
 )
@@ -155,7 +155,8 @@ async def test_answer_that_is_cut_behind_the_death_of_its_engine_ends_with_the_r
         cut = await own.http.post(CHAT, json=LONG)
         assert own.count("herd_retries_total", model=SMOLLM, kind="resumed") == 1
     (got,) = said(cut.content)
-    assert (got["finish"], len(got["text"])) == ("content_filter", KillsAndCuts.most)
+    assert got["finish"] == "content_filter"
+    assert 0 < len(got["text"]) <= KillsAndCuts.most
     wait_for("a new replica", lambda: len(herd.replicas(SMOLLM)) == 2, BACK_S, every_s=1)
 
 
@@ -166,7 +167,7 @@ async def test_two_choices_that_are_cut_do_not_miss_their_engine(herd: Herd) -> 
     class CutsAndKills(Cuts):
         def read(self, piece: Piece) -> None:
             super().read(piece)
-            if max(map(len, self.log.texts.values())) > self.most and not killed:
+            if max(map(len, self.log.texts.values()), default=0) > self.most and not killed:
                 killed.append(process_of(victim))
                 killed[0].kill()
 
