@@ -6,7 +6,6 @@ line are `waiting_line`'s; which replica has room is the router's.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from math import inf
 from typing import Protocol
 
@@ -196,7 +195,7 @@ class Queue:
 
     def _all_are_full(self, ask: Ask) -> bool:
         """Whether no replica at all has room, also none that has failed this request before."""
-        return not ask.tried or self._replicas.choose(self._model, replace(ask, tried=frozenset())) is None
+        return not ask.tried or self._replicas.choose(self._model, ask._replace(tried=frozenset())) is None
 
     def _granted(self, chosen: Pick, ask: Ask, now_s: float) -> Slot:
         slot = Slot(chosen, self._replicas.sending(chosen, ask.prompt), now_s)
