@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Delivery
-from deployments.gateway.engine_requests import Asking, Inquiries
+from deployments.gateway.engine_requests import Asking, Inquiries, engine_lost
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.request import Asked
@@ -21,7 +21,7 @@ from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import Ask
-from deployments.wire.engine.answer import Broken, Cut, EngineGone, NeverReached
+from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines
 from monitoring.export import Meter
 from monitoring.journal import Served
@@ -129,21 +129,17 @@ class Forward:
             answer.close()
 
     def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
-        """What a broken answer means for its request. Only a lost connection makes a replica suspect.
+        """Returns the error that a broken answer means for its request.
 
         Raises:
             HerdError: it is the request's fault, or the client has a part of the answer already.
         """
-        replica = place.pick.replica
         if broken.cut is Cut.ENGINE_ERROR:
             error = engine_errors.translate(delivery.error or engine_errors.UNFINISHED, asked)
             if delivery.shown or not isinstance(error, Unavailable):
                 raise error
             return error
-        had_it, alone = False, False
-        if broken.cut is Cut.LOST:
-            had_it, alone = not isinstance(broken, NeverReached), self._roster.lost(replica, place.sending)
-        return EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
+        return engine_lost(self._roster, place, broken)
 
     async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> Place:
         try:

@@ -13,7 +13,7 @@ from deployments.policy.errors.client_errors import EngineLost
 from deployments.policy.request import answer_texts
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.types import Ask
-from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, EngineGone, NeverReached
+from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
 
@@ -50,6 +50,21 @@ class Reply:
     def text(self) -> str:
         """What the model wrote; nothing where it refused."""
         return answer_texts.of_body(self.body).get(0, "") if self.status == 200 else ""
+
+
+def engine_lost(roster: Roster, place: Place, broken: Broken) -> EngineLost:
+    """Returns the error for a request whose answer broke. Only a lost connection makes the replica suspect.
+
+    Args:
+        roster: the replicas; it hears of the lost one.
+        place: the request's place at the replica.
+        broken: how its answer ended.
+    """
+    replica = place.pick.replica
+    is_lost = broken.cut is Cut.LOST
+    had_it = is_lost and not isinstance(broken, NeverReached)
+    alone = is_lost and roster.lost(replica, place.sending)
+    return EngineLost(replica.model, roster.retry_after_s(replica.model), had_it=had_it, alone=alone)
 
 
 class Asking:
@@ -96,9 +111,7 @@ class Inquiries:
             with place:
                 status, body = await self._whole(inquiry, place)
         except EngineGone as error:
-            replica = place.pick.replica
-            alone, had_it = self._roster.lost(replica, place.sending), not isinstance(error, NeverReached)
-            return Reply(place, lost=EngineLost(replica.model, self._roster.retry_after_s(replica.model), had_it=had_it, alone=alone))
+            return Reply(place, lost=engine_lost(self._roster, place, error))
         return Reply(place, status, body)
 
     async def _whole(self, inquiry: Inquiry, place: Place) -> tuple[int, bytes]:
