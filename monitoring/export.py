@@ -5,7 +5,7 @@ gateways in one process do not meet.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Generic, TypeVar
 
@@ -83,37 +83,14 @@ class _Children(Generic[Kind]):
         return child
 
 
-class _ByModel:
-    """A gauge with one value for each model that there is."""
-
-    def __init__(self, children: _Children[Gauge]) -> None:
-        self._children = children
-        self._shown: set[str] = set()
-
-    def set_all(self, values: Iterable[tuple[str, float]]) -> None:
-        """Sets the value of each model, and 0 for those that had one before and have none now."""
-        now = dict(values)
-        for model in self._shown - now.keys():
-            self._children.labels(model).set(0)
-        for model, value in now.items():
-            self._children.labels(model).set(value)
-        self._shown = set(now)
-
-
 class Meter:
     """Counts what a gateway does."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._made: dict[str, Any] = {metric.name: self._make(metric) for metric in GATEWAYS if metric is not ITL}
-        self._requests, self._tokens = self._made[REQUESTS.name], self._made[TOKENS.name]
-        self._picks, self._retries = self._made[PICKS.name], self._made[RETRIES.name]
-        self._fallbacks, self._prefills = self._made[FALLBACKS.name], self._made[PREFILLS.name]
-        self._waiting, self._waited = self._made[WAITING.name], self._made[WAITED.name]
-        self._ttft, self._e2e = self._made[TTFT.name], self._made[E2E.name]
-        self._streams_open, self._requests_open = self._made[STREAMS_OPEN.name], self._made[REQUESTS_OPEN.name]
-        self._replicas_ready, self._replicas_sick = _ByModel(self._made[REPLICAS_READY.name]), self._made[REPLICAS_SICK.name]
-        self._replicas_slow = _ByModel(self._made[REPLICAS_SLOW.name])
+        self._models: dict[str, set[str]] = {}
+        """The models that a gauge has shown a value for, by the gauge's name."""
         self._itl = Intervals(ITL)
         self.registry.register(self._itl)
 
@@ -125,7 +102,7 @@ class Meter:
         return _Children(kind(metric.name, metric.meaning, metric.labels, registry=self.registry))
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        """Counts on a counter of the table; `labels` are values in the order of the metric's labels."""
+        """Adds to a counter or a gauge of the table; `labels` are values in the order of the metric's labels."""
         self._made[metric.name].labels(*labels).inc(by)
 
     def observe(self, metric: Metric, *labels: str, value: float) -> None:
@@ -138,71 +115,76 @@ class Meter:
 
     def opened(self, model: str) -> None:
         """A request for a model has begun."""
-        self._requests_open.labels(model).inc()
+        self.count(REQUESTS_OPEN, model)
 
     def closed(self, model: str) -> None:
         """It has ended."""
-        self._requests_open.labels(model).dec()
+        self.count(REQUESTS_OPEN, model, by=-1)
 
     def stream_opened(self, model: str) -> None:
         """A streamed answer has begun."""
-        self._streams_open.labels(model).inc()
+        self.count(STREAMS_OPEN, model)
 
     def stream_closed(self, model: str) -> None:
         """It has ended."""
-        self._streams_open.labels(model).dec()
+        self.count(STREAMS_OPEN, model, by=-1)
 
     def picked(self, model: str, reason: str) -> None:
         """A replica was picked."""
-        self._picks.labels(model, reason).inc()
+        self.count(PICKS, model, reason)
 
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
-        self._retries.labels(model, kind.value).inc()
+        self.count(RETRIES, model, kind.value)
 
     def fell_back(self, model: str, answered_by: str) -> None:
         """Another model answered than the request named."""
-        self._fallbacks.labels(model, answered_by).inc()
+        self.count(FALLBACKS, model, answered_by)
 
     def prefilled(self, model: str, by: PrefillBy) -> None:
         """A long prompt was computed, or left to who answers."""
-        self._prefills.labels(model, by.value).inc()
+        self.count(PREFILLS, model, by.value)
 
     def waiting(self, model: str, count: int) -> None:
         """So many requests wait for room."""
-        self._waiting.labels(model).set(count)
+        self.show(WAITING, model, value=count)
 
     def waited(self, model: str, seconds: float) -> None:
         """One of them waits no more, after so long."""
-        self._waited.labels(model).observe(seconds)
+        self.observe(WAITED, model, value=seconds)
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
-        self._requests.labels(model, endpoint, outcome.value).inc()
-        self._e2e.labels(model, endpoint).observe(seconds)
+        self.count(REQUESTS, model, endpoint, outcome.value)
+        self.observe(E2E, model, endpoint, value=seconds)
 
     def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
         """A stream's pieces were sent at these times."""
         if times_s:
-            self._ttft.labels(model).observe(times_s[0] - arrived_s)
+            self.observe(TTFT, model, value=times_s[0] - arrived_s)
             self._itl.observe(model, times_s)
 
     def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """An engine stated these tokens."""
-        self._tokens.labels(model, "prompt").inc(prompt_tokens)
-        self._tokens.labels(model, "completion").inc(completion_tokens)
+        self.count(TOKENS, model, "prompt", by=prompt_tokens)
+        self.count(TOKENS, model, "completion", by=completion_tokens)
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""
-        self._replicas_ready.set_all(counts)
+        self._show_models(REPLICAS_READY, dict(counts))
 
     def slow(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model are avoided because they are slow; of a model that is not named any more, none."""
-        self._replicas_slow.set_all(counts)
+        self._show_models(REPLICAS_SLOW, dict(counts))
 
     def sick(self, model: str, reason: str) -> None:
         """A replica has left the roster because of its canary."""
-        self._replicas_sick.labels(model, reason).inc()
+        self.count(REPLICAS_SICK, model, reason)
+
+    def _show_models(self, metric: Metric, counts: Mapping[str, int]) -> None:
+        for model in self._models.get(metric.name, set()) | counts.keys():
+            self.show(metric, model, value=counts.get(model, 0))
+        self._models[metric.name] = set(counts)
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
