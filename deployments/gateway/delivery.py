@@ -63,19 +63,15 @@ class Delivery:
         self._simple = not resumable or with_ids or not asked.body.get("tools")
         self._reading: Reading | None = None
         """Its readers; None where nobody reads."""
-        self.is_read = False
-        """Somebody reads it before its client does."""
         self._furthest = 0
         """Pieces that were said before the answer began anew."""
-        if asked.request.rules.readers is not None:
-            self._read_from_here()
+        self._read_from_here()
 
     def _read_from_here(self) -> None:
         """Has the readers made; those of an answer that begins anew are others."""
         read_by = self._asked.request.rules.readers
         if read_by is not None and (readers := read_by(self._asked)):
             self._reading = Reading(readers, self._asked, self._braked(), lambda: self.break_off(Cut.REFUSED), self._show)
-            self.is_read = True
 
     def _braked(self) -> Brake:
         """Returns what makes the present engine wait, and each after it."""
@@ -83,6 +79,11 @@ class Delivery:
             self._brake = Brake()
             self._brake.follow(self._source)
         return self._brake
+
+    @property
+    def is_read(self) -> bool:
+        """Somebody reads it before its client does."""
+        return self._reading is not None
 
     @property
     def shown(self) -> bool:
