@@ -140,7 +140,7 @@ def _compressed_tensors(stored: Mapping[str, Any], architecture: Architecture) -
 
 
 def _weights_of(said: str) -> Mapping[str, Any]:
-    """What a format means where no group describes it."""
+    """Returns the weights that a format means where no group describes them."""
     for mark, weights in (
         ("nvfp4", {"num_bits": 4, "type": "float"}),
         ("float-quantized", {"num_bits": 8, "type": "float"}),

@@ -1,4 +1,4 @@
-"""What the name of a repository says: which model of the catalogue it is built on, and how it is stored. Fine-tunes and quants are many.
+"""Reads a repository's name: which model of the catalogue it is built on, and how it is stored. Fine-tunes and quants are many.
 
 Decides by the habits of those who publish: the base model's name is in the name (Hermes-3-Llama-3.1-8B), and the quantisation at its end
 (…-AWQ, …-quantized.w4a16, …-FP8-dynamic, …-Q4_K_M). The weights' own `config.json`, where it can be read, is believed before it.
@@ -50,7 +50,7 @@ _BNB_4 = layout("bitsandbytes (nf4)", "int4", LINEAR, 0.5 + 4 / 64, "bitsandbyte
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a repository's name says."""
+    """The model and the form that a repository's name tells."""
 
     kind: Kind
     stored: str

@@ -1,1 +1,1 @@
-"""What fits, how fast it is, and which shape to choose. Imports `catalogue`."""
+"""Plans: which shapes fit, how fast each is, and which one to choose. Imports `catalogue`."""

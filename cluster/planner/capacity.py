@@ -1,5 +1,4 @@
-"""What fits: weights, rope cache, the other parts and the KV cache of one engine on its GPUs, and how long and how many requests that
-leaves room for.
+"""Counts an engine's memory on its GPUs: weights, rope cache, the other parts and the KV cache, and how long and how many requests fit.
 
 Decides by arithmetic what vLLM finds out by loading. Leaves each part to `cluster.planner.memory`, which shapes are legal to
 `cluster.planner.legality`, how the KV cache is paged to `cluster.planner.kv_cache`, and which shape to take to `cluster.planner.search`.

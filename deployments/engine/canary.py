@@ -1,7 +1,8 @@
 """Canaries through one replica's own door: before it serves, and periodically from then on.
 
-Decides when one is sent and how long it is waited for; what it says is `policy.canary`'s, what an app must answer `policy.conformance`'s.
-Knows neither Ray nor vLLM. Its requests are nobody's load: the door does not count them, and no gateway sees them.
+Decides when one is sent and how long it is waited for; what it says is `policy.fleet.canary`'s, what an app must answer
+`policy.fleet.conformance`'s. Knows neither Ray nor vLLM. Its requests are nobody's load: the door does not count them, and no gateway sees
+them.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """One request on its way through the replicas: one is asked, and where it fails another, with what was delivered so far.
 
-Decides when an answer has failed, and whether another replica is asked. Which one is `policy.routing`'s, what it is told `policy.resume`'s,
-what the client sees of it `delivery`'s.
+Decides when an answer has failed, and whether another replica is asked. Which one is `policy.routing`'s, what it is told
+`policy.request.resume`'s, what the client sees of it `delivery`'s.
 """
 
 from collections.abc import Mapping

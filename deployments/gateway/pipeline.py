@@ -39,8 +39,6 @@ from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
 from monitoring.metrics import Outcome
 
-__all__ = ["Pipeline", "Rules", "tell"]
-
 
 class Pipeline:
     """Carries requests from clients to engines."""

@@ -1,7 +1,7 @@
 """One request's part in the deaths of engines, while it is on its way.
 
-Decides nothing: `policy.poison` does. A request that has seen no engine die is neither looked up nor known by its digest, unless the
-gateway remembers a death.
+Decides nothing: `policy.routing.poison` does. A request that has seen no engine die is neither looked up nor known by its digest, unless
+the gateway remembers a death.
 """
 
 import asyncio

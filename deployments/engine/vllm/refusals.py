@@ -2,10 +2,10 @@
 
 Decides which exceptions of vLLM's frontend come from the request. vLLM 0.29 answers with 500 or 501 whatever it has no class for: an error
 of a decoder, a form that is not implemented. The engine goes on after such a request, and another replica would say the same, so it is 400
-here. What ended inside the engine core stays 500, and an engine core that has died is named (`policy.engine_errors.DEAD`).
+here. What ended inside the engine core stays 500, and an engine core that has died is named (`policy.errors.engine_errors.DEAD`).
 
 vLLM's validation looks at every element of a list, and tells every error with its value: 10 kB of `input` took 46 s and made 440 MB.
-Here the validation of a list ends at its first wrong element, and `policy.validation` tells a few errors without values.
+Here the validation of a list ends at its first wrong element, and `policy.errors.validation` tells a few errors without values.
 """
 
 from collections.abc import Awaitable, Callable

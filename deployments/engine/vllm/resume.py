@@ -1,9 +1,9 @@
 """The serving side of vLLM goes on with an answer that another engine began. In an engine replica only.
 
-Decides nothing: a request whose `vllm_xargs` carry delivered tokens (`policy.resume` writes them) is made to look, on the serving side, as
-if this engine had generated them. They pass through vLLM's own output processor in the same groups as before, so text, tool calls, stop
-strings and usage come out as they did, and then the engine core goes on behind them. vLLM has no request that begins with output (0.29):
-the core is told prompt and delivered tokens as its prompt, and as many tokens less to generate.
+Decides nothing: a request whose `vllm_xargs` carry delivered tokens (`policy.request.resume` writes them) is made to look, on the serving
+side, as if this engine had generated them. They pass through vLLM's own output processor in the same groups as before, so text, tool
+calls, stop strings and usage come out as they did, and then the engine core goes on behind them. vLLM has no request that begins with
+output (0.29): the core is told prompt and delivered tokens as its prompt, and as many tokens less to generate.
 
 Presence and frequency penalties count from the seam on only, and a seed begins anew there.
 """

@@ -1,6 +1,6 @@
 """A request's body as a mapping, however large it is, while all other requests go on.
 
-Decides how a body is decoded; whether it may be, by `policy.structure` and by the model that it names. A decoder's call cannot be
+Decides how a body is decoded; whether it may be, by `policy.body.structure` and by the model that it names. A decoder's call cannot be
 interrupted, not even by another thread, so that a large body is decoded value by value, and others have their turn in between.
 """
 

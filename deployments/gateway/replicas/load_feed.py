@@ -1,8 +1,8 @@
 """The load feed: every replica of a roster is asked how it is, several times a second, over HTTP and without Ray. With its answer comes
 what other gateways have sent it since; with the question it hears how many requests wait here.
 
-Decides how often. What an answer or a silence means is `policy.report`'s. A replica that does not answer holds up nobody else, and feeds
-go on while Ray's head is away.
+Decides how often. What an answer or a silence means is `policy.routing.replica_report`'s. A replica that does not answer holds up nobody
+else, and feeds go on while Ray's head is away.
 """
 
 import asyncio

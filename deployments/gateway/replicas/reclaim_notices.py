@@ -1,6 +1,6 @@
 """Asks a cloud's metadata server whether this machine will be taken away, and has Ray drain it then.
 
-Decides how often. What an answer means is `policy.notices`'. Each node's gateway asks for its own machine.
+Decides how often. What an answer means is `policy.fleet.reclaim_notices`'. Each node's gateway asks for its own machine.
 """
 
 import asyncio
