@@ -8,11 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Tests take from here what an engine says, too.
-from tests.wire_format import DONE as DONE
-from tests.wire_format import LAST as LAST
 from tests.wire_format import chunk
-from tests.wire_format import event as event
-from tests.wire_format import vllm_error as vllm_error
 
 #: Every wait of these tests ends by then; none takes that long where nothing is broken.
 WAIT_S = 10.0

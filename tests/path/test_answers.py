@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.path.fake_engine import FakeEngine, answers, event, streams
+from tests.path.fake_engine import FakeEngine, answers, streams
 from tests.path.herd import CHAT, LLAMA, SCOUT, SECRET, Herd, asking
 from tests.path.wire import connected, request
+from tests.wire_format import event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

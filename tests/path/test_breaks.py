@@ -5,8 +5,9 @@ import pytest
 from deployments.policy.routing.types import ReplicaState
 from tests.path.begun import FAILURE, answer, breaking, chunks, said
 from tests.path.conftest import Start
-from tests.path.fake_engine import LAST, FakeEngine, Script, answers, event, fake_engine, streams, then_breaks, vllm_error
+from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks
 from tests.path.herd import Herd
+from tests.wire_format import LAST, event, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

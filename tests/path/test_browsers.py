@@ -3,9 +3,10 @@
 import httpx
 import pytest
 
-from tests.path.fake_engine import WAIT_S, FakeEngine, answers, event, streams, vllm_error
+from tests.path.fake_engine import WAIT_S, FakeEngine, answers, streams
 from tests.path.herd import CHAT, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
+from tests.wire_format import event, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,10 @@ import pytest_asyncio
 
 from configs.schema import Model
 from tests.path.begun import chunks
-from tests.path.fake_engine import DONE, FakeEngine, answers, event, fake_engine, streams, then_breaks
+from tests.path.fake_engine import FakeEngine, answers, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd
 from tests.unit.pictures import data_url, png
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

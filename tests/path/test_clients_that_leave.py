@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams, then_hangs
+from tests.path.fake_engine import WAIT_S, FakeEngine, answers, steered, streams, then_hangs
 from tests.path.herd import Herd, asking
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from tests.path.fake_engine import DONE, FakeEngine, Wire, answers, event, says, streams, then_breaks, then_closes
+from tests.path.fake_engine import FakeEngine, Wire, answers, says, streams, then_breaks, then_closes
 from tests.path.herd import CHAT, Herd, asking, until
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

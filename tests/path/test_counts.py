@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.path.fake_engine import DONE, FakeEngine, answers, event, steered, streams, then_hangs
+from tests.path.fake_engine import FakeEngine, answers, steered, streams, then_hangs
 from tests.path.herd import LLAMA, Herd, asking
 from tests.path.wire import connected, request
-from tests.wire_format import usage
+from tests.wire_format import DONE, event, usage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -24,9 +24,10 @@ from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.listener import Bounds, Listener, sockets
 from deployments.wire.key_pair import UnusableFiles
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, answers, event, steered, streams
+from tests.path.fake_engine import WAIT_S, FakeEngine, answers, steered, streams
 from tests.path.herd import asking, herd_of, limits, until
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,9 @@ from openai import APIError, AsyncOpenAI
 
 from deployments.policy.routing.types import ReplicaState
 from tests.path.conftest import Start
-from tests.path.fake_engine import DONE, FakeEngine, Script, answers, event, fake_engine, then_breaks, then_hangs, vllm_error
+from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, then_breaks, then_hangs
 from tests.path.herd import LLAMA, Herd
-from tests.wire_format import chunk, error_event
+from tests.wire_format import DONE, chunk, error_event, event, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

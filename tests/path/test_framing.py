@@ -6,9 +6,10 @@ import json
 import pytest
 
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine, answers, event, steered
+from tests.path.fake_engine import FakeEngine, answers, steered
 from tests.path.herd import Herd, asking
 from tests.path.wire import connected, request
+from tests.wire_format import event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,8 +7,9 @@ import pytest
 from deployments.gateway.engine_requests import Inquiry
 from deployments.policy.errors.client_errors import Overloaded
 from deployments.policy.routing.types import Ask, ReplicaState
-from tests.path.fake_engine import FakeEngine, answers, then_breaks, vllm_error
+from tests.path.fake_engine import FakeEngine, answers, then_breaks
 from tests.path.herd import CHAT, LLAMA, Herd, limits
+from tests.wire_format import vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
-from tests.path.fake_engine import LAST, FakeEngine, Wire, answers, fake_engine, streams, then_hangs
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams, then_hangs
 from tests.path.herd import CHAT, LLAMA, Herd, asking, until
 from tests.path.wire import connected, request
+from tests.wire_format import LAST
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

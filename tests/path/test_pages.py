@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaState
-from tests.path.fake_engine import FakeEngine, event, streams
+from tests.path.fake_engine import FakeEngine, streams
 from tests.path.herd import LLAMA, SCOUT, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
+from tests.wire_format import event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

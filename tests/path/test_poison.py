@@ -20,9 +20,10 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
-from tests.path.fake_engine import WAIT_S, FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.fake_engine import WAIT_S, FakeEngine, Script, Wire, answers, fake_engine, streams, then_breaks
 from tests.path.herd import CHAT, LLAMA, SCOUT, SECRET, Herd, asking, until
 from tests.path.test_choice import declares
+from tests.wire_format import vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,8 +11,9 @@ import pytest_asyncio
 
 from configs.schema import Model, Prefill
 from deployments.policy.routing.types import ReplicaState
-from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks
 from tests.path.herd import CHAT, LLAMA, Herd, asking, herd_of, limits
+from tests.wire_format import vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

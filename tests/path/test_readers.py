@@ -11,12 +11,12 @@ from deployments.gateway.readers.reader import Gate, Piece
 from deployments.policy.routing.types import ReplicaState
 from tests.path.begun import answer, breaking, chunks
 from tests.path.conftest import Start
-from tests.path.fake_engine import DONE, LAST, FakeEngine, Script, Wire, answers, event, fake_engine, steered, streams, then_breaks
+from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, steered, streams, then_breaks
 from tests.path.herd import LLAMA, Herd, asking, until
 from tests.path.readers import Cuts, Follows, HoldsBack, Log, finishes, read_by
 from tests.path.test_slow_clients import Firehose
 from tests.path.wire import connected, request
-from tests.wire_format import CHAT
+from tests.wire_format import CHAT, DONE, LAST, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,10 @@ import pytest
 from deployments.wire.engine.answer import Answer
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, Wire, answers, event, says, steered, streams
+from tests.path.fake_engine import WAIT_S, FakeEngine, Wire, answers, says, steered, streams
 from tests.path.herd import Herd, asking, until
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

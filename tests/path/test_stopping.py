@@ -6,9 +6,10 @@ import json
 import httpx
 import pytest
 
-from tests.path.fake_engine import DONE, WAIT_S, FakeEngine, event, steered, then_hangs
+from tests.path.fake_engine import WAIT_S, FakeEngine, steered, then_hangs
 from tests.path.herd import Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

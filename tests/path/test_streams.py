@@ -8,9 +8,10 @@ import pytest
 
 from deployments.policy.routing.types import Reason
 from tests.path.begun import said
-from tests.path.fake_engine import DONE, FakeEngine, Wire, event, fake_engine, steered, streams
+from tests.path.fake_engine import FakeEngine, Wire, fake_engine, steered, streams
 from tests.path.herd import LLAMA, Herd, asking, until
 from tests.path.wire import connected, request
+from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

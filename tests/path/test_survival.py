@@ -7,8 +7,9 @@ import pytest
 
 from tests.path.begun import FAILURE, WHOLE, answer, breaking, chunks, said
 from tests.path.conftest import Start
-from tests.path.fake_engine import LAST, FakeEngine, Script, answers, fake_engine, streams, then_breaks, vllm_error
+from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, Herd
+from tests.wire_format import LAST, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

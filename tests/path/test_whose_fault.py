@@ -11,10 +11,10 @@ from deployments.policy.routing.types import ReplicaState
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
 from tests.path.begun import WHOLE, answer, breaking
-from tests.path.fake_engine import LAST, FakeEngine, Script, Wire, answers, event, fake_engine, streams, vllm_error
+from tests.path.fake_engine import FakeEngine, Script, Wire, answers, fake_engine, streams
 from tests.path.herd import LLAMA, SECRET, Herd, until
 from tests.path.test_engine_failures import last_event
-from tests.wire_format import error_event
+from tests.wire_format import LAST, error_event, event, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
