@@ -9,7 +9,7 @@ from cluster.catalogue.hardware import GPUS, Cluster, Gpu
 from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Settings
 from cluster.planner.search import Plan
 from configs.names import Accelerator, Kind
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 
 def argued(settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, GPU_MEMORY_UTILI
 from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
 from configs.names import Quantization
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 #: A wish that names no length means at least a conversation; an engine is then given up to the usual 128K.
 LEAST_CONTEXT_TOKENS = 8192

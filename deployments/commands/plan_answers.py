@@ -29,12 +29,10 @@ from cluster.planner.choice.record import Asked, Record, records
 from cluster.planner.choice.sentences import asked_for, best_plan
 from cluster.planner.emit import emitted
 from cluster.planner.explain import explain
-from cluster.planner.herd_fit import known_cluster
 from cluster.planner.memory.engine import VLLM, Version
 from cluster.planner.placement import GPUS_PER_NODE
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, shape
-from configs.load import as_yaml
 from configs.names import Kind, Quantization
 from deployments.commands.plan_tables import arithmetic, columns_of_herds, columns_of_plans, legend, sentence, table
 from deployments.commands.terminal import out, tell
@@ -171,7 +169,7 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
     if form.as_json:
         _print_json(_rows(found, choice, wish, form))
     elif form.emit and choice:
-        sys.stdout.write(as_yaml(_config(wanted, choice.plan, hardware)))
+        _emit(_config(wanted, choice.plan, hardware))
     elif form.explain and found:
         _explain(wanted.subject, hardware, wish, choice.plan if choice else found[0])
     elif choice and not form.emit:
@@ -179,6 +177,12 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
     if choice is None:
         tell(refusal(wanted.subject, hardware, wish, found))
         raise typer.Exit(NO_FIT)
+
+
+def _emit(config: dict[str, object]) -> None:
+    from configs.load import as_yaml  # here, because the other answers do without
+
+    sys.stdout.write(as_yaml(config))
 
 
 def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
@@ -206,7 +210,7 @@ def _explain(subject: Subject, hardware: Cluster, wish: Wish, plan: Plan) -> Non
     width = _columns()
     end = limits(plan, wish.load)
     name = limiting(plan, wish.load)
-    change = next(f"{one.part} {one.change}" for one in end if one.part == name)
+    change = next(f"{one.part}; {one.change}" for one in end if one.part == name)
     _print(sentence(f"{title}. Each quantity, below it how it is counted, in brackets where the rule is from.", width))
     _print(sentence(f"Limited by: {change}.", width), style="bold")
     _print("")
@@ -222,8 +226,8 @@ def _show(asked: str, shown: list[Record], choice: Choice, wish: Wish, form: For
     _print("\n".join(made.lines))
     _print("")
     _print(sentence(legend(made, priced=priced), width), style="dim")
-    more = "" if form.every else "--all shows every plan, "
-    _print(sentence(f"{more}--explain the best one's arithmetic, --emit its config.", width), style="dim")
+    more = "--explain shows" if form.every else "--all shows every plan, --explain"
+    _print(sentence(f"{more} the best one's arithmetic, --emit its config.", width), style="dim")
 
 
 def _columns() -> int:
@@ -247,6 +251,7 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: For
     # Imported here, because one model is answered before they would be.
     from cluster.planner.choice.herds import herd_in_words, herd_records
     from cluster.planner.config_problems import problems
+    from cluster.planner.herd_fit import known_cluster
     from configs.load import read
 
     config = read(path, problems)
@@ -272,9 +277,8 @@ def _show_herd(about: str, shown: list[Record], costs: tuple[str, ...], form: Fo
     _print("")
     made = table(columns_of_herds(priced=priced), shown, None if form.wide else width)
     _print("\n".join(made.lines))
-    _print("")
     told = [legend(made, priced=priced)] if any(row["tokens_s"] for row in shown) else []
-    for one in (*costs, *told):
+    for one in ("", *costs, *told) if costs or told else ():
         _print(sentence(one, width), style="dim")
 
 

@@ -202,7 +202,8 @@ def legend(found: Table, *, priced: bool) -> str:
     prices = " and prices" if priced else ""
     near = [name for name in found.left_out if name not in ONLY_WIDE]
     hidden = f" --wide adds {', '.join([*near, IN_WIDE])}." if found.left_out else ""
-    words = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items() if name in found.shown)
+    meant = [f"{name}: {meaning}" for name, meaning in MEANINGS.items() if name in found.shown]
+    words = "; ".join(meant + ["EP: whole experts on each GPU"] * any(" EP " in line for line in found.lines))
     return f"Speeds{prices} are ±{SPREAD * 100:.0f} %, K is 1,024 tokens.{f' {words}.' if words else ''}{hidden}"
 
 

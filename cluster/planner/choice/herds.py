@@ -1,5 +1,7 @@
 """A herd's models as rows, and the sentence above them."""
 
+from dataclasses import replace
+
 from cluster.catalogue.checkpoints import Checkpoint
 from cluster.catalogue.hardware import Cluster
 from cluster.planner.capacity import Capacity, concurrent_requests
@@ -47,7 +49,7 @@ def _plan(one: Verdict, engine: Engine, found: Capacity, load: Load) -> Plan:
 
 def herd_in_words(name: str, cluster: Cluster | None, found: Assessment, asked: Asked, vllm: Version) -> str:
     """Returns whether a herd fits its machines, what it takes of them, and for which load its speed is told."""
-    place = f" on {cluster}" if cluster else ""
+    place = "" if cluster is None else f" on {cluster if cluster.nodes else f'nodes of {replace(cluster, nodes=1)}'}"
     if not found.gpus:
         return f"{name}{place} takes no GPUs that are known: its memory is not checked."
     of = f"of {cluster.gpus} " if cluster and cluster.gpus else ""

@@ -103,12 +103,12 @@ def _at_once(plan: Plan, found: Speed, load: Load) -> Limit:
     part = "sequences" if by_sequences < by_pool else "KV pool"
     most = max(1, min(by_pool, by_sequences))
     if found.running >= load.concurrency:
-        return Limit("at once", part, f"has room for {most:,}: it could shrink by {_percent(1 - load.concurrency / most)}")
+        return Limit("requests", part, f"has room for {most:,}: it could shrink by {_percent(1 - load.concurrency / most)}")
     if part == "sequences":
         needed = -(-load.concurrency // engine.parallel.data)
-        return Limit("at once", part, f"{WOULD} grow from {engine.max_num_seqs:,} to {needed:,} (max_num_seqs)")
+        return Limit("requests", part, f"{WOULD} grow from {engine.max_num_seqs:,} to {needed:,} (max_num_seqs)")
     missing = gib(capacity.kv_bytes * (load.concurrency / most - 1))
-    return Limit("at once", part, f"{WOULD} grow by {missing} on each GPU for {load.concurrency:,}")
+    return Limit("requests", part, f"{WOULD} grow by {missing} on each GPU for {load.concurrency:,}")
 
 
 def _speed(plan: Plan, found: Speed, load: Load) -> Limit:

@@ -1,6 +1,6 @@
 """Numbers for people: short, with no more digits than are known. Exact ones are in `cluster.planner.choice.record`."""
 
-from math import floor, isfinite
+from math import floor, isfinite, log10
 
 from cluster.catalogue.hardware import GIB
 
@@ -31,12 +31,7 @@ def rough(value: float) -> str:
     if not isfinite(value) or value <= 0:
         return "0" if value == 0 else "–"
     near = float(f"{value:.1e}")
-    text = f"{near:,.0f}" if near >= 10 else f"{near:.{1 - floor(_exponent(near))}f}"
-    return text.removesuffix(".0")
-
-
-def _exponent(value: float) -> int:
-    return int(f"{value:e}".partition("e")[2])
+    return f"{near:,.0f}" if near >= 10 else f"{near:.{1 - floor(log10(near))}f}"
 
 
 def gib(size_bytes: float) -> str:

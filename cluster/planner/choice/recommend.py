@@ -93,7 +93,7 @@ def _cheap(best: Plan, wish: Wish) -> str:
 
 def _reason(best: Plan, fitting: Sequence[Plan], demands: _Demands) -> str:
     if missed := list(_missed(best, demands)):
-        return f"this comes nearest to what production needs: {', '.join(missed)}"
+        return f"nothing here does all that production needs; it comes nearest, and {' and '.join(missed)}"
     wanted = f"{_all(demands)} and take {tokens(demands.context_tokens)} of context{_bits(demands)}"
     smaller = [plan for plan in fitting if plan.gpus < best.gpus]
     if not smaller:

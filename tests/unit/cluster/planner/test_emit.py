@@ -83,7 +83,7 @@ def test_explanation_tells_every_quantity_with_a_source() -> None:
     assert {part.rule.name for part in best.capacity.parts} <= lines.keys()
     assert lines["KV per token"].value == "6.0 KiB"
     assert lines["replica"].value == "3,300 tok/s ±20 %"
-    assert (lines["limit of context"].value, lines["limit of at once"].value) == ("model", "KV pool")
+    assert (lines["limit of context"].value, lines["limit of requests"].value) == ("model", "KV pool")
     assert all(line.how and line.source for line in lines.values())
 
 

@@ -29,17 +29,17 @@ def by_what(plan: Plan, load: Load = LOAD) -> dict[str, Limit]:
 def test_kv_pool_limits_a_small_engine_and_bandwidth_a_large_one() -> None:
     small = one("llama-4-scout", machines(gpus=1), quantization="int4")
     found = by_what(small)
-    assert found["at once"].part == limiting(small, LOAD) == "KV pool"
-    assert found["at once"].change == "would have to grow by 12 GiB on each GPU for 64"
+    assert found["requests"].part == limiting(small, LOAD) == "KV pool"
+    assert found["requests"].change == "would have to grow by 12 GiB on each GPU for 64"
     assert (found["context"].part, found["speed"].part) == ("KV pool", "bandwidth")
     large = one("llama-4-scout", tensor=8, quantization="fp8")
     assert limiting(large, LOAD) == "layers' fixed time"
-    assert "it could shrink by 94 %" in by_what(large)["at once"].change
+    assert "it could shrink by 94 %" in by_what(large)["requests"].change
 
 
 def test_pool_that_grows_as_told_runs_the_load() -> None:
     plan = one("llama-4-scout", machines(gpus=1), quantization="int4", context_tokens=8192)
-    missing = float(by_what(plan)["at once"].change.split("grow by ")[1].split()[0])
+    missing = float(by_what(plan)["requests"].change.split("grow by ")[1].split()[0])
     gpu = replace(plan.engine.gpu, memory_gib=plan.engine.gpu.memory_gib + (missing + 0.5) / 0.92)
     (larger,) = asked("llama-4-scout", Cluster(Node(gpu, 1)), quantization="int4", kv_dtype="bf16", context_tokens=8192)
     assert larger.speed is not None
@@ -48,7 +48,7 @@ def test_pool_that_grows_as_told_runs_the_load() -> None:
 
 def test_sequences_limit_where_they_are_few() -> None:
     plan = one("llama-3.1-8b", machines(gpus=1), max_num_seqs=16, quantization="bf16")
-    assert by_what(plan)["at once"] == Limit("at once", "sequences", "would have to grow from 16 to 64 (max_num_seqs)")
+    assert by_what(plan)["requests"] == Limit("requests", "sequences", "would have to grow from 16 to 64 (max_num_seqs)")
     assert limiting(plan, LOAD) == "sequences"
 
 
@@ -137,7 +137,7 @@ def test_every_plan_has_limits_in_words(kind: Kind, gpu: GpuName, gpus: int, con
     load = Load(concurrency, 1000, 500)
     for plan in asked(kind, machines(gpu, gpus), load=load)[::5]:
         found = limits(plan, load)
-        assert [limit.what for limit in found] == (["context", "at once", "speed"] if plan.fits else ["start"])
+        assert [limit.what for limit in found] == (["context", "requests", "speed"] if plan.fits else ["start"])
         assert limiting(plan, load) in {limit.part for limit in found}
         assert all("would have to" in limit.change or "room for" in limit.change or not plan.legal for limit in found)
         assert not any("-" in limit.change.partition("by ")[2][:2] for limit in found)

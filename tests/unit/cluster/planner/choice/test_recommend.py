@@ -60,7 +60,7 @@ def told(choice: Choice) -> str:
             machines(gpus=1),
             {},
             "1×H100 TP 1 int4/fp8",
-            "this comes nearest to what production needs: runs 43 of 64 at once",
+            "nothing here does all that production needs; it comes nearest, and runs 43 of 64 at once",
         ),
         (
             "llama-4-scout",
@@ -136,7 +136,7 @@ def test_no_plan_with_fewer_gpus_does_what_the_recommended_one_does(
     kind: Kind, gpu: GpuName, gpus: int, concurrency: int | None, context: int | None
 ) -> None:
     load = Load(concurrency or 64, 1000, 1000)
-    wish = {"concurrency": concurrency, "context_tokens": context, "load": load}
+    wish: dict[str, Any] = {"concurrency": concurrency, "context_tokens": context, "load": load}
     found = [plan for plan in asked(kind, machines(gpu, gpus), **wish) if plan.fits]
     choice = recommended(found, Wish(**wish))
     assert (choice is None) == (not found)

@@ -16,6 +16,7 @@ from cluster.planner.herd_fit import assess
 from cluster.planner.memory.engine import VLLM
 from cluster.planner.search import Wish, plans
 from cluster.planner.speed import Load
+from configs.schema import Model
 from tests.unit.cluster.planner.test_herd_fit import maverick
 from tests.unit.cluster.planner.test_search import asked, machines, subject
 from tests.unit.samples import config, model
@@ -81,7 +82,7 @@ def test_values_are_those_of_the_plan() -> None:
         "problems": [],
     }
     assert row["parts_gib_per_gpu"].keys() >= {"activations", "CUDA graphs"}
-    assert {one["of"] for one in row["limits"]} == {"context", "at once", "speed"}
+    assert {one["of"] for one in row["limits"]} == {"context", "requests", "speed"}
 
 
 def test_plan_that_does_not_fit_has_no_speed_and_no_price() -> None:
@@ -93,9 +94,9 @@ def test_plan_that_does_not_fit_has_no_speed_and_no_price() -> None:
     assert (unnamed["checkpoint"], unnamed["gpu_hour_price"]) == (None, None)
 
 
-def herd(*models: dict[str, Any], cluster: Cluster | None, **fields: Any) -> tuple[str, list[dict[str, Any]]]:
+def herd(*models: Model, cluster: Cluster | None) -> tuple[str, list[dict[str, Any]]]:
     asked_of = Asked(LOAD)
-    found = assess(config(*models, **fields), cluster)
+    found = assess(config(*models), cluster)
     return herd_in_words("herd", cluster, found, asked_of, VLLM), herd_records(found, asked_of)
 
 

@@ -1,4 +1,4 @@
-"""The entry of `herd`, and of `python -m deployments.commands`.
+"""The entry of `herd`, and of `python -m deployments`.
 
 Decides which commands are imported: `herd plan`, which people ask again and again with other words, is answered before those that act on
 a cluster would be imported.
