@@ -1,4 +1,4 @@
-"""What is wrong with a config: each problem with its place, and the error that has them all."""
+"""Problems of a config, each with its place, and the error that has all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

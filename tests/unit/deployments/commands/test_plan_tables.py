@@ -17,6 +17,7 @@ from cluster.planner.choice.record import KEYS_OF_HERDS, KEYS_OF_PLANS
 from deployments.commands.plan_tables import MOST_WIDTH_OF_NAMES, columns_of_herds, columns_of_plans, sentence, table
 from tests.unit.cluster.planner.test_search import KINDS
 from tests.unit.deployments.commands.test_plan import CONFIGS, FLAGS, as_json, run
+from tests.unit.machines import ROOT
 
 PLANS = Path(__file__).parent / "plans"
 #: Plans of models, beside those of the configs: by the name of the file.
@@ -158,6 +159,12 @@ def test_json_has_everything_that_the_table_has(columns: Any, keys: tuple[str, .
 def test_json_of_a_herd_has_everything_that_its_table_has() -> None:
     for row in as_json(str(CONFIGS / "herd.yaml"), "--price", "2"):
         assert all(column.cell(row) != "–" for column in columns_of_herds(priced=True))
+
+
+def test_page_shows_a_plan_as_it_is_printed_and_lists_the_keys_of_json() -> None:
+    page = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
+    assert f"```text\n{(PLANS / 'model-llama-4-scout.txt').read_text(encoding='utf-8')}```" in page
+    assert [key for key in {*KEYS_OF_PLANS, *KEYS_OF_HERDS} if f"`{key}`" not in page] == []
 
 
 def test_long_names_of_models_are_broken_behind_their_marks() -> None:
