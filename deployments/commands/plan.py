@@ -86,7 +86,7 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
     if Path(context.params["model"]).suffix in YAML:
         unused = sorted(given[name] for name in said.difference(FOR_HERDS))
         if unused:
-            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go {', '.join(ALSO_FOR_HERDS)}"
+            yield f"{', '.join(unused)}: a herd's YAML says that itself, or has no such answer; with it go {', '.join(ALSO_FOR_HERDS)}"
 
 
 def _wish(said: Mapping[str, Any]) -> Wish:

@@ -52,11 +52,12 @@ def herd_in_words(name: str, cluster: Cluster | None, found: Assessment, asked: 
     place = "" if cluster is None else f" on {cluster if cluster.nodes else f'nodes of {replace(cluster, nodes=1)}'}"
     if not found.gpus:
         return f"{name}{place} takes no GPUs that are known: its memory is not checked."
-    of = f"of {cluster.gpus} " if cluster and cluster.gpus else ""
-    gpus = f"{found.gpus} {of}GPU{'' if found.gpus == 1 and not of else 's'}"
+    there = cluster.gpus if cluster else None
+    gpus = f"{found.gpus} GPU{'' if found.gpus == 1 else 's'}"
+    of = f"; there are {there}" if there else ""
     nodes = "1 node" if found.nodes == 1 else f"{found.nodes} nodes"
     verdict = "does not fit" if (*found.refusals, *found.shortages) else "fits"
     return (
-        f"{name} {verdict}{place}, vLLM {'.'.join(map(str, vllm))}: it takes {gpus} on {nodes}. "
+        f"{name} {verdict}{place}, vLLM {'.'.join(map(str, vllm))}: it takes {gpus} on {nodes}{of}. "
         f"Speeds are those of one replica for {load_in_words(asked.load)}."
     )

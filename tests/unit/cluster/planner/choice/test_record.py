@@ -103,7 +103,7 @@ def herd(*models: Model, cluster: Cluster | None) -> tuple[str, list[dict[str, A
 def test_herd_has_a_row_for_each_model() -> None:
     said, (large,) = herd(maverick(parallel={"tensor": 8, "expert": True}), cluster=machines())
     assert said == (
-        "herd fits on 8×H100, vLLM 0.29: it takes 8 of 8 GPUs on 1 node. "
+        "herd fits on 8×H100, vLLM 0.29: it takes 8 GPUs on 1 node; there are 8. "
         "Speeds are those of one replica for 64 requests at once, 1,000 tokens in and 1,000 out."
     )
     assert set(large) == set(KEYS_OF_HERDS)
@@ -116,7 +116,7 @@ def test_herd_that_does_not_fit_says_so() -> None:
     assert (row["verdict"], row["fits"], row["tokens_s"], row["limited_by"]) == ("does not fit", False, None, "weights")
     assert "the weights take 97.0 GiB" in row["problems"][0]
     crowded, (each,) = herd(maverick(replicas=2, parallel={"tensor": 8, "expert": True}), cluster=machines())
-    assert "it takes 16 of 8 GPUs on 2 nodes" in crowded
+    assert "it takes 16 GPUs on 2 nodes; there are 8" in crowded
     assert (each["verdict"], each["fits"]) == ("fits", False), "one alone would"
 
 
