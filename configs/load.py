@@ -17,28 +17,9 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from configs.keys import PURPOSES, ROOT, VARIABLES, Purpose, derived
+from configs.problems import ConfigError as ConfigError
+from configs.problems import Problem as Problem
 from configs.schema import Config, Model
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong, at a path like `models[1].scaling.max_replicas` (empty: the file as a whole)."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used, with all its problems."""
-
-    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        super().__init__("\n".join([f"{source} cannot be used:", *(f"  {problem}" for problem in self.problems)]))
-
 
 ModelCheck = Callable[[Model], Iterable[tuple[str, str]]]
 """Finds demands of a model that its schema cannot judge: pairs of a field's path inside the model and a message."""

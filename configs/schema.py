@@ -12,7 +12,8 @@ from configs.certificates import Certificates
 from configs.doorway import Doorway, Listening
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
-from configs.names import Accelerator, AllToAll, GpuName, Kind, NodeName, Quantization
+from configs.names import Accelerator, GpuName, Kind, NodeName, Quantization
+from configs.parallelism import Parallelism as Parallelism
 from configs.requests import Requests
 from configs.routing import Routing
 from configs.site import Ray, Site
@@ -85,48 +86,6 @@ class LiveSettings(Doorway):
 
 class Gateway(LiveSettings, Listening):
     """The one door: an OpenAI-compatible endpoint on every node."""
-
-
-class Parallelism(Strict):
-    """Says how one engine is spread over GPUs."""
-
-    auto: bool = Field(False, description="The planner chooses the sizes if this is true. `parallel: auto` says the same.")
-    tensor: int = Field(1, ge=1, le=64, description="Each layer is split over this many GPUs (tensor parallel).")
-    pipeline: int = Field(1, ge=1, le=64, description="The layers are divided into this many stages (pipeline parallel).")
-    data: int = Field(1, ge=1, le=64, description="Attention runs on this many ranks, with a KV cache each and shared experts.")
-    expert: bool = Field(False, description="Each GPU holds whole experts instead of a slice of each (expert parallel).")
-    redundant_experts: int | None = Field(
-        None,
-        ge=0,
-        le=1024,
-        description="Each layer has this many more experts, copies of its busiest ones, and experts move to where there is room (EPLB). "
-        "Default: experts stay where they are.",
-    )
-    all_to_all: AllToAll | None = Field(
-        None, description="Tokens reach the experts on other data-parallel ranks by this method of vLLM's. Default: vLLM's own choice."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _auto_is_a_word(cls, value: Any) -> Any:  # noqa: ANN401 (whatever the YAML says)
-        return {"auto": True} if value == "auto" else value
-
-    @model_validator(mode="after")
-    def _chosen_by_one(self) -> Self:
-        if self.auto and self != Parallelism.model_construct(auto=True):
-            raise ValueError("give either auto or the sizes, not both")
-        return self
-
-    @property
-    def gpus(self) -> int:
-        """Returns the number of GPUs of one replica.
-
-        Raises:
-            ValueError: the planner has not chosen yet.
-        """
-        if self.auto:
-            raise ValueError("parallel: auto has no size before the planner has chosen one")
-        return self.tensor * self.pipeline * self.data
 
 
 class Scaling(Strict):

@@ -136,3 +136,11 @@ class Checkpoint:
         if first_upload and self.first_kv_heads:
             architecture = replace(architecture, kv_heads=self.first_kv_heads)
         return replace(architecture, max_positions=self.context_tokens) if self.context_tokens else architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a checkpoint's own files say, where they were read."""
+
+    architecture: Architecture
+    layout: Layout

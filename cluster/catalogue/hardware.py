@@ -1,12 +1,17 @@
 """Nodes and clusters as numbers, and what a config's `hardware` section means. The GPUs are in `cluster.catalogue.gpus`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from cluster.catalogue.gpus import GIB, GPUS, TERA, Gpu
 from configs.names import Accelerator, NodeName
-from configs.schema import CustomGpu, Hardware
+
+if TYPE_CHECKING:  # it takes long to import, and plans of one model do without
+    from configs.schema import CustomGpu, Hardware
 
 __all__ = ["GIB", "GPUS", "NODES", "Cluster", "Gpu", "Node", "cluster_of", "custom", "gpu_of"]
 

@@ -5,9 +5,12 @@ Decides nothing about memory or speed. Facts are from Meta's model cards
 repositories those that vLLM's recipes and the vendors' own pages name.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture, Encoder
@@ -38,7 +41,9 @@ from cluster.catalogue.entry import (
     Licence,
 )
 from configs.names import Kind
-from configs.schema import Model
+
+if TYPE_CHECKING:  # it takes long to import, and plans of one model do without
+    from configs.schema import Model
 
 LLAMA_4_LANGUAGES = ("ar", "en", "fr", "de", "hi", "id", "it", "pt", "es", "tl", "th", "vi")
 LLAMA_3_1_LANGUAGES = ("en", "de", "fr", "it", "pt", "hi", "es", "th")

@@ -5,12 +5,11 @@ Decides nothing: what differs from vLLM's defaults is written down, the rest is 
 
 from typing import Any, get_args
 
-from cluster.catalogue.hardware import GIB, GPUS, Cluster, Gpu
-from cluster.planner.capacity import Capacity
-from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Engine, Settings
+from cluster.catalogue.hardware import GPUS, Cluster, Gpu
+from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, Settings
 from cluster.planner.search import Plan
 from configs.names import Accelerator, Kind
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 
 def argued(settings: Settings) -> dict[str, Any]:
@@ -27,20 +26,6 @@ def argued(settings: Settings) -> dict[str, Any]:
     if settings.max_positions:
         arguments["hf_overrides"] = {"text_config": {"max_position_embeddings": settings.max_positions}}
     return arguments
-
-
-def record(engine: Engine, found: Capacity, problems: tuple[str, ...]) -> dict[str, Any]:
-    """A configuration for scripts: the form of `herd plan --json`."""
-    return {
-        "fits": not problems,
-        "gpus": engine.parallel.gpus,
-        "parallel": engine.parallel.model_dump(exclude={"auto"}, exclude_none=True),
-        "quantization": engine.layout.quantization,
-        "weights_gib_per_gpu": round(found.weights_bytes / GIB, 3),
-        "kv_pool_tokens": found.pool_tokens,
-        "max_context_tokens": found.max_context_tokens,
-        "problems": list(problems),
-    }
 
 
 def emitted(kind: Kind, plan: Plan, cluster: Cluster) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.catalogue.hardware import GIB
+from cluster.planner.choice.limits import limits
+from cluster.planner.choice.numbers import rough
 from cluster.planner.memory.engine import KV_BYTES
 from cluster.planner.memory.weights import stage_weight_bytes
 from cluster.planner.search import Plan
@@ -30,6 +32,7 @@ def explain(plan: Plan, load: Load) -> Iterator[Line]:
     yield from _budget(plan)
     yield from _kv_cache(plan)
     yield from _speed(plan, load)
+    yield from _limits(plan, load)
 
 
 def _weights(plan: Plan) -> Iterator[Line]:
@@ -94,14 +97,19 @@ def _speed(plan: Plan, load: Load) -> Iterator[Line]:
     waiting = f", of which {told.running} run" if told.running < load.concurrency else ""
     yield Line(
         "replica",
-        f"{told.replica_tokens_s:,.0f} tokens/s ±{SPREAD:.0%}",
+        f"{rough(told.replica_tokens_s)} tok/s ±{SPREAD * 100:.0f} %",
         f"{load.concurrency} at once{waiting}, {load.prompt_tokens} in, {load.answer_tokens} out: bytes at {got.bandwidth:.0%} of the "
         f"bandwidth, FLOP at {got.arithmetic:.0%}, {got.layer_s * 1e6:.0f} us a layer and {REQUEST_LAYER_S * 1e6:g} more for each request",
         f"fitted on {got.source}",
     )
-    yield Line("each user", f"{told.user_tokens_s:.1f} tokens/s", "the replica's, shared by those that run", "the same")
-    yield Line("first token", f"{told.ttft_s:.2f} s", f"{load.prompt_tokens} tokens at an idle replica", "the same")
-    yield Line("GPU-hour", f"{told.gpu_hour_tokens / 1e6:.2f}M tokens", f"over {plan.gpus} GPUs", "the same")
+    yield Line("each user", f"{rough(told.user_tokens_s)} tok/s", "the replica's, shared by those that run", "the same")
+    yield Line("first token", f"{rough(told.ttft_s)} s", f"{load.prompt_tokens} tokens at an idle replica", "the same")
+    yield Line("GPU-hour", f"{rough(told.gpu_hour_tokens / 1e6)} million tokens", f"over {plan.gpus} GPUs", "the same")
+
+
+def _limits(plan: Plan, load: Load) -> Iterator[Line]:
+    for one in limits(plan, load):
+        yield Line(f"limit of {one.what}", one.part, one.change, "by the lines above")
 
 
 def _gib(size_bytes: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cluster.catalogue.architecture import Architecture
-from cluster.catalogue.checkpoints import Checkpoint, Layout
+from cluster.catalogue.checkpoints import Checkpoint, Stored
 from cluster.catalogue.hardware import Cluster, Gpu, Node, cluster_of, gpu_of
 from cluster.catalogue.hub_names import stored_layout
 from cluster.catalogue.models import CATALOGUE
@@ -24,15 +24,8 @@ from cluster.planner.option_costs import costs
 from cluster.planner.placement import GPUS_PER_NODE, blocks
 from cluster.planner.refusal import refusal
 from cluster.planner.search import Subject, Wish, plans
-from configs.schema import Config, Model, Parallelism
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a checkpoint's own files say, where they were read."""
-
-    architecture: Architecture
-    layout: Layout
+from configs.parallelism import Parallelism
+from configs.schema import Config, Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import ceil
 
 from cluster.catalogue.architecture import Architecture
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 #: vLLM's default on GPUs (`CacheConfig.DEFAULT_BLOCK_SIZE`), and on CPUs (`platforms/cpu.py`).
 GPU_BLOCK_TOKENS = 16

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Layout
 from cluster.catalogue.hardware import Gpu
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 Refusal = tuple[str, str]
 """A field of the shape, and why its value cannot be."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from configs.names import Accelerator
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 Strategy = Literal["PACK", "STRICT_PACK"]
 

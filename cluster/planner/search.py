@@ -19,7 +19,7 @@ from cluster.planner.memory.engine import FIRST_UPLOADS_BEFORE, GPU_MEMORY_UTILI
 from cluster.planner.memory.said import settings_from, told
 from cluster.planner.speed import Load, Speed, speed
 from configs.names import Quantization
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 #: A wish that names no length means at least a conversation; an engine is then given up to the usual 128K.
 LEAST_CONTEXT_TOKENS = 8192
@@ -192,7 +192,7 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
     if illegal:
         found, concurrency = replace(found, pool_tokens=0, max_context_tokens=0), 0
     problems = illegal or found.problems
-    running = concurrent_requests(best.engine, found.pool_blocks, min(_mean_length(wish.load), best.engine.longest_tokens))
+    running = concurrent_requests(best.engine, found.pool_blocks, min(mean_length(wish.load), best.engine.longest_tokens))
     return Plan(
         checkpoint=checkpoint,
         engine=best.engine,
@@ -212,7 +212,8 @@ def _held(engine: Engine, wish: Wish) -> tuple[Capacity, int]:
     return found, min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * engine.parallel.data)
 
 
-def _mean_length(load: Load) -> int:
+def mean_length(load: Load) -> int:
+    """Tokens of a request of a load, on average over its answer."""
     return load.prompt_tokens + load.answer_tokens // 2
 
 

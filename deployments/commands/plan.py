@@ -20,12 +20,18 @@ from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_mod
 from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
 
+NAMES = {"as_json": "--json", "every": "--all"}
 KV_DTYPES = ("bf16", "fp8")
+#: A GPU-hour costs less, in any currency.
+MOST_PRICE = 1_000_000_000
 YAML = (".yaml", ".yml")
 #: Forms of the answer, of which one can be had.
 FORMS = ("as_json", "explain", "emit")
+#: Options of the table, which the other forms do not have.
+OF_TABLES = ("every", "wide")
 #: Options that a herd's YAML leaves open.
-FOR_HERDS = frozenset({"model", "gpu", "gpus", "node", "nodes", "as_json", "vllm"})
+FOR_HERDS = ("model", "gpu", "gpus", "node", "nodes", "vllm", "price", "wide", "as_json")
+ALSO_FOR_HERDS = tuple(NAMES.get(name, f"--{name}") for name in FOR_HERDS[1:])
 
 
 def _length(text: str | int) -> int:
@@ -42,6 +48,12 @@ def _version(text: str | None) -> str | None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return text
+
+
+def _price(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= MOST_PRICE:
+        raise typer.BadParameter(f"{value} is no price: say a number from 0 to {MOST_PRICE:,}")
+    return value
 
 
 def _one_of(subject: str, allowed: tuple[str, ...]) -> typer.models.OptionInfo:
@@ -65,14 +77,16 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
     """Yields the options of a command line that contradict each other."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     said = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    given = {name: f"--{name.replace('_', '-').removeprefix('as-')}" for name in said}
+    given = {name: NAMES.get(name, f"--{name.replace('_', '-')}") for name in said}
     forms = [given[name] for name in FORMS if name in given]
     if len(forms) > 1:
         yield f"{' and '.join(forms)} are answers of different forms: say one of them"
+    elif forms and (tables := [given[name] for name in OF_TABLES if name in given]):
+        yield f"{forms[0]} has no table, which {' and '.join(tables)} {'is' if len(tables) == 1 else 'are'} for"
     if Path(context.params["model"]).suffix in YAML:
-        unused = sorted(given[name] for name in said - FOR_HERDS)
+        unused = sorted(given[name] for name in said.difference(FOR_HERDS))
         if unused:
-            yield f"{', '.join(unused)}: a herd's YAML says that itself; with it go --gpu, --gpus, --node, --nodes, --vllm and --json"
+            yield f"{', '.join(unused)}: a herd's YAML says that itself, or has no such answer; with it go {', '.join(ALSO_FOR_HERDS)}"
 
 
 def _wish(said: Mapping[str, Any]) -> Wish:
@@ -118,10 +132,12 @@ def plan(  # noqa: PLR0913 (an option each)
     kv_dtype: Annotated[str | None, _one_of("The format of the KV cache", KV_DTYPES)] = None,
     context: Annotated[int | None, typer.Option(parser=_length, help="The longest request: 131072, 128K or 1M.", metavar="TOKENS")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Requests that come at once; those without room wait.", min=1)] = None,
-    cheapest: Annotated[bool, typer.Option("--cheapest", help="Order plans by the cost of a token, not by the number of GPUs.")] = False,
+    cheapest: Annotated[bool, typer.Option("--cheapest", help="Recommend the plan with the cheapest tokens.")] = False,
     prompt: Annotated[int, typer.Option(parser=_length, help="The prompt's length, to estimate speed.", metavar="TOKENS")] = 1000,
     answer: Annotated[int, typer.Option(parser=_length, help="The answer's length, to estimate speed.", metavar="TOKENS")] = 1000,
-    price: Annotated[float | None, typer.Option(help="The price of a GPU-hour, to show the cost of tokens.", min=0)] = None,
+    price: Annotated[
+        float | None, typer.Option(callback=_price, help="The price of a GPU-hour: rows tell what a million tokens cost, cheapest first.")
+    ] = None,
     tensor: Size = None,
     pipeline: Size = None,
     data: Size = None,
@@ -136,6 +152,8 @@ def plan(  # noqa: PLR0913 (an option each)
         list[str] | None, typer.Option(help="An argument of vLLM's engine: max_num_batched_tokens=4096.", metavar="NAME=VALUE")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of the best plan, line by line, with sources.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every plan that was looked at, not only those that differ in kind.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Show every column, in lines as long as they are.")] = False,
     emit: Annotated[bool, typer.Option("--emit", help="Print the best plan as the YAML that `herd up` takes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every plan as JSON, best first, for scripts.")] = False,
 ) -> None:
@@ -146,8 +164,8 @@ def plan(  # noqa: PLR0913 (an option each)
     if wrong := "; ".join(_contradictions(context_of_call)):
         raise typer.BadParameter(wrong)
     with told(CannotPlan):
-        named = cluster(gpu, gpus, nodes, node)
+        named, form = cluster(gpu, gpus, nodes, node), Form(as_json, explain, emit, price, every, wide)
         if Path(model).suffix in YAML:
-            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, as_json, version_of(vllm) if vllm else VLLM)
+            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, form, version_of(vllm) if vllm else VLLM)
         else:
-            plan_model(model, named, _wish(context_of_call.params), Form(as_json, explain, emit, price))
+            plan_model(model, named, _wish(context_of_call.params), form)

@@ -2,12 +2,13 @@
 
 Decides what a MODEL names (a kind, a repository, a folder with `config.json`) and which output goes to which stream. Leaves the planning
 to `cluster`, the looks to `deployments.commands.plan_tables`, the words of the command line to `deployments.commands.plan`. Importing it
-needs no Ray, vLLM or torch.
+needs no Ray, vLLM or torch; of a herd's YAML the readers are imported when one is asked about.
 """
 
 import difflib
 import json
 import re
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +22,19 @@ from cluster.catalogue.hardware import NODES, Cluster, Node
 from cluster.catalogue.hub_names import Named, stored_layout
 from cluster.catalogue.hub_names import named as repository_named
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.config_problems import problems
-from cluster.planner.emit import emitted, record
+from cluster.planner.choice.kinds import cost, rows
+from cluster.planner.choice.limits import limiting, limits
+from cluster.planner.choice.recommend import Choice, recommended
+from cluster.planner.choice.record import Asked, Record, records
+from cluster.planner.choice.sentences import asked_for, best_plan
+from cluster.planner.emit import emitted
 from cluster.planner.explain import explain
-from cluster.planner.herd_fit import known_cluster
 from cluster.planner.memory.engine import VLLM, Version
 from cluster.planner.placement import GPUS_PER_NODE
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, Plan, Subject, Wish, plans, shape
-from configs.load import as_yaml, read
 from configs.names import Kind, Quantization
-from deployments.commands.plan_tables import best_of_each_kind, herd_table, lines_table, plans_table
+from deployments.commands.plan_tables import arithmetic, columns_of_herds, columns_of_plans, legend, sentence, table
 from deployments.commands.terminal import out, tell
 from deployments.lifecycle.fit import CannotPlan, checked, stored_in
 
@@ -48,6 +51,10 @@ class Form:
     explain: bool = False
     emit: bool = False
     gpu_hour_price: float | None = None
+    every: bool = False
+    """A row for every plan that was looked at, and not only for those that differ in kind."""
+    wide: bool = False
+    """Every column, however long the lines are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +165,24 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
     """
     wanted = target(name, wish.quantization)
     found = plans(wanted.subject, hardware, wish)
-    fits = bool(found) and found[0].fits
+    choice = recommended(found, wish)
     if form.as_json:
-        _print_json([record(plan.engine, plan.capacity, plan.problems) for plan in found])
-    elif form.emit and fits:
-        sys.stdout.write(as_yaml(_config(wanted, found[0], hardware)))
-    elif (fits or form.explain) and not form.emit:
-        _show(wanted.subject, hardware, wish, found, form)
-    if not fits:
+        _print_json(_rows(found, choice, wish, form))
+    elif form.emit and choice:
+        _emit(_config(wanted, choice.plan, hardware))
+    elif form.explain and found:
+        _explain(wanted.subject, hardware, wish, choice.plan if choice else found[0])
+    elif choice and not form.emit:
+        _show(asked_for(wanted.subject, hardware, wish, form.gpu_hour_price), _rows(found, choice, wish, form), choice, wish, form)
+    if choice is None:
         tell(refusal(wanted.subject, hardware, wish, found))
         raise typer.Exit(NO_FIT)
+
+
+def _emit(config: dict[str, object]) -> None:
+    from configs.load import as_yaml  # here, because the other answers do without
+
+    sys.stdout.write(as_yaml(config))
 
 
 def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
@@ -180,18 +195,52 @@ def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
     return emitted(wanted.kind, plan, hardware)
 
 
-def _show(subject: Subject, hardware: Cluster, wish: Wish, found: tuple[Plan, ...], form: Form) -> None:
-    if form.explain and found:
-        best = found[0]
-        title = f"{subject.title} {best.checkpoint.layout.quantization} as {shape(best.engine.parallel)} on {hardware}"
-        out.print(lines_table(title, explain(best, wish.load)))
-        return
-    load = f"{wish.load.concurrency} at once, {wish.load.prompt_tokens} in, {wish.load.answer_tokens} out"
-    out.print(plans_table(f"{subject.title} on {hardware}; speed at {load}", best_of_each_kind(found), form.gpu_hour_price))
-    out.print("Best first. --explain shows the arithmetic of the first, --emit its config, --json everything.", style="dim")
+def _rows(found: tuple[Plan, ...], choice: Choice | None, wish: Wish, form: Form) -> list[Record]:
+    """Returns what is shown: every plan for scripts and `--all`, else the best and those that differ from it in kind."""
+    by_cost = form.gpu_hour_price is not None
+    kinds = rows(found, choice, wish, by_cost=by_cost) if choice else ()
+    asked = Asked(wish.load, form.gpu_hour_price)
+    if not (form.as_json or form.every):
+        return records([row.plan for row in kinds], choice, kinds, asked)
+    return records(sorted(found, key=cost) if by_cost else found, choice, kinds, asked)
 
 
-def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: bool, vllm: Version = VLLM) -> None:
+def _explain(subject: Subject, hardware: Cluster, wish: Wish, plan: Plan) -> None:
+    title = f"{subject.title} {plan.checkpoint.layout.quantization.upper()} as {shape(plan.engine.parallel)} on {hardware}"
+    width = _columns()
+    end = limits(plan, wish.load)
+    name = limiting(plan, wish.load)
+    change = next(f"{one.part}; {one.change}" for one in end if one.part == name)
+    _print(sentence(f"{title}. Each quantity, below it how it is counted, in brackets where the rule is from.", width))
+    _print(sentence(f"Limited by: {change}.", width), style="bold")
+    _print("")
+    _print(arithmetic(explain(plan, wish.load), width))
+
+
+def _show(asked: str, shown: list[Record], choice: Choice, wish: Wish, form: Form) -> None:
+    width, priced = _columns(), form.gpu_hour_price is not None
+    _print(sentence(asked, width))
+    _print(sentence(best_plan(choice, wish.load, form.gpu_hour_price), width), style="bold")
+    _print("")
+    made = table(columns_of_plans(every=form.every, priced=priced), shown, None if form.wide else width)
+    _print("\n".join(made.lines))
+    _print("")
+    _print(sentence(legend(made, priced=priced), width), style="dim")
+    more = "--explain shows" if form.every else "--all shows every plan, --explain"
+    _print(sentence(f"{more} the best one's arithmetic, --emit its config.", width), style="dim")
+
+
+def _columns() -> int:
+    """Returns the characters of a line: the terminal's, or 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def _print(text: str, style: str | None = None) -> None:
+    """Prints lines as they are; a style shows on terminals only."""
+    out.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
+
+
+def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: Form, vllm: Version = VLLM) -> None:
     """Checks a whole herd against a whole cluster and tells the answer.
 
     Raises:
@@ -199,28 +248,38 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, as_json: 
         ConfigError: the config cannot be used.
         typer.Exit: with 1 where it does not fit.
     """
+    # Imported here, because one model is answered before they would be.
+    from cluster.planner.choice.herds import herd_in_words, herd_records
+    from cluster.planner.config_problems import problems
+    from cluster.planner.herd_fit import known_cluster
+    from configs.load import read
+
     config = read(path, problems)
     known = hardware or known_cluster(config)
     if known is not None and nodes is not None:
         known = replace(known, nodes=nodes)
     found = checked(config, known, vllm)[1]
-    if as_json:
-        _print_json(
-            [
-                {"model": one.model.id, **record(one.engine, one.capacity, (*one.problems, *found.too_many))}
-                for one in found.verdicts
-                if one.engine and one.capacity
-            ]
-        )
+    asked = Asked(Wish().load, form.gpu_hour_price)
+    shown = herd_records(found, asked)
+    if form.as_json:
+        _print_json(shown)
     else:
-        taken = f"GPUs taken: {found.gpus}, nodes: {found.nodes}" if found.gpus else "takes no GPUs that are known"
-        out.print(herd_table(f"{config.name} on {known}; {taken}" if known else f"{config.name}; {taken}", found))
-        for cost in found.costs:
-            out.print(cost, style="dim", soft_wrap=True)
+        _show_herd(herd_in_words(config.name, known, found, asked, vllm), shown, found.costs, form)
     wrong = (*found.refusals, *found.shortages)
     if wrong:
         tell("\n".join(wrong))
         raise typer.Exit(NO_FIT)
+
+
+def _show_herd(about: str, shown: list[Record], costs: tuple[str, ...], form: Form) -> None:
+    width, priced = _columns(), form.gpu_hour_price is not None
+    _print(sentence(about, width), style="bold")
+    _print("")
+    made = table(columns_of_herds(priced=priced), shown, None if form.wide else width)
+    _print("\n".join(made.lines))
+    told = [legend(made, priced=priced)] if any(row["tokens_s"] for row in shown) else []
+    for one in ("", *costs, *told) if costs or told else ():
+        _print(sentence(one, width), style="dim")
 
 
 def _print_json(value: object) -> None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from configs.load import ConfigError
+from configs.problems import ConfigError
 
 #: One console for each stream: a spinner on one knows of every line that is printed through it.
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)

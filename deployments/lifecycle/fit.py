@@ -3,17 +3,21 @@
 Decides which answers are a reason not to start. Leaves the arithmetic to `cluster`, and the words to the commands.
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from cluster.catalogue.checkpoints import usual_layout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.catalogue.checkpoints import Stored, usual_layout
 from cluster.catalogue.config_quantization import layout_from
 from cluster.catalogue.config_shape import NotRead, architecture_from
 from cluster.catalogue.hardware import Cluster
-from cluster.planner.herd_fit import Assessment, NoShape, Stored, assess, chosen
 from cluster.planner.memory.engine import VLLM, Version
-from configs.load import checkpoint_config
 from configs.names import Quantization
-from configs.schema import Config
+
+if TYPE_CHECKING:  # they take long to import, and plans of one model do without
+    from cluster.planner.herd_fit import Assessment
+    from configs.schema import Config
 
 
 class CannotPlan(ValueError):
@@ -27,6 +31,8 @@ def checked(config: Config, hardware: Cluster | None, vllm: Version = VLLM) -> t
         CannotPlan: a shape cannot be chosen.
         ConfigError: a checkpoint's `config.json` cannot be read.
     """
+    from cluster.planner.herd_fit import NoShape, assess, chosen
+
     stored = {model.id: one for model in config.models if (one := _local(model.checkpoint))}
     try:
         settled = chosen(config, hardware, stored, vllm)
@@ -55,6 +61,8 @@ def stored_in(folder: Path, quantization: Quantization | None = None) -> Stored 
         CannotPlan: it says something that the planner does not know.
         ConfigError: it cannot be read.
     """
+    from configs.load import checkpoint_config
+
     config = checkpoint_config(folder)
     if config is None:
         return None

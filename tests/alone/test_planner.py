@@ -6,8 +6,8 @@ import pytest
 
 from cluster.catalogue import sizes as shapes
 from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import Stored
 from cluster.catalogue.models import CATALOGUE
-from cluster.planner.herd_fit import Stored
 from cluster.planner.kv_cache import kv_cache
 from cluster.planner.legality import refusals
 from cluster.planner.memory.engine import KV_BYTES, KvDtype

@@ -12,7 +12,7 @@ from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import Layout
 from cluster.catalogue.hardware import Gpu
 from cluster.planner.kv_cache import GPU_BLOCK_TOKENS, KvCache, kv_cache
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 KvDtype = Literal["bf16", "fp8", "float32"]
 KV_BYTES: Mapping[KvDtype, float] = {"bf16": 2.0, "fp8": 1.0, "float32": 4.0}

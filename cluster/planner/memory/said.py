@@ -3,9 +3,11 @@
 Decides which of vLLM's arguments change the arithmetic. Values that vLLM would refuse are left for vLLM to refuse.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16_BYTES, LINEAR_FP8, Layout
@@ -13,7 +15,9 @@ from cluster.catalogue.config_quantization import layout_from
 from cluster.catalogue.hardware import GIB
 from cluster.planner.kv_cache import GPU_BLOCK_TOKENS
 from cluster.planner.memory.engine import GPU_MEMORY_UTILIZATION, VLLM, Engine, KvDtype, Loras, Settings, Version
-from configs.schema import Model
+
+if TYPE_CHECKING:  # it takes long to import, and plans of one model do without
+    from configs.schema import Model
 
 #: vLLM from here on quantises each layer as it comes (`quantization/online`, `uses_meta_device`); before, it loads all of bf16 first.
 STREAMS_FROM: Version = (0, 29)

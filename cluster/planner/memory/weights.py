@@ -5,7 +5,7 @@ from cluster.catalogue.checkpoints import BF16_BYTES, Layout, decoder_bytes
 from cluster.planner.kv_cache import stages
 from cluster.planner.legality import data_parallel_replicates_shared_experts
 from cluster.planner.memory.engine import Engine
-from configs.schema import Parallelism
+from configs.parallelism import Parallelism
 
 
 def stage_weight_bytes(engine: Engine) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cluster.catalogue.hardware import GPUS, Cluster, Node, cluster_of, custom
 from cluster.planner.config_problems import problems
-from cluster.planner.emit import argued, emitted, record
+from cluster.planner.emit import argued, emitted
 from cluster.planner.explain import explain
 from cluster.planner.herd_fit import assess, engine_of
 from cluster.planner.memory.engine import Settings
@@ -76,30 +76,19 @@ def test_only_what_differs_from_vllms_defaults_is_said(settings: Settings, argum
     assert argued(settings) == arguments
 
 
-def test_record_has_the_keys_for_scripts() -> None:
-    plan = plans(subject("llama-4-maverick"), machines(), Wish(quantization="fp8", tensor=8, kv_dtype="bf16"))[0]
-    assert record(plan.engine, plan.capacity, plan.problems) == {
-        "fits": True,
-        "gpus": 8,
-        "parallel": {"tensor": 8, "pipeline": 1, "data": 1, "expert": True},
-        "quantization": "fp8",
-        "weights_gib_per_gpu": 48.527,
-        "kv_pool_tokens": plan.capacity.pool_tokens,
-        "max_context_tokens": 1_048_576,
-        "problems": [],
-    }
-
-
 def test_explanation_tells_every_quantity_with_a_source() -> None:
     best = plans(subject("llama-4-maverick"), machines(), Wish(quantization="fp8", tensor=8))[0]
     lines = {line.what: line for line in explain(best, Wish().load)}
     assert (lines["weights"].value, lines["rope cache"].value, lines["communication"].value) == ("388.01 GiB", "0.25 GiB", "2.41 GiB")
     assert {part.rule.name for part in best.capacity.parts} <= lines.keys()
     assert lines["KV per token"].value == "6.0 KiB"
-    assert "replica" in lines
+    assert lines["replica"].value == "3,300 tok/s ±20 %"
+    assert (lines["limit of context"].value, lines["limit of requests"].value) == ("model", "KV pool")
     assert all(line.how and line.source for line in lines.values())
 
 
 def test_plan_that_does_not_fit_is_explained_without_speed() -> None:
     worst = plans(subject("llama-4-maverick"), machines(), Wish(quantization="bf16"))[0]
-    assert "replica" not in {line.what for line in explain(worst, Wish().load)}
+    lines = {line.what: line for line in explain(worst, Wish().load)}
+    assert "replica" not in lines
+    assert lines["limit of start"].value == "weights"

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.catalogue import sizes as shapes
-from cluster.catalogue.checkpoints import BF16
+from cluster.catalogue.checkpoints import BF16, Stored
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.planner.config_problems import problems
 from cluster.planner.engine_groups import pools
-from cluster.planner.herd_fit import NoShape, Stored, assess, chosen, known_cluster, nodes_for
+from cluster.planner.herd_fit import NoShape, assess, chosen, known_cluster, nodes_for
 from cluster.planner.legality import handover_refusal
 from cluster.planner.memory.said import settings_of
 from configs.load import read
