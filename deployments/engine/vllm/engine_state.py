@@ -48,7 +48,7 @@ class EngineState:
         """
         said = await self._client.collective_rpc(TELL)
         figures = Figures(
-            weights_bytes=max(one["weights_bytes"] for one in said),
+            weights_bytes=max((one["weights_bytes"] for one in said if one["weights_bytes"] is not None), default=None),
             kv_bytes=max(one["kv_bytes"] for one in said),
             kv_tokens=self.kv_tokens or None,
         )

@@ -4,7 +4,6 @@ Decides nothing, and imports nothing: each of vLLM's worker processes loads this
 started; a request never comes here.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 #: The method of `WorkerMemory`, as `collective_rpc` names it.
@@ -20,16 +19,17 @@ class WorkerMemory:
     def herd_memory(self) -> dict[str, Any]:
         """Returns the device's name, and the bytes of weights and KV cache on it.
 
-        vLLM measures the weights on GPUs, rope cache included ("Model loading took"); on CPUs they are counted here, tensor by tensor.
+        vLLM measures the weights while it loads them, rope cache included ("Model loading took"). It does so on GPUs only: on CPUs they are
+        None, because its layers keep them packed where no tensor shows them. Layers share one pool for the KV cache, which counts once.
         """
         from vllm.platforms import current_platform
 
         runner = self.model_runner
-        measured = None if self.device.type == "cpu" else getattr(runner, "model_memory_usage", None)
+        pools = {pool.data_ptr(): int(pool.nbytes()) for pool in (layer.untyped_storage() for layer in runner.kv_caches)}
         return {
             "device": current_platform.get_device_name(self.device.index or 0),
-            "weights_bytes": int(_size(_tensors(runner.get_model())) if measured is None else measured),
-            "kv_bytes": _size(runner.kv_caches),
+            "weights_bytes": None if self.device.type == "cpu" else int(runner.model_memory_usage),
+            "kv_bytes": sum(pools.values()),
         }
 
 
@@ -37,14 +37,3 @@ def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMConfig)
     """Has vLLM's workers tell their memory, unless the config extends them already."""
     if not llm_config.engine_kwargs.get("worker_extension_cls"):
         llm_config.update_engine_kwargs(worker_extension_cls=f"{WorkerMemory.__module__}.{WorkerMemory.__qualname__}")
-
-
-def _tensors(model: Any) -> Iterator[Any]:  # noqa: ANN401 (torch.nn.Module)
-    yield from model.parameters()
-    yield from model.buffers()
-
-
-def _size(tensors: Any) -> int:  # noqa: ANN401 (tensors of torch, some of which share their memory)
-    """Adds up the memory behind tensors, each piece once: layers may share a pool, and a head may be the embedding."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage.data_ptr(): int(storage.nbytes()) for storage in storages}.values())
