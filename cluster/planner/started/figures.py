@@ -61,7 +61,7 @@ class Row:
 def gib(size_bytes: float) -> str:
     """Writes a size in three digits."""
     size = size_bytes / GIB
-    return f"{size:,.0f} GiB" if size >= 100 else f"{size:.3g} GiB"
+    return f"{size:,.0f} GiB" if size >= 100 else f"{size:.3g} GiB" if size >= 0.1 else f"{size * 1024:.3g} MiB"
 
 
 #: What each figure is called, and how it is written.

@@ -33,7 +33,11 @@ class WorkerMemory:
         }
 
 
+#: The class, as vLLM's argument `worker_extension_cls` names it.
+CLASS = f"{WorkerMemory.__module__}.{WorkerMemory.__qualname__}"
+
+
 def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMConfig)
     """Has vLLM's workers tell their memory, unless the config extends them already."""
     if not llm_config.engine_kwargs.get("worker_extension_cls"):
-        llm_config.update_engine_kwargs(worker_extension_cls=f"{WorkerMemory.__module__}.{WorkerMemory.__qualname__}")
+        llm_config.update_engine_kwargs(worker_extension_cls=CLASS)

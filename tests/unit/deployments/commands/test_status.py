@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +39,15 @@ def test_engines_that_differ_have_rows_of_their_own() -> None:
     assert [row[1] for row in shown] == ["1 engine", "plan, H100", "1 engine", "plan, H100", "1 engine", "plan"]
     assert shown[2] == ["llama", "1 engine", "15 GiB", "40 GiB", "320,000", "31 s"]
     assert shown[5] == ["", "plan", "0.5 GiB", "–", "5,000", "–"]
+
+
+def test_readme_shows_what_is_printed() -> None:
+    readme = (Path(__file__).parents[4] / "cluster/README.md").read_text(encoding="utf-8")
+    console = Console(width=80, highlight=False)
+    with console.capture() as captured:
+        console.print(status.engines_table({"llama": [SMALLER]}))
+    printed = [line.rstrip() for line in captured.get().splitlines()[1:]]
+    assert "\n".join([*printed, *status.sentences({"llama": [SMALLER]})]) in readme
 
 
 def test_engine_of_an_older_release_is_not_told() -> None:

@@ -87,8 +87,9 @@ def test_reason_for_having_no_plan_is_a_sentence_of_its_own() -> None:
     assert list(summary(Report("cpu", PLAN, no_plan="no plan: this engine has no GPU"))) == ["No plan: this engine has no GPU."]
 
 
-def test_large_sizes_are_written_without_digits_behind_the_point() -> None:
-    assert rows(told(weights_bytes=1234.5 * GIB))[0].told == "1,234 GiB"
+@pytest.mark.parametrize(("size", "written"), [(1234.5, "1,234 GiB"), (61.37, "61.4 GiB"), (0.25, "0.25 GiB"), (0.008, "8.19 MiB")])
+def test_sizes_are_written_in_three_digits(size: float, written: str) -> None:
+    assert rows(told(weights_bytes=size * GIB))[0].told == written
 
 
 @pytest.mark.parametrize(
