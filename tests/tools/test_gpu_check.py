@@ -159,7 +159,7 @@ def engine_that(code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     stand_in = tmp_path / "python"
     stand_in.write_text(f"#!{sys.executable}\n{code}\n", encoding="utf-8")
     stand_in.chmod(0o755)
-    monkeypatch.setattr(gpu_check.sys, "executable", str(stand_in))
+    monkeypatch.setattr(sys, "executable", str(stand_in))
 
 
 def test_every_engine_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
