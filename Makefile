@@ -7,7 +7,7 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-overload: env ## Ten times what can be served, and a flood of batch reques
 
 bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
+
+gpu-check: env ## Real engines on this machine's GPU, with made-up weights, beside the plan: memory, start, throughput; ten minutes. Without a GPU it ends with 2
+	@$(VENV)/bin/python -m tests.bench.gpu_check
+	@$(TOOK)
 
 figures: env ## The tables in tests/README.md, the planner's points and the plots, from the results that are there
 	@$(VENV)/bin/python -m tests.bench.readme

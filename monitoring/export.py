@@ -13,10 +13,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from cluster.planner.started.figures import Report
 from monitoring.metrics import (
     CANARIES,
     CANARY_SECONDS,
     E2E,
+    ENGINE_KV,
+    ENGINE_KV_TOKENS,
+    ENGINE_START,
+    ENGINE_WEIGHTS,
     FALLBACKS,
     GATEWAYS,
     ITL,
@@ -33,6 +38,7 @@ from monitoring.metrics import (
     TTFT,
     WAITED,
     WAITING,
+    FigureOf,
     Metric,
     Outcome,
     PrefillBy,
@@ -206,3 +212,15 @@ class CanaryMeter:
         self._verdicts.labels(self._model, verdict).inc()
         if seconds is not None:
             self._seconds.labels(self._model).observe(seconds)
+
+
+def show_engine(registry: CollectorRegistry, model: str, found: Report) -> None:
+    """Shows an engine's figures beside its plan's, in the registry whose page the engine shows; called once. A figure that nobody knows is
+    not shown."""
+    for metric, figure in ((ENGINE_WEIGHTS, "weights_bytes"), (ENGINE_KV, "kv_bytes"), (ENGINE_KV_TOKENS, "kv_tokens")):
+        gauge = Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
+        for by, figures in ((FigureOf.ENGINE, found.told), (FigureOf.PLAN, found.planned)):
+            if (value := getattr(figures, figure)) is not None:
+                gauge.labels(model, by.value).set(value)
+    if found.told.start_s is not None:
+        Gauge(ENGINE_START.name, ENGINE_START.meaning, ENGINE_START.labels, registry=registry).labels(model).set(found.told.start_s)

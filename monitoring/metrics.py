@@ -47,9 +47,16 @@ class PrefillBy(StrEnum):
     """The one that answered: of the others none could."""
 
 
+class FigureOf(StrEnum):
+    """Says whose figure of an engine's memory it is."""
+
+    ENGINE = "engine"
+    PLAN = "plan"
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: seconds and tokens are its only units, and stand in its name."""
+    """One metric: seconds, tokens and bytes are its only units, and stand in its name."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -107,11 +114,25 @@ REPLICAS_SLOW = Metric(
     "Engine replicas in this gateway's roster that take requests only while the others are full: their canaries are far slower.",
     ("model",),
 )
-#: These two are the engine replicas' own, and stand beside vLLM's on their pages.
+#: From here on: the engine replicas' own, which stand beside vLLM's on their pages.
 CANARIES = Metric("herd_canary_total", "counter", "Canaries through this replica, by what they said.", ("model", "verdict"))
 CANARY_SECONDS = Metric(
     "herd_canary_seconds", "histogram", "From a canary's first token to its last, where it had both.", ("model",), _LATENCY_S
 )
+ENGINE_WEIGHTS = Metric(
+    "herd_engine_weights_bytes",
+    "gauge",
+    "Weights and rope cache on one GPU, as the engine has them and as they were planned.",
+    ("model", "by"),
+)
+ENGINE_KV = Metric("herd_engine_kv_bytes", "gauge", "KV cache on one GPU, as the engine has it and as it was planned.", ("model", "by"))
+ENGINE_KV_TOKENS = Metric(
+    "herd_engine_kv_tokens",
+    "gauge",
+    "Tokens that the KV cache has room for, as the engine tells and as they were planned.",
+    ("model", "by"),
+)
+ENGINE_START = Metric("herd_engine_start_seconds", "gauge", "What the replica's start took, until it served.", ("model",))
 
 GATEWAYS = (
     REQUESTS,
@@ -131,4 +152,4 @@ GATEWAYS = (
     REPLICAS_SICK,
     REPLICAS_SLOW,
 )
-METRICS = (*GATEWAYS, CANARIES, CANARY_SECONDS)
+METRICS = (*GATEWAYS, CANARIES, CANARY_SECONDS, ENGINE_WEIGHTS, ENGINE_KV, ENGINE_KV_TOKENS, ENGINE_START)

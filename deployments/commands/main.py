@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.live import Live
 from rich.table import Table
 
 from cluster.planner.config_problems import problems
@@ -22,11 +21,11 @@ from deployments.commands.doctor import doctor
 from deployments.commands.plan import plan
 from deployments.commands.pull import pull
 from deployments.commands.secret import secret
-from deployments.commands.terminal import WRONG_CONFIG, err, interrupt, out, refuse, told
+from deployments.commands.status import status
+from deployments.commands.terminal import STAYS, WRONG_CONFIG, AsJson, Name, err, interrupt, out, refuse, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.own_certificate import trust
-from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.progress import Say
 
 app = typer.Typer(
@@ -40,14 +39,10 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(pull)
 app.command()(doctor)
+app.command()(status)
 app.command()(secret)
 app.add_typer(cluster_command.commands, name="cluster")
-STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
-COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
-
-Name = Annotated[str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 
 
 def main() -> None:
@@ -93,24 +88,6 @@ def down(name: Name = None) -> None:
     with _steps() as say, told(OperationError, interrupted=STAYS):
         operate.down(operate.known(environment(), name), say)
     out.print(f"[green]Down[/green] in {time.monotonic() - started:.0f} s.")
-
-
-@app.command()
-def status(
-    name: Name = None,
-    as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
-) -> None:
-    """Show every model: its state, its replicas, and their requests."""
-    with told(OperationError, interrupted=STAYS):
-        herd = operate.known(environment(), name)
-        with operate.connected(herd, lambda _: None):
-            if watch:
-                _watch(herd)
-            elif as_json:
-                sys.stdout.write(json.dumps(_status(herd)) + "\n")
-            else:
-                out.print(_status_table(herd))
 
 
 def _cards(herd: Herd) -> list[dict[str, Any]]:
@@ -205,32 +182,3 @@ def _get(herd: Herd, path: str) -> dict[str, Any]:
     except (httpx.HTTPError, json.JSONDecodeError) as error:
         raise OperationError(f"{url} does not answer ({error}). `herd status` may tell more.") from error
     return answer
-
-
-def _status(herd: Herd) -> dict[str, Any]:
-    surveyed = operate.survey(herd)
-    return {"endpoint": f"{herd.endpoint}/v1", "models": [_model_status(name, one) for name, one in surveyed.items()]}
-
-
-def _model_status(name: str, one: Standing) -> dict[str, Any]:
-    return {
-        "id": name,
-        "state": one.state.value,
-        "replicas": {"running": one.running, "target": one.target},
-        "ongoing_requests": one.ongoing,
-    }
-
-
-def _status_table(herd: Herd) -> Table:
-    table = Table("model", "state", "replicas", "requests", title=f"{herd.config.name} · {herd.endpoint}/v1")
-    for name, one in operate.survey(herd).items():
-        colour = COLOURS[one.state]
-        table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
-    return table
-
-
-def _watch(herd: Herd) -> None:
-    with contextlib.suppress(KeyboardInterrupt), Live(_status_table(herd), console=out, auto_refresh=False) as live:
-        while True:
-            time.sleep(1)
-            live.update(_status_table(herd), refresh=True)

@@ -5,7 +5,7 @@ Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3
 
 import contextlib
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +15,11 @@ from configs.problems import ConfigError
 #: One console for each stream: a spinner on one knows of every line that is printed through it.
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
+#: Options that several commands have.
+Name = Annotated[str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
+
+STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 WRONG_CONFIG = 3
 INTERRUPTED = 130
 

@@ -20,12 +20,15 @@ from ray.serve.llm import LLMConfig
 
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
+from configs.schema import Model
 from configs.site import Site
+from deployments.engine import beside_plan
 from deployments.engine.canary import Canaries, Gate, NotFit, Others
 from deployments.engine.canary_request import Engine
 from deployments.engine.front_door import Door
 from deployments.engine.load import EngineLoad
 from deployments.engine.vllm import grammar as vllm_grammar
+from deployments.engine.vllm import worker_memory as vllm_memory
 from deployments.engine.vllm.engine_state import EngineState
 from deployments.engine.vllm.refusals import in_short
 from deployments.engine.vllm.resume import serve_here
@@ -64,13 +67,14 @@ NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
 class EngineServer(EngineProcess):
     """A replica of one model."""
 
-    async def __init__(self, config: dict[str, Any], gate: Gate, site: Site) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
+    async def __init__(self, config: dict[str, Any], gate: Gate, site: Site, model: Model) -> None:  # type: ignore[misc]  # Ray Serve awaits a constructor
         """Starts the engine, then its HTTP server on a free port of the node's own address, and passes the gate.
 
         Args:
             config: fields of `ray.serve.llm.LLMConfig`.
             gate: what it must show.
             site: where it runs.
+            model: the config's entry, whose plan the engine is compared with.
 
         Raises:
             RuntimeError: the node's environment has no key for the door, its Ray asks for no token, its weights cannot be had, or the files
@@ -93,6 +97,7 @@ class EngineServer(EngineProcess):
         self._runs = RunsAtOnce()
         self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
         self._made_of, self._others = gate.made_of, Replicas()
+        found = await beside_plan.report(self._vllm, model)
         self._canaries, self._generation = self._watched(gate)
         try:
             await self._canaries.let_in(checks(self._model, gate.abilities))
@@ -100,8 +105,9 @@ class EngineServer(EngineProcess):
             await self.__del__()
             raise
         self._canaries.start()
+        self._start_s = time.monotonic() - began
+        self._figures = beside_plan.shown(found, self._start_s, self._model)
         self._ready_at = time.monotonic()
-        self._start_s = self._ready_at - began
         # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
         gc.collect()
         gc.freeze()
@@ -152,6 +158,7 @@ class EngineServer(EngineProcess):
             "kv_tokens": self._vllm.kv_tokens,
             "ready_s": time.monotonic() - self._ready_at,
             "start_s": self._start_s,
+            "figures": self._figures,
             **self._load.report(),
         }
 
@@ -246,6 +253,7 @@ async def _settled(config: dict[str, Any]) -> LLMConfig:
     llm_config = LLMConfig(**config)
     await engine_start.settle(llm_config)
     vllm_grammar.settle(llm_config)
+    vllm_memory.settle(llm_config)
     if "kv_transfer_config" in llm_config.engine_kwargs:
         _own_side_channel()
     serve_here()

@@ -181,6 +181,7 @@ class Front:
                     "address": f"{one.host}:{one.port}",
                     "canary": one.canary,
                     "slow": one.slow,
+                    "figures": one.figures,
                 }
                 for one in self._roster.replicas(model)
             ]

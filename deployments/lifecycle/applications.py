@@ -168,7 +168,7 @@ def engine(args: dict[str, Any]) -> serve.Application:
     config = engine_config(model, accelerator, args["gpus_per_node"])
     gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
     server: Any = f"deployments.engine.replica.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
-    return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args))
+    return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args), model)
 
 
 def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from tests.unit.samples import scout
 
 Found = dict[str, dict[str, list[str]] | None]
 
+#: Both of vLLM's model runners for GPUs know them.
+MEMORY = ("kv_caches", "model_memory_usage")
 SEAMS = [
     # The serving side goes on with an answer.
     Seam(
@@ -81,6 +83,20 @@ SEAMS = [
     Seam("engine/vllm/engine_state", "vllm.config:VllmConfig", has=("cache_config", "scheduler_config")),
     Seam("engine/vllm/engine_state", "vllm.config:CacheConfig", has=("kv_cache_size_tokens",)),
     Seam("engine/vllm/engine_state", "vllm.config:SchedulerConfig", has=("max_num_seqs", "max_num_batched_tokens", "policy")),
+    Seam("engine/vllm/engine_state", "vllm.config:CacheConfig", has=("block_size",)),
+    Seam(
+        "engine/vllm/engine_state",
+        "vllm.v1.engine.async_llm:AsyncLLM.collective_rpc",
+        takes=("self", "method", "timeout", "args", "kwargs"),
+    ),
+    # The memory that workers tell.
+    Seam("engine/vllm/worker_memory", "vllm.config:ParallelConfig", has=("worker_extension_cls",)),
+    Seam("engine/vllm/worker_memory", "vllm.platforms:current_platform", has=("get_device_name",)),
+    Seam("engine/vllm/worker_memory", "vllm.v1.worker.gpu_worker:Worker", has=("device", "model_runner")),
+    Seam("engine/vllm/worker_memory", "vllm.v1.worker.cpu_worker:CPUWorker", has=("device", "model_runner")),
+    Seam("engine/vllm/worker_memory", "vllm.v1.worker.gpu_model_runner:GPUModelRunner", has=MEMORY),
+    Seam("engine/vllm/worker_memory", "vllm.v1.worker.gpu.model_runner:GPUModelRunner", has=MEMORY),
+    Seam("engine/vllm/worker_memory", "vllm.v1.worker.cpu_model_runner:CPUModelRunner", has=("kv_caches",)),
     Seam("engine/vllm/engine_state", "vllm.v1.engine.core_client:AsyncMPClient.dp_engines_running", takes=("self",)),
 ]
 
@@ -110,3 +126,7 @@ def test_vllm_reads_the_variables_that_its_processes_are_started_with() -> None:
     """`deployments/lifecycle/engine_arguments.py` and `deployments/engine/replica.py`."""
     asked = [*engine_environment(scout(), "cpu"), "VLLM_NIXL_SIDE_CHANNEL_PORT"]
     assert vllm_itself.ask("reads_variables", asked) == dict.fromkeys(asked, True)
+
+
+def test_worker_tells_a_pool_that_four_layers_share_once() -> None:
+    assert vllm_itself.ask("worker_memory") == {"device": "cpu", "weights_bytes": None, "kv_bytes": 1024, "taken": []}

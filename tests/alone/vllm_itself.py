@@ -308,6 +308,23 @@ def second_doors() -> dict[str, list[str]]:
     }
 
 
+def worker_memory() -> dict[str, Any]:
+    """What a worker on a CPU with a pool of a known size tells of its memory, and names of ours that vLLM's workers have already."""
+    import torch
+    from vllm.v1.worker.cpu_worker import CPUWorker
+    from vllm.v1.worker.gpu_worker import Worker
+
+    from deployments.engine.vllm.worker_memory import WorkerMemory
+
+    class Ours(WorkerMemory):
+        device = torch.device("cpu")
+        pool = torch.zeros(4, 256, dtype=torch.int8)
+        model_runner = SimpleNamespace(kv_caches=list(pool))
+
+    taken = [name for name in dir(WorkerMemory) if not name.startswith("__") and any(hasattr(one, name) for one in (Worker, CPUWorker))]
+    return Ours().herd_memory() | {"taken": taken}
+
+
 def seams(names: list[str]) -> list[dict[str, list[str]] | None]:
     """What each of these names takes and has."""
     from tests.alone.seams import told as seams_told

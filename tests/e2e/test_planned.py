@@ -1,5 +1,6 @@
 """The planner beside running engines: the pools that it computes are those that vLLM reports."""
 
+import json
 import re
 
 import httpx
@@ -47,3 +48,24 @@ def reported(herd: Herd, model: str) -> dict[str, int]:
     line = next(line for line in page.splitlines() if line.startswith("vllm:cache_config_info{"))
     labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
     return {name: int(labels[name]) for name in ("block_size", "num_gpu_blocks", "kv_cache_size_tokens")}
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "llama-4-scout-tiny"])
+def test_status_and_metrics_have_an_engines_own_figures_beside_the_plan(herd: Herd, name: str) -> None:
+    models = json.loads(herd.run("status", "--json").stdout)["models"]
+    engine = next(one for one in models if one["id"] == name)["engines"][0]
+    print(f"\n{name}: {engine}")
+    assert engine["device"] == "cpu"
+    assert engine["no_plan"].startswith("no plan for the size of the KV cache: this engine has no GPU")
+    # Whole blocks of what the config says.
+    assert engine["told"]["kv_bytes"] == pytest.approx(SMALL["kv_cache_memory_bytes"], rel=0.02)
+    assert engine["told"]["kv_tokens"] == pytest.approx(engine["planned"]["kv_tokens"], rel=0.01)
+    assert engine["told"]["start_s"] > 1
+    assert engine["planned"]["weights_bytes"] > 0
+    assert "weights_bytes" not in engine["told"], "vLLM measures them on GPUs only"
+    assert engine["differences"] == []
+    page = httpx.get(f"http://{herd.replica(name)['address']}/metrics").text
+    assert f'herd_engine_kv_tokens{{by="engine",model="{name}"}} {engine["told"]["kv_tokens"]}' in page
+    shown = " ".join(herd.run("status").stdout.split())
+    assert f"{engine['told']['kv_tokens']:,.0f}" in shown
+    assert "this engine has no GPU" in shown

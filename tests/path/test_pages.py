@@ -1,6 +1,7 @@
 """The gateway's own pages, and what a defect of its own looks like from outside."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -73,11 +74,20 @@ async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) ->
                     "address": f"127.0.0.1:{engine.port}",
                     "canary": "",
                     "slow": False,
+                    "figures": {},
                 }
             ],
             SCOUT: [],
         }
     }
+
+
+async def test_status_passes_on_what_an_engine_tells_beside_its_plan(herd: Herd, engine: FakeEngine) -> None:
+    figures = {"device": "cpu", "told": {"kv_tokens": 5000}, "planned": {}}
+    (view,) = herd.roster.replicas(LLAMA)
+    herd.roster.update(LLAMA, [replace(view, figures=figures)])
+    (shown,) = (await herd.http.get("/-/status")).json()["models"][LLAMA]
+    assert shown["figures"] == figures
 
 
 async def test_targets_are_what_prometheus_reads(herd: Herd, engine: FakeEngine) -> None:

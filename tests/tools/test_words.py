@@ -27,7 +27,7 @@ def is_a_command(node: ast.AST) -> bool:
     """A function whose docstring is the help of a `herd` command, which tells the user to do it."""
     return isinstance(node, ast.FunctionDef) and (
         any("command" in ast.unparse(one) or "callback" in ast.unparse(one) for one in node.decorator_list)
-        or node.name in ("plan", "pull", "doctor", "secret")
+        or node.name in ("plan", "pull", "doctor", "secret", "status")
     )
 
 

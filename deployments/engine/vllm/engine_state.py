@@ -5,9 +5,13 @@ Decides nothing. vLLM documents neither its config's classes nor its client's me
 
 from typing import Any
 
+from cluster.planner.started.beside import Started
+from cluster.planner.started.figures import Figures
+from deployments.engine.vllm.worker_memory import TELL
+
 
 class EngineState:
-    """What vLLM has made of its arguments, and whether its ranks run."""
+    """Tells what vLLM has made of its arguments, how much memory it has taken, and whether its ranks run."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 (vllm.v1.engine.async_llm.AsyncLLM)
         """Args:
@@ -35,6 +39,20 @@ class EngineState:
     def goes_by_priority(self) -> bool:
         """Tells whether the engine's scheduler looks at the priority of requests."""
         return bool(self._config.scheduler_config.policy == "priority")
+
+    async def started(self) -> Started:
+        """Asks vLLM's workers for the memory that they have taken, and returns it with what the engine knows itself.
+
+        Raises:
+            Exception: the workers do not know how to tell it (the config extends them otherwise), or the engine is dead; vLLM's own errors.
+        """
+        said = await self._client.collective_rpc(TELL)
+        figures = Figures(
+            weights_bytes=max((one["weights_bytes"] for one in said if one["weights_bytes"] is not None), default=None),
+            kv_bytes=max(one["kv_bytes"] for one in said),
+            kv_tokens=self.kv_tokens or None,
+        )
+        return Started(said[0]["device"], figures, self.batch_tokens, int(self._config.cache_config.block_size))
 
     def ranks_run(self) -> bool:
         """Tells whether any rank of data-parallel attention has requests; each computes experts for all."""

@@ -4,10 +4,10 @@ Decides who may serve at all (`takes`). How to choose among these is `deployment
 `deployments.policy.routing.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.calls import Priority
@@ -92,6 +92,9 @@ class ReplicaView:
     """Seconds since it became ready."""
     start_s: float = 0.0
     """Seconds that its start took; 0 where it has not said."""
+    figures: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Its engine's memory beside the plan (`cluster.planner.started.figures`), for the pages; routing does not look at it. Empty where it
+    has not said."""
     canary: str = ""
     """What is wrong with one that is sick (`policy.fleet.canary.Verdict`)."""
     slow: bool = False

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter
+from cluster.planner.started.figures import Figures, Report
+from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter, show_engine
 from monitoring.metrics import GATEWAYS, ITL, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
 
 BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
@@ -56,16 +57,27 @@ def test_meter_shows_just_the_table() -> None:
     }
 
 
-def test_canaries_are_counted_where_the_engine_shows_its_own_metrics() -> None:
+def test_canaries_and_memory_are_shown_where_the_engine_shows_its_own_metrics() -> None:
     registry = CollectorRegistry()
     meter = CanaryMeter(registry, "scout")
     meter.judged("right", 0.5)
     meter.judged("stuck", None)
+    show_engine(registry, "scout", Report("cpu", Figures(1e9, 2e9, 5000, 31.5), Figures(1.1e9)))
     assert {(family.name, family.type, family.documentation) for family in registry.collect()} == {
         (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in METRICS if metric not in GATEWAYS
     }
     counted = [registry.get_sample_value("herd_canary_total", {"model": "scout", "verdict": verdict}) for verdict in ("right", "stuck")]
     assert (counted, registry.get_sample_value("herd_canary_seconds_count", {"model": "scout"})) == ([1, 1], 1)
+    bytes_of = {by: registry.get_sample_value("herd_engine_weights_bytes", {"model": "scout", "by": by}) for by in ("engine", "plan")}
+    assert bytes_of == {"engine": 1e9, "plan": 1.1e9}
+    assert registry.get_sample_value("herd_engine_kv_bytes", {"model": "scout", "by": "plan"}) is None, "no plan, no figure"
+    assert registry.get_sample_value("herd_engine_start_seconds", {"model": "scout"}) == 31.5
+
+
+def test_engine_whose_start_is_not_known_shows_none() -> None:
+    registry = CollectorRegistry()
+    show_engine(registry, "scout", Report("cpu", Figures()))
+    assert list(samples(list(registry.collect()))) == []
 
 
 def test_everything_that_a_request_counts_is_shown() -> None:

@@ -333,9 +333,10 @@ def test_an_engine_is_declared_without_vllm(ranks: int, server: str, monkeypatch
     wide = scout(parallel={"tensor": 2, "data": ranks, "expert": True}, accelerator="H100")
     bound = app.engine(application(dump(config(wide)), "model.scout")["args"])._bound_deployment
     assert bound.func_or_class == f"deployments.engine.replica.{server}"
-    fields, gate, site = bound.init_args
+    fields, gate, site, entry = bound.init_args
     assert fields["model_loading_config"]["model_id"] == "scout"
     assert (gate.abilities.images, site) == (True, Site())
+    assert (entry.kind, entry.parallel) == (wide.kind, wide.parallel), "what the plan beside the engine is made of"
     assert bound._replica_config.placement_group_bundles[0] == {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H100": 0.001}
     assert (bound._deployment_config.gang_scheduling_config is None) == (ranks == 1)
 

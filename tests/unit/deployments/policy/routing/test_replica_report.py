@@ -17,6 +17,7 @@ def test_a_report_is_a_view() -> None:
     assert view_of(said | {"state": "asleep"}).state is ReplicaState.LEAVING, "a later release's word for taking no requests, or another"
     assert view_of(said | {"state": "sick", "canary": "wrong"}) == replace(VIEW, state=ReplicaState.SICK, canary="wrong")
     assert view_of(said | {"slow": True}) == replace(VIEW, slow=True)
+    assert view_of(said | {"figures": {"device": "cpu"}}) == replace(VIEW, figures={"device": "cpu"})
     least = {name: said[name] for name in ("id", "model", "host", "port", "state", "ongoing")}
     assert view_of(least) == ReplicaView("a", "llama", "10.0.0.1", 9000, ReplicaState.READY, 3)
 

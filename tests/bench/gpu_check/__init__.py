@@ -1,0 +1,1 @@
+"""`make gpu-check`: real engines on this machine's GPU, with dummy weights of real sizes, beside the plan."""

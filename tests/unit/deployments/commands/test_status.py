@@ -1,0 +1,77 @@
+"""`herd status`: what is shown of models, and of their engines beside the plan."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.catalogue.hardware import GIB
+from cluster.planner.started.figures import Figures, Report
+from deployments.commands import status
+from deployments.policy.fleet.model_state import ModelState, Standing
+
+PLAN = Figures(15 * GIB, 50 * GIB, 400_000)
+AS_PLANNED = Report("NVIDIA H100 80GB HBM3", replace(PLAN, start_s=31.4), PLAN, "H100", utilization=0.92)
+SMALLER = replace(AS_PLANNED, told=replace(AS_PLANNED.told, kv_bytes=40 * GIB, kv_tokens=320_000), utilization=0.79)
+ON_CPU = Report("cpu", Figures(0.5 * GIB, 0.25 * GIB, 5000, 12), Figures(0.5 * GIB, None, 5000), no_plan="no plan: this engine has no GPU")
+
+
+def lines(told_by: status.Reports) -> list[list[str]]:
+    """The cells of the table at 80 columns."""
+    console = Console(width=80, highlight=False)
+    with console.capture() as captured:
+        console.print(status.engines_table(told_by))
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in captured.get().splitlines() if line.startswith("│")]
+
+
+def test_engines_that_tell_the_same_share_two_rows() -> None:
+    later = replace(AS_PLANNED, told=replace(AS_PLANNED.told, start_s=40.2))
+    assert lines({"llama": [AS_PLANNED, later]}) == [
+        ["llama", "2 engines", "15 GiB", "50 GiB", "400,000", "31 to 40 s"],
+        ["", "plan, H100", "15 GiB", "50 GiB", "400,000", "–"],
+    ]
+
+
+def test_engines_that_differ_have_rows_of_their_own() -> None:
+    shown = lines({"llama": [AS_PLANNED, SMALLER], "small": [ON_CPU]})
+    assert [row[1] for row in shown] == ["1 engine", "plan, H100", "1 engine", "plan, H100", "1 engine", "plan"]
+    assert shown[2] == ["llama", "1 engine", "15 GiB", "40 GiB", "320,000", "31 s"]
+    assert shown[5] == ["", "plan", "0.5 GiB", "–", "5,000", "–"]
+
+
+def test_readme_shows_what_is_printed() -> None:
+    readme = (Path(__file__).parents[4] / "cluster/README.md").read_text(encoding="utf-8")
+    console = Console(width=80, highlight=False)
+    with console.capture() as captured:
+        console.print(status.engines_table({"llama": [SMALLER]}))
+    printed = [line.rstrip() for line in captured.get().splitlines()[1:]]
+    assert "\n".join([*printed, *status.sentences({"llama": [SMALLER]})]) in readme
+
+
+def test_engine_of_an_older_release_is_not_told() -> None:
+    assert lines({"llama": [None]}) == [["llama", "1 engine", *["not told"] * 4]]
+    silent = replace(AS_PLANNED, told=Figures())
+    assert lines({"llama": [silent]})[0] == ["llama", "1 engine", *["not told"] * 4]
+
+
+def test_each_sentence_is_told_once_for_a_model() -> None:
+    said = status.sentences({"llama": [SMALLER, SMALLER, None], "small": [ON_CPU]})
+    assert len(said) == 3
+    assert said[0].startswith("llama: The KV cache is 40 GiB, 20% less than planned (50 GiB): ")
+    assert said[2] == "small: No plan: this engine has no GPU."
+
+
+def test_scripts_get_numbers_and_the_sentences_of_what_differs() -> None:
+    surveyed = {"llama": Standing(ModelState.RUNNING, 2, 2, 3), "small": Standing(ModelState.STARTING, 0, 1)}
+    data: dict[str, Any] = json.loads(json.dumps(status.as_data("http://x/v1", surveyed, {"llama": [SMALLER, None]})))
+    llama, small = data["models"]
+    assert (llama["state"], llama["replicas"], llama["ongoing_requests"]) == ("running", {"running": 2, "target": 2}, 3)
+    engine, older = llama["engines"]
+    assert older is None
+    assert engine["device"] == "NVIDIA H100 80GB HBM3"
+    assert engine["told"] == {"weights_bytes": 15 * GIB, "kv_bytes": 40 * GIB, "kv_tokens": 320_000, "start_s": 31.4}
+    assert engine["planned"] == {"weights_bytes": 15 * GIB, "kv_bytes": 50 * GIB, "kv_tokens": 400_000}
+    assert len(engine["differences"]) == 2
+    assert small["engines"] == []
