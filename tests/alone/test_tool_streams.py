@@ -58,19 +58,23 @@ def groupings(name: str) -> list[Case]:
     even = [{"sizes": [size], "read_after": late} for size in (1, 2, 3, 5, count) for late in (1, 2, 4, count)]
     odd = [{"sizes": [rng.choice((1, 1, 2, 3, 7)) for _ in range(count)], "read_after": rng.choice((1, 1, 2, 3))} for _ in range(30)]
     rare = [{"stream_interval": 4}, {"request": CALLS[name][0]["request"] | {"stream_interval": 4}}]
-    gone_on = [{"delivered": at, "sizes": [size], "read_after": 3} for at in range(1, count) for size in (1, 4)]
+    gone_on = [{"delivered": at, "sizes": [size], "read_after": 3} for at in range(1, count, 2) for size in (1, 4)]
     return even + odd + rare + gone_on
 
 
 PROMPTLY: dict[str, Any] = {"sizes": [1], "read_after": 1}
+MORE: dict[str, list[dict[str, Any]]] = {
+    "required": [{"n": 2}, {"logprobs": True, "top_logprobs": 1}, {"stream_options": {"include_usage": True}}],
+    "auto, Llama 3": [{"n": 2}, {"stop": ["Cus"]}],
+}
 ASKED: dict[tuple[str, str], list[Case]] = {
-    **{("groupings", name): [case(name, **way) for way in (PROMPTLY, *groupings(name))] for name in CALLS},
-    **{("messages", name): [case(name, api="messages", **way) for way in (PROMPTLY, *groupings(name))] for name in CALLS},
+    **{("chat", name): [case(name, **way) for way in (PROMPTLY, *groupings(name))] for name in CALLS},
+    **{("messages", name): [case(name, api="messages", **way) for way in (PROMPTLY, *groupings(name)[::4])] for name in MORE},
     **{("as it is", name): [case(name, mends=False, **way) for way in (PROMPTLY, {"sizes": [99]})] for name in CALLS},
     **{
-        (str(more), name): [case(name, request=CALLS[name][0]["request"] | more, **way) for way in (PROMPTLY, *groupings(name)[:20])]
-        for name in CALLS
-        for more in ({"n": 2}, {"logprobs": True, "top_logprobs": 1}, {"stream_options": {"include_usage": True}})
+        (str(more), name): [case(name, request=CALLS[name][0]["request"] | more, **way) for way in (PROMPTLY, *groupings(name)[:40:3])]
+        for name, many in MORE.items()
+        for more in many
     },
     ("no tools", "required"): [
         case("required", request={"tools": None, "tool_choice": None}, **way)
@@ -105,7 +109,7 @@ def calls(events: list[str]) -> list[list[Any]]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_those_that_the_text_says(streamed: dict[tuple[str, str], list[list[str]]], name: str) -> None:
-    assert calls(streamed["groupings", name][0]) == CALLS[name][1]
+    assert calls(streamed["chat", name][0]) == CALLS[name][1]
 
 
 @pytest.mark.parametrize(("what", "name"), [key for key in ASKED if key[0] not in ("as it is", "no tools")])
@@ -119,7 +123,7 @@ def test_stream_is_the_same_however_its_tokens_come(streamed: dict[tuple[str, st
 def test_vllm_as_it_is_loses_calls_that_come_at_once(streamed: dict[tuple[str, str], list[list[str]]], name: str, lost: int) -> None:
     """Where this fails, vLLM may have mended it: `token_by_token.py` may no longer be needed."""
     promptly, at_once = streamed["as it is", name]
-    assert promptly == streamed["groupings", name][0]
+    assert promptly == streamed["chat", name][0]
     assert len(calls(promptly)) - len(calls(at_once)) == lost
 
 
