@@ -67,6 +67,7 @@ SEAMS = [
         takes=("self", "engine_core_outputs", "engine_core_timestamp", "iteration_stats"),
     ),
     Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:OutputProcessor", has=("request_states",)),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:OutputProcessorOutput"),
     Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestState", has=("queue", "stream_interval")),
     Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.put", takes=("self", "output")),
     Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.get", takes=("self",)),

@@ -9,7 +9,6 @@ through none of the three. Every other stream is left as it is.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from msgspec.structs import replace
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -17,7 +16,9 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
-from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector, RequestState
+from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestOutputCollector, RequestState
+
+Process = Callable[..., OutputProcessorOutput]
 
 #: Among the extra arguments of a request's sampling parameters: its tokens are to stay apart. Clients may not use names that begin so.
 APART = "herd_apart"
@@ -38,7 +39,7 @@ def serve_here() -> None:
 
 
 def _marking(to_params: Callable[..., SamplingParams]) -> Callable[..., SamplingParams]:
-    def to_sampling_params(request: ChatCompletionRequest | ResponsesRequest, *args: Any, **named: Any) -> SamplingParams:
+    def to_sampling_params(request: ChatCompletionRequest | ResponsesRequest, *args: object, **named: object) -> SamplingParams:
         params = to_params(request, *args, **named)
         if request.tools and request.tool_choice != "none" and params.output_kind == RequestOutputKind.DELTA:
             params.extra_args = {**(params.extra_args or {}), APART: True}
@@ -48,7 +49,7 @@ def _marking(to_params: Callable[..., SamplingParams]) -> Callable[..., Sampling
 
 
 def _adding(add: Callable[..., None]) -> Callable[..., None]:
-    def add_request(processor: OutputProcessor, request: EngineCoreRequest, *args: Any, **named: Any) -> None:
+    def add_request(processor: OutputProcessor, request: EngineCoreRequest, *args: object, **named: object) -> None:
         add(processor, request, *args, **named)
         if request.sampling_params is not None and APART in (request.sampling_params.extra_args or ()):
             state = processor.request_states[request.request_id]
@@ -58,7 +59,7 @@ def _adding(add: Callable[..., None]) -> Callable[..., None]:
     return add_request
 
 
-class Apart(RequestOutputCollector):
+class Apart(RequestOutputCollector):  # type: ignore[misc]  # vLLM's types are not known to mypy
     """A request's queue that hands out what was put into it one by one. vLLM's merges what waits there."""
 
     @classmethod
@@ -99,8 +100,8 @@ class Apart(RequestOutputCollector):
         return output
 
 
-def _processing(process: Callable[..., Any]) -> Callable[..., Any]:
-    def process_outputs(processor: OutputProcessor, said: list[EngineCoreOutput], *args: Any, **named: Any) -> Any:
+def _processing(process: Process) -> Process:
+    def process_outputs(processor: OutputProcessor, said: list[EngineCoreOutput], *args: object, **named: object) -> OutputProcessorOutput:
         if any(len(output.new_token_ids) > 1 for output in said):  # only a draft model makes it so
             said = list(_taken_apart(said, processor.request_states))
         return process(processor, said, *args, **named)
