@@ -20,14 +20,15 @@ TOOLS = [
 ]
 NAMED = {"type": "function", "function": {"name": "weather"}}
 #: Pieces of three calls. Between the first two, one token ends a call and begins the next.
-REQUIRED = (
+REQUIRED_TEXT = (
     '[{"|name|": "|weather|", "|parameters|": {"|city|": "|Li|ma|"}|},{"|name|": "|now|", "|parameters|'
     '": |{}|}|, |{"|name|": "|weather|", "|parameters|": {"|city|": "|a|},|{|\\"|b|"}|}|]'
-).split("|")
-LLAMA_3 = '{"|name|": "|weather|", "|parameters|": {"|city|": "|Li|ma|"}}|; |{"|name|": "|weather|", "|parameters|": {"|city|": "|Cus|co|"}}'.split(
-    "|"
 )
-PYTHONIC = '[|weather|(city="|Li|ma|")|, |weather|(city="|Cus|co|")]'.split("|")
+LLAMA_3_TEXT = (
+    '{"|name|": "|weather|", "|parameters|": {"|city|": "|Li|ma|"}}|; |{"|name|": "|weather|", "|parameters|": {"|city|": "|Cus|co|"}}'
+)
+PYTHONIC_TEXT = '[|weather|(city="|Li|ma|")|, |weather|(city="|Cus|co|")]'
+REQUIRED, LLAMA_3, PYTHONIC = (text.split("|") for text in (REQUIRED_TEXT, LLAMA_3_TEXT, PYTHONIC_TEXT))
 
 CALLS: dict[str, tuple[Case, list[list[Any]]]] = {
     "required": (
