@@ -70,8 +70,9 @@ class KvCache:
         With the tokens in flight of a whole step, as vLLM reserves when it admits a request; with 0, as the request holds while it decodes.
         """
         flying = self.in_flight_tokens if in_flight_tokens is None else in_flight_tokens
-        kept = (min(self.chunk_tokens + flying, tokens) if group.chunked else tokens for group in self.groups)
-        return sum(ceil(tokens_kept / self.block_tokens) for tokens_kept in kept)
+        chunked = sum(group.chunked for group in self.groups)
+        kept = min(self.chunk_tokens + flying, tokens)
+        return chunked * ceil(kept / self.block_tokens) + (len(self.groups) - chunked) * ceil(tokens / self.block_tokens)
 
     def request_bytes(self, tokens: int, stage: int = 0) -> int:
         """Bytes that vLLM wants to have for one request: the "KV cache is needed" of its refusal."""

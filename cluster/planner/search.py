@@ -7,7 +7,6 @@ which leave more for the KV cache. Leaves what could be instead to `cluster.plan
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 from cluster.catalogue.architecture import Architecture
@@ -179,9 +178,8 @@ def _whole_experts(architecture: Architecture, tensor: int, data: int) -> bool:
 def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dtype: KvDtype, cluster: Cluster, wish: Wish) -> Plan:
     illegal = tuple(_illegal(subject, checkpoint, parallel, kv_dtype, cluster))
     architecture, gpu = checkpoint.shaped(subject.architecture, first_upload=wish.vllm < FIRST_UPLOADS_BEFORE), cluster.node.gpu
-    rungs = _settings(subject, checkpoint, kv_dtype, parallel, wish)
-    tried = []
-    for settings in islice(rungs, 1) if illegal else rungs:
+    tried: list[_Tried] = []
+    for settings in _worth_trying(tuple(_settings(subject, checkpoint, kv_dtype, parallel, wish)), bool(illegal), subject.architecture):
         engine = _fitted(told(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish.engine), wish)
         tried.append(_Tried(engine, *_held(engine, wish)))
         if not tried[-1].found.problems and tried[-1].concurrency >= (wish.concurrency or 0):
@@ -203,6 +201,13 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
         legal=not illegal,
         arguments=wish.engine,
     )
+
+
+def _worth_trying(rungs: tuple[Settings, ...], illegal: bool, architecture: Architecture) -> tuple[Settings, ...]:
+    """Leaves one where none helps: the usual ones of a shape that is refused, those that leave most for a context that is too long."""
+    if illegal:
+        return rungs[:1]
+    return rungs[-1:] if rungs[0].context_tokens > architecture.max_positions else rungs
 
 
 def _held(engine: Engine, wish: Wish) -> tuple[Capacity, int]:

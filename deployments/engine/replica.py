@@ -28,10 +28,10 @@ from deployments.engine.canary_request import Engine
 from deployments.engine.front_door import Door
 from deployments.engine.load import EngineLoad
 from deployments.engine.vllm import grammar as vllm_grammar
+from deployments.engine.vllm import resume, token_by_token
 from deployments.engine.vllm import worker_memory as vllm_memory
 from deployments.engine.vllm.engine_state import EngineState
 from deployments.engine.vllm.refusals import in_short
-from deployments.engine.vllm.resume import serve_here
 from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
 from deployments.policy.fleet.known_answer import as_plain, of_plain
@@ -256,7 +256,8 @@ async def _settled(config: dict[str, Any]) -> LLMConfig:
     vllm_memory.settle(llm_config)
     if "kv_transfer_config" in llm_config.engine_kwargs:
         _own_side_channel()
-    serve_here()
+    resume.serve_here()
+    token_by_token.serve_here()
     return llm_config
 
 

@@ -41,6 +41,54 @@ SEAMS = [
     Seam("engine/vllm/resume", "vllm.v1.engine:FinishReason", has=("STOP", "LENGTH")),
     Seam("engine/vllm/resume", "vllm.outputs:RequestOutput"),
     Seam("engine/vllm/resume", "vllm.sampling_params:SamplingParams", has=("extra_args", "max_tokens", "min_tokens", "clone")),
+    # A stream that may call tools gets one token in each output.
+    *(
+        Seam("engine/vllm/token_by_token", f"vllm.entrypoints.openai.{name}", has=("tools", "tool_choice", "stream"))
+        for name in ("chat_completion.protocol:ChatCompletionRequest", "responses.protocol:ResponsesRequest")
+    ),
+    Seam(
+        "engine/vllm/token_by_token",
+        "vllm.entrypoints.openai.chat_completion.protocol:ChatCompletionRequest.to_sampling_params",
+        takes=("self", "max_tokens", "default_sampling_params"),
+    ),
+    Seam(
+        "engine/vllm/token_by_token",
+        "vllm.entrypoints.openai.responses.protocol:ResponsesRequest.to_sampling_params",
+        takes=("self", "default_max_tokens", "default_sampling_params"),
+    ),
+    Seam("engine/vllm/token_by_token", "vllm.sampling_params:SamplingParams", has=("extra_args", "output_kind")),
+    Seam("engine/vllm/token_by_token", "vllm.sampling_params:RequestOutputKind", has=("DELTA",)),
+    Seam(
+        "engine/vllm/token_by_token",
+        "vllm.v1.engine.output_processor:OutputProcessor.add_request",
+        takes=("self", "request", "prompt", "parent_req", "request_index", "queue"),
+    ),
+    Seam(
+        "engine/vllm/token_by_token",
+        "vllm.v1.engine.output_processor:OutputProcessor.process_outputs",
+        takes=("self", "engine_core_outputs", "engine_core_timestamp", "iteration_stats"),
+    ),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:OutputProcessor", has=("request_states",)),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:OutputProcessorOutput"),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestState", has=("queue", "stream_interval")),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.put", takes=("self", "output")),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.get", takes=("self",)),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.get_nowait", takes=("self",)),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector.close", takes=("self",)),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine.output_processor:RequestOutputCollector", has=("ready",)),
+    # Each of its fields goes with one token, or with all.
+    Seam(
+        "engine/vllm/token_by_token",
+        "vllm.v1.engine:EngineCoreOutput",
+        takes=(
+            *("request_id", "new_token_ids", "new_logprobs", "new_prompt_logprobs_tensors", "pooling_output", "finish_reason"),
+            *("stop_reason", "events", "kv_transfer_params", "ec_transfer_params", "trace_headers", "prefill_stats", "routed_experts"),
+            *("num_nans_in_logits", "mm_cache_miss_hashes", "new_sampling_mask", "spec_decode_metrics"),
+        ),
+    ),
+    Seam("engine/vllm/token_by_token", "vllm.v1.engine:EngineCoreRequest", has=("request_id", "sampling_params")),
+    Seam("engine/vllm/token_by_token", "vllm.v1.outputs:LogprobsLists.slice_request", takes=("self", "req_idx", "num_positions")),
+    Seam("engine/vllm/token_by_token", "vllm.outputs:RequestOutput"),
     # The engine core goes on with a grammar.
     Seam("engine/vllm/grammar", "vllm.v1.structured_output:StructuredOutputManager._create_grammar", takes=("self", "request")),
     Seam(

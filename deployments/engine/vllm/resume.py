@@ -93,7 +93,7 @@ def _first(queue: RequestOutputCollector, outputs: list[RequestOutput]) -> None:
     waiting = deque(outputs)
 
     def get_nowait() -> RequestOutput | None:
-        return waiting.popleft() if waiting else RequestOutputCollector.get_nowait(queue)
+        return waiting.popleft() if waiting else type(queue).get_nowait(queue)
 
     queue.get_nowait = get_nowait
 
