@@ -44,6 +44,14 @@ def own() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
+def free() -> dict[str, dict[str, float]]:
+    """Returns what Ray has left to give on each node, by the node's id; a resource of which nothing is left is missing."""
+    from ray._private.state import available_resources_per_node
+
+    found: dict[str, dict[str, float]] = available_resources_per_node()
+    return found
+
+
 def of_own_placement_group() -> list[str]:
     """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
     import ray

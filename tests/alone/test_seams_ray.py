@@ -63,6 +63,7 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray.runtime_context:RuntimeContext", has=("get_node_id",)),
     Seam("ray_calls/nodes", "ray.util:get_current_placement_group", takes=()),
     Seam("ray_calls/nodes", "ray.util:placement_group_table", takes=("placement_group",)),
+    Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("aggregated_metrics", "config")),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingConfig", has=("target_ongoing_requests",)),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
