@@ -29,6 +29,9 @@ class Node:
     gpus: int = 8
     fabric: Fabric = Fabric()
 
+    def __str__(self) -> str:
+        return f"{self.gpus}×{self.gpu.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -43,8 +46,7 @@ class Cluster:
         return None if self.nodes is None else self.nodes * self.node.gpus
 
     def __str__(self) -> str:
-        per_node = f"{self.node.gpus}×{self.node.gpu.name}"
-        return per_node if self.nodes == 1 else f"{self.nodes or 'N'}×({per_node})"
+        return str(self.node) if self.nodes == 1 else f"{self.nodes or 'N'}×({self.node})"
 
 
 #: p5, p5en, p6 and g6e are AWS's, a3 Google Cloud's. Cards by the vendors' pages: DGX H100, H200 and B200 have eight ConnectX-7 ports of

@@ -28,7 +28,7 @@ from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
 from deployments.policy.fleet.conformance import Abilities
-from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
@@ -207,7 +207,7 @@ def placed(model: Model, config: Config) -> dict[str, Any]:
 
 def _bundles(group: Placement, accelerator: Accelerator) -> list[dict[str, float]]:
     """Returns a group's bundles, with the kind of GPU if the config names one."""
-    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
+    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator_type(accelerator)}": 0.001}
     return [bundle | named for bundle in group.bundles]
 
 
@@ -223,7 +223,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
     source = source_of(model.checkpoint)
     return {
         "model_loading_config": {"model_id": model.id, "model_source": source.repository if source else model.checkpoint},
-        "accelerator_type": accelerator if named else None,
+        "accelerator_type": accelerator_type(accelerator) if named else None,
         "accelerator_config": {"kind": "cpu" if accelerator == "cpu" else "gpu"},
         "placement_group_config": placement(model.parallel, accelerator, gpus_per_node).as_ray(),
         "engine_kwargs": engine_arguments(model),

@@ -7,6 +7,7 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import ray
@@ -15,7 +16,10 @@ from ray._private import state
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.scripts import scripts
 from ray.serve._private import replica as serve_replica
+from ray.util import accelerators
 
+from configs.names import Accelerator
+from deployments.ray_calls.names import accelerator_type
 from deployments.ray_calls.nodes import HEAD
 from deployments.ray_calls.ray_guard import HARMLESS
 from tests.alone import vllm_itself
@@ -126,6 +130,13 @@ def test_every_import_of_ray_in_its_room_is_held_here() -> None:
 
 def test_every_seam_is_in_a_file_of_ours() -> None:
     assert all((ROOT / "deployments" / f"{seam.used_by}.py").exists() for seam in [*SEAMS, *OF_ENGINES])
+
+
+def test_ray_calls_each_gpu_as_it_is_asked_for() -> None:
+    """`deployments/ray_calls/names.py`."""
+    known = {value for name, value in vars(accelerators).items() if name.isupper()}
+    named = set(get_args(Accelerator)) - {"auto", "cpu", "gpu"}
+    assert {accelerator_type(one) for one in named} <= known
 
 
 def test_ray_drains_a_node_for_the_reason_that_is_never_refused() -> None:
