@@ -1,6 +1,6 @@
 """Demands that fields of several sections make on each other, or that a field's form alone does not tell; and what is only doubtful.
 
-Decides over a config that is well formed by itself. What needs the figures of GPUs is in `cluster.planner.config_problems`.
+Decides over a config that is well formed by itself. The figures of GPUs are `cluster.planner.config_problems`'s.
 """
 
 import re

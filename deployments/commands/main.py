@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from cluster.planner.config_problems import problems
 from configs.cross_checks import doubts
@@ -224,15 +226,19 @@ def _model_status(name: str, one: Standing) -> dict[str, Any]:
         "state": one.state.value,
         "replicas": {"running": one.running, "target": one.target},
         "ongoing_requests": one.ongoing,
+        "why": one.why or None,
     }
 
 
-def _status_table(herd: Herd) -> Table:
-    table = Table("model", "state", "replicas", "requests", title=f"{herd.config.name} · {herd.endpoint}/v1")
+def _status_table(herd: Herd) -> Group:
+    """Returns the table of all models, and a line below it for each that waits for a place."""
+    table, reasons = Table("model", "state", "replicas", "requests", title=f"{herd.config.name} · {herd.endpoint}/v1"), []
     for name, one in operate.survey(herd).items():
         colour = COLOURS[one.state]
         table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
-    return table
+        if one.why:
+            reasons.append(Text(f"{name} waits: {one.why}.", "yellow"))
+    return Group(table, *reasons)
 
 
 def _watch(herd: Herd) -> None:

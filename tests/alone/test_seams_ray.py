@@ -15,12 +15,15 @@ from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._private import state
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.scripts import scripts
+from ray.serve._private import common as serve_common
+from ray.serve._private import deployment_scheduler
 from ray.serve._private import replica as serve_replica
 from ray.util import accelerators
 
 from configs.names import Accelerator
-from deployments.ray_calls.names import accelerator_type
+from deployments.ray_calls.names import ENGINE, accelerator_type, app_name
 from deployments.ray_calls.nodes import HEAD
+from deployments.ray_calls.pending import GANG, REPLICA, WAITING
 from deployments.ray_calls.ray_guard import HARMLESS
 from tests.alone import vllm_itself
 from tests.alone.seams import ROOT, Seam, imported, told, unlisted
@@ -68,6 +71,7 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray.util:get_current_placement_group", takes=()),
     Seam("ray_calls/nodes", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
+    Seam("ray_calls/pending", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("aggregated_metrics", "config")),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingConfig", has=("target_ongoing_requests",)),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
@@ -137,6 +141,23 @@ def test_ray_calls_each_gpu_as_it_is_asked_for() -> None:
     known = {value for name, value in vars(accelerators).items() if name.isupper()}
     named = set(get_args(Accelerator)) - {"auto", "cpu", "gpu"}
     assert {accelerator_type(one) for one in named} <= known
+
+
+def test_ray_serve_calls_the_groups_of_replicas_and_gangs_as_they_are_looked_for() -> None:
+    """`deployments/ray_calls/pending.py`."""
+    assert (serve_common.REPLICA_ID_FULL_ID_STR_PREFIX, serve_common.GANG_PG_NAME_PREFIX) == (REPLICA, GANG)
+    called = serve_common.ReplicaID("abc", serve_common.DeploymentID(ENGINE, app_name("org/a"))).to_full_id_str()
+    assert called == f"{REPLICA}{app_name('org/a')}#{ENGINE}#abc"
+    of_gang = inspect.getsource(deployment_scheduler)
+    assert re.search(r'GANG_PG_NAME_PREFIX\}\{deployment_id\.app_name\}"\s+f"_\{deployment_id\.name\}"', of_gang)
+    assert 'name=scheduling_request.actor_options["name"]' in of_gang, "a replica's group is called as its actor"
+
+
+def test_ray_tells_of_waiting_groups_with_their_bundles() -> None:
+    """`deployments/ray_calls/pending.py`."""
+    told = inspect.getsource(state.GlobalState._gen_placement_group_info)
+    for name in ("state", "name", "bundles", "strategy", *WAITING):
+        assert f'"{name}"' in told + inspect.getsource(state), name
 
 
 def test_ray_drains_a_node_for_the_reason_that_is_never_refused() -> None:
