@@ -107,6 +107,12 @@ class Parallelism(Strict):
         None, description="Tokens reach the experts on other data-parallel ranks by this method of vLLM's. Default: vLLM's own choice."
     )
 
+    across_nodes: bool = Field(
+        False,
+        description="The GPUs that share a layer (`tensor`) may be on several nodes if this is true: each layer then waits for the network "
+        "twice. Default: an engine that was placed so does not start.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _auto_is_a_word(cls, value: Any) -> Any:  # noqa: ANN401 (whatever the YAML says)

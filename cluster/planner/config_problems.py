@@ -10,6 +10,7 @@ from cluster.catalogue.hardware import NODES, Node, cluster_of, gpu_of
 from cluster.catalogue.models import CATALOGUE
 from cluster.catalogue.weights import source_of
 from cluster.planner.legality import refusals
+from cluster.planner.placement import GPUS_PER_NODE
 from configs.cross_checks import Check
 from configs.inventory import GcpMachine, Inventory
 from configs.names import NodeName
@@ -61,11 +62,25 @@ def config_problems(config: Config) -> Iterator[tuple[str, str]]:
         if config.cluster is not None:
             yield from _other_number(config.hardware, config.cluster)
         machines = [(f"hardware has {cluster_of(config.hardware).node}", cluster_of(config.hardware).node), *machines]
+    yield from _wide_tensors(config)
     for index, model in enumerate(config.models):
         named = gpu_of(model.accelerator)
         other = next((said for said, node in machines if named is not None and node.gpu.chip != named.chip), None)
         if other is not None:
             yield f"models[{index}].accelerator", f"is {model.accelerator}, but {other}: Ray would never find a place for it"
+
+
+def _wide_tensors(config: Config) -> Iterator[tuple[str, str]]:
+    per_node = cluster_of(config.hardware).node.gpus if config.hardware is not None else GPUS_PER_NODE
+    for index, model in enumerate(config.models):
+        shapes = {"parallel": model.parallel, "prefill.parallel": model.prefill and model.prefill.parallel}
+        for field, shape in shapes.items():
+            if shape and model.accelerator != "cpu" and shape.tensor > per_node and not shape.across_nodes:
+                yield (
+                    f"models[{index}].{field}.tensor",
+                    f"{shape.tensor} GPUs are more than a node's {per_node}: each layer would wait for the network twice. Use pipeline or "
+                    "data for more GPUs, or allow it by across_nodes: true",
+                )
 
 
 def _machines(inventory: Inventory) -> Iterator[tuple[str, Node]]:

@@ -166,9 +166,15 @@ def engine(args: dict[str, Any]) -> serve.Application:
     model = Model.model_validate(args["model"])
     accelerator = _resolved(model.accelerator)
     config = engine_config(model, accelerator, args["gpus_per_node"])
-    gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
+    made_of = hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest()
+    gate = Gate(model.canary, abilities(model), made_of, together(model, accelerator))
     server: Any = f"deployments.engine.replica.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
     return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args))
+
+
+def together(model: Model, accelerator: Accelerator) -> int | None:
+    """Returns the number of GPUs that must be on one node; None where there is no GPU, or where the config allows several nodes."""
+    return None if accelerator == "cpu" or model.parallel.across_nodes else model.parallel.tensor
 
 
 def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:

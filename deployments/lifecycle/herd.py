@@ -30,7 +30,7 @@ from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
-from deployments.ray_calls import serve_api
+from deployments.ray_calls import pending, serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
 from deployments.ray_calls.nodes import living
 from deployments.ray_calls.ray_guard import OPEN, answers_without_token
@@ -147,7 +147,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
         try:
-            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say)
+            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say, pending.placed)
         except (OperationError, KeyboardInterrupt) as error:
             if before is None:
                 raise

@@ -52,9 +52,14 @@ def free() -> dict[str, dict[str, float]]:
     return found
 
 
-def of_own_placement_group() -> list[str]:
-    """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
+def of_own_bundles() -> list[str]:
+    """Returns the id of the node of each bundle of this process's placement group; its own node's where it has no group."""
     import ray
 
     group = ray.util.get_current_placement_group()
-    return sorted({own()} if group is None else set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
+    return [own()] if group is None else list(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
+
+
+def of_own_placement_group() -> list[str]:
+    """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
+    return sorted(set(of_own_bundles()))

@@ -3,6 +3,8 @@
 Decides nothing. The names that Ray Serve gives its groups are not documented; only this file knows them.
 """
 
+from typing import Any
+
 from deployments.policy.fleet.placement_reason import Demand, NodeRoom
 from deployments.ray_calls.drain import draining
 from deployments.ray_calls.names import ENGINE
@@ -15,13 +17,21 @@ WAITING = ("PENDING", "RESCHEDULING")
 
 def pending(application: str) -> Demand | None:
     """Returns what an engine of an application waits for; None where none waits."""
+    waiting = (group for group in _groups(application) if group["state"] in WAITING)
+    return next((Demand(tuple(dict(bundle) for bundle in group["bundles"].values()), group["strategy"]) for group in waiting), None)
+
+
+def placed(application: str) -> bool:
+    """Tells whether an application's engines have their places: at least one has, and none waits."""
+    states = [group["state"] for group in _groups(application) if group["state"] != "REMOVED"]
+    return bool(states) and not set(states) & set(WAITING)
+
+
+def _groups(application: str) -> list[dict[str, Any]]:
     import ray
 
     beginnings = (f"{REPLICA}{application}#{ENGINE}#", f"{GANG}{application}_{ENGINE}_")
-    for group in ray.util.placement_group_table().values():
-        if group["state"] in WAITING and group["name"].startswith(beginnings):
-            return Demand(tuple(dict(bundle) for bundle in group["bundles"].values()), group["strategy"])
-    return None
+    return [group for group in ray.util.placement_group_table().values() if group["name"].startswith(beginnings)]
 
 
 def room() -> tuple[NodeRoom, ...]:

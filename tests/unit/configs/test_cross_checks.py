@@ -174,3 +174,13 @@ def test_secret_that_stands_in_the_file_is_doubted(command: str, doubtful: bool)
 @pytest.mark.parametrize(("host", "doubtful"), [("0.0.0.0", True), ("10.0.0.11", True), ("127.0.0.1", False), ("::1", False)])
 def test_gateway_that_answers_other_machines_without_a_key_is_doubted(host: str, doubtful: bool) -> None:
     assert ("gateway.host" in doubted(gateway={"host": host})) == doubtful
+
+
+def test_tensor_parallel_group_that_is_larger_than_a_node_is_refused_unless_asked_for() -> None:
+    wide = MODEL | {"accelerator": "H100", "parallel": {"tensor": 8}}
+    small = {"gpu": "H100", "gpus_per_node": 4, "nodes": 2}
+    assert found(hardware=small, models=[wide])["models[0].parallel.tensor"].startswith("8 GPUs are more than a node's 4")
+    assert found(hardware=small, models=[MODEL | {"accelerator": "H100", "parallel": {"tensor": 8, "across_nodes": True}}]) == {}
+    assert found(models=[wide]) == {}
+    apart = MODEL | {"accelerator": "H100", "prefill": {"parallel": {"tensor": 8}}}
+    assert "models[0].prefill.parallel.tensor" in found(hardware=small, models=[apart])
