@@ -12,14 +12,15 @@ from typing import get_args
 import pytest
 import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
-from ray._private import state
+from ray._private import ray_constants, state
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.scripts import scripts
 from ray.serve._private import common as serve_common
 from ray.serve._private import deployment_scheduler
 from ray.serve._private import replica as serve_replica
-from ray.util import accelerators
+from ray.util.accelerators import accelerators
 
+from configs.cross_checks import FIRST_WORKER_PORT, LAST_WORKER_PORT, RAYS_PORTS
 from configs.names import Accelerator
 from deployments.ray_calls.names import ENGINE, accelerator_type, app_name
 from deployments.ray_calls.nodes import HEAD
@@ -138,7 +139,7 @@ def test_every_seam_is_in_a_file_of_ours() -> None:
 
 def test_ray_calls_each_gpu_as_it_is_asked_for() -> None:
     """`deployments/ray_calls/names.py`."""
-    known = {value for name, value in vars(accelerators).items() if name.isupper()}
+    known = {value for name, value in vars(accelerators).items() if isinstance(value, str) and not name.startswith("_")}
     named = set(get_args(Accelerator)) - {"auto", "cpu", "gpu"}
     assert {accelerator_type(one) for one in named} <= known
 
@@ -158,6 +159,14 @@ def test_ray_tells_of_waiting_groups_with_their_bundles() -> None:
     told = inspect.getsource(state.GlobalState._gen_placement_group_info)
     for name in ("state", "name", "bundles", "strategy", *WAITING):
         assert f'"{name}"' in told + inspect.getsource(state), name
+
+
+def test_ray_takes_the_ports_that_a_gateway_is_kept_from() -> None:
+    """`configs/cross_checks.py`."""
+    defaults = {one.name: one.default for one in scripts.start.params}
+    assert (defaults["min_worker_port"], defaults["max_worker_port"]) == (FIRST_WORKER_PORT, LAST_WORKER_PORT)
+    own = {ray_constants.DEFAULT_PORT, defaults["dashboard_port"], defaults["dashboard_agent_listen_port"]}
+    assert own | {FIRST_WORKER_PORT - 1} == set(RAYS_PORTS), "the port of Ray's clients has no name of its own"
 
 
 def test_ray_drains_a_node_for_the_reason_that_is_never_refused() -> None:

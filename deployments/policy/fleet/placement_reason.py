@@ -59,7 +59,7 @@ def why_pending(demand: Demand, nodes: Sequence[NodeRoom]) -> str:
             more = f", and {len(healthy) - MOST_NAMED} more" if len(healthy) > MOST_NAMED else ""
             where = " on one node" if demand.strategy == "STRICT_PACK" else ""
             advice = ". `herd plan` tells what would fit" if what == "has" else ""
-            return f"it takes {_number(wanted[short])} {_called(short)}{where}; {there}{more}{left_out}{advice}"
+            return f"it takes {_number(wanted[short])} {_called(short, wanted[short])}{where}; {there}{more}{left_out}{advice}"
     return f"Ray is placing it{left_out}"
 
 
@@ -123,8 +123,8 @@ def _kinds(nodes: Sequence[NodeRoom]) -> str:
     return f"the nodes have {', '.join(kinds)}" if kinds else "no node has a GPU that Ray knows"
 
 
-def _called(resource: str) -> str:
-    return {"GPU": "GPUs", "CPU": "CPUs"}.get(resource, resource)
+def _called(resource: str, amount: float) -> str:
+    return f"{resource}s" if resource in ("GPU", "CPU") and amount != 1 else resource
 
 
 def _amounts(node: NodeRoom, name: str, what: str) -> str:

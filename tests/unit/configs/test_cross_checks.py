@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from cluster.planner.config_problems import problems
-from configs.cross_checks import doubts
+from configs.cross_checks import FIRST_WORKER_PORT, LAST_WORKER_PORT, RAYS_PORTS, doubts
 from configs.load import ConfigError, parse
+from tests.unit.machines import ROOT
 from tests.unit.samples import MODEL
 
 AWS = {
@@ -141,6 +142,12 @@ def test_port_that_ray_takes_is_refused_on_a_cluster(port: int, fits: bool) -> N
     for sections in ({"cluster": {"onprem": HOSTS}}, {"ray": {"address": "auto"}}):
         assert ("gateway.port" in found(gateway={"port": port}, **sections)) != fits
     assert found(gateway={"port": port}) == {}, "a Ray of the herd's own takes other ports"
+
+
+def test_firewall_table_has_the_ports_that_a_config_is_checked_against() -> None:
+    page = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
+    for port in (*RAYS_PORTS, f"{FIRST_WORKER_PORT} to {LAST_WORKER_PORT}"):
+        assert f"\n| {port} |" in page
 
 
 def test_redis_is_not_where_rays_own_gcs_listens() -> None:

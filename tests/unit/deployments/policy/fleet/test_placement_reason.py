@@ -72,7 +72,7 @@ def test_node_with_room_is_being_taken() -> None:
 
 def test_cluster_without_such_a_resource_and_without_a_kind() -> None:
     plain = Demand(({"CPU": 1.0, "GPU": 1.0},))
-    assert why_pending(plain, [HEAD]) == "it takes 1 GPUs; no node has any. `herd plan` tells what would fit"
+    assert why_pending(plain, [HEAD]) == "it takes 1 GPU; no node has any. `herd plan` tells what would fit"
 
 
 def test_long_lists_are_cut() -> None:
