@@ -52,14 +52,16 @@ def cluster() -> Iterator[Cluster]:
         os.environ.pop(ROOT) if before is None else os.environ.update({ROOT: before})
 
 
-@serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0.01})
 class Idle:
     """An engine's place in Ray Serve."""
 
 
+IDLE: Any = serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0.01})(Idle)
+
+
 def reason(model: str, bundles: list[dict[str, float]], strategy: str) -> tuple[str, float]:
     """Declares an engine with these bundles; returns why it waits, and after how many seconds that was known."""
-    waiting = Idle.options(
+    waiting = IDLE.options(
         placement_group_bundles=bundles, placement_group_strategy=strategy, placement_group_bundle_label_selector=[NOT_SICK]
     )
     began = time.monotonic()
@@ -99,7 +101,7 @@ def test_reason_that_an_engine_of_ray_serve_waits_is_known_within_half_a_minute(
 def test_engine_that_has_its_place_waits_for_nothing() -> None:
     app = app_name("placed")
     serve._run(
-        Idle.options(placement_group_bundles=[GPU], placement_group_strategy="PACK").bind(), name=app, route_prefix=None, _blocking=False
+        IDLE.options(placement_group_bundles=[GPU], placement_group_strategy="PACK").bind(), name=app, route_prefix=None, _blocking=False
     )
     wait_until(lambda: placed(app))
     assert pending(app) is None
