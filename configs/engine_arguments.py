@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from configs.engine_values import complaint
+
 ENGINE_ARGUMENTS = frozenset(
     """
     additional_config aggregate_engine_logging all2all_backend allow_credentials allow_deprecated_quantization allowed_headers
@@ -70,28 +72,78 @@ OWNED_BY_THE_HERD = {
     "async_scheduling": "use the model's own field of this name",
     "api_key": "engines ask for the herd's own key",
     "data_parallel_size": "use parallel.data",
+    "default_mm_loras": "the gateway knows no adapters: merge the adapter into a checkpoint, and serve that as a model",
     "device_ids": "Ray places engines on GPUs",
     "distributed_executor_backend": "the herd chooses it",
     "enable_eplb": "use parallel.redundant_experts",
     "enable_expert_parallel": "use parallel.expert",
     "enable_log_outputs": "completions are never logged",
     "enable_log_requests": "prompts are never logged",
+    "enable_request_id_headers": "the gateway gives every answer its x-request-id",
+    "enable_server_load_tracking": "gateways measure the load: `/-/status`",
+    "enable_tokenizer_info_endpoint": "gateways have no such page: use /tokenize and /v1/models",
     "hf_token": "set HF_TOKEN in the environment of the nodes' Ray: a config is no place for a secret",
     "host": "an engine listens on its node's own address",
     "limit_mm_per_prompt": "use images_per_prompt",
+    "lora_modules": "the gateway knows no adapters: merge the adapter into a checkpoint, and serve that as a model",
     "max_model_len": "use context_tokens",
     "middleware": "it would run without the check of the herd's key",
     "model": "use checkpoint",
     "override_generation_config": "use sampling",
     "pipeline_parallel_size": "use parallel.pipeline",
     "port": "an engine takes a free port; clients use gateway.port",
+    "root_path": "clients ask gateways, whose paths are OpenAI's: let the proxy in front of them take a prefix away",
     "served_model_name": "use id and aliases",
     "sse_keep_alive_interval": "a comment before the first token would be taken for the token; "
     "let proxies wait as long as gateway.limits.first_byte_s",
     "tensor_parallel_size": "use parallel.tensor",
+    "tokens_only": "an engine without the pages for chats and completions cannot serve",
     "trust_request_chat_template": "a template is a program, and it would come from the client",
     "trust_remote_code": "code from a checkpoint is never run",
     "uds": "an engine listens on its node's own address",
+    **dict.fromkeys(
+        ("allow_credentials", "allowed_headers", "allowed_methods", "allowed_origins"), "browsers ask gateways: use gateway.cors"
+    ),
+    **dict.fromkeys(
+        ("enable_ssl_refresh", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_ciphers", "ssl_keyfile"),
+        "use gateway.tls for clients, and engine_tls for the way from gateways to engines",
+    ),
+    **dict.fromkeys(
+        ("disable_fastapi_docs", "enable_offline_docs", "cohere_format", "cohere_is_reasoning_model"),
+        "no client reaches that page of an engine",
+    ),
+    **dict.fromkeys(
+        (
+            "disable_access_log_for_endpoints",
+            "disable_uvicorn_access_log",
+            "h11_max_header_count",
+            "h11_max_incomplete_event_size",
+            "uvicorn_log_level",
+        ),
+        "an engine's server is the herd's, which reads no such setting; gateway.limits bound requests",
+    ),
+    **dict.fromkeys(("enable_log_deltas", "log_config_file", "max_log_len"), "prompts and completions are never logged"),
+    **dict.fromkeys(
+        (
+            "data_parallel_address",
+            "data_parallel_external_lb",
+            "data_parallel_hybrid_lb",
+            "data_parallel_multi_port_external_lb",
+            "data_parallel_rank",
+            "data_parallel_rpc_port",
+            "data_parallel_size_local",
+            "data_parallel_start_rank",
+            "data_parallel_supervisor_port",
+            "dp_supervisor_probe_failure_threshold",
+            "dp_supervisor_probe_interval_s",
+            "dp_supervisor_probe_timeout_s",
+            "master_addr",
+            "master_port",
+            "nnodes",
+            "node_rank",
+        ),
+        "Ray places the ranks and tells them of each other: use parallel.data",
+    ),
 }
 
 
@@ -106,6 +158,8 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
             yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): all requests share it"
         elif not _is_json(value):
             yield f"{name!r} must be a JSON value: text, finite numbers, true, false, null, lists, and mappings with text as keys"
+        elif wrong := complaint(name, value):
+            yield wrong
 
 
 def _names_one_backend(value: object) -> bool:

@@ -11,7 +11,8 @@ from pydantic import Field, StringConstraints, model_validator
 from configs.certificates import Certificates
 from configs.strict import Strict
 
-Address = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
+#: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
+Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$")]
 Image = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$")
@@ -28,8 +29,8 @@ GcpMachine = Literal["a3-highgpu-8g", "a3-megagpu-8g", "a3-ultragpu-8g"]
 class OnPrem(Strict):
     """Hosts that are there already, reached by ssh. The head may have GPUs too."""
 
-    head: Address = Field(description="Ray's head runs on the host with this address, as the other hosts see it.")
-    workers: tuple[Address, ...] = Field((), description="All other hosts have these addresses.")
+    head: Address = Field(description="Ray's head runs on the host with this address or name, as the other hosts see it.")
+    workers: tuple[Address, ...] = Field((), description="All other hosts have these addresses or names.")
 
 
 class Aws(Strict):

@@ -7,7 +7,7 @@ and to the `check` that a caller passes in (the catalogue lives in a layer that 
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,13 +16,11 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from configs.cross_checks import Check, cross_problems
 from configs.keys import PURPOSES, ROOT, VARIABLES, Purpose, derived
 from configs.problems import ConfigError as ConfigError
 from configs.problems import Problem as Problem
 from configs.schema import Config, Model
-
-ModelCheck = Callable[[Model], Iterable[tuple[str, str]]]
-"""Finds demands of a model that its schema cannot judge: pairs of a field's path inside the model and a message."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,7 +43,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is not a {kind}", node.start_mark) from error
 
 
-def read(path: Path, check: ModelCheck | None = None) -> Config:
+def read(path: Path, check: Check | None = None) -> Config:
     """Reads the config in a YAML file.
 
     Raises:
@@ -60,7 +58,7 @@ def read(path: Path, check: ModelCheck | None = None) -> Config:
     return parse(text, str(path), check)
 
 
-def parse(text: str, source: str, check: ModelCheck | None = None) -> Config:
+def parse(text: str, source: str, check: Check | None = None) -> Config:
     """Reads the config in a YAML text; `source` names it in errors.
 
     Raises:
@@ -72,6 +70,9 @@ def parse(text: str, source: str, check: ModelCheck | None = None) -> Config:
     except ValidationError as error:
         config, problems = None, [_problem(dict(detail)) for detail in error.errors()]
     problems += _checked(raw.get("models"), check)
+    if config is not None:
+        problems += [Problem(*found) for found in cross_problems(config)]
+        problems += [Problem(*found) for found in (check.of_config(config) if check else ())]
     if config is None or problems:
         raise ConfigError(source, problems)
     return config
@@ -138,7 +139,7 @@ def _place(mark: yaml.Mark | None) -> str:
     return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
 
 
-def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
+def _checked(models: object, check: Check | None) -> list[Problem]:
     """Returns the check's problems for every model that is well formed by itself, even if other models are not."""
     if check is None or not isinstance(models, list):
         return []
@@ -148,7 +149,7 @@ def _checked(models: object, check: ModelCheck | None) -> list[Problem]:
             model = Model.model_validate(raw)
         except ValidationError:
             continue
-        problems += [Problem(f"models[{index}].{field}", message) for field, message in check(model)]
+        problems += [Problem(f"models[{index}].{field}", message) for field, message in check.of_model(model)]
     return problems
 
 

@@ -26,6 +26,11 @@ class Parallelism(Strict):
     all_to_all: AllToAll | None = Field(
         None, description="Tokens reach the experts on other data-parallel ranks by this method of vLLM's. Default: vLLM's own choice."
     )
+    across_nodes: bool = Field(
+        False,
+        description="The GPUs that share a layer (`tensor`) may be on several nodes if this is true: each layer then waits for the network "
+        "twice. Default: an engine that was placed so does not start.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from configs.requests import Requests
 from configs.routing import Routing
 from configs.site import Ray, Site
 from configs.strict import Strict
+from configs.token_counts import TokenCount
 
 #: Stands behind the id of a model where its engines only compute prompts; no model of a config is called so.
 PREFILL = ":prefill"
@@ -133,7 +134,7 @@ class Prefill(Strict):
 
     replicas: int = Field(1, ge=1, le=1024, description="The model has this many replicas that only compute prompts.")
     parallel: Parallelism | None = Field(None, description="Each of them is spread over GPUs in this way. Default: as the model's.")
-    from_tokens: int = Field(1024, ge=1, le=10_485_760, description="A prompt of at least about this many tokens is computed there.")
+    from_tokens: TokenCount = Field(1024, ge=1, le=10_485_760, description="A prompt of at least about this many tokens is computed there.")
 
 
 class Canary(Strict):
@@ -172,7 +173,9 @@ class Model(Strict):
     quantization: Quantization = Field("bf16", description="The checkpoint stores its weights in this format.")
     accelerator: Accelerator = Field("auto", description="Engines run on this. `auto`: a GPU if vLLM is built for one, else the CPU.")
     parallel: Parallelism = Field(Parallelism(), description="An engine is spread over GPUs in this way.")
-    context_tokens: int = Field(ge=16, le=10_485_760, description="A prompt and its answer may have this many tokens together.")
+    context_tokens: TokenCount = Field(
+        ge=16, le=10_485_760, description="A prompt and its answer may have this many tokens together: 131072, 128K or 1M."
+    )
     images_per_prompt: int | None = Field(
         None,
         ge=0,

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from configs.names import GpuName
 
 GIB = 2**30
+#: Ends of names that tell boards of the same chip apart.
+BOARDS = ("-PCIe", "-NVL", "-40")
 TERA = 1e12
 
 
@@ -34,6 +36,11 @@ class Gpu:
     def amd(self) -> bool:
         """Whether it is one of AMD's, which vLLM serves by ROCm."""
         return self.name.startswith(("MI", "AMD"))
+
+    @property
+    def chip(self) -> str:
+        """Returns the name without the board's: drivers and Ray call an H100 so on every board, and an A100 with every memory."""
+        return next((self.name.removesuffix(board) for board in BOARDS if self.name.endswith(board)), self.name)
 
     @property
     def memory_bytes(self) -> float:

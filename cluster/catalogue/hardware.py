@@ -13,7 +13,17 @@ from configs.names import Accelerator, NodeName
 if TYPE_CHECKING:  # it takes long to import, and plans of one model do without
     from configs.schema import CustomGpu, Hardware
 
-__all__ = ["GIB", "GPUS", "NODES", "Cluster", "Gpu", "Node", "cluster_of", "custom", "gpu_of"]
+__all__ = ["GIB", "GPUS", "NODES", "Cluster", "Fabric", "Gpu", "Node", "cluster_of", "custom", "gpu_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """The network cards of one machine that carry its GPUs' traffic. Zeros: the machine is not known so well."""
+
+    ports: int = 0
+    """Ports that must be active."""
+    gbit_s: float = 0.0
+    """Rate of each, as the kernel shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,10 @@ class Node:
 
     gpu: Gpu
     gpus: int = 8
+    fabric: Fabric = Fabric()
+
+    def __str__(self) -> str:
+        return f"{self.gpus}×{self.gpu.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +51,25 @@ class Cluster:
         return None if self.nodes is None else self.nodes * self.node.gpus
 
     def __str__(self) -> str:
-        per_node = f"{self.node.gpus}×{self.node.gpu.name}"
-        return per_node if self.nodes == 1 else f"{self.nodes or 'N'}×({per_node})"
+        return str(self.node) if self.nodes == 1 else f"{self.nodes or 'N'}×({self.node})"
 
 
-#: p5, p5en, p6 and g6e are AWS's, a3 Google Cloud's.
+#: p5, p5en, p6 and g6e are AWS's, a3 Google Cloud's. Cards by the vendors' pages: DGX H100, H200 and B200 have eight ConnectX-7 ports of
+#: 400 Gbit/s for their GPUs, DGX A100 eight ConnectX-6 of 200. What a port of AWS's EFA says of its rate changes with the driver.
 NODES: Mapping[NodeName, Node] = MappingProxyType(
     {
-        "dgx-h100": Node(GPUS["H100"]),
+        "dgx-h100": Node(GPUS["H100"], fabric=Fabric(8, 400)),
         "hgx-h100": Node(GPUS["H100"]),
-        "p5.48xlarge": Node(GPUS["H100"]),
+        "p5.48xlarge": Node(GPUS["H100"], fabric=Fabric(32)),
         "a3-highgpu-8g": Node(GPUS["H100"]),
-        "dgx-h200": Node(GPUS["H200"]),
+        "dgx-h200": Node(GPUS["H200"], fabric=Fabric(8, 400)),
         "hgx-h200": Node(GPUS["H200"]),
-        "p5en.48xlarge": Node(GPUS["H200"]),
-        "a3-ultragpu-8g": Node(GPUS["H200"]),
-        "dgx-b200": Node(GPUS["B200"]),
-        "p6-b200.48xlarge": Node(GPUS["B200"]),
-        "dgx-a100": Node(GPUS["A100"]),
-        "p4d.24xlarge": Node(GPUS["A100-40"]),
+        "p5en.48xlarge": Node(GPUS["H200"], fabric=Fabric(16)),
+        "a3-ultragpu-8g": Node(GPUS["H200"], fabric=Fabric(8)),
+        "dgx-b200": Node(GPUS["B200"], fabric=Fabric(8, 400)),
+        "p6-b200.48xlarge": Node(GPUS["B200"], fabric=Fabric(8)),
+        "dgx-a100": Node(GPUS["A100"], fabric=Fabric(8, 200)),
+        "p4d.24xlarge": Node(GPUS["A100-40"], fabric=Fabric(4)),
         "g6e.48xlarge": Node(GPUS["L40S"]),
         "mi300x-8": Node(GPUS["MI300X"]),
     }

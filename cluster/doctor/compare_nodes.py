@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from cluster.doctor.facts import Finding, Level, NodeFacts
+from cluster.doctor.network_checks import full_rate
 
 Value = TypeVar("Value")
 
@@ -18,16 +19,17 @@ SHOULD_BE_EQUAL = ("driver",)
 SKEW_S, MOST_SKEW_S = 0.1, 5.0
 
 
-def cluster_findings(nodes: Mapping[str, NodeFacts], skew_s: Mapping[str, float]) -> dict[str, tuple[Finding, ...]]:
-    """By node, what the comparison shows.
+def cluster_findings(nodes: Mapping[str, NodeFacts], skew_s: Mapping[str, float], fabric: bool = True) -> dict[str, tuple[Finding, ...]]:
+    """Returns, by node, what the comparison shows.
 
     Args:
         nodes: facts of every node that answered, the head's first.
         skew_s: how far each clock is ahead of the head's; none for a node that was not asked.
+        fabric: engines may need RDMA between nodes.
     """
     versions = {name: _versions(facts) for name, facts in nodes.items()}
     usual = {what: _usual([said[what] for said in versions.values() if what in said]) for what in (*MUST_BE_EQUAL, *SHOULD_BE_EQUAL)}
-    ports = _usual([_active(facts) for facts in nodes.values() if facts.has_gpus])
+    ports = _usual([_active(facts) for facts in nodes.values() if facts.has_gpus]) if fabric else None
     return {
         name: (
             *(_versions_differ(versions[name], usual) if len(nodes) > 1 else ()),
@@ -64,12 +66,13 @@ def _difference(what: str, said: Mapping[str, str], usual: Mapping[str, str | No
 
 
 def _active(facts: NodeFacts) -> int:
-    return sum(port.active for port in facts.ports)
+    """Counts the ports at full rate; one that came up slower than its neighbours is as good as missing."""
+    return len(full_rate(facts.ports))
 
 
 def _ports_differ(facts: NodeFacts, usual: int | None) -> Iterator[Finding]:
     if usual is not None and _active(facts) < usual:
-        seen = f"{_active(facts)} ports active, elsewhere {usual}"
+        seen = f"{_active(facts)} ports active at full rate, elsewhere {usual}"
         yield Finding("RDMA", Level.FAIL, seen, "look at cables, switch and `ibstat`: NCCL would wait for the missing card, or go round it")
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cluster.catalogue.hardware import GIB, cluster_of
-from configs.schema import Hardware
+from cluster.catalogue.hardware import GIB, Fabric, cluster_of
+from cluster.planner.engine_groups import only_prefills, pools
+from configs.schema import Config, Model
 
 #: PCIe 5.0 x16, both directions together: what joins GPUs faster is NVLink.
 PCIE_BYTES_S = 128e9
@@ -48,7 +49,16 @@ class GpuState:
     remap_pending: bool = False
     remap_failed: bool = False
     recovery: str | None = None
-    """What the driver wants to be done: "GPU Reset", "Node Reboot", "Drain P2P", "Drain and Reset"."""
+    """What the driver wants to be done: "Reset", "Reboot", "Drain P2P", "Drain and Reset"."""
+    recovered: bool = False
+    """The driver says that nothing has to be done, whatever errors there were."""
+    bus: str = ""
+    """PCI address, as the kernel's log has it: 0000:3b:00."""
+    used_mib: int = 0
+    mig: bool | None = None
+    """The GPU is divided into several (Multi-Instance GPU)."""
+    ecc: bool | None = None
+    """Memory errors are found and mended."""
     fabric_state: str | None = None
     fabric_status: str | None = None
     width: int | None = None
@@ -64,8 +74,10 @@ class GpuReport:
 
     driver: str
     cuda: str
-    """The newest CUDA that the driver runs."""
+    """The newest CUDA that the driver runs; empty for AMD's."""
     gpus: tuple[GpuState, ...]
+    amd: bool = False
+    """The GPUs are AMD's: `amd-smi` says less than `nvidia-smi`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +92,26 @@ class Xid:
 
 
 @dataclass(frozen=True, slots=True)
+class DiagnosedTest:
+    """A test of NVIDIA's own diagnosis (`dcgmi diag`) that did not pass."""
+
+    name: str
+    said: str
+    severity: int | None = None
+    """DCGM's number for the worst of its warnings; None from versions before 4."""
+
+
+@dataclass(frozen=True, slots=True)
 class RdmaPort:
     """A port of an RDMA device."""
 
     name: str
     active: bool
     gbit_s: float
+    link: str = ""
+    """The kernel's word for what the port speaks: InfiniBand, Ethernet, or Unspecified for EFA."""
+    opens: bool | None = None
+    """A program on this node, in its container, may open the port's device. None: the kernel has no device file for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +121,19 @@ class NodeFacts:
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
     report: GpuReport | None = None
-    """None: there is no NVIDIA driver, or it does not answer."""
+    """None: there is no driver of NVIDIA's or AMD's, or it does not answer."""
     driver_error: str | None = None
-    """What `nvidia-smi` said instead of a report."""
+    """What `nvidia-smi` or `amd-smi` said instead of a report."""
+    libcuda: str = ""
+    """The newest CUDA of the libcuda that programs load, which a package for compatibility replaces; empty: there is none."""
+    diagnosis: tuple[DiagnosedTest, ...] | None = None
+    """The tests of `dcgmi diag -r 1` that did not pass; None where it is not installed, or not answered."""
     links: tuple[tuple[float, ...], ...] = ()
     """GB/s of each NVLink of each GPU; 0 where it is down."""
     xids: tuple[Xid, ...] | None = None
     ports: tuple[RdmaPort, ...] = ()
     peer_memory: bool = False
+    """Network cards and GPUs exchange without the host's memory: by nvidia_peermem, or by the open kernel modules' DMA-BUF."""
     clock_synchronised: bool | None = None
     cache: str = ""
     """The folder that weights are kept in."""
@@ -130,14 +161,27 @@ class Expected:
     memory_gib: float
     """Of one GPU, as torch sees it."""
     nvlink: bool
+    gpu: str | None = None
+    """The name of the GPU, as the catalogue has it; None for one that the config describes."""
+    fabric: Fabric | None = None
+    """None: no engine leaves its node, and none hands its KV cache over, so no network card for RDMA is missed."""
 
 
-def expected(hardware: Hardware | None) -> Expected | None:
-    """What `hardware` promises; none where the config does not say."""
+def expected(config: Config) -> Expected | None:
+    """Returns what `hardware` promises, and whether engines need RDMA between nodes; None where the config does not say."""
+    hardware = config.hardware
     if hardware is None:
         return None
     node = cluster_of(hardware).node
-    return Expected(node.gpus, node.gpu.memory_gib, node.gpu.link_bytes_s > PCIE_BYTES_S)
+    leaves = hardware.nodes != 1 and any(_leaves_its_node(pool, node.gpus) for pool in pools(config.models))
+    name = None if hardware.custom_gpu is not None else node.gpu.name
+    return Expected(node.gpus, node.gpu.memory_gib, node.gpu.link_bytes_s > PCIE_BYTES_S, name, node.fabric if leaves else None)
+
+
+def _leaves_its_node(pool: Model, gpus_per_node: int) -> bool:
+    """Tells whether an engine's ranks, or its KV cache, go to another node. `parallel: auto` may."""
+    handed_over = pool.prefill is not None or only_prefills(pool)
+    return handed_over or pool.parallel.auto or pool.parallel.gpus > gpus_per_node
 
 
 def worst(findings: Iterable[Finding]) -> Level:

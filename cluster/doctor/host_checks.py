@@ -1,6 +1,6 @@
-"""Whether the rest of a node may serve: network cards, clock, disk, shared memory, limits, files.
+"""Whether the rest of a node may serve: clock, disk, shared memory, limits, files; and everything about one node together.
 
-Decides the findings about one node without its GPUs. What only GPUs need is at most a warning on a node that has none.
+Decides the findings about one node without its GPUs and network cards. What only GPUs need is at most a warning on a node that has none.
 """
 
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from cluster.catalogue.hardware import GIB
 from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, gib
 from cluster.doctor.gpu_checks import gpu_findings
+from cluster.doctor.network_checks import network_findings
 
 #: NCCL takes up to about 10 MiB of /dev/shm per GPU and peer, Ray's object store a third of the memory; Docker's default is 64 MiB.
 LEAST_SHM_BYTES, GOOD_SHM_BYTES = 1 * GIB, 10 * GIB
@@ -17,41 +18,25 @@ LEAST_OPEN_FILES, GOOD_OPEN_FILES = 4096, 65_536
 LEAST_FREE_BYTES = 10 * GIB
 
 
-def node_findings(facts: NodeFacts, expected: Expected | None, weights_bytes: float = 0.0) -> tuple[Finding, ...]:
+def node_findings(facts: NodeFacts, expected: Expected | None, weights_bytes: float = 0.0, idle: bool = False) -> tuple[Finding, ...]:
     """Everything that one node can be judged by on its own.
 
     Args:
         facts: what was read.
         expected: what the config promises of the GPUs; none where it does not say.
         weights_bytes: of the largest checkpoint that may have to be downloaded.
+        idle: no engine of Ray's has GPUs there, so memory in use is somebody else's.
     """
-    return (*gpu_findings(facts, expected), *_host(facts, facts.has_gpus or expected is not None, weights_bytes))
+    for_gpus = facts.has_gpus or expected is not None
+    return (*gpu_findings(facts, expected, idle), *network_findings(facts, expected), *_host(facts, for_gpus, weights_bytes))
 
 
 def _host(facts: NodeFacts, for_gpus: bool, weights_bytes: float) -> Iterator[Finding]:
-    yield from _rdma(facts)
     yield _clock(facts)
     yield _disk(facts, weights_bytes)
     yield from _checkpoints(facts)
     yield _shm(facts, Level.FAIL if for_gpus else Level.WARN)
     yield _open_files(facts)
-    yield from _locked(facts)
-
-
-def _rdma(facts: NodeFacts) -> Iterator[Finding]:
-    """How many ports must be up, only the other nodes can tell."""
-    if not facts.ports:
-        return
-    active, down = ([port for port in facts.ports if port.active is up] for up in (True, False))
-    if not active:
-        names, way_out = ", ".join(port.name for port in down), "look at cables, switch and `ibstat`; InfiniBand needs a subnet manager"
-        yield Finding("RDMA", Level.FAIL, f"no port is active ({names})", way_out)
-        return
-    idle = f", {len(down)} down ({', '.join(port.name for port in down)})" if down else ""
-    yield Finding("RDMA", Level.OK, f"{len(active)} ports active at {max(port.gbit_s for port in active):g} Gbit/s{idle}")
-    if facts.has_gpus and not facts.peer_memory and not all(port.name.startswith("efa") for port in active):
-        way_out = "`modprobe nvidia_peermem`, unless the driver's open kernel modules give NCCL DMA-BUF"
-        yield Finding("GPUDirect", Level.WARN, "nvidia_peermem is not loaded", way_out)
 
 
 def _clock(facts: NodeFacts) -> Finding:
@@ -93,10 +78,3 @@ def _open_files(facts: NodeFacts) -> Finding:
     seen, way_out = f"at most {facts.open_files:,}", f"`ulimit -n {GOOD_OPEN_FILES}` before `ray start`"
     level = Level.FAIL if facts.open_files < LEAST_OPEN_FILES else Level.WARN if facts.open_files < GOOD_OPEN_FILES else Level.OK
     return Finding("open files", level, seen, "" if level is Level.OK else way_out)
-
-
-def _locked(facts: NodeFacts) -> Iterator[Finding]:
-    """RDMA pins what it reads and writes."""
-    if facts.ports and facts.locked_bytes is not None:
-        way_out = "`ulimit -l unlimited` before `ray start`; for Docker --ulimit=memlock=-1:-1"
-        yield Finding("locked memory", Level.FAIL, f"at most {gib(facts.locked_bytes)}, and RDMA must pin its buffers", way_out)

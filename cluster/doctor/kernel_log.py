@@ -26,6 +26,8 @@ SICK = {
     143: "GPU could not be initialised",
     158: "GPU fatal timeout",
 }
+#: Errors of memory, about which the driver itself says afterwards whether something has to be done.
+OF_MEMORY = (48, 64, 95, 140)
 #: Illegal accesses and stopped programs, and tests of the message path.
 HARMLESS = (13, 31, 43, 45, 68, 69, 106, 107, 137)
 

@@ -46,6 +46,11 @@ def _gpu(index: int, gpu: ElementTree.Element) -> GpuState:
         remap_pending=_said(gpu, "remapped_rows/remapped_row_pending") == "Yes",
         remap_failed=_said(gpu, "remapped_rows/remapped_row_failure") == "Yes",
         recovery=_recovery(gpu),
+        recovered=_said(gpu, "gpu_recovery_action") == "None",
+        bus=_bus(gpu),
+        used_mib=_number(_said(gpu, "fb_memory_usage/used")) or 0,
+        mig=_switch(gpu, "mig_mode/current_mig"),
+        ecc=_switch(gpu, "ecc_mode/current_ecc"),
         fabric_state=_said(gpu, "fabric/state"),
         fabric_status=_said(gpu, "fabric/status"),
         width=_number(_said(gpu, "pci/pci_gpu_link_info/link_widths/current_link_width")),
@@ -60,6 +65,15 @@ def _recovery(gpu: ElementTree.Element) -> str | None:
     if action is None and _said(gpu, "gpu_reset_status/reset_required") == "Yes":
         return "GPU Reset"
     return None if action == "None" else action
+
+
+def _bus(gpu: ElementTree.Element) -> str:
+    """Returns 00000000:3B:00.0 as the kernel's log has it: 0000:3b:00."""
+    return (_said(gpu, "pci/pci_bus_id") or "").lower().rpartition(".")[0].removeprefix("0000")
+
+
+def _switch(gpu: ElementTree.Element, path: str) -> bool | None:
+    return {"Enabled": True, "Disabled": False}.get(_said(gpu, path) or "")
 
 
 def _active(gpu: ElementTree.Element, reason: str) -> bool:

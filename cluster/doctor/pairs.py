@@ -3,6 +3,7 @@
 Decides the order: rounds in which every node has at most one partner, so that a round's pairs run at once and do not share a link.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ LEAST_PAIRS = 3
 #: Of what a network card can do, NCCL reaches nine tenths with GPUDirect, and far less where it goes through the host's memory.
 LEAST_OF_CARD = 0.5
 CHECK = "all-reduce"
+#: As torch, NCCL and CUDA say that a GPU has no memory left: an engine has it, which is no fault of the node.
+_NO_ROOM = re.compile(r"out of memory|OutOfMemory|MemoryAllocation", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class PairResult:
     gbyte_s: float | None = None
     """Bytes of the buffer by seconds, on the slowest of the pair's GPUs; for two ranks that is what crosses the wire each way."""
     error: str | None = None
+
+    @property
+    def had_no_room(self) -> bool:
+        """Whether there was no memory for the test, beside an engine that runs."""
+        return self.error is not None and _NO_ROOM.search(self.error) is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is the matter between the two."""
+        return self.error is not None and not self.had_no_room
 
 
 def rounds(names: Sequence[Name], most: int | None = None) -> list[list[tuple[Name, Name]]]:
@@ -56,8 +69,8 @@ def pair_findings(results: Sequence[PairResult], card_gbyte_s: Mapping[str, floa
         card_gbyte_s: by node, what its fastest RDMA port carries; NCCL's results are held against it.
     """
     nodes = dict.fromkeys(node for result in results for node in result.nodes)
-    pairs = Counter(node for result in results for node in result.nodes)
-    failed = Counter(node for result in results if result.error is not None for node in result.nodes)
+    pairs = Counter(node for result in results if not result.had_no_room for node in result.nodes)
+    failed = Counter(node for result in results if result.failed for node in result.nodes)
     usual = _usual(results)
     return {node: tuple(_of(node, results, failed[node] == pairs[node], usual, card_gbyte_s.get(node, 0.0))) for node in nodes}
 
@@ -73,11 +86,14 @@ def _usual(results: Iterable[PairResult]) -> dict[str, float]:
 
 def _of(node: str, results: Sequence[PairResult], always: bool, usual: Mapping[str, float], card: float) -> Iterator[Finding]:
     mine = [(next(one for one in result.nodes if one != node), result) for result in results if node in result.nodes]
-    bad = [(partner, result.error) for partner, result in mine if result.error is not None]
+    bad = [(partner, result.error) for partner, result in mine if result.failed]
     if bad:
         partners = ", ".join(partner for partner, _ in bad)
         way_out = "look at the cables and the firewall between them; NCCL_DEBUG=INFO in the environment of `ray start` tells more"
         yield Finding(CHECK, Level.FAIL if always else Level.WARN, f"fails with {partners}: {bad[0][1]}", way_out)
+    if any(result.had_no_room for _, result in mine):
+        way_out = "try it while no engine runs there, or with a little less gpu_memory_utilization"
+        yield Finding(CHECK, Level.NOT_CHECKED, "no GPU memory for it beside the engine that runs", way_out)
     rates = [
         _Rate(result.gbyte_s, _floor(result.backend, usual, card), partner, result.backend)
         for partner, result in mine

@@ -36,13 +36,23 @@ def as_ray(found: dict[str, str]) -> str:
 
 def examination(expected: Expected | None, head: bool) -> str:
     """The shell command that examines a node before its Ray starts; a node that cannot be examined is sick."""
-    promised = "" if expected is None else f" --gpus {expected.gpus} --gpu-memory-gib {expected.memory_gib:g}"
-    flags = promised + (" --nvlink" if expected is not None and expected.nvlink else "") + (" --head" if head else "")
+    flags = ("" if expected is None else _promised(expected)) + (" --head" if head else "")
     unknown = as_ray({HEALTH_LABEL: SICK, FOUND_LABEL: "not-examined"})
     return (
         f'HERD_LABELS="$(timeout -k 10 {EXAMINATION_S} herd doctor --node --labels{flags})"; HERD_LABELS="${{HERD_LABELS:-{unknown}}}"; '
         'echo "Preflight: $HERD_LABELS" >&2'
     )
+
+
+def _promised(expected: Expected) -> str:
+    """Returns the flags of `herd doctor --node` for what a config promises."""
+    flags = f" --gpus {expected.gpus} --gpu-memory-gib {expected.memory_gib:g}"
+    flags += f" --gpu {expected.gpu}" if expected.gpu is not None else ""
+    flags += " --nvlink" if expected.nvlink else ""
+    if expected.fabric is None:
+        return flags
+    rate = f" --rdma-gbit-s {expected.fabric.gbit_s:g}" if expected.fabric.gbit_s else ""
+    return f"{flags} --rdma-ports {expected.fabric.ports}{rate}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Member:
     """How many Ray would give away; a head without is taken for one that serves nothing."""
     labels: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
+    engines: bool = True
+    """Ray has given GPUs of it away, or may have: memory in use is an engine's."""
 
     @property
     def serves_nothing(self) -> bool:
@@ -87,7 +89,7 @@ class Report:
     def sick(self) -> bool:
         """Whether the cluster must not be left as it is: a node is sick, or missing, or two cannot talk."""
         levels = (*(node.level for node in self.nodes), worst(self.findings))
-        return Level.FAIL in levels or any(pair.error is not None for pair in self.pairs)
+        return Level.FAIL in levels or any(pair.failed for pair in self.pairs)
 
 
 def wanted(config: Config) -> Wanted:
@@ -95,7 +97,7 @@ def wanted(config: Config) -> Wanted:
     there = tuple(model.checkpoint for model in config.models if model.checkpoint.startswith("/"))
     downloads = (_bytes(model) for model in config.models if not model.checkpoint.startswith(("/", SMALL)))
     nodes = config.hardware.nodes if config.hardware else None
-    return Wanted(expected(config.hardware), nodes, max(downloads, default=0.0), tuple(dict.fromkeys(there)), config.ray.require_token)
+    return Wanted(expected(config), nodes, max(downloads, default=0.0), tuple(dict.fromkeys(there)), config.ray.require_token)
 
 
 def _bytes(model: Model) -> float:
@@ -108,7 +110,7 @@ def _bytes(model: Model) -> float:
 def own_findings(member: Member, facts: NodeFacts, need: Wanted) -> tuple[Finding, ...]:
     """What one node can be judged by on its own."""
     without = member.serves_nothing and facts.report is None and facts.driver_error is None
-    found = node_findings(facts, None if without else need.expected, 0.0 if without else need.weights_bytes)
+    found = node_findings(facts, None if without else need.expected, 0.0 if without else need.weights_bytes, idle=not member.engines)
     return (*_standing(member, worst(found)), *found)
 
 
@@ -136,7 +138,7 @@ def assembled(
         need: what the herd wants.
     """
     facts = {name: one for name, one in read.items() if isinstance(one, NodeFacts)}
-    together = cluster_findings(facts, skew_s)
+    together = cluster_findings(facts, skew_s, need.expected is None or need.expected.fabric is not None)
     wires = pair_findings(pairs, {name: _card_gbyte_s(one) for name, one in facts.items()})
     nodes = []
     for member in members:

@@ -4,6 +4,7 @@ Every command has a time limit, and whatever cannot be read is none: a node that
 """
 
 import ctypes
+import os
 import platform
 import re
 import resource
@@ -18,13 +19,19 @@ from pathlib import Path
 
 import psutil
 
-from cluster.doctor.facts import GpuReport, NodeFacts, RdmaPort, Xid
+from cluster.doctor import amd_smi, nvidia_smi
+from cluster.doctor.dcgm import diagnosis
+from cluster.doctor.facts import DiagnosedTest, GpuReport, NodeFacts, RdmaPort, Xid
 from cluster.doctor.kernel_log import xids
-from cluster.doctor.nvidia_smi import NotReadable, gpu_report, links
+from cluster.doctor.nvidia_smi import NotReadable, links
 
 #: A driver that has lost a GPU takes tens of seconds to say so.
 COMMAND_S = 45.0
-INFINIBAND = Path("/sys/class/infiniband")
+#: DCGM's level 1 takes seconds.
+DIAGNOSIS_S = 90.0
+INFINIBAND, VERBS, DEVICES = Path("/sys/class/infiniband"), Path("/sys/class/infiniband_verbs"), Path("/dev/infiniband")
+#: The driver's own word for the kernel modules that give NCCL DMA-BUF.
+MODULES, OPEN_MODULES = Path("/proc/driver/nvidia/version"), "Open Kernel Module"
 #: In a kernel without the module's own folder the GPU driver may still have it built in.
 PEER_MEMORY = (Path("/sys/module/nvidia_peermem"), Path("/sys/module/nv_peer_mem"))
 SHM = Path("/dev/shm")
@@ -49,10 +56,12 @@ def read_node(cache: Path, checkpoints: Sequence[str] = (), address: str | None 
         versions=_versions(),
         report=report,
         driver_error=driver_error,
-        links=links(_printed("nvidia-smi", "nvlink", "-s") or "") if report else (),
+        libcuda=_libcuda() if report else "",
+        diagnosis=_diagnosis() if report else None,
+        links=links(_printed("nvidia-smi", "nvlink", "-s") or "") if report and not report.amd else (),
         xids=_xids(),
         ports=_ports(INFINIBAND),
-        peer_memory=any(path.exists() for path in PEER_MEMORY),
+        peer_memory=any(path.exists() for path in PEER_MEMORY) or OPEN_MODULES in _text(MODULES),
         clock_synchronised=_clock_synchronised(),
         cache=str(folder),
         cache_free_bytes=shutil.disk_usage(folder).free,
@@ -68,31 +77,50 @@ def _limit(value: int) -> int | None:
     return None if value == resource.RLIM_INFINITY else value
 
 
-def _printed(*command: str) -> str | None:
-    """What a command said on standard output, also where it failed; none where it is not there, or does not end."""
+def _printed(*command: str, within_s: float | None = None) -> str | None:
+    """Returns what a command said on standard output, also where it failed; None where it is not there."""
+    wait_s = COMMAND_S if within_s is None else within_s
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False, errors="replace")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=wait_s, check=False, errors="replace")
     except (FileNotFoundError, PermissionError):
         return None
     except subprocess.TimeoutExpired:
-        return f"no answer within {COMMAND_S:g} s"
+        return f"no answer within {wait_s:g} s"
     return done.stdout if done.returncode == 0 else done.stdout or done.stderr
 
 
 def _gpus() -> tuple[GpuReport | None, str | None]:
+    """Returns what the driver reports, or what it said instead; of AMD's where there is no NVIDIA driver."""
     printed = _printed("nvidia-smi", "-q", "-x")
-    if printed is None:
-        return None, None
     try:
-        return gpu_report(printed), None
+        if printed is not None:
+            return nvidia_smi.gpu_report(printed), None
+        printed = _printed("amd-smi", "static", "--asic", "--bus", "--vram", "--driver", "--json")
+        if printed is None:
+            return None, None
+        return amd_smi.gpu_report(printed, _printed("amd-smi", "metric", "--mem-usage", "--ecc", "--json")), None
     except NotReadable as error:
         return None, str(error)
+
+
+def _libcuda() -> str:
+    """Asks the libcuda that programs load for its CUDA; neither a GPU nor a context is needed for it."""
+    try:
+        number = ctypes.c_int(0)
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except (OSError, AttributeError):
+        return ""
+    return "" if failed else f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def _diagnosis() -> tuple[DiagnosedTest, ...] | None:
+    return diagnosis(_printed("dcgmi", "diag", "-r", "1", "--json", within_s=DIAGNOSIS_S) or "")
 
 
 def _xids() -> tuple[Xid, ...] | None:
     """From the kernel's own buffer, else from the journal: either may be closed to this user."""
     uptime = time.monotonic()  # the clock that the kernel stamps its log by
-    for command in (("dmesg",), ("journalctl", "-k", "-b", "-q", "-o", "short-monotonic", "--no-pager")):
+    for command in (("dmesg",), ("sudo", "-n", "dmesg"), ("journalctl", "-k", "-b", "-q", "-o", "short-monotonic", "--no-pager")):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=True, errors="replace")
         except (OSError, subprocess.SubprocessError):
@@ -102,13 +130,31 @@ def _xids() -> tuple[Xid, ...] | None:
     return None
 
 
-def _ports(devices: Path) -> tuple[RdmaPort, ...]:
-    """What the kernel's InfiniBand folder says; cards for Ethernet (RoCE) and EFA are there too."""
+def _ports(devices: Path, verbs: Path = VERBS, files: Path = DEVICES) -> tuple[RdmaPort, ...]:
+    """Reads the kernel's InfiniBand folder, which has cards for Ethernet (RoCE) and EFA too, and tries each card's device file.
+
+    Args:
+        devices: the kernel's folder of RDMA devices, the host's also in a container.
+        verbs: the kernel's folder that says which device file belongs to which.
+        files: the folder of the device files.
+    """
+    opens = {_text(one / "ibdev"): _opens(files / one.name) for one in verbs.glob("uverbs*")}
     found = []
     for port in sorted(devices.glob("*/ports/*")):
+        device = port.parts[-3]
         state, rate = _text(port / "state"), re.match(r"[\d.]+", _text(port / "rate"))
-        found.append(RdmaPort(f"{port.parts[-3]}/{port.name}", "ACTIVE" in state, float(rate[0]) if rate else 0.0))
+        gbit_s = float(rate[0]) if rate else 0.0
+        found.append(RdmaPort(f"{device}/{port.name}", "ACTIVE" in state, gbit_s, _text(port / "link_layer"), opens.get(device)))
     return tuple(found)
+
+
+def _opens(file: Path) -> bool:
+    """Opens a device file and closes it, which changes nothing."""
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _text(path: Path) -> str:

@@ -168,7 +168,7 @@ def _verdict(model: Model, cluster: Cluster | None, stored: Stored | None, vllm:
 
 def _refusals(model: Model, engine: Engine) -> Iterator[str]:
     named = gpu_of(model.accelerator)
-    if named and not engine.gpu.name.startswith(named.name):
+    if named and engine.gpu.chip != named.chip:
         yield f"it asks for {named.name}, the cluster has {engine.gpu.name}"
     yield from (f"parallel.{name}: {reason}" for name, reason in refusals(engine.architecture, model.parallel))
     prefill = model.prefill and model.prefill.parallel

@@ -3,6 +3,8 @@
 Decides the shape only. That a shape is legal is for `cluster.planner.legality`, that it fits for `cluster.planner.capacity`.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,13 +34,33 @@ def placement(parallel: Parallelism, accelerator: Accelerator, gpus_per_node: in
     """The bundles of one replica: tensor parallel ranks next to each other, one pipeline stage after the other (vLLM's order).
 
     A rank of data-parallel attention that fits one node must be on one (STRICT_PACK): split by chance, its tensor parallel workers would
-    talk over the network. One that does not is packed on as few nodes as there is room on, so a stage of 8 takes a node of 8.
+    talk over the network. One that does not is packed on as few nodes as there is room on, so a stage of 8 takes a node of 8 where one is
+    empty; `straddled` tells where Ray has placed it otherwise.
     """
     workers = parallel.gpus // parallel.data
     if accelerator == "cpu":
         return Placement(({"CPU": 1.0},) * workers, "PACK", parallel.data)
     strategy: Strategy = "STRICT_PACK" if workers <= gpus_per_node else "PACK"
     return Placement(({"CPU": 1.0, "GPU": 1.0},) * workers, strategy, parallel.data)
+
+
+def straddled(nodes: Sequence[str], tensor: int) -> str | None:
+    """Returns a sentence if a tensor parallel group is spread over several nodes; None if each has a node for itself.
+
+    Ray has no group of groups: a pipeline's stages, and the ranks of data-parallel attention, are one placement group that is packed.
+
+    Args:
+        nodes: the node of each bundle of the placement group.
+        tensor: GPUs of a tensor parallel group. vLLM sorts workers by node, so a node with whole groups splits none.
+    """
+    counts = Counter(nodes)
+    if all(count % tensor == 0 for count in counts.values()):
+        return None
+    return (
+        f"its {len(nodes)} GPUs were placed as {' + '.join(str(count) for count in sorted(counts.values(), reverse=True))} on "
+        f"{len(counts)} nodes, so GPUs of a tensor parallel group of {tensor} would talk over the network twice per layer. Make room for "
+        f"{tensor} GPUs on one node (move smaller models away), or set parallel.across_nodes: true"
+    )
 
 
 def blocks(parallel: Parallelism, gpus_per_node: int) -> dict[int, int]:

@@ -93,7 +93,7 @@ def emitted(path: Path, provider: Provider) -> str:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
         need("gateway.host", reachable, BEYOND)
         return load_balancer(config.name, inventory, hosts, config.gateway)
-    promised = expected(config.hardware)
+    promised = expected(config)
     if provider is Provider.SYSTEMD:
         need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
         return head_unit(

@@ -6,12 +6,15 @@ Decides which nodes are examined, and exit codes (0 all may serve · 1 something
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cluster.catalogue.hardware import Fabric
 from cluster.doctor.facts import Expected
+from cluster.doctor.gpu_checks import busy
 from cluster.doctor.quarantine import as_ray, labels, to_drain
 from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
 from cluster.machine.read_node import read_node
@@ -21,6 +24,9 @@ from deployments.commands.doctor_tables import as_json, findings_table, node_tab
 from deployments.commands.terminal import err, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
+
+#: How often a GPU that is in use is looked at again before it counts as somebody else's, and after how many seconds.
+RELEASES, RELEASE_S = 3, 5.0
 
 
 def doctor(  # noqa: PLR0913 (an option each)
@@ -36,7 +42,13 @@ def doctor(  # noqa: PLR0913 (an option each)
     labels_: Annotated[bool, typer.Option("--labels", help="With --node: print only the labels for `ray start --labels`.")] = False,
     gpus: Annotated[int | None, typer.Option(help="With --node: the number of GPUs that this machine must have.", min=1)] = None,
     gpu_memory_gib: Annotated[float, typer.Option(help="With --gpus: the memory that each GPU must have, in GiB.", min=0)] = 0,
+    gpu: Annotated[str | None, typer.Option(help="With --gpus: the GPUs must be of this kind, H100 for instance.")] = None,
     nvlink: Annotated[bool, typer.Option("--nvlink", help="With --gpus: NVLink must join them.")] = False,
+    rdma_ports: Annotated[
+        int | None,
+        typer.Option(help="With --gpus: engines use RDMA to other nodes, and so many ports must be active; 0: any that are there.", min=0),
+    ] = None,
+    rdma_gbit_s: Annotated[float, typer.Option(help="With --rdma-ports: the rate of each, in Gbit/s.", min=0)] = 0,
     head: Annotated[bool, typer.Option("--head", help="With --gpus: this machine is the head, which may also have no GPU.")] = False,
 ) -> None:
     """Examine every node before it serves: GPUs, NVLink, network cards, clock, disk, limits, versions, an all-reduce between each pair.
@@ -45,8 +57,9 @@ def doctor(  # noqa: PLR0913 (an option each)
     """
     with told(OperationError):
         if node:
-            promised = None if gpus is None else Expected(gpus, gpu_memory_gib, nvlink)
-            report = _this_machine(Wanted(promised), head)
+            fabric = None if rdma_ports is None else Fabric(rdma_ports, rdma_gbit_s)
+            promised = None if gpus is None else Expected(gpus, gpu_memory_gib, nvlink, gpu, fabric)
+            report = _this_machine(Wanted(promised), head, idle=labels_)
             if labels_:
                 sys.stdout.write(as_ray(labels(report.nodes[0].findings)) + "\n")
                 raise typer.Exit
@@ -56,10 +69,16 @@ def doctor(  # noqa: PLR0913 (an option each)
             _cluster(herd, pairs, within_s if drain else None, json_)
 
 
-def _this_machine(need: Wanted, head: bool = False) -> Report:
+def _this_machine(need: Wanted, head: bool = False, idle: bool = True) -> Report:
+    """Examines this machine; where it is `idle`, no Ray of the herd's runs on it, so memory in use is not an engine's."""
     host = socket.gethostname()
     facts = read_node(environment().cache, need.checkpoints)
-    member = Member("", host, host, head)
+    for _ in range(RELEASES):
+        if not idle or facts.report is None or not busy(facts.report):
+            break
+        time.sleep(RELEASE_S)  # an engine of the Ray that has just been stopped gives its memory back in seconds
+        facts = read_node(environment().cache, need.checkpoints)
+    member = Member("", host, host, head, engines=not idle)
     return Report((Examined(member, own_findings(member, facts, need), facts),))
 
 

@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from cluster.planner.config_problems import problems
+from configs.cross_checks import doubts
 from configs.load import ConfigError, environment, read
 from deployments.commands import cluster_emit as cluster_command
 from deployments.commands.doctor import doctor
@@ -22,7 +23,7 @@ from deployments.commands.plan import plan
 from deployments.commands.pull import pull
 from deployments.commands.secret import secret
 from deployments.commands.status import status
-from deployments.commands.terminal import STAYS, WRONG_CONFIG, AsJson, Name, err, interrupt, out, refuse, told
+from deployments.commands.terminal import STAYS, WRONG_CONFIG, AsJson, Name, err, interrupt, out, refuse, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.own_certificate import trust
@@ -69,6 +70,8 @@ def up(
     started = time.monotonic()
     with _steps() as say, told(OperationError, interrupted=STAYS):
         herd = operate.planned(operate.herd(environment(), read(config, problems)), force)
+        for path, message in doubts(herd.config):
+            warn(f"{path}: {message}")
         operate.up(herd, environment(), say, within_s)
     first = herd.config.models[0]
     out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
@@ -126,9 +129,12 @@ def validate(
             sys.stdout.write(json.dumps({"valid": False, "problems": found}) + "\n")
             raise typer.Exit(WRONG_CONFIG) from None
         refuse(error)
+    doubtful = [{"path": path, "message": message} for path, message in doubts(herd)]
     if as_json:
-        sys.stdout.write(json.dumps({"valid": True, "problems": []}) + "\n")
+        sys.stdout.write(json.dumps({"valid": True, "problems": [], "warnings": doubtful}) + "\n")
     else:
+        for one in doubtful:
+            warn(f"{one['path']}: {one['message']}")
         served = ", ".join(f"{model.id} × {model.scale.min_replicas}" for model in herd.models)
         out.print(f"[green]{config} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
 

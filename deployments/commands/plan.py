@@ -16,7 +16,8 @@ from cluster.planner.search import Wish
 from cluster.planner.speed import Load
 from configs.engine_arguments import complaints
 from configs.names import Quantization
-from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model, tokens
+from configs.token_counts import token_count
+from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model
 from deployments.commands.terminal import told
 from deployments.lifecycle.fit import CannotPlan
 
@@ -36,7 +37,7 @@ ALSO_FOR_HERDS = tuple(NAMES.get(name, f"--{name}") for name in FOR_HERDS[1:])
 
 def _length(text: str | int) -> int:
     try:
-        return tokens(str(text))  # typer parses defaults too, which are numbers already
+        return token_count(str(text))  # typer parses defaults too, which are numbers already
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -7,7 +7,6 @@ needs no Ray, vLLM or torch; of a herd's YAML the readers are imported when one 
 
 import difflib
 import json
-import re
 import shutil
 import sys
 from dataclasses import dataclass, replace
@@ -63,19 +62,6 @@ class Target:
 
     subject: Subject
     kind: Kind | None
-
-
-def tokens(text: str) -> int:
-    """Reads a number of tokens as people write it: 131072, 128K, 1M.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KkMm]?)", text)
-    count = int(float(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else 0
-    if count < 1:
-        raise ValueError(f"{text!r} is not a number of tokens; write 131072, 128K or 1M")
-    return count
 
 
 def cluster(gpu: str | None, gpus: int | None, nodes: int | None, node: str | None) -> Cluster:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -54,11 +54,11 @@ def _watch(herd: Herd) -> None:
 
 
 def _shown(herd: Herd) -> Group:
-    told_by = reports(herd)
-    tables = [models_table(f"{herd.config.name} · {herd.endpoint}/v1", operate.survey(herd))]
+    told_by, surveyed = reports(herd), operate.survey(herd)
+    shown: list[RenderableType] = [models_table(f"{herd.config.name} · {herd.endpoint}/v1", surveyed), *waiting(surveyed)]
     if any(told_by.values()):
-        tables.append(engines_table(told_by))
-    return Group(*tables, *(Text(sentence) for sentence in sentences(told_by)))
+        shown.append(engines_table(told_by))
+    return Group(*shown, *(Text(sentence) for sentence in sentences(told_by)))
 
 
 def as_data(endpoint: str, surveyed: Mapping[str, Standing], told_by: Reports) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def _model(name: str, one: Standing, told_by: Sequence[Report | None]) -> dict[s
         "state": one.state.value,
         "replicas": {"running": one.running, "target": one.target},
         "ongoing_requests": one.ongoing,
+        "why": one.why or None,
         "engines": [report and as_plain(report) | {"differences": list(differences(report))} for report in told_by],
     }
 
@@ -83,6 +84,11 @@ def models_table(title: str, surveyed: Mapping[str, Standing]) -> Table:
         colour = COLOURS[one.state]
         table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
     return table
+
+
+def waiting(surveyed: Mapping[str, Standing]) -> list[Text]:
+    """Returns a line for each model that waits for a place."""
+    return [Text(f"{name} waits: {one.why}.", "yellow") for name, one in surveyed.items() if one.why]
 
 
 def engines_table(told_by: Reports) -> Table:

@@ -49,6 +49,12 @@ def tell(sentence: str) -> None:
     err.print(sentence, markup=False, soft_wrap=True)
 
 
+def warn(sentence: str) -> None:
+    """Prints a sentence about something that works, and is most likely not meant, on standard error."""
+    err.print("[yellow]![/yellow] ", end="")
+    err.print(sentence, markup=False, soft_wrap=True)
+
+
 def refuse(error: ConfigError) -> NoReturn:
     """Tells everything that is wrong with a config, by field."""
     err.print(f"[red]{error.source} cannot be used:[/red]", soft_wrap=True)

@@ -22,10 +22,10 @@ from configs.load import environment
 from deployments.doctor.all_reduce import Partner
 from deployments.progress import Say
 from deployments.ray_calls.drain import draining
-from deployments.ray_calls.nodes import living
+from deployments.ray_calls.nodes import free, living
 
 #: A new worker process, and every command of the reading at its slowest.
-READ_S = 150.0
+READ_S = 240.0
 #: Importing torch, and NCCL's first steps on eight GPUs.
 PAIR_S = 240.0
 CLOCK_S = 10.0
@@ -46,7 +46,7 @@ def examine(need: Wanted, with_pairs: bool, say: Say) -> Report:
 
 def members() -> list[Member]:
     """The nodes that live, the head first."""
-    leaving = draining()
+    leaving, left = draining(), free()
     found = sorted(living(), key=lambda node: (not node.is_head, node.address))
     called = names({node.id: node.address for node in found})
     return [
@@ -58,6 +58,7 @@ def members() -> list[Member]:
             gpus=node.resources.get("GPU", 0.0),
             labels=dict(node.labels),
             draining=node.id in leaving,
+            engines=left.get(node.id, {}).get("GPU", 0.0) < node.resources.get("GPU", 0.0),
         )
         for node in found
     ]

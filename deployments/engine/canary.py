@@ -68,6 +68,8 @@ class Gate:
     abilities: Abilities
     made_of: str
     """Equal for replicas that must give the same answers: same checkpoint, same engine, same release."""
+    tensor: int | None = None
+    """GPUs that must be on one node; None where they may be on several."""
 
 
 class Canaries:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
 
+from cluster.planner.placement import straddled
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.schema import Model
@@ -40,6 +41,7 @@ from deployments.policy.routing.types import ReplicaState, RunsAtOnce
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
+from deployments.ray_calls.nodes import of_own_bundles
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING
 from deployments.weights import engine_start
@@ -79,11 +81,13 @@ class EngineServer(EngineProcess):
         Raises:
             RuntimeError: the node's environment has no key for the door, its Ray asks for no token, its weights cannot be had, or the files
                 for TLS do not do.
+            PlacementError: GPUs that must be on one node are on several.
             NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
         began = time.monotonic()
         logs.configure()
         key = _key_of_the_door(site)
+        _together(gate.tensor)
         llm_config = await _settled(config)
         await super().__init__(llm_config)
         self._model, self._leaving = llm_config.model_id, False
@@ -108,9 +112,7 @@ class EngineServer(EngineProcess):
         self._start_s = time.monotonic() - began
         self._figures = beside_plan.shown(found, self._start_s, self._model)
         self._ready_at = time.monotonic()
-        # What is loaded by now stays: a collection that walks through it would stop every stream for a tenth of a second.
-        gc.collect()
-        gc.freeze()
+        _keep_what_is_loaded()
 
     def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
         engine = Engine(
@@ -242,6 +244,26 @@ def _key_of_the_door(site: Site) -> SecretStr:
     for name in (ROOT, *NOT_FOR_CHILDREN):
         os.environ.pop(name, None)
     return key
+
+
+class PlacementError(RuntimeError):
+    """Ray has placed the engine where it would be slow; the message says what to do."""
+
+
+def _together(tensor: int | None) -> None:
+    """Looks where Ray has placed this engine.
+
+    Raises:
+        PlacementError: a tensor parallel group is on several nodes.
+    """
+    if tensor is not None and (why := straddled(of_own_bundles(), tensor)):
+        raise PlacementError(why)
+
+
+def _keep_what_is_loaded() -> None:
+    """Takes what is loaded by now out of later collections: one that walks through it would stop every stream for a tenth of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _settled(config: dict[str, Any]) -> LLMConfig:

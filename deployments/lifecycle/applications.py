@@ -28,7 +28,7 @@ from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
 from deployments.policy.fleet.conformance import Abilities
-from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
@@ -166,9 +166,15 @@ def engine(args: dict[str, Any]) -> serve.Application:
     model = Model.model_validate(args["model"])
     accelerator = _resolved(model.accelerator)
     config = engine_config(model, accelerator, args["gpus_per_node"])
-    gate = Gate(model.canary, abilities(model), hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest())
+    made_of = hashlib.sha256(json.dumps(args, sort_keys=True).encode()).hexdigest()
+    gate = Gate(model.canary, abilities(model), made_of, together(model, accelerator))
     server: Any = f"deployments.engine.replica.{'EngineServer' if model.parallel.data == 1 else 'RankServer'}"
     return serve.deployment(**engine_options(model, accelerator, args["gpus_per_node"]))(server).bind(config, gate, _site(args), model)
+
+
+def together(model: Model, accelerator: Accelerator) -> int | None:
+    """Returns the number of GPUs that must be on one node; None where there is no GPU, or where the config allows several nodes."""
+    return None if accelerator == "cpu" or model.parallel.across_nodes else model.parallel.tensor
 
 
 def engine_options(model: Model, accelerator: Accelerator, gpus_per_node: int = GPUS_PER_NODE) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def placed(model: Model, config: Config) -> dict[str, Any]:
 
 def _bundles(group: Placement, accelerator: Accelerator) -> list[dict[str, float]]:
     """Returns a group's bundles, with the kind of GPU if the config names one."""
-    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator}": 0.001}
+    named = {} if accelerator in ("cpu", "gpu") else {f"accelerator_type:{accelerator_type(accelerator)}": 0.001}
     return [bundle | named for bundle in group.bundles]
 
 
@@ -223,7 +229,7 @@ def engine_config(model: Model, accelerator: Accelerator, gpus_per_node: int = G
     source = source_of(model.checkpoint)
     return {
         "model_loading_config": {"model_id": model.id, "model_source": source.repository if source else model.checkpoint},
-        "accelerator_type": accelerator if named else None,
+        "accelerator_type": accelerator_type(accelerator) if named else None,
         "accelerator_config": {"kind": "cpu" if accelerator == "cpu" else "gpu"},
         "placement_group_config": placement(model.parallel, accelerator, gpus_per_node).as_ray(),
         "engine_kwargs": engine_arguments(model),

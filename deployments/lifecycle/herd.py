@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psutil
 
@@ -22,17 +22,16 @@ from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
-from deployments.lifecycle import rollout
+from deployments.lifecycle import rollout, standings
 from deployments.lifecycle.access import NoSecret, ray_token
 from deployments.lifecycle.fit import CannotPlan, checked
-from deployments.lifecycle.operator_pages import roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.rollout import CameUp
-from deployments.policy.fleet.model_state import ModelState, Standing, standing
+from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
-from deployments.ray_calls import serve_api
-from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
+from deployments.ray_calls import pending, serve_api
+from deployments.ray_calls.names import GATEWAY, app_name
 from deployments.ray_calls.nodes import living
 from deployments.ray_calls.ray_guard import OPEN, answers_without_token
 
@@ -148,7 +147,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
         try:
-            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say)
+            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say, pending.placed)
         except (OperationError, KeyboardInterrupt) as error:
             if before is None:
                 raise
@@ -337,22 +336,22 @@ def _wait(herd: Herd, say: Say, deadline: float) -> None:
     """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
     waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
-        there, standings = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
+        there, found = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        for name in [name for name in settled if standings[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
+        for name in [name for name in settled if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
             waiting.pop(name)
             say(f"{name} answers")
         if waiting:
-            _still(waiting, deadline)
-            say(f"Waiting for {', '.join(waiting)} to generate")
+            reasons = "".join(f"\n{name} waits: {found[name].why}." for name in waiting if found[name].why)
+            _still(waiting, deadline, reasons)
+            say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
             time.sleep(1)
 
 
-def _still(waiting: Iterable[str], deadline: float) -> None:
+def _still(waiting: Iterable[str], deadline: float, reasons: str = "") -> None:
     if time.monotonic() > deadline:
-        raise OperationError(
-            f"{', '.join(waiting)} did not answer in time. `herd status` shows how far it is; `herd up` again goes on waiting."
-        )
+        way_out = "`herd status` shows how far it is; `herd up` again goes on waiting."
+        raise OperationError(f"{', '.join(waiting)} did not answer in time. {way_out}{reasons}")
 
 
 def _running(applications: Iterable[str]) -> set[str]:
@@ -370,20 +369,7 @@ def _running(applications: Iterable[str]) -> set[str]:
 
 def survey(herd: Herd) -> dict[str, Standing]:
     """Returns the state of every model. Needs `connected`."""
-    from ray import serve
-
-    applications, ready = serve.status().applications, roster(herd.endpoint, herd.config, herd.node)
-    return {one.id: _standing(applications.get(app_name(one.id)), ready.get(one.id, []), one) for one in pools(herd.config.models)}
-
-
-def _standing(application: Any, replicas: list[dict[str, Any]], model: Model) -> Standing:  # noqa: ANN401
-    counts: dict[str, int] = {}
-    if application is not None and ENGINE in application.deployments:
-        counts = {str(state): count for state, count in application.deployments[ENGINE].replica_states.items()}
-    ready = sum(replica["state"] == "ready" for replica in replicas)
-    ongoing = sum(replica["ongoing"] for replica in replicas)
-    said, wanted, ranks = None if application is None else str(application.status.value), model.scale.min_replicas, model.parallel.data
-    return standing(said, counts, ready, wanted, ongoing, ranks)
+    return standings.survey(herd.config, herd.endpoint, herd.node)
 
 
 def _serves(herd: Herd, model: Model) -> bool:

@@ -8,17 +8,20 @@ replicas fail to start keeps its old ones (DEPLOY_FAILED).
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from configs.schema import Config
-from deployments.policy.fleet.rollout_steps import Declared, steps, stopping_first
+from deployments.policy.fleet.rollout_steps import Declared, largest_first, steps, stopping_first
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY
 
 _LAST_GOOD = "came-up.json"
+#: For Ray to place engines for which there is room: Serve's controller builds an application in seconds.
+PLACES_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def roll(
     surges: Callable[[str], bool],
     come_up: Callable[[str | None], None],
     say: Callable[[str], None],
+    placed: Callable[[str], bool],
 ) -> Declared:
     """Goes step by step from what runs to what is wanted.
 
@@ -83,12 +87,19 @@ def roll(
         surges: whether an application's new replicas start before its old ones stop; asked when its turn comes.
         come_up: returns when an application, or everything, has come up, and raises where it does not.
         say: tells each step.
+        placed: whether every engine of an application that Ray Serve starts has its place.
 
     Returns:
         The herd that was declared in the end.
     """
     crowded: set[str] = set()
-    for step in steps(None if before is None else before.declared, wanted, GATEWAY):
+    fresh = before is None and not serve_api.runs(wanted)  # what runs must stay in what is declared
+    for step in largest_first(wanted, GATEWAY) if fresh else steps(None if before is None else before.declared, wanted, GATEWAY):
+        if step.places:
+            say(f"Deploying {', '.join(step.places)} first: its engines take the most GPUs")
+            serve_api.declare(step.declared)
+            _wait_for_places(step.places, placed)
+            continue
         if step.application is None:
             say("Deploying")
         elif surges(step.application):
@@ -100,3 +111,10 @@ def roll(
         serve_api.declare(declared)
         come_up(step.application)
     return declared
+
+
+def _wait_for_places(applications: tuple[str, ...], placed: Callable[[str], bool]) -> None:
+    """Waits until these have their places, but not for ever: whatever fits beside an engine that has none should serve."""
+    deadline = time.monotonic() + PLACES_S
+    while time.monotonic() < deadline and not all(placed(one) for one in applications):
+        time.sleep(0.5)

@@ -44,9 +44,22 @@ def own() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def of_own_placement_group() -> list[str]:
-    """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
+def free() -> dict[str, dict[str, float]]:
+    """Returns what Ray has left to give on each node, by the node's id; a resource of which nothing is left is missing."""
+    from ray._private.state import available_resources_per_node
+
+    found: dict[str, dict[str, float]] = available_resources_per_node()
+    return found
+
+
+def of_own_bundles() -> list[str]:
+    """Returns the id of the node of each bundle of this process's placement group; its own node's where it has no group."""
     import ray
 
     group = ray.util.get_current_placement_group()
-    return sorted({own()} if group is None else set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
+    return [own()] if group is None else list(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
+
+
+def of_own_placement_group() -> list[str]:
+    """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
+    return sorted(set(of_own_bundles()))

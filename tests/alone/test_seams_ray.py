@@ -7,16 +7,24 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
-from ray._private import state
+from ray._private import ray_constants, state
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.scripts import scripts
+from ray.serve._private import common as serve_common
+from ray.serve._private import deployment_scheduler
 from ray.serve._private import replica as serve_replica
+from ray.util.accelerators import accelerators
 
+from configs.cross_checks import FIRST_WORKER_PORT, LAST_WORKER_PORT, RAYS_PORTS
+from configs.names import Accelerator
+from deployments.ray_calls.names import ENGINE, accelerator_type, app_name
 from deployments.ray_calls.nodes import HEAD
+from deployments.ray_calls.pending import GANG, REPLICA, WAITING
 from deployments.ray_calls.ray_guard import HARMLESS
 from tests.alone import vllm_itself
 from tests.alone.seams import ROOT, Seam, imported, told, unlisted
@@ -63,6 +71,8 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray.runtime_context:RuntimeContext", has=("get_node_id",)),
     Seam("ray_calls/nodes", "ray.util:get_current_placement_group", takes=()),
     Seam("ray_calls/nodes", "ray.util:placement_group_table", takes=("placement_group",)),
+    Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
+    Seam("ray_calls/pending", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("aggregated_metrics", "config")),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingConfig", has=("target_ongoing_requests",)),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
@@ -125,6 +135,38 @@ def test_every_import_of_ray_in_its_room_is_held_here() -> None:
 
 def test_every_seam_is_in_a_file_of_ours() -> None:
     assert all((ROOT / "deployments" / f"{seam.used_by}.py").exists() for seam in [*SEAMS, *OF_ENGINES])
+
+
+def test_ray_calls_each_gpu_as_it_is_asked_for() -> None:
+    """`deployments/ray_calls/names.py`."""
+    known = {value for name, value in vars(accelerators).items() if isinstance(value, str) and not name.startswith("_")}
+    named = set(get_args(Accelerator)) - {"auto", "cpu", "gpu"}
+    assert {accelerator_type(one) for one in named} <= known
+
+
+def test_ray_serve_calls_the_groups_of_replicas_and_gangs_as_they_are_looked_for() -> None:
+    """`deployments/ray_calls/pending.py`."""
+    assert (serve_common.REPLICA_ID_FULL_ID_STR_PREFIX, serve_common.GANG_PG_NAME_PREFIX) == (REPLICA, GANG)
+    called = serve_common.ReplicaID("abc", serve_common.DeploymentID(ENGINE, app_name("org/a"))).to_full_id_str()
+    assert called == f"{REPLICA}{app_name('org/a')}#{ENGINE}#abc"
+    of_gang = inspect.getsource(deployment_scheduler)
+    assert re.search(r'GANG_PG_NAME_PREFIX\}\{deployment_id\.app_name\}"\s+f"_\{deployment_id\.name\}"', of_gang)
+    assert 'name=scheduling_request.actor_options["name"]' in of_gang, "a replica's group is called as its actor"
+
+
+def test_ray_tells_of_waiting_groups_with_their_bundles() -> None:
+    """`deployments/ray_calls/pending.py`."""
+    told = inspect.getsource(state.GlobalState._gen_placement_group_info)
+    for name in ("state", "name", "bundles", "strategy", *WAITING):
+        assert f'"{name}"' in told + inspect.getsource(state), name
+
+
+def test_ray_takes_the_ports_that_a_gateway_is_kept_from() -> None:
+    """`configs/cross_checks.py`."""
+    defaults = {one.name: one.default for one in scripts.start.params}
+    assert (defaults["min_worker_port"], defaults["max_worker_port"]) == (FIRST_WORKER_PORT, LAST_WORKER_PORT)
+    own = {ray_constants.DEFAULT_PORT, defaults["dashboard_port"], defaults["dashboard_agent_listen_port"]}
+    assert own | {FIRST_WORKER_PORT - 1} == set(RAYS_PORTS), "the port of Ray's clients has no name of its own"
 
 
 def test_ray_drains_a_node_for_the_reason_that_is_never_refused() -> None:

@@ -332,6 +332,16 @@ def seams(names: list[str]) -> list[dict[str, list[str]] | None]:
     return seams_told(names)
 
 
+def argument_kinds() -> dict[str, str]:
+    """What vLLM's annotations say that each argument of its engine may be."""
+    from dataclasses import fields
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
+
+    return {one.name: str(one.type) for kind in (AsyncEngineArgs, FrontendArgs) for one in fields(kind)}
+
+
 def reads_variables(names: list[str]) -> dict[str, bool]:
     """Whether vLLM reads each of these variables of the environment."""
     from vllm import envs

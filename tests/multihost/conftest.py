@@ -39,7 +39,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 def cluster(hosts: Hosts) -> Cluster:
     """`ray up` over ssh, from the file that `herd cluster emit` makes of a config's inventory, as in `cluster/README.md`."""
     made = Cluster(hosts)
-    made.config(model(MAVERICK, aliases=["maverick"], parallel={"tensor": 2, "expert": True}), model(SCOUT))
+    made.config(model(MAVERICK, aliases=["maverick"], parallel={"tensor": 2, "expert": True, "across_nodes": True}), model(SCOUT))
     made.up()
     return made
 

@@ -109,7 +109,7 @@ TWINS_WITHOUT_REDIS = Shape(SCOUT, {"tensor": 1}, 2, (0, 1, 1), ("gcs_folder", "
 #: Only where a rank is killed, because each is a process that takes its time to start.
 TWINS_OF_TWO_RANKS = Shape(SCOUT, {"tensor": 2}, 2, (0, 2, 2))
 #: One engine over two hosts, and a third host as its spare.
-GANG = Shape(MAVERICK, {"tensor": 2, "expert": True}, 1, (0, 1, 1, 1))
+GANG = Shape(MAVERICK, {"tensor": 2, "expert": True, "across_nodes": True}, 1, (0, 1, 1, 1))
 GANG_OF_DATA_PARALLEL_RANKS = Shape(MAVERICK, {"data": 2, "expert": True}, 1, (0, 1, 1, 1))
 
 

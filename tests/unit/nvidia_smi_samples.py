@@ -9,6 +9,7 @@ from typing import Any
 
 H100, H200, B200 = ("NVIDIA H100 80GB HBM3", 81559), ("NVIDIA H200", 143771), ("NVIDIA B200", 183359)
 A100, L40S = ("NVIDIA A100-SXM4-80GB", 81920), ("NVIDIA L40S", 46068)
+H100_PCIE, H100_NVL = ("NVIDIA H100 PCIe", 81559), ("NVIDIA H100 NVL", 95830)
 
 
 def gpu(kind: tuple[str, int] = H100, **said: Any) -> str:
@@ -27,12 +28,16 @@ def gpu(kind: tuple[str, int] = H100, **said: Any) -> str:
         "width": "16x",
         "thermal": "Not Active",
         "brake": "Not Active",
+        "used": 1,
+        "mig": "Disabled",
+        "ecc": "Enabled",
+        "bus": "00000000:19:00.0",
     } | said
     return f"""
     <gpu id="00000000:19:00.0">
         <product_name>{kind[0]}</product_name>
         <product_brand>NVIDIA</product_brand>
-        <mig_mode><current_mig>Disabled</current_mig><pending_mig>Disabled</pending_mig></mig_mode>
+        <mig_mode><current_mig>{words["mig"]}</current_mig><pending_mig>Disabled</pending_mig></mig_mode>
         <uuid>GPU-00000000-0000-0000-0000-000000000000</uuid>
         <gpu_reset_status>
             <reset_required>{words["reset"]}</reset_required>
@@ -40,7 +45,7 @@ def gpu(kind: tuple[str, int] = H100, **said: Any) -> str:
         </gpu_reset_status>
         <gpu_recovery_action>{words["recovery"]}</gpu_recovery_action>
         <pci>
-            <pci_bus_id>00000000:19:00.0</pci_bus_id>
+            <pci_bus_id>{words["bus"]}</pci_bus_id>
             <pci_gpu_link_info>
                 <pcie_gen><max_link_gen>5</max_link_gen><current_link_gen>5</current_link_gen></pcie_gen>
                 <link_widths>
@@ -58,9 +63,9 @@ def gpu(kind: tuple[str, int] = H100, **said: Any) -> str:
         <fb_memory_usage>
             <total>{kind[1]} MiB</total>
             <reserved>551 MiB</reserved>
-            <used>1 MiB</used>
+            <used>{words["used"]} MiB</used>
         </fb_memory_usage>
-        <ecc_mode><current_ecc>Enabled</current_ecc><pending_ecc>Enabled</pending_ecc></ecc_mode>
+        <ecc_mode><current_ecc>{words["ecc"]}</current_ecc><pending_ecc>Enabled</pending_ecc></ecc_mode>
         <ecc_errors>
             <volatile>
                 <sram_correctable>7</sram_correctable>

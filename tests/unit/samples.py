@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
+from configs.engine_values import BOOLEANS, CHOICES, GREATEST, LEAST, LISTS, MAPPINGS, NUMBERS, TEXTS, WHOLE
 from configs.schema import Config, Model
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 
@@ -39,7 +40,27 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-_ENGINE = st.dictionaries(st.sampled_from(sorted(ENGINE_ARGUMENTS - OWNED_BY_THE_HERD.keys())), JSON, max_size=3)
+
+
+def _argument(name: str) -> st.SearchStrategy[Any]:
+    """Values that an engine argument may have."""
+    if name in CHOICES:
+        return st.sampled_from(CHOICES[name])
+    low, high = LEAST.get(name, 0.0), GREATEST.get(name)
+    kinds: list[tuple[Any, st.SearchStrategy[Any]]] = [
+        (BOOLEANS, st.booleans()),
+        (WHOLE, st.integers(int(low), 2**53)),
+        (NUMBERS, st.floats(low, high, exclude_min=True, allow_nan=False, allow_infinity=False)),
+        (TEXTS, st.text(max_size=8)),
+        (MAPPINGS, st.dictionaries(st.text(max_size=8), JSON, max_size=3)),
+        (LISTS, st.lists(JSON, max_size=3)),
+    ]
+    return next((values for names, values in kinds if name in names), JSON)
+
+
+_ENGINE = st.lists(st.sampled_from(sorted(ENGINE_ARGUMENTS - OWNED_BY_THE_HERD.keys())), max_size=3, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: _argument(name) for name in names})
+)
 
 
 def raw(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:

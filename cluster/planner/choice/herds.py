@@ -24,7 +24,7 @@ def _record(one: Verdict, too_many: tuple[str, ...], asked: Asked) -> Record:
     about: Record = {"model": one.model.id, "replicas": one.model.scale.min_replicas}
     if one.engine is None or one.capacity is None:
         shaped = {
-            "parallel": one.model.parallel.model_dump(exclude={"auto"}, exclude_none=True),
+            "parallel": one.model.parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True),
             "context_tokens": one.model.context_tokens,
         }
         return about | {"verdict": NO_SHAPE if one.gpu else NO_GPU} | dict.fromkeys(KEYS) | shaped

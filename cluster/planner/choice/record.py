@@ -104,7 +104,7 @@ def _of_engine(engine: Engine) -> Record:
         "gpu": engine.gpu.name,
         "gpus": engine.parallel.gpus,
         "shape": shape(engine.parallel),
-        "parallel": engine.parallel.model_dump(exclude={"auto"}, exclude_none=True),
+        "parallel": engine.parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True),
         "quantization": engine.layout.quantization,
         "kv_dtype": settings.kv_dtype,
         "context_tokens": settings.context_tokens,

@@ -27,6 +27,8 @@ class Standing:
     target: int
     ongoing: int = 0
     """Requests inside its replicas."""
+    why: str = ""
+    """What an engine of it waits for, where one has no place."""
 
 
 _GOING = frozenset({"STOPPING"})

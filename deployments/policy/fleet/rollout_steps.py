@@ -22,6 +22,8 @@ class Step:
     declared: Declared
     application: str | None = None
     """The one application whose replicas are replaced by it; None where it is the last step, and everything must be there."""
+    places: tuple[str, ...] = ()
+    """Applications whose engines must have their places before the next step: smaller ones come after."""
 
 
 def steps(before: Declared | None, after: Declared, gateway: str) -> tuple[Step, ...]:
@@ -41,6 +43,31 @@ def steps(before: Declared | None, after: Declared, gateway: str) -> tuple[Step,
             now = now | {name: application}
             found.append(Step({**before, "applications": list(now.values())}, name))
     return (*found, Step(after))
+
+
+def largest_first(wanted: Declared, gateway: str) -> tuple[Step, ...]:
+    """Returns the steps where nothing runs: engines that take more GPUs get their places before those that take fewer.
+
+    A node that a small engine shares has no room for one that takes it whole, and Ray never moves what it has placed. The gateway comes in
+    the last step. Engines of one size, and those without GPUs of a known number, come together.
+
+    Args:
+        wanted: what is to be declared.
+        gateway: the gateway's application.
+    """
+    sizes = {one["name"]: _gpus(one) for one in wanted["applications"] if one["name"] != gateway}
+    found, declared = [], list[str]()
+    for size in sorted(set(sizes.values()), reverse=True)[:-1]:
+        placed = tuple(name for name, own in sizes.items() if own == size)
+        declared += placed
+        found.append(Step({**wanted, "applications": [one for one in wanted["applications"] if one["name"] in declared]}, places=placed))
+    return (*found, Step(wanted))
+
+
+def _gpus(application: Mapping[str, Any]) -> int:
+    """Counts the GPUs of one replica, all its stages and ranks together."""
+    shape = (application.get("args") or {}).get("model", {}).get("parallel", {})
+    return int(shape.get("tensor", 1)) * int(shape.get("pipeline", 1)) * int(shape.get("data", 1))
 
 
 def regrouped(running: Mapping[str, Any], wanted: Declared) -> list[str]:

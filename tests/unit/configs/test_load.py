@@ -60,7 +60,7 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         (
             "models: [{parallel: {x: 1}}]",
             "models[0].parallel.x",
-            "unknown field; allowed here: all_to_all, auto, data, expert, pipeline, redundant_experts, tensor",
+            "unknown field; allowed here: across_nodes, all_to_all, auto, data, expert, pipeline, redundant_experts, tensor",
         ),
         ("gateway: {port: 0}\n" + GOOD, "gateway.port", "input should be greater than or equal to 1 (got 0)"),
         (f"ray: {{address: [{'A' * 99}]}}\n" + GOOD, "ray.address", f"input should be a valid string (got ['{'A' * 55}...)"),

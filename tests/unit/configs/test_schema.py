@@ -70,6 +70,27 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
         ({"engine": {"model": "x"}}, "'model' is not set here: use checkpoint"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "use parallel.tensor"),
         ({"engine": {"tensor_parallel_size": 8, "nope": 1}}, "no engine argument 'nope'"),
+        ({"engine": {"max_num_seqs": "lots"}}, "'max_num_seqs' must be a whole number (got 'lots')"),
+        ({"engine": {"max_num_seqs": True}}, "'max_num_seqs' must be a whole number (got True)"),
+        ({"engine": {"max_num_seqs": 0}}, "'max_num_seqs' must not be below 1 (got 0)"),
+        ({"engine": {"gpu_memory_utilization": 9}}, "'gpu_memory_utilization' must not be above 1 (got 9)"),
+        ({"engine": {"gpu_memory_utilization": 0}}, "'gpu_memory_utilization' must be above 0 (got 0)"),
+        ({"engine": {"gpu_memory_utilization": "0.9"}}, "'gpu_memory_utilization' must be a number (got '0.9')"),
+        ({"engine": {"kv_cache_dtype": "fp7"}}, "'kv_cache_dtype' must be one of auto, float16,"),
+        ({"engine": {"kv_cache_dtype": None}}, "'kv_cache_dtype' must be one of auto, float16,"),
+        ({"engine": {"enforce_eager": 1}}, "'enforce_eager' must be true or false (got 1)"),
+        ({"engine": {"tokenizer": 7}}, "'tokenizer' must be text (got 7)"),
+        ({"engine": {"hf_overrides": []}}, "'hf_overrides' must be a mapping (got [])"),
+        ({"engine": {"cudagraph_capture_sizes": 8}}, "'cudagraph_capture_sizes' must be a list (got 8)"),
+        ({"engine": {"allowed_origins": ["*"]}}, "use gateway.cors"),
+        ({"engine": {"ssl_keyfile": "/k"}}, "use gateway.tls for clients, and engine_tls"),
+        ({"engine": {"root_path": "/llm"}}, "let the proxy in front of them take a prefix away"),
+        ({"engine": {"lora_modules": ["a=/b"]}}, "the gateway knows no adapters"),
+        ({"engine": {"api_key": ["k"]}}, "engines ask for the herd's own key"),
+        ({"engine": {"uvicorn_log_level": "debug"}}, "an engine's server is the herd's"),
+        ({"engine": {"nnodes": 2}}, "use parallel.data"),
+        ({"engine": {"tokens_only": True}}, "cannot serve"),
+        ({"engine": {"max_log_len": 5}}, "never logged"),
         ({"engine": {"hf_overrides": date(2026, 1, 1)}}, "'hf_overrides' must be a JSON value"),
         ({"engine": {"hf_overrides": {"a": [float("nan")]}}}, "'hf_overrides' must be a JSON value"),
         ({"engine": {"hf_overrides": float("inf")}}, "'hf_overrides' must be a JSON value"),
@@ -84,6 +105,18 @@ def test_model_refuses(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError) as refused:
         model(**fields)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"max_num_seqs": None, "gpu_memory_utilization": 1, "kv_cache_dtype": "fp8", "mm_processor_cache_type": None},
+        {"chat_template": "/templates/own.jinja", "seed": -1, "watermark": 0.5, "enable_prefix_caching": None},
+        {"tokenizer_mode": "auto", "attention_backend": "FLASH_ATTN", "ignore_patterns": ["a"]},
+    ],
+)
+def test_engine_arguments_that_vllm_takes_are_taken(engine: dict[str, Any]) -> None:
+    assert model(engine=engine).engine == engine
 
 
 def test_engine_argument_that_holds_itself_is_refused() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from cluster.catalogue.entry import Entry
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
-from cluster.planner.config_problems import problems
+from cluster.planner.config_problems import model_problems
 from configs.engine_arguments import ENGINE_ARGUMENTS, OWNED_BY_THE_HERD
 from configs.names import Kind, Quantization
 from configs.schema import MOST_IMAGES_PER_PROMPT, Model
@@ -54,7 +54,7 @@ def test_everything_of_meta_shows_what_its_licence_wants() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind, entry in CATALOGUE.items() if entry.not_deployable is None])
 def test_whole_context_on_one_gpu_is_no_problem_of_the_kind(kind: Kind) -> None:
-    assert not list(problems(model(kind=kind, context_tokens=CATALOGUE[kind].context_tokens)))
+    assert not list(model_problems(model(kind=kind, context_tokens=CATALOGUE[kind].context_tokens)))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_whole_context_on_one_gpu_is_no_problem_of_the_kind(kind: Kind) -> None:
     ],
 )
 def test_problems(asked: Model, found: dict[str, str]) -> None:
-    told = dict(problems(asked))
+    told = dict(model_problems(asked))
     assert told.keys() == found.keys()
     assert all(told[path].startswith(found[path]) for path in found)
 
@@ -110,7 +110,7 @@ def test_images_are_what_the_config_says_or_what_was_tested(asked: Model, images
 def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
     asked = Model.model_validate(value)
     longer = asked.model_copy(update={"context_tokens": 2 * asked.context_tokens})
-    assert {path for path, _ in problems(asked)} <= {path for path, _ in problems(longer)}
+    assert {path for path, _ in model_problems(asked)} <= {path for path, _ in model_problems(longer)}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
     ],
 )
 def test_a_checkpoint_names_one_revision(checkpoint: str, engine: dict[str, str], says: str | None) -> None:
-    found = [str(one) for one in problems(model(checkpoint=checkpoint, engine=engine)) if "revision" in str(one)]
+    found = [str(one) for one in model_problems(model(checkpoint=checkpoint, engine=engine)) if "revision" in str(one)]
     assert found == [] if says is None else says in found[0]
 
 

@@ -12,10 +12,10 @@ from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, Xid, expec
 from cluster.doctor.gpu_checks import gpu_findings
 from cluster.doctor.kernel_log import SICK
 from cluster.doctor.nvidia_smi import gpu_report
-from configs.schema import Hardware
-from tests.unit.nvidia_smi_samples import A100, B200, H100, H200, L40S, dgx, gpu, report
+from tests.unit.nvidia_smi_samples import A100, B200, H100, H100_NVL, H100_PCIE, H200, L40S, dgx, gpu, report
+from tests.unit.samples import config, model
 
-DGX = Expected(8, 79.1, True)
+DGX = Expected(8, 79.1, True, "H100")
 LINKS = ((26.562,) * 18,) * 8
 KINDS = {"H100": H100, "H200": H200, "B200": B200, "A100": A100, "L40S": L40S}
 
@@ -24,8 +24,8 @@ def node(printed: str = "", **facts: Any) -> NodeFacts:
     return replace(NodeFacts("host", report=gpu_report(printed or dgx()), links=LINKS, xids=()), **facts)
 
 
-def found(facts: NodeFacts, promised: Expected | None = DGX) -> dict[str, Finding]:
-    return {one.check: one for one in gpu_findings(facts, promised)}
+def found(facts: NodeFacts, promised: Expected | None = DGX, idle: bool = True) -> dict[str, Finding]:
+    return {one.check: one for one in gpu_findings(facts, promised, idle)}
 
 
 def with_sick(**words: Any) -> NodeFacts:
@@ -34,7 +34,7 @@ def with_sick(**words: Any) -> NodeFacts:
 
 @pytest.mark.parametrize("name", ["dgx-h100", "p5en.48xlarge", "dgx-b200", "dgx-a100", "g6e.48xlarge"])
 def test_node_of_a_known_kind_is_well(name: Any) -> None:
-    promised = expected(Hardware(node=name))
+    promised = expected(config(model(), hardware={"node": name}))
     assert promised is not None
     kind = KINDS[NODES[name].gpu.name]
     facts = node(dgx(kind), links=LINKS if promised.nvlink else ())
@@ -81,10 +81,11 @@ def test_smaller_gpus_than_promised() -> None:
 @pytest.mark.parametrize(
     ("words", "seen"),
     [
-        ({"dram": 1}, "GPU 3: uncorrectable ECC errors since the last reset"),
-        ({"sram_secded": 2}, "GPU 3: uncorrectable ECC errors since the last reset"),
-        ({"pending": "Yes", "dram": 1}, "GPU 3: a memory row waits to be remapped"),
+        ({"recovery": "N/A", "dram": 1}, "GPU 3: uncorrectable ECC errors since the last reset"),
+        ({"recovery": "N/A", "sram_secded": 2}, "GPU 3: uncorrectable ECC errors since the last reset"),
+        ({"recovery": "N/A", "pending": "Yes", "dram": 1}, "GPU 3: a memory row waits to be remapped"),
         ({"recovery": "Reset", "pending": "Yes"}, "GPU 3: the driver asks for: Reset"),
+        ({"recovery": "Drain P2P"}, "GPU 3: the driver asks for: Drain P2P"),
         ({"worn": "Yes"}, "GPU 3: more uncorrectable SRAM errors than NVIDIA accepts"),
         ({"failure": "Yes", "pending": "Yes"}, "GPU 3: a memory row could not be remapped"),
     ],
@@ -93,6 +94,98 @@ def test_memory_errors_the_worst_first(words: dict[str, Any], seen: str) -> None
     ecc = found(with_sick(**words))["ECC"]
     assert (ecc.level, ecc.seen) == (Level.FAIL, seen)
     assert ecc.advice.startswith("drain the node")
+
+
+@pytest.mark.parametrize("words", [{"dram": 1}, {"pending": "Yes"}])
+def test_contained_memory_error_after_which_the_driver_asks_for_nothing_is_no_sick_node(words: dict[str, Any]) -> None:
+    ecc = found(with_sick(**words))["ECC"]
+    assert (ecc.level, ecc.seen.startswith("GPU 3: "), "the driver asks for nothing" in ecc.advice) == (Level.WARN, True, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "recovery", "level"),
+    [
+        (94, "None", Level.WARN),
+        (48, "None", Level.WARN),
+        (95, "None", Level.WARN),
+        (48, "Reset", Level.FAIL),
+        (48, "N/A", Level.FAIL),
+        (79, "None", Level.FAIL),
+    ],
+)
+def test_memory_error_in_the_log_counts_until_the_driver_says_that_it_is_over(code: int, recovery: str, level: Level) -> None:
+    facts = node(report(gpu(bus="00000000:3B:00.0", recovery=recovery), gpu()), xids=(Xid(code, "0000:3b:00", 60.0, "text"),))
+    assert found(facts, None)["Xid errors"].level is level
+    elsewhere = replace(facts, xids=(Xid(48, "0000:5d:00", 60.0, "text"),))
+    assert found(elsewhere, None)["Xid errors"].level is Level.FAIL, "another GPU, of which the driver says nothing"
+
+
+def test_ecc_that_is_disabled_is_found() -> None:
+    off = found(with_sick(ecc="Disabled"))["ECC mode"]
+    assert (off.level, off.seen) == (Level.WARN, "GPU 3: ECC is disabled")
+    assert not {"ECC mode"} & found(with_sick(ecc="N/A")).keys(), "a card for gamers has none"
+
+
+@pytest.mark.parametrize(("promised", "level"), [(DGX, Level.FAIL), (None, Level.WARN)])
+def test_mig_that_is_on_is_found(promised: Expected | None, level: Level) -> None:
+    mig = found(with_sick(mig="Enabled"), promised)["MIG"]
+    assert (mig.level, mig.seen.startswith("GPU 3: MIG is on")) == (level, True)
+    assert "MIG" not in found(node())
+
+
+def test_memory_that_somebody_else_has_is_found_where_no_engine_runs() -> None:
+    taken = node(report(*[gpu(used=79_000)] * 8))
+    in_use = found(taken)["GPU in use"]
+    assert in_use.level is Level.FAIL
+    assert in_use.seen == "GPU 0, 1, 2, 3, 4, 5, 6, 7: up to 79,000 of 81,559 MiB in use, and no engine of Ray's is there"
+    assert "GPU in use" not in found(taken, idle=False), "an engine's"
+    assert "GPU in use" not in found(node(report(*[gpu(used=900)] * 8))), "a monitor's"
+
+
+@pytest.mark.parametrize(
+    ("kind", "promised", "level"),
+    [
+        (H200, "H100", Level.FAIL),
+        (("NVIDIA H20", 97_871), "H100", Level.FAIL),
+        (H100_PCIE, "H100", Level.WARN),
+        (H100_NVL, "H100", Level.WARN),
+        (H200, "H20", Level.FAIL),
+        (A100, "A100-40", Level.WARN),
+        (("NVIDIA A100-SXM4-40GB", 40_960), "A100", Level.WARN),
+        (H100, "H100", None),
+        (H100_PCIE, "H100-PCIe", None),
+        (H200, None, None),
+        (("NVIDIA Something 9000", 81_559), "H100", None),
+        (("NVIDIA GB200", 189_471), "B200", Level.FAIL),
+    ],
+)
+def test_another_gpu_than_the_config_says_is_found(kind: tuple[str, int], promised: str | None, level: Level | None) -> None:
+    said = found(node(dgx(kind)), replace(DGX, gpu=promised)).get("GPU kind")
+    assert (said and said.level) is level
+    assert said is None or said.seen.startswith(f"{kind[0]}; the config has {promised}")
+
+
+@pytest.mark.parametrize("kind", [H100_PCIE, H100_NVL])
+def test_card_whose_nvlink_is_a_bridge_is_not_sick_without_one(kind: tuple[str, int]) -> None:
+    facts = node(dgx(kind), links=())
+    assert worst(gpu_findings(facts, DGX)) is Level.WARN
+    nvlink = found(facts)["NVLink"]
+    assert (nvlink.level, nvlink.seen) == (Level.WARN, "no NVLink bridge is up")
+
+
+def test_single_gpu_needs_no_nvlink() -> None:
+    assert "NVLink" not in found(node(report(gpu()), links=()), replace(DGX, gpus=1))
+
+
+@pytest.mark.parametrize(("libcuda", "level"), [("13.0", Level.OK), ("12.4", Level.FAIL), ("", Level.FAIL)])
+def test_older_driver_runs_a_newer_cuda_by_its_compatibility_package(libcuda: str, level: Level) -> None:
+    said = found(node(report(gpu(), driver="550.54", cuda="12.4"), versions={"torch CUDA": "13.0"}, libcuda=libcuda), None)["driver"]
+    assert (said.level, "compatibility" in said.seen) == (level, level is Level.OK)
+
+
+def test_log_that_is_closed_in_a_container_says_how_to_open_it() -> None:
+    said = found(node(xids=None))["Xid errors"]
+    assert (said.level, "--cap-add=SYSLOG" in said.advice, "systemd-journal" in said.advice) == (Level.NOT_CHECKED, True, True)
 
 
 @given(st.integers(0, 200), st.floats(0, 1e7))

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.catalogue.hardware import GIB
+from cluster.catalogue.hardware import GIB, Fabric
 from cluster.doctor.compare_nodes import beyond, cluster_findings
 from cluster.doctor.facts import Expected, Finding, GpuReport, GpuState, Level, NodeFacts, RdmaPort, gib, worst
 from cluster.doctor.host_checks import node_findings
 
 REPORT = GpuReport("580.65.06", "13.0", (GpuState(0, "NVIDIA H100 80GB HBM3", 81559, most_width=16, width=16),))
 VERSIONS = {"llama-herd": "0.1.0", "ray": "2.60.0", "vllm": "0.29.0", "torch": "2.13.0", "python": "3.12.9"}
-PORTS = tuple(RdmaPort(f"mlx5_{card}/1", True, 400.0) for card in range(8))
+PORTS = tuple(RdmaPort(f"mlx5_{card}/1", True, 400.0, "InfiniBand", opens=True) for card in range(8))
 WELL = NodeFacts(
     "host",
     versions=VERSIONS,
@@ -48,23 +48,8 @@ def test_whatever_is_the_matter_comes_with_a_way_out() -> None:
     sick = NodeFacts(
         "host", driver_error="x", ports=(RdmaPort("a/1", False, 0),), locked_bytes=65536, missing_checkpoints=("/m",), open_files=1024
     )
-    for one in node_findings(sick, Expected(8, 80, True)):
+    for one in node_findings(sick, Expected(8, 80, True, fabric=Fabric())):
         assert one.level in (Level.OK, Level.NOT_CHECKED) or one.advice
-
-
-def test_network_cards() -> None:
-    assert found(WELL)["RDMA"].seen == "8 ports active at 400 Gbit/s"
-    assert "RDMA" not in found(LAPTOP)
-    storage = RdmaPort("mlx5_8/1", False, 10.0)
-    assert found(replace(WELL, ports=(*PORTS, storage)))["RDMA"].seen == "8 ports active at 400 Gbit/s, 1 down (mlx5_8/1)"
-    assert level("RDMA", ports=(storage,)) is Level.FAIL
-
-
-def test_direct_way_from_card_to_gpu() -> None:
-    assert level("GPUDirect", peer_memory=False) is Level.WARN
-    efa = tuple(RdmaPort(f"efa_{card}/1", True, 100.0) for card in range(16))
-    for facts in (WELL, replace(WELL, peer_memory=False, ports=efa), replace(WELL, peer_memory=False, report=None)):
-        assert "GPUDirect" not in found(facts)
 
 
 @pytest.mark.parametrize(("says", "expected"), [(True, Level.OK), (False, Level.WARN), (None, Level.NOT_CHECKED)])
@@ -95,12 +80,6 @@ def test_shared_memory_matters_more_to_gpus(mib: int, on_gpus: Level, on_laptop:
 @pytest.mark.parametrize(("files", "expected"), [(None, Level.OK), (65_536, Level.OK), (20_000, Level.WARN), (1024, Level.FAIL)])
 def test_open_files(files: int | None, expected: Level) -> None:
     assert level("open files", open_files=files) is expected
-
-
-def test_memory_is_locked_for_rdma_only() -> None:
-    assert level("locked memory", locked_bytes=8 << 20) is Level.FAIL
-    assert "locked memory" not in found(WELL)
-    assert "locked memory" not in found(replace(LAPTOP, locked_bytes=8 << 20))
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 GiB"), (GIB // 2, "0.5 GiB"), (10 * GIB, "10 GiB"), (2000 * GIB, "2,000 GiB")])
@@ -144,8 +123,12 @@ def test_node_with_fewer_network_cards_than_most() -> None:
     seven = replace(WELL, ports=PORTS[:7])
     first, _, third = together(WELL, WELL, seven)
     assert "RDMA" not in first
-    assert (third["RDMA"].level, third["RDMA"].seen) == (Level.FAIL, "7 ports active, elsewhere 8")
+    assert (third["RDMA"].level, third["RDMA"].seen) == (Level.FAIL, "7 ports active at full rate, elsewhere 8")
     assert all("RDMA" not in one for one in together(WELL, WELL, replace(LAPTOP, versions=VERSIONS))), "a head without GPU needs none"
+    slow = replace(WELL, ports=(*PORTS[:7], replace(PORTS[7], gbit_s=100.0)))
+    assert together(WELL, WELL, slow)[2]["RDMA"].level is Level.FAIL, "a port at a lower rate is as good as missing"
+    without_fabric = cluster_findings({"a": WELL, "b": WELL, "c": seven}, {}, fabric=False)
+    assert all(one.check != "RDMA" for one in without_fabric["c"]), "no engine leaves its node"
 
 
 @given(st.floats(-1000, 1000))

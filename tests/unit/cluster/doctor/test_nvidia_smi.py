@@ -29,6 +29,7 @@ def test_healthy_node(kind: tuple[str, int]) -> None:
     assert (one.index, one.name, one.memory_mib) == (3, *kind)
     assert (one.uncorrectable_errors, one.sram_worn, one.remap_pending, one.remap_failed, one.recovery) == (0, False, False, False, None)
     assert (one.fabric_state, one.fabric_status, one.width, one.most_width, one.slowdowns) == ("Completed", "Success", 16, 16, ())
+    assert (one.recovered, one.bus, one.used_mib, one.mig, one.ecc) == (True, "0000:19:00", 1, False, True)
 
 
 def test_everything_that_can_be_the_matter_is_read() -> None:
@@ -51,6 +52,7 @@ def test_older_drivers_say_less() -> None:
     bare = gpu_report("<nvidia_smi_log><gpu/></nvidia_smi_log>")
     assert (bare.driver, bare.gpus[0].name, bare.gpus[0].memory_mib, bare.gpus[0].uncorrectable_errors) == ("unknown", "unknown", 0, 0)
     assert (bare.gpus[0].width, bare.gpus[0].fabric_state, bare.gpus[0].recovery) == (None, None, None)
+    assert (bare.gpus[0].recovered, bare.gpus[0].bus, bare.gpus[0].mig, bare.gpus[0].ecc) == (False, "", None, None)
 
 
 @pytest.mark.parametrize(

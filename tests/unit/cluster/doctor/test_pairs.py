@@ -77,3 +77,19 @@ def test_backends_are_not_held_against_each_other() -> None:
     assert {level for levels in said.values() for level in levels} == {Level.OK}
     assert said["a"][Level.OK].seen == "40.00 GB/s with b (nccl)"
     assert said["head"][Level.OK].seen == "1.00 GB/s with a (gloo)"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 256.00 MiB. GPU 0 has a total capacity of 79.19 GiB",
+        "RayTaskError: Cuda failure 'out of memory'",
+        "AcceleratorError: cudaErrorMemoryAllocation",
+    ],
+)
+def test_pair_that_has_no_memory_beside_an_engine_is_not_checked(said: str) -> None:
+    full = PairResult(("a", "b"), "unknown", error=said)
+    assert (full.had_no_room, full.failed) == (True, False)
+    told = found(full, result("a", "c", None))
+    assert set(told["a"]) == {Level.FAIL, Level.NOT_CHECKED}, "what it tried with c counts"
+    assert set(told["b"]) == {Level.NOT_CHECKED}

@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray._private.label_utils import parse_node_labels_string, validate_label_selector
 
-from cluster.catalogue.hardware import GIB
+from cluster.catalogue.hardware import GIB, Fabric
 from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, expected, names
+from cluster.doctor.nvidia_smi import gpu_report
 from cluster.doctor.pairs import PairResult
 from cluster.doctor.quarantine import FOUND_LABEL, HEALTH_LABEL, NOT_SICK, Candidate, as_ray, examination, labels, to_drain
 from cluster.doctor.report import Member, Report, Wanted, assembled, wanted
-from configs.schema import Hardware
 from tests.unit.cluster.doctor.test_host_checks import LAPTOP, WELL
+from tests.unit.nvidia_smi_samples import gpu
+from tests.unit.nvidia_smi_samples import report as report_of
 from tests.unit.samples import config, model
 
-EIGHT = Expected(8, 79.19, True)
+EIGHT = Expected(8, 79.19, True, "H100")
 ONE = Expected(1, 79.19, False)
 HEAD = Member("1", "head", "10.0.0.1", head=True)
 WORKER = Member("2", "worker", "10.0.0.2", gpus=1)
@@ -44,8 +46,10 @@ def test_what_a_config_wants() -> None:
 
 
 def test_hardware_that_the_config_does_not_name_is_not_expected() -> None:
-    assert expected(None) is None
-    assert expected(Hardware(gpu="L40S", gpus_per_node=2)) == Expected(2, 44.53, False)
+    assert expected(config(model())) is None
+    assert expected(config(model(), hardware={"gpu": "L40S", "gpus_per_node": 2})) == Expected(2, 44.53, False, "L40S")
+    own = {"name": "Own", "memory_gib": 80, "bandwidth_gb_s": 1, "bf16_tflops": 1}
+    assert expected(config(model(), hardware={"custom_gpu": own})) == Expected(8, 80, False), "its name is no product's"
 
 
 def test_head_need_not_have_gpus_and_workers_must() -> None:
@@ -70,6 +74,21 @@ def test_everything_about_a_node_comes_together() -> None:
     assert (found["GPUs"], found["versions"], found["clock skew"]) == (Level.OK, Level.OK, Level.WARN)
     assert found["all-reduce"] is Level.WARN, "10 GB/s over a card of 400 Gbit/s"
     assert not report.sick, "nobody is sick, all may serve"
+
+
+def test_test_that_found_no_memory_beside_an_engine_makes_nobody_sick() -> None:
+    full = PairResult(("head", "worker"), "unknown", error="OutOfMemoryError: CUDA out of memory. Tried to allocate 256.00 MiB")
+    report = assembled([HEAD, WORKER], {"head": WELL, "worker": WELL}, {}, [full], Wanted(ONE))
+    found = {one.check: one for one in report.nodes[1].findings}["all-reduce"]
+    assert (found.level, report.sick) == (Level.NOT_CHECKED, False)
+
+
+def test_memory_in_use_is_an_engines_where_ray_has_given_gpus_away() -> None:
+    taken = replace(WELL, report=gpu_report(report_of(gpu(used=79_000))))
+    busy, idle = (
+        assembled([replace(WORKER, engines=engines)], {"worker": taken}, {}, [], Wanted(ONE)).nodes[0].level for engines in (True, False)
+    )
+    assert (busy, idle) == (Level.OK, Level.FAIL)
 
 
 def test_two_nodes_that_cannot_talk_make_the_cluster_sick() -> None:
@@ -136,7 +155,7 @@ def test_node_that_cannot_be_examined_is_sick(tmp_path: Path, herd: str | None, 
     path = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(["bash", "-c", command], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == said
-    assert ("doctor --node --labels --gpus 8 --gpu-memory-gib 79.19 --nvlink --head" in done.stderr) == ("ok" in said)
+    assert ("doctor --node --labels --gpus 8 --gpu-memory-gib 79.19 --gpu H100 --nvlink --head" in done.stderr) == ("ok" in said)
     assert f"Preflight: {said}" in done.stderr
 
 
@@ -144,6 +163,9 @@ def test_examination_asks_only_for_what_is_promised() -> None:
     assert "--gpus" not in examination(None, head=False)
     assert "--head" not in examination(None, head=False)
     assert "--nvlink" not in examination(ONE, head=False)
+    assert "--rdma" not in examination(EIGHT, head=False), "no engine leaves its node"
+    assert "--nvlink --rdma-ports 8 --rdma-gbit-s 400" in examination(replace(EIGHT, fabric=Fabric(8, 400)), head=False)
+    assert examination(replace(EIGHT, fabric=Fabric(16)), head=False).count("--rdma-ports 16)") == 1
 
 
 def test_sick_workers_are_drained_and_the_head_is_not() -> None:

@@ -1,5 +1,6 @@
 """`cluster.machine.read_node`: what this machine says of itself, with an `nvidia-smi` and network cards put before it."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from cluster.doctor.facts import RdmaPort
 from cluster.machine import read_node as node_reading
 from cluster.machine.read_node import read_node
+from tests.unit.cluster.doctor.test_amd_smi import metrics, static
+from tests.unit.cluster.doctor.test_dcgm import PERSISTENCE, document, failed
 from tests.unit.nvidia_smi_samples import dgx, nvlinks
 
 
@@ -46,7 +49,7 @@ def test_node_with_gpus(programs: Path, tmp_path: Path) -> None:
 
 
 def test_node_without_gpu_and_with_closed_logs(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("dmesg", "journalctl"):
+    for name in ("dmesg", "sudo", "journalctl"):
         program(programs, name, "exit 1")
     monkeypatch.setenv("PATH", str(programs))
     facts = read_node(tmp_path / "not" / "there")
@@ -74,18 +77,50 @@ def test_driver_that_does_not_answer(programs: Path, tmp_path: Path, monkeypatch
 
 
 def test_network_cards_as_the_kernel_shows_them(tmp_path: Path) -> None:
-    for card, state, rate in (
-        ("mlx5_0", "4: ACTIVE", "400 Gb/sec (4X NDR)"),
-        ("mlx5_1", "1: DOWN", "10 Gb/sec (4X SDR)"),
-        ("efa_0", "4: ACTIVE", ""),
+    devices, verbs, files = tmp_path / "infiniband", tmp_path / "infiniband_verbs", tmp_path / "dev"
+    files.mkdir()
+    for number, (card, state, rate, link) in enumerate(
+        (
+            ("mlx5_0", "4: ACTIVE", "400 Gb/sec (4X NDR)", "InfiniBand"),
+            ("mlx5_1", "1: DOWN", "10 Gb/sec (4X SDR)", "Ethernet"),
+            ("efa_0", "4: ACTIVE", "", "Unspecified"),
+        )
     ):
-        port = tmp_path / card / "ports" / "1"
+        port = devices / card / "ports" / "1"
         port.mkdir(parents=True)
         (port / "state").write_text(f"{state}\n")
+        (port / "link_layer").write_text(f"{link}\n")
         if rate:
             (port / "rate").write_text(f"{rate}\n")
-    assert node_reading._ports(tmp_path) == (RdmaPort("efa_0/1", True, 0), RdmaPort("mlx5_0/1", True, 400), RdmaPort("mlx5_1/1", False, 10))
-    assert node_reading._ports(tmp_path / "none") == ()
+        if card.startswith("mlx5"):
+            (verbs / f"uverbs{number}").mkdir(parents=True)
+            (verbs / f"uverbs{number}" / "ibdev").write_text(f"{card}\n")
+    (files / "uverbs0").touch()  # the other one is in the kernel's folder, and was not given to this container
+    assert node_reading._ports(devices, verbs, files) == (
+        RdmaPort("efa_0/1", True, 0, "Unspecified", opens=None),
+        RdmaPort("mlx5_0/1", True, 400, "InfiniBand", opens=True),
+        RdmaPort("mlx5_1/1", False, 10, "Ethernet", opens=False),
+    )
+    assert node_reading._ports(tmp_path / "none", verbs, files) == ()
+
+
+def test_amd_node_and_what_dcgm_says_of_an_nvidia_node(programs: Path, tmp_path: Path) -> None:
+    program(programs, "amd-smi", f"cat {programs}/$1.json")
+    (programs / "static.json").write_text(json.dumps(static()), encoding="utf-8")
+    (programs / "metric.json").write_text(json.dumps(metrics()), encoding="utf-8")
+    amd = read_node(tmp_path)
+    assert amd.report is not None
+    assert (amd.report.amd, len(amd.report.gpus), amd.links, amd.diagnosis) == (True, 8, (), None)
+    nvidia_smi(programs)
+    program(programs, "dcgmi", f"cat {programs}/diag.json; exit 226")
+    (programs / "diag.json").write_text(document(failed("software", PERSISTENCE)), encoding="utf-8")
+    assert [test.name for test in read_node(tmp_path).diagnosis or ()] == ["software"]
+
+
+def test_log_that_only_root_may_read_is_read_by_sudo(programs: Path, tmp_path: Path) -> None:
+    program(programs, "dmesg", "exit 1")
+    program(programs, "sudo", "echo '[    5.000000] NVRM: Xid (PCI:0000:3b:00): 79, pid=1, GPU has fallen off the bus.'")
+    assert [xid.code for xid in read_node(tmp_path).xids or ()] == [79]
 
 
 def test_cuda_of_torch_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

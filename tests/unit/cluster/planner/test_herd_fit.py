@@ -183,11 +183,7 @@ def test_kind_without_an_engine_is_not_planned() -> None:
         ({"speculative_config": {"method": "eagle3"}}, ("bf16", True, 0.92, None, None, None)),
         ({"hf_overrides": {"text_config": {"max_position_embeddings": 8192}}}, ("bf16", True, 0.92, None, None, 8192)),
         ({"hf_overrides": {"max_position_embeddings": 8192}}, ("bf16", True, 0.92, None, None, 8192)),
-        (
-            {"hf_overrides": {"text_config": 3}, "max_num_seqs": True, "gpu_memory_utilization": "all"},
-            ("bf16", True, 0.92, None, None, None),
-        ),
-        ({"hf_overrides": 3, "max_num_seqs": 0}, ("bf16", True, 0.92, None, None, None)),
+        ({"hf_overrides": {"text_config": 3}, "max_num_seqs": None}, ("bf16", True, 0.92, None, None, None)),
     ],
 )
 def test_settings_are_read_from_vllms_own_arguments(engine: dict[str, Any], settings: tuple[Any, ...]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.planner.placement import GPUS_PER_NODE, Placement, blocks, placement
+from cluster.planner.placement import GPUS_PER_NODE, Placement, blocks, placement, straddled
 from configs.names import Accelerator
 from configs.schema import Parallelism
 
@@ -64,3 +64,20 @@ def test_form_for_ray_is_a_copy() -> None:
     assert placed.as_ray() == {"bundles": [GPUS, GPUS], "strategy": "STRICT_PACK"}
     placed.as_ray()["bundles"][0]["GPU"] = 0.5
     assert placed.bundles == (GPUS, GPUS)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tensor", "said"),
+    [
+        ("aaaaaaaabbbbbbbb", 8, None),
+        ("abababababababab", 8, None),
+        ("aaaaaabbbbbbbbcc", 8, "its 16 GPUs were placed as 8 + 6 + 2 on 3 nodes"),
+        ("aaaabbbb", 8, "its 8 GPUs were placed as 4 + 4 on 2 nodes"),
+        ("aaaabbbb", 4, None),
+        ("ab", 1, None),
+        ("", 8, None),
+    ],
+)
+def test_tensor_parallel_group_over_several_nodes_is_told(nodes: str, tensor: int, said: str | None) -> None:
+    told = straddled(nodes, tensor)
+    assert (told is None) if said is None else (told is not None and told.startswith(said) and "parallel.across_nodes: true" in told)

@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cluster.catalogue.hardware import Fabric
 from cluster.doctor.facts import Expected, Finding, Level
 from cluster.doctor.kernel_log import xids
 from cluster.doctor.nvidia_smi import gpu_report
@@ -64,6 +65,20 @@ def test_laptop_may_serve(tmp_path: Path) -> None:
 def test_labels_of_a_node(tmp_path: Path, words: list[str], said: str) -> None:
     done = doctor(tmp_path, "--node", "--labels", *words)
     assert (done.exit_code, done.stdout) == (0, f"{said}\n")
+
+
+def test_memory_of_the_ray_that_was_just_stopped_is_waited_for_and_somebody_elses_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, given_back = (replace(WELL, report=gpu_report(report(gpu(used=used)))) for used in (79_000, 1))
+    monkeypatch.setattr(doctor_command, "RELEASE_S", 0.0)
+    reads = [taken, taken, given_back]
+    monkeypatch.setattr(doctor_command, "read_node", lambda *_: reads.pop(0))
+    assert doctor(tmp_path, "--node", "--labels").stdout == "llama-herd/health=ok\n"
+    assert reads == []
+    monkeypatch.setattr(doctor_command, "read_node", lambda *_: taken)
+    assert doctor(tmp_path, "--node", "--labels").stdout == "llama-herd/health=sick,llama-herd/found=gpu-in-use\n"
+    assert doctor(tmp_path, "--node").exit_code == 0, "asked by hand, it may be an engine's of the herd that serves"
 
 
 @pytest.mark.usefixtures("machine")
@@ -130,7 +145,7 @@ def test_cluster_in_tables(cluster: Any) -> None:
 
 def test_page_shows_what_is_printed() -> None:
     """A DGX H100 on which a memory row waits to be remapped, a link is down and a card is not in use."""
-    sick = report(*[gpu()] * 3, gpu(pending="Yes", dram=1), *[gpu()] * 4)
+    sick = report(*[gpu()] * 3, gpu(pending="Yes", dram=1, recovery="Reset"), *[gpu()] * 4)
     row = "[ 90.0] NVRM: Xid (PCI:0000:5d:00): 63, pid=1896, Row Remapper: New row marked for remapping, reset gpu to activate."
     facts = replace(
         WELL,
@@ -144,7 +159,7 @@ def test_page_shows_what_is_printed() -> None:
     pairs = [PairResult(("10.0.0.10", "10.0.0.12"), "nccl", 21.4), PairResult(("10.0.0.11", "10.0.0.12"), "nccl", 21.9)]
     well = replace(WELL, report=gpu_report(dgx()), links=facts.links[:1])
     read = {"10.0.0.10": well, "10.0.0.11": well, "10.0.0.12": facts}
-    need = Wanted(Expected(8, 79.19, True), 3)
+    need = Wanted(Expected(8, 79.19, True, "H100", Fabric(8, 400)), 3)
     node = assembled(members, read, {"10.0.0.12": 0.0021}, pairs, need).nodes[2]
     console = Console(width=140, file=io.StringIO())
     console.print(node_table(node))

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from cluster.planner.choice.record import KEYS_OF_HERDS, KEYS_OF_PLANS
 from cluster.planner.config_problems import problems
 from configs.load import parse
+from configs.token_counts import token_count
 from deployments.commands.plan import plan
-from deployments.commands.plan_answers import tokens
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from tests.unit.cluster.catalogue.test_config_shape import LLAMA
@@ -111,13 +111,13 @@ def test_what_cannot_be_planned_is_said(words: list[str], code: int, sentence: s
 
 @pytest.mark.parametrize(("text", "count"), [("131072", 131_072), ("128K", 131_072), ("1M", 1_048_576), ("10m", 10_485_760), ("0.5k", 512)])
 def test_tokens_as_people_write_them(text: str, count: int) -> None:
-    assert tokens(text) == count
+    assert token_count(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "K", "1G", "-1", "0", "1 M"])
 def test_what_is_no_number_of_tokens(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number of tokens"):
-        tokens(text)
+        token_count(text)
 
 
 def test_repository_pins_its_own_weights() -> None:
@@ -184,7 +184,7 @@ def test_folder_of_a_herds_model_is_believed_where_it_can_be_read(tmp_path: Path
 
 def test_what_options_cost_is_told_under_the_table(tmp_path: Path) -> None:
     path = tmp_path / "herd.yaml"
-    asked = MAVERICK | {"context_tokens": 8192, "draft": {"checkpoint": "org/draft"}}
+    asked = MAVERICK | {"context_tokens": 8192, "draft": {"checkpoint": "org/draft"}, "accelerator": "H200"}
     path.write_text(yaml.safe_dump({"models": [asked], "hardware": {"gpu": "H200", "nodes": 1}}))
     assert "maverick: the draft model leaves " in run(str(path)).stdout
 

@@ -380,3 +380,23 @@ def test_site_reaches_every_process_as_an_argument_and_only_where_it_differs(cha
 def test_fields_of_the_gateway_restart_no_engine() -> None:
     plain, other = (dump(config(model(), gateway={"host": host})) for host in ("127.0.0.1", "0.0.0.0"))
     assert application(plain, "model.llama") == application(other, "model.llama")
+
+
+@pytest.mark.parametrize(
+    ("fields", "accelerator", "gpus"),
+    [
+        ({"parallel": {"tensor": 8, "pipeline": 2}}, "H100", 8),
+        ({"parallel": {"tensor": 8, "across_nodes": True}}, "H100", None),
+        ({"parallel": {"tensor": 2}}, "cpu", None),
+    ],
+)
+def test_gpus_of_a_tensor_parallel_group_must_be_on_one_node_unless_the_config_allows_more(
+    fields: dict[str, Any], accelerator: Any, gpus: int | None
+) -> None:
+    assert app.together(scout(**fields), accelerator) == gpus
+
+
+def test_gpu_of_amd_is_asked_for_by_the_name_that_ray_has_for_it() -> None:
+    options = app.engine_options(scout(accelerator="MI300X"), "MI300X")
+    assert options["placement_group_bundles"][0]["accelerator_type:AMD-Instinct-MI300X-OAM"] == 0.001
+    assert app.engine_config(scout(accelerator="MI300X"), "MI300X")["accelerator_type"] == "AMD-Instinct-MI300X-OAM"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cluster.catalogue.hardware import GIB
 from cluster.planner.choice.numbers import gib, rough, tokens
-from deployments.commands.plan_answers import tokens as asked
+from configs.token_counts import token_count as asked
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from configs.schema import Config
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import rollout
 from deployments.lifecycle.rollout import CameUp
-from deployments.policy.fleet.rollout_steps import Declared, Step, regrouped, steps, stopping_first
+from deployments.policy.fleet.rollout_steps import Declared, Step, largest_first, regrouped, steps, stopping_first
 from deployments.ray_calls import serve_api
 from tests.unit.samples import config, model, scout
 
@@ -27,6 +27,56 @@ def engines(step: Step) -> dict[str, Any]:
 def test_where_nothing_runs_everything_starts_at_once() -> None:
     wanted = declared(model(), scout())
     assert steps(None, wanted, GATEWAY) == (Step(wanted),)
+
+
+MAVERICK = {"kind": "llama-4-maverick", "accelerator": "H100", "quantization": "fp8"}
+
+
+def test_engines_that_take_more_gpus_get_their_places_first() -> None:
+    """Two Scouts on two hosts would leave no host that is empty for a rank of eight."""
+    wide = scout(id="maverick", parallel={"tensor": 8, "data": 2, "expert": True}, **MAVERICK)
+    deep = scout(id="deep", parallel={"tensor": 8, "pipeline": 2}, **MAVERICK)
+    small = [scout(parallel={"tensor": 2}, accelerator="H100"), model(id="guard", accelerator="H100")]
+    wanted = declared(*small, wide, deep)
+    first, second, last = largest_first(wanted, GATEWAY)
+    assert (first.places, list(engines(first))) == (("model.maverick", "model.deep"), ["model.maverick", "model.deep"])
+    assert (second.places, list(engines(second))) == (("model.scout",), ["model.scout", "model.maverick", "model.deep"])
+    assert last == Step(wanted), "the smallest, and the gateway"
+
+
+def test_engines_of_one_size_come_together() -> None:
+    wanted = declared(model(), scout())
+    assert largest_first(wanted, GATEWAY) == (Step(wanted),)
+    nothing = {"applications": [{"name": GATEWAY}]}
+    assert largest_first(nothing, GATEWAY) == (Step(nothing),)
+
+
+@pytest.mark.parametrize(("runs", "declarations"), [(False, 2), (True, 1)])
+def test_herd_that_runs_already_is_never_declared_in_parts(monkeypatch: pytest.MonkeyPatch, runs: bool, declarations: int) -> None:
+    """Ray Serve stops what is not declared: `herd up` once more after one that did not end."""
+    declared_so_far: list[Declared] = []
+    asked: list[str] = []
+    monkeypatch.setattr(serve_api, "declare", declared_so_far.append)
+    monkeypatch.setattr(serve_api, "runs", lambda _: runs)
+    wanted = declared(scout(parallel={"tensor": 8}, accelerator="H100"), model())
+
+    def placed(application: str) -> bool:
+        asked.append(application)
+        return True
+
+    assert rollout.roll(None, wanted, lambda _: True, lambda _: None, lambda _: None, placed) == wanted
+    assert len(declared_so_far) == declarations
+    assert asked == ([] if runs else ["model.scout"])
+
+
+def test_engine_without_a_place_holds_the_others_back_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared_so_far: list[Declared] = []
+    monkeypatch.setattr(serve_api, "declare", declared_so_far.append)
+    monkeypatch.setattr(serve_api, "runs", lambda _: False)
+    monkeypatch.setattr(rollout, "PLACES_S", 0.0)
+    wanted = declared(scout(parallel={"tensor": 8}, accelerator="H100"), model())
+    rollout.roll(None, wanted, lambda _: True, lambda _: None, lambda _: None, lambda _: False)
+    assert declared_so_far[-1] == wanted
 
 
 def test_model_with_another_number_of_ranks_goes_before_it_comes_again() -> None:
@@ -89,7 +139,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 def test_each_step_waits_for_its_own(serve: Serve) -> None:
     before = CameUp(config(model(), scout()), declared(model(), scout()))
     wanted = declared(model(context_tokens=4096), scout(context_tokens=65536))
-    final = rollout.roll(before, wanted, lambda name: name == "model.llama", serve.come_up, serve.said.append)
+    final = rollout.roll(before, wanted, lambda name: name == "model.llama", serve.come_up, serve.said.append, lambda _: True)
     assert serve.waited == ["model.llama", "model.scout", None]
     assert [surges(told)["model.scout"] for told in serve.told] == [app.SURGE_PERCENT, 0, 0], "asked when its turn has come"
     assert serve.told[-1] == final == stopping_first(wanted, {"model.scout"})
@@ -102,7 +152,14 @@ def test_what_does_not_come_up_ends_it(serve: Serve) -> None:
 
     before = CameUp(config(model(), scout()), declared(model(), scout()))
     with pytest.raises(serve_api.CannotStart):
-        rollout.roll(before, declared(model(context_tokens=4096), scout(context_tokens=65536)), lambda _: True, fails, serve.said.append)
+        rollout.roll(
+            before,
+            declared(model(context_tokens=4096), scout(context_tokens=65536)),
+            lambda _: True,
+            fails,
+            serve.said.append,
+            lambda _: True,
+        )
     assert [engines(Step(told))["model.scout"] for told in serve.told] == [131072], "the next model has not been touched"
 
 

@@ -1,0 +1,123 @@
+"""Demands that fields of several sections make on each other, or that a field's form alone does not tell; and what is only doubtful.
+
+Decides over a config that is well formed by itself. The figures of GPUs are `cluster.planner.config_problems`'s.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Any
+
+from configs.inventory import Aws, Inventory, OnPrem
+from configs.schema import Config, Model
+
+Found = tuple[str, str]
+"""A field's path, and what is the matter with it."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: Ports that Ray itself takes on a node of a cluster, and the range that its workers take theirs from (`ray start --help`).
+RAYS_PORTS = {6379: "its GCS", 8265: "its dashboard", 10001: "its clients", 52365: "its dashboard's agents"}
+FIRST_WORKER_PORT, LAST_WORKER_PORT = 10_002, 19_999
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^\$[A-Za-z_][A-Za-z0-9_]*(?=/|$)")
+#: Fields that a shell or an engine reads, where a $ may be meant.
+_FOR_A_SHELL = re.compile(r"^cluster\.(secret_command|secrets|environment|run_options)\b|^models\[\d+\]\.canary\.")
+_AMI = re.compile(r"^ami-([0-9a-f]{8}|[0-9a-f]{17})$")
+#: A command that prints its own words: nothing in it is looked up.
+_LITERAL = re.compile(r"^\s*(echo|printf)\s[^$`]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Finds what the schema cannot judge: pairs of a field's path and a message."""
+
+    of_model: Callable[[Model], Iterable[Found]]
+    """Paths are inside the model."""
+    of_config: Callable[[Config], Iterable[Found]]
+    """What sections demand of each other; it is asked where each section is well formed."""
+
+
+def cross_problems(config: Config) -> Iterator[Found]:
+    """Yields each contradiction of a config."""
+    yield from _variables(config.model_dump(mode="json", exclude_unset=True), "")
+    yield from _ports(config)
+    if config.cluster is not None and config.cluster.onprem is not None:
+        yield from _hosts(config.cluster.onprem)
+        yield from _redis(config.cluster, config.cluster.onprem)
+    if config.cluster is not None and config.cluster.aws is not None:
+        yield from _aws(config.cluster.aws)
+
+
+def doubts(config: Config) -> Iterator[Found]:
+    """Yields what is allowed and most likely not meant."""
+    if config.cluster is not None and _LITERAL.match(config.cluster.secret_command):
+        yield (
+            "cluster.secret_command",
+            "prints a secret that stands in this file, and in each file that is made of it: let it read a file, or ask a store of secrets",
+        )
+    if config.gateway.host not in LOOPBACK:
+        yield (
+            "gateway.host",
+            f"{config.gateway.host} answers every machine that reaches port {config.gateway.port}, without a key: keep the port inside "
+            "your network, or behind a proxy that asks for one",
+        )
+
+
+def _variables(value: Any, path: str) -> Iterator[Found]:  # noqa: ANN401 (a document)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _variables(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _variables(inner, f"{path}[{index}]")
+    elif isinstance(value, str) and not _FOR_A_SHELL.match(path) and (found := _VARIABLE.search(value)):
+        yield path, f"{found[0]} would be taken as it stands: no variable is filled in here; write the value"
+
+
+def _ports(config: Config) -> Iterator[Found]:
+    if config.cluster is None and config.ray.address == "local":
+        return
+    port = config.gateway.port
+    if port in RAYS_PORTS:
+        yield "gateway.port", f"Ray has port {port} for {RAYS_PORTS[port]}; take another one, 8000 for instance"
+    elif FIRST_WORKER_PORT <= port <= LAST_WORKER_PORT:
+        taken = f"{FIRST_WORKER_PORT} to {LAST_WORKER_PORT}"
+        yield "gateway.port", f"Ray's workers take ports from {taken}, and one may have {port}; take another one, 8000 for instance"
+
+
+def _hosts(hosts: OnPrem) -> Iterator[Found]:
+    places = [("cluster.onprem.head", hosts.head), *((f"cluster.onprem.workers[{index}]", one) for index, one in enumerate(hosts.workers))]
+    times = Counter(address for _, address in places)
+    seen: dict[str, str] = {}
+    for path, address in places:
+        if wrong := _impossible(address, alone=not hosts.workers):
+            yield path, f"{address} {wrong}"
+        if times[address] > 1 and address in seen:
+            yield path, f"{address} is {seen[address]} already; a host is named once, the head not among the workers"
+        seen.setdefault(address, path)
+
+
+def _impossible(address: str, alone: bool) -> str | None:
+    """Returns what is wrong with a host's address; None for one that may be: IPv4, IPv6, or a name."""
+    try:
+        number = IPv6Address(address) if ":" in address else IPv4Address(address) if re.fullmatch(r"[\d.]+", address) else None
+    except AddressValueError:
+        return "is no address: write four numbers up to 255, an IPv6 address, or a name"
+    if number is not None and (number.is_unspecified or number.is_multicast):
+        return "is no host's address"
+    if not alone and (address == "localhost" or (number is not None and number.is_loopback)):
+        return "is each host's own; write the address that the other hosts see"
+    return None
+
+
+def _redis(inventory: Inventory, hosts: OnPrem) -> Iterator[Found]:
+    if inventory.redis is not None and inventory.redis == f"{hosts.head}:6379":
+        yield "cluster.redis", "Ray's own GCS has port 6379 of the head; a Redis that is to outlive the head is on another machine"
+
+
+def _aws(site: Aws) -> Iterator[Found]:
+    if not re.fullmatch(rf"{re.escape(site.region)}(-[a-z]+-\d)?[a-z]", site.zone):
+        yield "cluster.aws.zone", f"{site.zone} is in another region than {site.region}; a zone is called like {site.region}a"
+    if not _AMI.match(site.ami):
+        yield "cluster.aws.ami", f"{site.ami!r} is no image's id; it looks like ami-0123456789abcdef0"
