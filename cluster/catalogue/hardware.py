@@ -36,7 +36,7 @@ class Cluster:
         return per_node if self.nodes == 1 else f"{self.nodes or 'N'}×({per_node})"
 
 
-#: p5, p5en, p6 and g6e are AWS's, a3 Google Cloud's.
+#: p5, p5e, p5en, p6 and g6e are AWS's, a3 Google Cloud's.
 NODES: Mapping[NodeName, Node] = MappingProxyType(
     {
         "dgx-h100": Node(GPUS["H100"]),
@@ -45,6 +45,7 @@ NODES: Mapping[NodeName, Node] = MappingProxyType(
         "a3-highgpu-8g": Node(GPUS["H100"]),
         "dgx-h200": Node(GPUS["H200"]),
         "hgx-h200": Node(GPUS["H200"]),
+        "p5e.48xlarge": Node(GPUS["H200"]),
         "p5en.48xlarge": Node(GPUS["H200"]),
         "a3-ultragpu-8g": Node(GPUS["H200"]),
         "dgx-b200": Node(GPUS["B200"]),
