@@ -5,6 +5,7 @@ Decides what an operator may say about them. The manifest is made in `cluster.pr
 
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
 from pydantic import Field, StringConstraints
 
 from configs.node_environment import Absolute, Environment
@@ -12,8 +13,9 @@ from configs.strict import Strict
 
 SubDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?$")]
 #: The key of a label, an annotation or a resource: a name, perhaps behind a domain and a slash.
-Key = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
-Label = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
+Key = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9.-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
+Count = Annotated[int, Ge(1), Le(1024)]
 Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")]
 
 
@@ -44,7 +46,7 @@ class KubeRay(Strict):
         default_factory=dict,
         description="A folder of `cluster.mounts` is in the PersistentVolumeClaim of this name. Default: it is a folder of the node.",
     )
-    resources: dict[Key, Annotated[int, Field(ge=1, le=1024)]] = Field(
+    resources: dict[Key, Count] = Field(
         default_factory=dict,
         description="A worker pod has this many of further resources: of RDMA for instance (rdma/…, vpc.amazonaws.com/efa). With those its "
         "container may lock memory.",

@@ -24,22 +24,28 @@ OF_THE_NODE = {
 }
 
 
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
+def _absolute(path: object) -> object:
+    if isinstance(path, str) and not path.startswith("/"):
         raise ValueError(f"must be an absolute path (got {path!r}): Docker and Kubernetes refuse others, and do not know `~`")
     return path
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
 
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Absolute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/~+-]{1,200}$"), AfterValidator(_absolute)]
+Absolute = Annotated[str, BeforeValidator(_absolute), StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{0,199}$")]
 Device = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,100}$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-Value = Annotated[str, BeforeValidator(_as_text), StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,4096}$")]
-Command = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0e-\x1f\x7f]{1,4096}$")]
-DockerOption = Annotated[str, StringConstraints(pattern=r"^-[^\x00-\x1f\x7f]{1,1000}$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Value = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=4096), AfterValidator(_one_line)]
+Command = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+DockerOption = Annotated[str, StringConstraints(pattern=r"^-[ -~]{1,200}$")]
 
 
 class Secret(Strict):

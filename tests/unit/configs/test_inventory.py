@@ -32,7 +32,7 @@ def test_numbers_are_texts_in_an_environment_and_nothing_is_expanded() -> None:
         ({"environment": {"VLLM_HOST_IP": "10.0.0.1"}}, "cluster.environment", "is another one on each node"),
         ({"environment": {"HERD_DOOR_KEY": "x"}}, "cluster.environment", "is made of the herd's secret on every node"),
         ({"environment": {"A-B": "x"}}, "cluster.environment.A-B", "pattern"),
-        ({"environment": {"A": "two\nlines"}}, "cluster.environment.A", "pattern"),
+        ({"environment": {"A": "two\nlines"}}, "cluster.environment.A", "one line of printable"),
         ({"environment": {"A": True}}, "cluster.environment.A", "valid string"),
         ({"secrets": {"HERD_SECRET": {"file": "/s"}}}, "cluster.secrets", "has a field of its own: secret_command"),
         ({"secrets": {"RAY_AUTH_TOKEN": {"file": "/s"}}}, "cluster.secrets", "is made of the herd's secret on every node"),

@@ -15,7 +15,7 @@ from ray.autoscaler._private.util import prepare_config
 from tests.unit.machines import ROOT
 
 FILE = ROOT / "cluster/ray/aws.yaml"
-REGION, ZONE, PROFILE, GROUP = "us-east-2", "us-east-2a", "herd-node", "herd"
+REGION, ZONE, PROFILE = "us-east-2", "us-east-2a", "herd-node"
 
 
 @pytest.fixture
@@ -30,7 +30,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
         group = ec2.create_security_group(GroupName="herd", Description="herd", VpcId=vpc)["GroupId"]
-        ec2.create_placement_group(GroupName=GROUP, Strategy="cluster")
         boto3.client("iam").create_instance_profile(InstanceProfileName=PROFILE)
         image = ec2.describe_images()["Images"][0]["ImageId"]
         yield {"subnet-0123456789abcdef0": subnet, "sg-0123456789abcdef0": group, "ami-0123456789abcdef0": image}
@@ -43,7 +42,9 @@ def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str])
         assert example in text
         text = text.replace(example, real)
     asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(text)))
-    provider = AWSNodeProvider(asked["provider"], asked["cluster_name"])
+    provider, requests = AWSNodeProvider(asked["provider"], asked["cluster_name"]), []
+    events = provider.ec2_fail_fast.meta.client.meta.events
+    events.register("provide-client-params.ec2.RunInstances", lambda params, **_: requests.append(params))
     for kind in asked["available_node_types"].values():
         provider.create_node(kind["node_config"], {"ray-cluster-name": asked["cluster_name"]}, 1)
     found = boto3.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}])
@@ -54,4 +55,6 @@ def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str])
     assert not any("InstanceLifecycle" in one for one in machines.values()), "on demand, not spot"
     assert {one["IamInstanceProfile"]["Arn"].rpartition("/")[2] for one in machines.values()} == {PROFILE}
     assert {one["MetadataOptions"]["HttpTokens"] for one in machines.values()} == {"required"}
-    assert machines["p5en.48xlarge"]["Placement"]["GroupName"] == GROUP
+    (worker,) = [one for one in requests if one["InstanceType"] == "p5en.48xlarge"]  # moto forgets these
+    assert worker["Placement"]["GroupName"] == "herd"
+    assert worker["BlockDeviceMappings"][0]["Ebs"]["Throughput"] == 1000
