@@ -85,7 +85,7 @@ def _commands(inventory: Inventory, start: Start, own: Iterable[str], command: s
         *_network(start.place),
         *start.before,
         *exports(inventory.environment | dict(start.environment)),
-        *_keys(inventory),
+        *keys(inventory),
         *own,
         *([reconnect] if inventory.outlives_its_head else []),
         *([examined] if inventory.preflight else []),
@@ -120,8 +120,8 @@ def exports(environment: Mapping[str, str]) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
 
 
-def _keys(inventory: Inventory) -> list[str]:
-    """Puts the keys of every purpose into the environment, and takes the secret out of it; or fails with a sentence."""
+def keys(inventory: Inventory) -> list[str]:
+    """Returns lines that put a key for each purpose into the environment, and take the secret out of it; or end with a sentence."""
     return [
         "# The keys of the herd. The secret that they are made of is in no process of Ray's, in no file and in no argument.",
         f'{ROOT}="${{{ROOT}:-$({inventory.secret_command})}}"',
