@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
-from configs.inventory import Aws, Inventory, OnPrem
+from configs.clouds import Aws
+from configs.inventory import Inventory, OnPrem
 from configs.schema import Config, Model
 
 Found = tuple[str, str]

@@ -1,7 +1,7 @@
 """The machines of a herd, from which a Ray cluster is brought up: hosts of your own, AWS, Google Cloud, Kubernetes.
 
-Decides what an operator may say about them. Files are made from it in `cluster.provision.ray_up`, `cluster.provision.kuberay` and
-`cluster.provision.haproxy`. No secret is ever a field: nodes run a command that prints it.
+Decides what an operator may say about them; clouds and Kubernetes have modules of their own. Files are made from it in
+`cluster.provision`. No secret is ever a field: nodes read it from a file of their own, or run a command that prints it.
 """
 
 from typing import Annotated, Literal, Self
@@ -9,6 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from configs.certificates import Certificates
+from configs.clouds import Aws, Gcp
+from configs.kubernetes import KubeRay
+from configs.node_environment import Absolute, Command, Device, DockerOption, Environment, Secrets, twice
 from configs.strict import Strict
 
 #: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
@@ -19,11 +22,7 @@ Image = Annotated[
 ]
 Wheel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/+-]{1,200}\.whl$")]
 File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/~+-]{1,200}$")]
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/-]{0,250}$")]
-SubDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?$")]
-AwsMachine = Literal["p5.48xlarge", "p5en.48xlarge"]
 Cloud = Literal["aws", "gcp"]
-GcpMachine = Literal["a3-highgpu-8g", "a3-megagpu-8g", "a3-ultragpu-8g"]
 
 
 class OnPrem(Strict):
@@ -31,73 +30,8 @@ class OnPrem(Strict):
 
     head: Address = Field(description="Ray's head runs on the host with this address or name, as the other hosts see it.")
     workers: tuple[Address, ...] = Field((), description="All other hosts have these addresses or names.")
-
-
-class Aws(Strict):
-    """Machines with GPUs on AWS, joined by EFA, and a head without GPU. None has a public address: `ray up` runs in their network."""
-
-    region: Id = Field(description="The machines are in this region.")
-    zone: Id = Field(description="The machines are in this availability zone: EFA does not leave it.")
-    machine: AwsMachine = Field(description="The workers are machines of this type.")
-    workers: int = Field(1, ge=1, le=4096, description="The cluster has this many workers.")
-    head_machine: Id = Field("m7i.2xlarge", description="Ray's head is a machine of this type, without GPU.")
-    ami: Id = Field(description="Head and workers start from this image, with NVIDIA's driver, Docker, EFA and its NCCL plugin.")
-    subnet: Id = Field(description="The machines are in this subnet of `zone`, which has a way out for machines without a public address.")
-    security_group: Id = Field(
-        description="The machines are in this security group. Its members must reach each other on all protocols: EFA needs it."
-    )
-    market: Literal["on-demand", "capacity-block", "spot"] = Field("on-demand", description="Workers are paid for in this way.")
-    capacity_reservation: Id | None = Field(None, description="Workers start in the reservation, or the capacity block, of this id.")
-    instance_profile: Id | None = Field(
-        None, description="The machines may do all that this profile allows, `secret_command` included. Default: Ray's, on the head."
-    )
-    key_name: Id | None = Field(None, description="The key pair of `ssh_key` has this name. Default: Ray makes one.")
-    disk_gib: int = Field(1000, ge=50, le=65_536, description="Each machine has a disk of this many GiB.")
-
-    @model_validator(mode="after")
-    def _capacity_block_is_named(self) -> Self:
-        if self.market == "capacity-block" and self.capacity_reservation is None:
-            raise ValueError("market: capacity-block needs capacity_reservation, the block's id")
-        return self
-
-
-class Gcp(Strict):
-    """Machines with GPUs on Google Cloud, and a head without GPU. None has a public address: `ray up` runs in their network."""
-
-    project: Id = Field(description="The machines are in this project.")
-    zone: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,2}-[a-z]$")] = Field(
-        description="The machines are in this zone."
-    )
-    machine: GcpMachine = Field(description="The workers are machines of this type.")
-    workers: int = Field(1, ge=1, le=4096, description="The cluster has this many workers.")
-    head_machine: Id = Field("n2-standard-8", description="Ray's head is a machine of this type, without GPU.")
-    source_image: Id = Field(description="Head and workers start from this image, with NVIDIA's driver, Docker and Google's NCCL plugin.")
-    subnetwork: Id = Field(description="The first interface of every machine is in this subnetwork.")
-    gpu_subnetworks: tuple[Id, ...] = Field(
-        (), description="The further interfaces of the workers are in these subnetworks, in this order."
-    )
-    nccl_folder: File = Field(description="Google's NCCL plugin is in this folder of the machine, /usr/local/gib for instance.")
-    nccl_profile: File = Field(description="This script in `nccl_folder` sets NCCL up for the machine. It is sourced, never copied.")
-    reservation: Id | None = Field(None, description="Workers start in the reservation of this name.")
-    spot: bool = Field(False, description="Workers are spot machines if this is true.")
-    service_account: Id | None = Field(
-        None, description="The machines may do all that this account allows, `secret_command` included. Default: Ray's, on the head."
-    )
-    disk_gib: int = Field(1000, ge=50, le=65_536, description="Each machine has a disk of this many GiB.")
-
-
-class KubeRay(Strict):
-    """Pods of a Kubernetes cluster with the KubeRay operator."""
-
-    workers: int = Field(1, ge=1, le=4096, description="The cluster has this many worker pods.")
-    worker_cpus: int = Field(64, ge=1, le=1024, description="A worker pod has this many CPUs.")
-    worker_memory_gib: int = Field(512, ge=1, le=16_384, description="A worker pod has this many GiB of memory.")
-    head_cpus: int = Field(4, ge=1, le=1024, description="The head's pod has this many CPUs.")
-    head_memory_gib: int = Field(16, ge=1, le=16_384, description="The head's pod has this many GiB of memory.")
-    secret: SubDomain = Field(
-        "herd",
-        description="The Kubernetes Secret of this name has the lines of `herd secret --env-file`, and `redis-password` if Redis asks "
-        "for one.",
+    environment: Environment = Field(
+        default_factory=dict, description="Ray's processes have these variables too, and they go before those of `cluster.environment`."
     )
 
 
@@ -109,10 +43,34 @@ class Inventory(Strict):
         None, description="This package is installed from a wheel of this path, beside `ray up`. Default: the image or the nodes have it."
     )
     constraints: File = Field("constraints-gpu.txt", description="The wheel is installed with the versions in this file.")
-    mounts: tuple[File, ...] = Field((), description="The container sees these folders of the node at the same path: weights, secrets.")
-    secret_command: str = Field(
+    pull_before_run: bool = Field(
+        True, description="A node pulls the image before its container starts if this is true, and only an image that it lacks if not."
+    )
+    mounts: tuple[Absolute, ...] = Field(
+        (), description="The container sees these folders of the node at the same (absolute) path: weights, secrets."
+    )
+    devices: tuple[Device, ...] = Field(
+        (), description="The container gets these devices of the node too: /dev/gdrdrv for instance, which NVSHMEM (DeepEP) uses."
+    )
+    rdma: bool | None = Field(
+        None,
+        description="Containers on hosts of your own get the RDMA devices (/dev/infiniband) if this is true, and a host without them does "
+        "not start. Default: containers get them where the host has them.",
+    )
+    run_options: tuple[DockerOption, ...] = Field(
+        (), description="`docker run` gets these further options, one each: --cap-add=SYS_PTRACE for instance."
+    )
+    environment: Environment = Field(
+        default_factory=dict, description="Ray's processes on every node have these variables, as they stand here: nothing is expanded."
+    )
+    secrets: Secrets = Field(
+        default_factory=dict,
+        description="Ray's processes on every node have these secrets as variables, HF_TOKEN for instance. A node reads each from a file "
+        "or a command when its Ray starts; HERD_REDIS_PASSWORD only the head. None is in a file that is made here, in an argument or "
+        "in a log.",
+    )
+    secret_command: Command = Field(
         "printenv HERD_SECRET",
-        min_length=1,
         description="This command prints the herd's secret on a node (in its container), where HERD_SECRET is not set already.",
     )
     ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = Field(
@@ -155,6 +113,20 @@ class Inventory(Strict):
     def outlives_its_head(self) -> bool:
         """Tells whether Ray's GCS keeps its state where the next GCS finds it."""
         return self.redis is not None or self.gcs_folder is not None
+
+    @model_validator(mode="after")
+    def _secrets_are_not_plain(self) -> Self:
+        sites = (self.onprem, self.aws, self.gcp, self.kuberay)
+        if doubled := twice(self.secrets, (self.environment, *(site.environment for site in sites if site is not None))):
+            raise ValueError(f"{', '.join(doubled)}: give it under secrets or under environment, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_are_mounts(self) -> Self:
+        claims = () if self.kuberay is None else self.kuberay.claims
+        if unknown := [folder for folder in claims if folder not in self.mounts]:
+            raise ValueError(f"kuberay.claims names {', '.join(unknown)}, which mounts does not have: add it there")
+        return self
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:

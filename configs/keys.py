@@ -47,16 +47,17 @@ def derived(root: str, purpose: Purpose) -> str:
     return hashlib.sha256(f"{_PREFIX}{purpose}:{root}".encode()).hexdigest()
 
 
-def in_shell(purposes: Iterable[Purpose]) -> str:
-    """Makes the same keys in a POSIX shell that has the secret, and exports them; or ends the shell with a sentence.
+def in_shell(purposes: Iterable[Purpose]) -> list[str]:
+    """Makes the same keys in a POSIX shell that has the secret, and exports them; or ends the shell with a sentence. Returns its lines.
 
     The secret is in no program's arguments: `printf` is a part of the shell.
     """
     weak = f"{ROOT} on this node is too short or has too few different characters: {WAY_OUT}"
-    keys = " ".join(f'{VARIABLES[purpose]}="$(herd_key {purpose})"' for purpose in purposes)
-    return (
-        f'test -n "${ROOT}" || {{ echo "{ROOT} is not known on this node: see secret_command" >&2; exit 1; }}; '
-        f'test "${{#{ROOT}}}" -ge {LEAST_LENGTH} && test "$(printf %s "${ROOT}" | fold -w 1 | sort -u | wc -l)" -ge {LEAST_VARIETY} '
-        f"|| {{ echo '{weak}' >&2; exit 1; }}; "
-        f'herd_key() {{ printf "{_PREFIX}$1:%s" "${ROOT}" | sha256sum | cut -d \' \' -f 1; }}; export {keys}'
-    )
+    return [
+        f'test -n "${ROOT}" || {{ echo "{ROOT} is not known on this node: see secret_command" >&2; exit 1; }}',
+        f'test "${{#{ROOT}}}" -ge {LEAST_LENGTH} && test "$(printf %s "${ROOT}" | fold -w 1 | sort -u | wc -l)" -ge {LEAST_VARIETY} ||',
+        f"  {{ echo '{weak}' >&2; exit 1; }}",
+        f'herd_key() {{ printf "{_PREFIX}$1:%s" "${ROOT}" | sha256sum | cut -d " " -f 1; }}',
+        *(f'{VARIABLES[purpose]}="$(herd_key {purpose})"' for purpose in purposes),
+        f"export {' '.join(VARIABLES[purpose] for purpose in purposes)}",
+    ]

@@ -192,14 +192,21 @@ def _short(value: object) -> str:
 
 def fields_at(schema: type[BaseModel], location: Iterable[int | str]) -> tuple[str, ...]:
     """Returns the names of the fields at a place in the schema: `("models", 0, "scaling")` gives those of `Scaling`."""
+    key_is_next = False
     for part in location:
-        if isinstance(part, str):
-            schema = _model_in(schema.model_fields[part].annotation)
+        if key_is_next:
+            key_is_next = False
+        elif isinstance(part, str):
+            annotation = schema.model_fields[part].annotation
+            key_is_next = get_origin(annotation) is dict
+            schema = _model_in(annotation)
     return tuple(schema.model_fields)
 
 
 def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 (annotations have no common type)
-    """Returns the one pydantic model inside `X`, `X | None` or `tuple[X, ...]`."""
+    """Returns the one pydantic model inside `X`, `X | None`, `tuple[X, ...]` or `dict[str, X]`."""
+    if get_origin(annotation) is dict:
+        return _model_in(get_args(annotation)[1])
     if get_origin(annotation) in (Union, UnionType, tuple):
         inner = [part for part in get_args(annotation) if part not in (NoneType, Ellipsis)]
         return _model_in(inner[0])

@@ -41,6 +41,7 @@ NodeName = Literal[
     "a3-highgpu-8g",
     "dgx-h200",
     "hgx-h200",
+    "p5e.48xlarge",
     "p5en.48xlarge",
     "a3-ultragpu-8g",
     "dgx-b200",

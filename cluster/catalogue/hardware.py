@@ -54,7 +54,7 @@ class Cluster:
         return str(self.node) if self.nodes == 1 else f"{self.nodes or 'N'}×({self.node})"
 
 
-#: p5, p5en, p6 and g6e are AWS's, a3 Google Cloud's. Cards by the vendors' pages: DGX H100, H200 and B200 have eight ConnectX-7 ports of
+#: p5, p5e, p5en, p6 and g6e are AWS's, a3 Google Cloud's. Cards by the vendors' pages: DGX H100, H200, B200 have eight ConnectX-7 ports of
 #: 400 Gbit/s for their GPUs, DGX A100 eight ConnectX-6 of 200. What a port of AWS's EFA says of its rate changes with the driver.
 NODES: Mapping[NodeName, Node] = MappingProxyType(
     {
@@ -64,6 +64,7 @@ NODES: Mapping[NodeName, Node] = MappingProxyType(
         "a3-highgpu-8g": Node(GPUS["H100"]),
         "dgx-h200": Node(GPUS["H200"], fabric=Fabric(8, 400)),
         "hgx-h200": Node(GPUS["H200"]),
+        "p5e.48xlarge": Node(GPUS["H200"], fabric=Fabric(32)),
         "p5en.48xlarge": Node(GPUS["H200"], fabric=Fabric(16)),
         "a3-ultragpu-8g": Node(GPUS["H200"], fabric=Fabric(8)),
         "dgx-b200": Node(GPUS["B200"], fabric=Fabric(8, 400)),

@@ -35,11 +35,11 @@ def as_ray(found: dict[str, str]) -> str:
 
 
 def examination(expected: Expected | None, head: bool) -> str:
-    """The shell command that examines a node before its Ray starts; a node that cannot be examined is sick."""
+    """Returns the lines of shell that examine a node before its Ray starts; a node that cannot be examined is sick."""
     flags = ("" if expected is None else _promised(expected)) + (" --head" if head else "")
     unknown = as_ray({HEALTH_LABEL: SICK, FOUND_LABEL: "not-examined"})
     return (
-        f'HERD_LABELS="$(timeout -k 10 {EXAMINATION_S} herd doctor --node --labels{flags})"; HERD_LABELS="${{HERD_LABELS:-{unknown}}}"; '
+        f'HERD_LABELS="$(timeout -k 10 {EXAMINATION_S} herd doctor --node --labels{flags})"\nHERD_LABELS="${{HERD_LABELS:-{unknown}}}"\n'
         'echo "Preflight: $HERD_LABELS" >&2'
     )
 

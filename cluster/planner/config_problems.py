@@ -11,8 +11,9 @@ from cluster.catalogue.models import CATALOGUE
 from cluster.catalogue.weights import source_of
 from cluster.planner.legality import refusals
 from cluster.planner.placement import GPUS_PER_NODE
+from configs.clouds import GcpMachine
 from configs.cross_checks import Check
-from configs.inventory import GcpMachine, Inventory
+from configs.inventory import Inventory
 from configs.names import NodeName
 from configs.schema import Config, Hardware, Model
 

@@ -1,4 +1,4 @@
-"""`herd cluster emit`: the words of the command line.
+"""`herd cluster …`: the words of the command line. `emit` is for operators; the other two are for the scripts that it writes.
 
 Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
@@ -6,18 +6,23 @@ Decides which fields of the config a provider needs, and names each field that i
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cluster.doctor.facts import expected
+from cluster.machine.network import NoInterface, of_any, towards
 from cluster.planner.config_problems import problems
-from cluster.provision import ray_up as ray_clusters
+from cluster.provision.aws import aws
+from cluster.provision.gcp import gcp
 from cluster.provision.haproxy import load_balancer
-from cluster.provision.kuberay import ray_service
+from cluster.provision.kuberay import Served, pod_monitor, ray_service
+from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
-from configs.inventory import Inventory, KubeRay
+from configs.inventory import Inventory
+from configs.kubernetes import KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
 from configs.schema import Config
 from deployments.commands.terminal import tell, told
@@ -26,6 +31,7 @@ commands = typer.Typer(no_args_is_help=True, help="Write files that bring the ma
 Part = TypeVar("Part")
 BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEADER = "# Made by `herd cluster emit {config} --provider {provider}` of llama-herd {version}. Change the config, not this file.\n"
 
 
 class Provider(StrEnum):
@@ -65,12 +71,44 @@ def emit(
         raise typer.Exit(1) from None
 
 
+@commands.command()
+def interface(
+    addresses: Annotated[list[str] | None, typer.Argument(help="Addresses of the cluster's hosts, this node's among them.")] = None,
+    to: Annotated[str | None, typer.Option(help="Another node's address, instead: this node's own is the one that reaches it.")] = None,
+) -> None:
+    """Print this node's own address and network interface, as exports for a shell.
+
+    `eval "$(herd cluster interface --to HEAD)"` before `ray start` brings gloo, NCCL and vLLM onto the network of the cluster, whichever
+    other networks the host has.
+    """
+    with told(NoInterface):
+        if to is None and not addresses:
+            raise NoInterface("name the addresses of the cluster's hosts, or another node with --to")
+        place = towards(to) if to is not None else of_any(addresses or [])
+    sys.stdout.write(f"export {' '.join(f'{name}={value}' for name, value in place.variables.items())}\n")
+
+
+@commands.command("start-head", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def start_head(context: typer.Context) -> None:
+    """Start Ray's head with the options of `ray start --head`, and a password for Redis from standard input.
+
+    The password is then in no process's arguments. An empty input means that Redis asks for none.
+    """
+    from deployments.ray_calls.start_head import start_head as start  # here, because it brings Ray
+
+    start(context.args, sys.stdin.read().strip() or None)
+
+
 def emitted(path: Path, provider: Provider) -> str:
-    """Returns the file's text.
+    """Returns the file's text, which begins with a line that says from which config and release it came.
 
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.
     """
+    return HEADER.format(config=path.name, provider=provider, version=version("llama-herd")) + _emitted(path, provider)
+
+
+def _emitted(path: Path, provider: Provider) -> str:
     config = read(path, problems)
 
     def need(field: str, part: Part | None, why: str = "") -> Part:
@@ -88,7 +126,8 @@ def emitted(path: Path, provider: Provider) -> str:
         if inventory.redis_tls is not None:
             raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
         need("gateway.host", reachable, BEYOND)
-        return as_lines(_ray_service(config, inventory, site))
+        monitor = f"---\n{as_lines(pod_monitor(config.name, site))}" if site.pod_monitor else ""
+        return as_lines(_ray_service(config, inventory, site)) + monitor
     if provider is Provider.HAPROXY:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
         need("gateway.host", reachable, BEYOND)
@@ -100,9 +139,9 @@ def emitted(path: Path, provider: Provider) -> str:
             config.name, inventory, need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves"), promised
         )
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
-        Provider.ONPREM: lambda: ray_clusters.onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
-        Provider.AWS: lambda: ray_clusters.aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),
-        Provider.GCP: lambda: ray_clusters.gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
+        Provider.ONPREM: lambda: onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
+        Provider.AWS: lambda: aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),
+        Provider.GCP: lambda: gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
     return as_lines(makers[provider]())
 
@@ -115,4 +154,4 @@ def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[st
 
     # Every pod has gateways, the head's too.
     applications = declared(config, site.workers + 1, {}).model_dump(mode="json", exclude_unset=True)
-    return ray_service(config.name, inventory, site, gpus_per_node(config), config.gateway.port, as_lines(applications))
+    return ray_service(config.name, inventory, site, Served(gpus_per_node(config), config.gateway.port, as_lines(applications)))

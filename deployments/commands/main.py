@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from cluster.planner.config_problems import problems
+from cluster.provision.start_time import start_limit_s
 from configs.cross_checks import doubts
 from configs.load import ConfigError, environment, read
 from deployments.commands import cluster_emit as cluster_command
@@ -58,8 +59,13 @@ def main() -> None:
 def up(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
     within_s: Annotated[
-        float, typer.Option(help="The longest wait for all models to answer, and for each replica of an upgrade, in seconds.", min=1)
-    ] = 900,
+        float | None,
+        typer.Option(
+            help="The longest wait for all models to answer, and for each replica of an upgrade, in seconds. Default: 900, and what the "
+            "weights take over the config's disk.",
+            min=1,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Start it even if the planner expects too little memory or too few GPUs.")] = False,
 ) -> None:
     """Bring a herd up, or change a running one in place; returns when every model has answered.
@@ -72,7 +78,7 @@ def up(
         herd = operate.planned(operate.herd(environment(), read(config, problems)), force)
         for path, message in doubts(herd.config):
             warn(f"{path}: {message}")
-        operate.up(herd, environment(), say, within_s)
+        operate.up(herd, environment(), say, within_s or start_limit_s(herd.config))
     first = herd.config.models[0]
     out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")
     out.print(f"Try it:  herd chat {(*first.aliases, first.id)[0]}      or:", markup=False)

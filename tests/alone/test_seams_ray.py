@@ -58,6 +58,9 @@ SEAMS = [
     Seam("ray_calls/broadcast", "ray.serve.exceptions:RayServeException"),
     Seam("ray_calls/broadcast", "ray.serve.schema:ServeStatus", has=("applications",)),
     Seam("ray_calls/broadcast", "ray.exceptions:RayError"),
+    Seam("ray_calls/start_head", "ray._private.services:start_ray_process", has=("command", "env_updates")),
+    Seam("ray_calls/start_head", "ray._private.services:start_raylet", has=("redis_password",)),
+    Seam("ray_calls/start_head", "ray.scripts:scripts"),
     Seam("ray_calls/drain", "ray._raylet:GcsClient"),
     Seam(
         "ray_calls/drain",

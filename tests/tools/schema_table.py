@@ -40,6 +40,8 @@ def rows(schema: type[BaseModel], above: str = "") -> list[Row]:
         found.append(Row(path, _form(field, inner, is_list), _default(field), field.description or ""))
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             sections += rows(inner, f"{path}{'[]' if is_list else ''}.")
+        if get_origin(inner) is dict and isinstance(value := get_args(inner)[1], type) and issubclass(value, BaseModel):
+            sections += rows(value, f"{path}.NAME.")
     return found + sections
 
 
@@ -107,7 +109,7 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if default is None or default in ((), {}) or isinstance(default, BaseModel):
         return ""
-    shown = default if isinstance(default, str) else json.dumps(default)
+    shown = default if isinstance(default, str) else json.dumps(default, default=lambda section: section.model_dump(exclude_none=True))
     return "`" + re.sub(r"\s+", " ", shown) + "`"
 
 

@@ -76,9 +76,9 @@ def test_path_that_has_moved_is_noticed() -> None:
 
 
 def field_exists(path: str) -> bool:
-    *above, field = path.split(".")
+    *above, field = path.replace("[]", "").split(".")
     try:
-        return field in fields_at(Config, above)
+        return field.isupper() or field in fields_at(Config, above)
     except (KeyError, AttributeError, IndexError):
         return False
 

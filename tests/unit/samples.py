@@ -109,7 +109,7 @@ def _values(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrateg
     if origin in (Union, UnionType):
         return st.one_of(*(_values(arg, metadata) for arg in args))
     if origin is dict:
-        return _ENGINE
+        return _ENGINE if args[1] is Any else st.dictionaries(_values(args[0]), _values(args[1]), max_size=1)
     return raw(annotation) if issubclass(annotation, BaseModel) else _scalar(annotation, metadata)
 
 

@@ -23,7 +23,7 @@ AWS = {
 GCP = {
     "project": "p",
     "zone": "us-central1-a",
-    "machine": "a3-megagpu-8g",
+    "machine": "a3-ultragpu-8g",
     "source_image": "i",
     "subnetwork": "s",
     "nccl_folder": "/n",
@@ -85,9 +85,9 @@ def test_number_of_nodes_is_held_against_the_hosts(nodes: int, fits: bool) -> No
 
 @pytest.mark.parametrize(("section", "site"), [("aws", AWS), ("gcp", GCP), ("kuberay", {"workers": 2})])
 def test_number_of_nodes_is_held_against_the_workers_of_a_cloud(section: str, site: dict[str, Any]) -> None:
-    told = found(cluster={section: site}, hardware={"gpu": "H200" if section == "aws" else "H100", "nodes": 3})
+    told = found(cluster={section: site}, hardware={"gpu": "H100" if section == "kuberay" else "H200", "nodes": 3})
     assert told == {"hardware.nodes": f"is 3, but cluster.{section} names 2 that can have GPUs"}
-    assert found(cluster={section: site}, hardware={"gpu": "H200" if section == "aws" else "H100", "nodes": 2}) == {}
+    assert found(cluster={section: site}, hardware={"gpu": "H100" if section == "kuberay" else "H200", "nodes": 2}) == {}
 
 
 def test_machine_of_a_cloud_is_held_against_hardware_and_accelerator() -> None:

