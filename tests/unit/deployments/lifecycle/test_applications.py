@@ -168,7 +168,7 @@ ON_GCP = {
     "gcp": {
         "project": "p",
         "zone": "us-central1-a",
-        "machine": "a3-megagpu-8g",
+        "machine": "a3-ultragpu-8g",
         "source_image": "i",
         "subnetwork": "s",
         "nccl_folder": "/n",
