@@ -7,13 +7,18 @@ BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env wheel up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## The environment in .venv, for GPUs where an NVIDIA driver answers, else for CPU; HERD_ACCELERATOR=cpu|gpu overrules
 	@$(PYTHON) cluster/machine/environment.py --extra dev --venv $(VENV)
+
+wheel: env ## This package for nodes, as dist/llama_herd-VERSION-py3-none-any.whl: `ray up` copies and installs it
+	@rm -f dist/llama_herd-*.whl
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/llama_herd-*.whl
 
 up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
 	@$(VENV)/bin/herd up $(CONFIG)
