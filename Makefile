@@ -3,11 +3,12 @@
 PYTHON ?= python3
 CONFIG ?= configs/local.yaml
 VENV ?= .venv
+IMAGE ?= llama-herd:0.1.0
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env wheel image up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +20,10 @@ wheel: env ## This package for nodes, as dist/llama_herd-VERSION-py3-none-any.wh
 	@rm -f dist/llama_herd-*.whl
 	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/llama_herd-*.whl
+
+image: wheel ## The image of GPU nodes: IMAGE=registry/name:tag, BASE=… for another base than the Dockerfile's, BUILD=… for docker build
+	@DOCKER_BUILDKIT=1 docker build $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD) --tag $(IMAGE) .
+	@$(TOOK)
 
 up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
 	@$(VENV)/bin/herd up $(CONFIG)

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +23,7 @@ models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the command runs in; it has the versions of a release, and no wheel."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "constraints-gpu.txt").touch()
