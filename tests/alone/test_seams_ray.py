@@ -50,6 +50,9 @@ SEAMS = [
     Seam("ray_calls/broadcast", "ray.serve.exceptions:RayServeException"),
     Seam("ray_calls/broadcast", "ray.serve.schema:ServeStatus", has=("applications",)),
     Seam("ray_calls/broadcast", "ray.exceptions:RayError"),
+    Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_put", has=("key", "value", "overwrite", "namespace")),
+    Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_get", has=("key", "namespace")),
+    Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_del", has=("key", "namespace")),
     Seam("ray_calls/drain", "ray._raylet:GcsClient"),
     Seam(
         "ray_calls/drain",
