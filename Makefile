@@ -4,11 +4,12 @@ PYTHON ?= python3
 CONFIG ?= configs/local.yaml
 VENV ?= .venv
 IMAGE ?= llama-herd:0.1.0
+BUNDLED ?= [gpu]
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
+.PHONY: help env wheel image bundle up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +24,15 @@ wheel: env ## This package for nodes, as dist/llama_herd-VERSION-py3-none-any.wh
 
 image: wheel ## The image of GPU nodes: IMAGE=registry/name:tag, BASE=… for another base than the Dockerfile's, BUILD=… for docker build
 	@DOCKER_BUILDKIT=1 docker build $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD) --tag $(IMAGE) .
+	@$(TOOK)
+
+bundle: image ## All that nodes without a network need, in the folder bundle: the image as a file, wheels, their versions, and checksums
+	@rm -rf bundle && mkdir -p bundle/wheels
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir bundle/wheels --constraint constraints-gpu.txt "$$(ls dist/llama_herd-*.whl)$(BUNDLED)"
+	@cp constraints-gpu.txt bundle/
+	@docker save --output bundle/image.tar $(IMAGE)
+	@cd bundle && find . -type f ! -name SHA256SUMS | sort | xargs sha256sum > SHA256SUMS
+	@du -sh bundle
 	@$(TOOK)
 
 up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
