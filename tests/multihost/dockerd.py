@@ -15,6 +15,26 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 START_S = 60.0
 #: The daemon without rules of the firewall and without a bridge: containers have the network of their host.
 DAEMON = "dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver overlay2"
+#: Before `runc`: a machine that is itself a container may not raise limits nor give capabilities that it lacks. A container asks for them
+#: (`docker inspect` shows it), and gets as much as there is.
+WITHIN_LIMITS = """#!/usr/bin/python3
+import json, os, resource, sys
+words = sys.argv[1:]
+if "--bundle" in words:  # of `create`
+    path = os.path.join(words[words.index("--bundle") + 1], "config.json")
+elif "--process" in words:  # of `exec`
+    path = words[words.index("--process") + 1]
+else:
+    path = None
+if path is not None:
+    said = json.load(open(path))
+    for limit in said.get("process", said).get("rlimits", []):
+        _, most = resource.getrlimit(getattr(resource, limit["type"]))
+        if most != resource.RLIM_INFINITY:
+            limit.update(hard=min(limit["hard"], most), soft=min(limit["soft"], most))
+    json.dump(said, open(path, "w"))
+os.execvp("runc", ["runc", *words])
+"""
 #: Its own folder for what a daemon leaves there.
 CONFIGURED = "mkdir -p /etc/docker; mount -t tmpfs tmpfs /etc/docker"
 #: Debian's own client, if it is there: it speaks BuildKit without a plug-in.

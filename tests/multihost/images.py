@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +23,7 @@ DEBIAN = "herd-tests/debian:12"
 BASE = "rayproject/ray-llm:2.60.0-py312-cu130"
 #: The image's own environment, as Ray's has one in its user's home.
 HOME, ENV = "/home/ray", "/home/ray/anaconda3"
-PACKAGES = "python3,ca-certificates,rsync,sudo,procps,iproute2,libgomp1,libnuma1"
+PACKAGES = "python3,ca-certificates,openssh-client,netbase,rsync,sudo,procps,iproute2,libgomp1,libnuma1"
 PYTHON = (3, 11)
 BUILD_S = 1200.0
 #: As Ray's own base has it: uid 1000 of group 100, who may do everything by `sudo`. This machine's packages may be mounted below /root.
@@ -52,7 +53,7 @@ def missing() -> str | None:
 
 def debian() -> Path:
     """The files of a small Debian, as a tar file in the cache: some minutes the first time."""
-    found = environment().cache.absolute() / "test-images" / "debian-12.tar"
+    found = environment().cache.absolute() / "test-images" / f"debian-12-{sha256(PACKAGES.encode()).hexdigest()[:8]}.tar"
     if not found.exists():
         found.parent.mkdir(parents=True, exist_ok=True)
         half = found.with_name(f"{found.name}.{os.getpid()}")
