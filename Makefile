@@ -56,7 +56,7 @@ test: lint ## What `check` does, real engines end to end, and Maverick over fake
 	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
 	@$(TOOK)
 
-multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2, rsync and redis-server
+multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap
 	@$(VENV)/bin/python -m pytest tests/multihost
 	@$(TOOK)
 
