@@ -3,17 +3,37 @@
 PYTHON ?= python3
 CONFIG ?= configs/local.yaml
 VENV ?= .venv
+IMAGE ?= llama-herd:0.1.0
+BUNDLED ?= [gpu]
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## The environment in .venv, for GPUs where an NVIDIA driver answers, else for CPU; HERD_ACCELERATOR=cpu|gpu overrules
 	@$(PYTHON) cluster/machine/environment.py --extra dev --venv $(VENV)
+
+wheel: env ## This package for nodes, as dist/llama_herd-VERSION-py3-none-any.whl: `ray up` copies and installs it
+	@rm -f dist/llama_herd-*.whl
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/llama_herd-*.whl
+
+image: wheel ## The image of GPU nodes: IMAGE=registry/name:tag, BASE=… for another base than the Dockerfile's, BUILD=… for docker build
+	@DOCKER_BUILDKIT=1 docker build $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD) --tag $(IMAGE) .
+	@$(TOOK)
+
+bundle: image ## All that nodes without a network need, in the folder bundle: the image as a file, wheels, their versions, and checksums
+	@rm -rf bundle && mkdir -p bundle/wheels
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir bundle/wheels --constraint constraints-gpu.txt "$$(ls dist/llama_herd-*.whl)$(BUNDLED)"
+	@cp constraints-gpu.txt bundle/
+	@docker save --output bundle/image.tar $(IMAGE)
+	@cd bundle && find . -type f ! -name SHA256SUMS | sort | xargs sha256sum > SHA256SUMS
+	@du -sh bundle
+	@$(TOOK)
 
 up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wait until it answers
 	@$(VENV)/bin/herd up $(CONFIG)
@@ -36,7 +56,7 @@ test: lint ## What `check` does, real engines end to end, and Maverick over fake
 	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
 	@$(TOOK)
 
-multihost: env ## `ray up` over ssh onto fake hosts, Maverick over two of them: as root, with openssh-server, iproute2, rsync and redis-server
+multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap
 	@$(VENV)/bin/python -m pytest tests/multihost
 	@$(TOOK)
 

@@ -19,6 +19,7 @@ from cluster.provision.aws import aws
 from cluster.provision.gcp import gcp
 from cluster.provision.haproxy import load_balancer
 from cluster.provision.kuberay import Served, pod_monitor, ray_service
+from cluster.provision.package import missing_files, without_package
 from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
 from configs.inventory import Inventory
@@ -32,6 +33,12 @@ Part = TypeVar("Part")
 BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADER = "# Made by `herd cluster emit {config} --provider {provider}` of llama-herd {version}. Change the config, not this file.\n"
+
+
+def _names(folder: str) -> list[str] | None:
+    """Returns the names of a folder's files; None if it is not there."""
+    path = Path(folder).expanduser()
+    return sorted(one.name for one in path.iterdir()) if path.is_dir() else None
 
 
 class Provider(StrEnum):
@@ -117,6 +124,7 @@ def _emitted(path: Path, provider: Provider) -> str:
         return part
 
     inventory = need("cluster", config.cluster)
+    _has_package(path, inventory, provider)
     reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
     if provider is Provider.KUBERAY:
         need("cluster.image", inventory.image, ": an image with this package in it")
@@ -144,6 +152,21 @@ def _emitted(path: Path, provider: Provider) -> str:
         Provider.GCP: lambda: gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
     return as_lines(makers[provider]())
+
+
+def _has_package(path: Path, inventory: Inventory, provider: Provider) -> None:
+    """Refuses machines that would start without this package; HAProxy's has none.
+
+    Raises:
+        ConfigError: the image lacks it, or its wheel is not here.
+    """
+    if provider is Provider.HAPROXY:
+        return
+    absent = without_package(inventory, installs=provider is not Provider.KUBERAY)
+    copies = provider in (Provider.ONPREM, Provider.AWS, Provider.GCP)
+    found = [absent] if absent is not None else missing_files(inventory, _names) if copies else []
+    if found:
+        raise ConfigError(str(path), [Problem(field, problem) for field, problem in found])
 
 
 def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:

@@ -5,7 +5,12 @@ nobody has to hand out two. Changes nothing: the caller puts it where Ray looks.
 """
 
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+import psutil
+
+from cluster.machine.local_node import MARK
 from configs.inventory import Inventory
 from configs.keys import WeakSecret, derived
 from configs.load import Environment, environment
@@ -31,6 +36,44 @@ def ray_token(inventory: Inventory | None, given: Environment | None = None) -> 
     except WeakSecret as error:
         raise NoSecret(f"{error}.") from error
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+
+@dataclass(frozen=True, slots=True)
+class RayHere:
+    """The Ray that this machine is a node of."""
+
+    address: str
+    """Of its GCS."""
+    user: str
+    """The user whose processes it consists of."""
+    variables: Mapping[str, str] | None
+    """What Ray needs in the environment to be let in; None if this user cannot know it."""
+
+
+def ray_here(given: Environment) -> RayHere | None:
+    """Finds the Ray that this machine is a node of, without a config; None if it is of none.
+
+    The token is the environment's, or made of the secret there, or the one in the environment of Ray's own process: the kernel shows it to
+    the user that Ray runs as, and to root, who could read all of Ray's memory as well.
+    """
+    for process in psutil.process_iter(["name", "cmdline", "username", "environ"]):
+        seen = process.info
+        if seen["name"] != "raylet" or MARK in (seen["environ"] or {}):  # the mark: one herd's own, for which its folder is asked
+            continue
+        flags = dict(word.removeprefix("--").partition("=")[::2] for word in seen["cmdline"] or ())
+        if address := flags.get("gcs_address") or flags.get("gcs-address"):
+            return RayHere(address, str(seen["username"]), _token(seen["environ"], given))
+    return None
+
+
+def _token(of_ray: Mapping[str, str] | None, given: Environment) -> dict[str, str] | None:
+    if given.ray_token:
+        return {"RAY_AUTH_MODE": "token"}
+    if given.secret is not None:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": derived(given.secret.get_secret_value(), "ray")}
+    if of_ray is None:
+        return None
+    return {name: of_ray[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if name in of_ray}
 
 
 def root(inventory: Inventory, given: Environment) -> str:

@@ -6,25 +6,28 @@ Decides the order of steps and when a herd is up: when a real generation has com
 
 import contextlib
 import dataclasses
-import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 import psutil
 
-from cluster.machine.local_node import LocalNode, NodeError
+from cluster.machine.local_node import NodeError
 from cluster.planner.engine_groups import only_prefills, pools
 from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
 from deployments.lifecycle import rollout, standings
-from deployments.lifecycle.access import NoSecret, ray_token
 from deployments.lifecycle.fit import CannotPlan, checked
+from deployments.lifecycle.known import Herd as Herd
+from deployments.lifecycle.known import OperationError as OperationError
+from deployments.lifecycle.known import connected as connected
+from deployments.lifecycle.known import herd as herd
+from deployments.lifecycle.known import known as known
+from deployments.lifecycle.known import read_back
+from deployments.lifecycle.memory import CAME_UP, CONFIG
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.model_state import ModelState, Standing
@@ -41,62 +44,6 @@ RAY_GIB = 1.5
 SMALL = "small:"
 #: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
 JOIN_S = 120.0
-
-
-class OperationError(RuntimeError):
-    """A command cannot go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Herd:
-    """A herd that was brought up from here, by its own folder."""
-
-    folder: Path
-    config: Config
-
-    @property
-    def node(self) -> LocalNode:
-        """Returns the Ray node that the herd owns, if it does."""
-        return LocalNode(self.folder)
-
-    @property
-    def endpoint(self) -> str:
-        """Returns the address at which clients on this machine reach the herd."""
-        wanted = self.config.gateway
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(wanted.host, wanted.host)
-        return f"http{'s' if wanted.tls else ''}://{host}:{wanted.port}"
-
-    def remember(self) -> None:
-        """Keeps the config, for the commands that come later."""
-        rollout.keep(self.folder / "config.json", self.config.model_dump_json())
-
-    def forget(self) -> None:
-        """Removes what was kept: the herd is down."""
-        (self.folder / "config.json").unlink(missing_ok=True)
-        rollout.forget(self.folder)
-
-
-def herd(environment: Environment, config: Config) -> Herd:
-    """Returns the herd of a config."""
-    return Herd(environment.state / config.name, config)
-
-
-def known(environment: Environment, name: str | None) -> Herd:
-    """Returns the herd that was brought up under a name; without a name, the only one.
-
-    Raises:
-        OperationError: there is none, or there are several.
-    """
-    found = {path.parent.name: path for path in sorted(environment.state.glob("*/config.json"))}
-    if name is None and len(found) > 1:
-        raise OperationError(f"Several herds are up: {', '.join(found)}. Choose one with --name.")
-    path = found.get(name) if name is not None else next(iter(found.values()), None)
-    if path is None:
-        raise OperationError("No herd is up." if name is None else f"No herd named '{name}' is up.")
-    try:
-        return Herd(path.parent, Config.model_validate_json(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise OperationError(f"{path} was written by another version of herd. Use the version that brought the herd up.") from error
 
 
 def planned(herd: Herd, force: bool) -> Herd:
@@ -142,6 +89,7 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             time.sleep(1)
 
     with connected(herd, say, start=True):
+        herd.memory.keep(CONFIG, herd.config.model_dump_json())
         _guarded(herd, say)
         _gathered(herd.config.cluster, say)
         before = _before(herd)
@@ -152,12 +100,12 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             if before is None:
                 raise
             _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
-        CameUp(herd.config, declared).remember(herd.folder)
+        CameUp(herd.config, declared).remember(herd.memory)
 
 
 def _before(herd: Herd) -> CameUp | None:
-    """Returns the herd to go back to; None if nothing of it runs here."""
-    good = rollout.last_good(herd.folder)
+    """Returns the herd to go back to, whoever brought it up; None if nothing of it runs."""
+    good = rollout.last_good(herd.memory)
     if good is None or good.config.ray.address != herd.config.ray.address or not serve_api.runs(good.declared):
         return None
     return good
@@ -180,6 +128,7 @@ def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, withi
     say("Rolling back to the herd that last was up")
     serve_api.declare(before.declared)
     herd.remember()
+    herd.memory.keep(CONFIG, herd.config.model_dump_json())
     if isinstance(error, KeyboardInterrupt):
         raise error
     try:
@@ -207,52 +156,9 @@ def down(herd: Herd, say: Say) -> None:
 
             say("Stopping the herd; Ray itself stays")
             serve.shutdown()
+            for name in (CONFIG, CAME_UP):
+                herd.memory.forget(name)
     herd.forget()
-
-
-@contextlib.contextmanager
-def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
-    """Connects to the herd's Ray cluster; with `start`, starts a node of the herd's own if there is none.
-
-    Raises:
-        OperationError: the cluster cannot be reached.
-    """
-    address = _address(herd, say, start)
-    if herd.config.ray.address == "local":
-        os.environ.pop("RAY_AUTH_TOKEN", None)  # another cluster's; it would go before the node's own
-        os.environ.update(herd.node.environment())
-    else:
-        try:
-            os.environ.update(ray_token(herd.config.cluster))
-        except NoSecret as error:
-            raise OperationError(str(error)) from error
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        way_out = "`herd down` clears it away." if herd.config.ray.address == "local" else "Is it up? `ray status` tells."
-        raise OperationError(f"Ray at {address} cannot be reached ({type(error).__name__}). {way_out}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _address(herd: Herd, say: Say, start: bool) -> str:
-    wanted = herd.config.ray.address
-    if wanted != "local":
-        return wanted
-    running = herd.node.address
-    if running is not None and not start:
-        return running
-    if not start:
-        raise OperationError("The herd's Ray node is not running. `herd up` starts it.")
-    say("Starting Ray on this machine" if running is None else "Ray is running")
-    try:
-        return herd.node.start(herd.config.ray.object_store_mib)
-    except NodeError as error:
-        raise OperationError(str(error)) from error
 
 
 def _preflight(herd: Herd) -> None:
@@ -369,7 +275,9 @@ def _running(applications: Iterable[str]) -> set[str]:
 
 def survey(herd: Herd) -> dict[str, Standing]:
     """Returns the state of every model. Needs `connected`."""
-    return standings.survey(herd.config, herd.endpoint, herd.node)
+    text = herd.memory.kept(CONFIG)  # another operator may have changed it
+    config = herd.config if text is None else read_back(text, "The herd's memory")
+    return standings.survey(config, herd.endpoint, herd.node)
 
 
 def _serves(herd: Herd, model: Model) -> bool:

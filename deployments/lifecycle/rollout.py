@@ -7,19 +7,17 @@ replicas fail to start keeps its old ones (DEPLOY_FAILED).
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 from configs.schema import Config
+from deployments.lifecycle.memory import CAME_UP, Memory
 from deployments.policy.fleet.rollout_steps import Declared, largest_first, steps, stopping_first
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY
 
-_LAST_GOOD = "came-up.json"
 #: For Ray to place engines for which there is room: Serve's controller builds an application in seconds.
 PLACES_S = 30.0
 
@@ -31,23 +29,18 @@ class CameUp:
     config: Config
     declared: Declared
 
-    def remember(self, folder: Path) -> None:
-        """Keeps the herd in a file, wholly or not at all."""
-        keep(folder / _LAST_GOOD, json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}))
+    def remember(self, memory: Memory) -> None:
+        """Keeps the herd, wholly or not at all."""
+        memory.keep(CAME_UP, json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}))
 
 
-def keep(path: Path, text: str) -> None:
-    """Writes a file of a herd's own folder, wholly or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    half.replace(path)
-
-
-def last_good(folder: Path) -> CameUp | None:
+def last_good(memory: Memory) -> CameUp | None:
     """Returns the herd that was remembered; None if there is none, or if another release remembered it."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        kept = json.loads((folder / _LAST_GOOD).read_text(encoding="utf-8"))
+    text = memory.kept(CAME_UP)
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError, KeyError):
+        kept = json.loads(text)
         came_up = CameUp(Config.model_validate(kept["config"]), kept["declared"])
         return came_up if _is_of_this_release(came_up.declared) else None
     return None
@@ -64,11 +57,6 @@ def _is_there(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def forget(folder: Path) -> None:
-    """Forgets the herd that was remembered: nothing of it runs any more."""
-    (folder / _LAST_GOOD).unlink(missing_ok=True)
 
 
 def roll(

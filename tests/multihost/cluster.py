@@ -91,7 +91,7 @@ class Cluster:
         """The key to an engine's own door."""
         return derived(self.secret, "door")
 
-    def config(self, *models: dict[str, Any], **inventory: str) -> None:
+    def config(self, *models: dict[str, Any], **inventory: Any) -> None:
         """Writes the operator's `herd.yaml`."""
         head, *workers = (host.address for host in self.hosts.cluster)
         gpu = {"name": "stand-in", "memory_gib": 8, "bandwidth_gb_s": 20, "bf16_tflops": 1}

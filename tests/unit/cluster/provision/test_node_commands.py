@@ -1,5 +1,6 @@
 """What a node's shell runs: `ray up`'s commands, and the lines of `cluster/README.md`."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -95,12 +96,17 @@ def test_node_starts_with_the_secrets_that_keys_are_made_of_and_no_others(shell:
             assert done.returncode == 0
 
 
-def test_commands_of_the_page_are_those_that_run(tmp_path: Path, shell: Shell) -> None:
+def test_commands_of_the_page_are_those_that_run(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `herd cluster emit` of `cluster/README.md`, and its line for a shell that connects to the cluster."""
     lines = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8").splitlines()
     commands = [line.partition("#")[0].split() for line in lines if line.startswith("herd cluster emit ")]
     assert commands
     copied = {"herd.yaml": "configs/maverick-3xdgx-onprem.yaml"}  # the first of the page's steps
+    monkeypatch.chdir(tmp_path)
+    built = (tmp_path / f"dist/llama_herd-{version('llama-herd')}-py3-none-any.whl", tmp_path / "constraints-gpu.txt")
+    built[0].parent.mkdir()
+    for file in built:  # `make wheel` is the page's second step
+        file.touch()
     for _, _, _, named, *options in commands:
         config = copied.get(named, named)
         options[-1] = str(tmp_path / options[-1])

@@ -13,10 +13,13 @@ from configs.load import Environment
 from configs.schema import Config
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import herd as operate
+from deployments.lifecycle import known as finding
 from deployments.lifecycle import rollout
+from deployments.lifecycle.access import RayHere
 from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.memory import CAME_UP, CONFIG, InCluster, InFolder
 from deployments.policy.fleet.rollout_steps import Declared
-from deployments.ray_calls import serve_api
+from deployments.ray_calls import cluster_store, serve_api
 from tests.unit.samples import config, model, scout
 
 OLD = config(model(aliases=["old"]), scout())
@@ -95,7 +98,7 @@ def test_what_came_up_is_what_to_go_back_to(serve: Serve, tmp_path: Path) -> Non
     up(tmp_path, NEW)
     assert [serve.contexts(one)["model.scout"] for one in serve.declared[1:]] == [131072, 65536, 65536], "one model after the other"
     assert remembered(tmp_path) == NEW
-    good = rollout.last_good(tmp_path / "herd")
+    good = rollout.last_good(InFolder(tmp_path / "herd"))
     assert good is not None
     assert (good.config, good.declared) == (NEW, as_declared(NEW))
 
@@ -141,7 +144,7 @@ def test_a_first_start_that_fails_has_nothing_to_go_back_to(serve: Serve, tmp_pa
         up(tmp_path, OLD)
     assert serve.declared == [as_declared(OLD)]
     assert remembered(tmp_path) == OLD, "`herd down` must find it"
-    assert rollout.last_good(tmp_path / "herd") is None
+    assert rollout.last_good(InFolder(tmp_path / "herd")) is None
 
 
 def test_a_step_may_take_as_long_as_something_moves(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,3 +169,75 @@ def test_new_replicas_come_first_where_there_is_room_or_the_config_says_so(
     up(tmp_path, config(model(context_tokens=4096, surge=said)))
     (engine, _) = serve.declared[-1]["applications"]
     assert engine["deployments"][0]["max_surge_percent"] == (app.SURGE_PERCENT if first else 0)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a Ray cluster keeps, whoever asks."""
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(cluster_store, "keep", kept.__setitem__)
+    monkeypatch.setattr(cluster_store, "kept", kept.get)
+    monkeypatch.setattr(cluster_store, "forget", lambda name: kept.pop(name, None))
+    return kept
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is a node of that cluster."""
+
+    @contextlib.contextmanager
+    def connected(*_: Any) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(finding, "ray_here", lambda _: RayHere("10.0.0.1:6379", "ray", {"RAY_AUTH_TOKEN": "t"}))
+    monkeypatch.setattr(finding, "_in_ray", connected)
+
+
+def of_cluster(wanted: Config) -> Config:
+    return Config.model_validate(wanted.model_dump(mode="json") | {"ray": {"address": "auto"}})
+
+
+def asked(folder: Path, name: str | None = None) -> Herd:
+    return operate.known(Environment(state=folder, cache=folder, secret=None), name)
+
+
+def test_second_operator_goes_back_to_what_the_first_brought_up(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    """Each with a home of their own; a head whose container was made anew has an empty one too."""
+    up(tmp_path / "first", of_cluster(OLD))
+    serve.broken = {4096}
+    with pytest.raises(OperationError, match="Rolled back: the herd is what it was before"):
+        up(tmp_path / "second", of_cluster(NEW))
+    assert serve.declared[-1] == as_declared(of_cluster(OLD))
+    assert Config.model_validate_json(cluster[CONFIG]) == of_cluster(OLD)
+    serve.broken.clear()
+    up(tmp_path / "second", of_cluster(NEW))
+    good = rollout.last_good(InCluster())
+    assert good is not None
+    assert good.config == of_cluster(NEW)
+    assert not list(tmp_path.rglob(CAME_UP)), "nothing of it is one user's"
+
+
+@pytest.mark.usefixtures("ray")
+def test_cluster_tells_which_herd_is_up_where_this_user_brought_none_up(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    with pytest.raises(OperationError, match=r"^No herd is up\.$"):
+        asked(tmp_path / "second")
+    up(tmp_path / "first", of_cluster(OLD))
+    assert asked(tmp_path / "second").config == of_cluster(OLD)
+    assert asked(tmp_path / "second", "herd").config == of_cluster(OLD)
+    with pytest.raises(OperationError, match="No herd named 'other' is up"):
+        asked(tmp_path / "second", "other")
+    cluster[CONFIG] = "{}"
+    with pytest.raises(OperationError, match="The cluster's memory was written by another version of herd"):
+        asked(tmp_path / "second")
+
+
+def test_no_herd_is_up_where_no_ray_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "ray_here", lambda _: None)
+    with pytest.raises(OperationError, match=r"^No herd is up\.$"):
+        asked(tmp_path)
+
+
+def test_herd_of_this_machine_stays_out_of_every_cluster(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    up(tmp_path, OLD)
+    assert cluster == {}
+    assert (tmp_path / "herd" / CAME_UP).exists()

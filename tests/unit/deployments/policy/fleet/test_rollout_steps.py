@@ -8,6 +8,7 @@ import pytest
 from configs.schema import Config
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import rollout
+from deployments.lifecycle.memory import CAME_UP, InFolder
 from deployments.lifecycle.rollout import CameUp
 from deployments.policy.fleet.rollout_steps import Declared, Step, largest_first, regrouped, steps, stopping_first
 from deployments.ray_calls import serve_api
@@ -164,14 +165,14 @@ def test_what_does_not_come_up_ends_it(serve: Serve) -> None:
 
 
 def test_what_came_up_is_remembered_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = tmp_path / "herd"
+    folder = InFolder(tmp_path / "herd")
     assert rollout.last_good(folder) is None
     up = CameUp(config(model()), declared(model()))
     up.remember(folder)
     assert rollout.last_good(folder) == up
-    assert [path.name for path in folder.iterdir()] == ["came-up.json"]
-    rollout.forget(folder)
-    rollout.forget(folder)
+    assert [path.name for path in folder.folder.iterdir()] == [CAME_UP]
+    folder.forget(CAME_UP)
+    folder.forget(CAME_UP)
     assert rollout.last_good(folder) is None
 
 
@@ -179,20 +180,20 @@ def test_what_came_up_is_remembered_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_herd_of_a_release_whose_modules_are_not_here_is_not_declared_again(tmp_path: Path, gone: str) -> None:
     of_before = declared(model())
     of_before["applications"][0]["import_path"] = gone
-    CameUp(config(model()), of_before).remember(tmp_path)
-    assert rollout.last_good(tmp_path) is None
+    CameUp(config(model()), of_before).remember(InFolder(tmp_path))
+    assert rollout.last_good(InFolder(tmp_path)) is None
 
 
 @pytest.mark.parametrize("text", ["{", '{"config": {}}', '{"config": {"models": []}, "declared": {}}', "{}"])
 def test_what_this_release_cannot_read_is_as_if_nothing_were(tmp_path: Path, text: str) -> None:
     (tmp_path / "came-up.json").write_text(text)
-    assert rollout.last_good(tmp_path) is None
+    assert rollout.last_good(InFolder(tmp_path)) is None
 
 
 def test_what_is_declared_can_be_declared_again_from_a_file(tmp_path: Path) -> None:
     herd = Config.model_validate(config(model(), scout(images_per_prompt=2)).model_dump(mode="json"))
-    CameUp(herd, declared(model(), scout(images_per_prompt=2))).remember(tmp_path)
-    again = rollout.last_good(tmp_path)
+    CameUp(herd, declared(model(), scout(images_per_prompt=2))).remember(InFolder(tmp_path))
+    again = rollout.last_good(InFolder(tmp_path))
     assert again is not None
     assert steps(again.declared, declared(model(), scout(images_per_prompt=2)), GATEWAY) == (Step(again.declared),), "nothing restarts"
 

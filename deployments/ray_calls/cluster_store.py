@@ -1,0 +1,29 @@
+"""Texts that a Ray cluster keeps for the herd's commands. Needs a connection to Ray.
+
+They are in the GCS, beside what Ray Serve itself keeps there: everybody with the cluster's token sees them, from any node, and where the
+GCS has a store outside (Redis), they outlive the head. Decides nothing.
+"""
+
+NAMESPACE = "llama-herd"
+
+
+def keep(name: str, text: str) -> None:
+    """Keeps a text under a name, wholly or not at all; one that was there is replaced."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(name, text, overwrite=True, namespace=NAMESPACE)
+
+
+def kept(name: str) -> str | None:
+    """Returns the text of a name; None if there is none."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    found = _internal_kv_get(name, namespace=NAMESPACE)
+    return None if found is None else bytes(found).decode()
+
+
+def forget(name: str) -> None:
+    """Removes a name and its text, if they are there."""
+    from ray.experimental.internal_kv import _internal_kv_del
+
+    _internal_kv_del(name, namespace=NAMESPACE)
