@@ -106,7 +106,9 @@ def test_shipped_configs_get_the_package_onto_their_nodes(path: Path) -> None:
 
 def test_wheel_has_every_room_and_the_shipped_configs(tmp_path: Path) -> None:
     """As `make wheel` builds it."""
-    (command,) = [line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "pip wheel" in line and "--no-deps" in line]
+    (command,) = [
+        line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "pip wheel" in line and "--no-deps" in line
+    ]
     words = command.strip().removeprefix("@$(VENV)/bin/python").replace("--wheel-dir dist", f"--wheel-dir {tmp_path}").split()
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
