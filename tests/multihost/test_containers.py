@@ -101,15 +101,15 @@ def test_node_runs_the_wheel_as_uid_1000_with_a_secret_that_only_root_may_read(s
         assert re.search(r"^1000$", said, re.MULTILINE)
         assert f"Version: {version('llama-herd')}" in said
         assert "Permission denied" in said
-        assert "Permission denied" in said
 
 
 def test_doctor_examines_both_containers(site: Site) -> None:
     line = f"ray exec cluster.yaml {json.dumps(f'{token()}; herd doctor ~/herd.yaml --json --no-pairs')}"
     site.cluster.operator("ray rsync-up cluster.yaml herd.yaml '~/herd.yaml'")
     done = site.cluster.hosts.run("bash", "-c", line, within_s=180)
-    said = json.loads(next(one for one in done.stdout.splitlines() if one.startswith(("{", "["))))
-    assert len(said["nodes"]) == 2, done.stdout + done.stderr
+    said = next((one for one in done.stdout.splitlines() if one.startswith(("{", "["))), None)
+    assert said is not None, done.stdout + done.stderr
+    assert len(json.loads(said)["nodes"]) == 2, done.stdout + done.stderr
 
 
 def test_unit_takes_the_head_over_from_ray_up(site: Site) -> None:
