@@ -20,7 +20,7 @@ from tests.e2e.conftest import wait_for
 from tests.multihost import containers, images
 from tests.multihost.cluster import HERD_UP, PORT, SCOUT, Cluster, model
 from tests.multihost.hosts import Host
-from tests.multihost.steps import between, token
+from tests.multihost.steps import between
 from tests.multihost.units import Unit
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.skipif(containers.missing() is not None, reason=str(containers.missing()))]
@@ -103,13 +103,20 @@ def test_node_runs_the_wheel_as_uid_1000_with_a_secret_that_only_root_may_read(s
         assert "Permission denied" in said
 
 
+def test_container_may_open_the_device_of_a_network_card(site: Site) -> None:
+    """A device that is mounted as a volume can be seen, and not opened."""
+    emitted = (site.cluster.hosts.folder / "cluster.yaml").read_text(encoding="utf-8")
+    if containers.DEVICES not in emitted:
+        pytest.skip("this file hands no devices on")
+    for host in site.hosts:
+        assert "opened" in site.inside(host, f": > {containers.DEVICES}/uverbs0 && echo opened")
+
+
 def test_doctor_examines_both_containers(site: Site) -> None:
-    line = f"ray exec cluster.yaml {json.dumps(f'{token()}; herd doctor ~/herd.yaml --json --no-pairs')}"
     site.cluster.operator("ray rsync-up cluster.yaml herd.yaml '~/herd.yaml'")
-    done = site.cluster.hosts.run("bash", "-c", line, within_s=180)
-    said = next((one for one in done.stdout.splitlines() if one.startswith(("{", "["))), None)
-    assert said is not None, done.stdout + done.stderr
-    assert len(json.loads(said)["nodes"]) == 2, done.stdout + done.stderr
+    said = site.inside(site.hosts[0], "herd doctor ~/herd.yaml --json --no-pairs")
+    examined = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
+    assert sorted(node["address"] for node in examined["nodes"]) == [host.address for host in site.hosts]
 
 
 def test_unit_takes_the_head_over_from_ray_up(site: Site) -> None:
