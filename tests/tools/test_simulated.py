@@ -4,10 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.routing import Routing
 from tests.bench.simulated import traces
-from tests.bench.simulated.choosers import Ours
-from tests.bench.simulated.cluster import Reports, replay
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
 from tests.bench.simulated.speed import Work, scout_on_h100
 
@@ -124,16 +121,3 @@ def test_generated_trace_has_the_shape_of_the_real_one() -> None:
     assert found / blocks == pytest.approx(0.37, abs=0.05)
     assert trace == traces.generated()
     assert [one.at_s for one in trace] == sorted(one.at_s for one in trace)
-
-
-def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
-    trace = traces.generated(240, 360.0)
-    found = {}
-    for name, gateways, told in (("herd", 1, True), ("herd", 3, True), ("herd", 3, False), ("round_robin", 1, True)):
-        chooser = Ours(Routing.model_validate({"policy": name}), gateways, told)
-        served = replay(trace, chooser, 4, Size(400_000), scout_on_h100, Reports(prefill=True))
-        assert [one.asked for one in served] == trace
-        assert all(0 < one.first_s <= one.end_s < 1e4 for one in served)
-        found[name, gateways, told] = sum(one.found_blocks for one in served)
-    alone = found["herd", 3, False]
-    assert min(found["herd", 1, True], found["herd", 3, True]) > alone > found["round_robin", 1, True]

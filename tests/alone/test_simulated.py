@@ -2,9 +2,13 @@
 
 import asyncio
 
+from configs.routing import Routing
 from tests.bench import kills
-from tests.bench.simulated import live
+from tests.bench.simulated import live, traces
+from tests.bench.simulated.choosers import Ours
+from tests.bench.simulated.cluster import Reports, replay
 from tests.bench.simulated.scheduler import Size
+from tests.bench.simulated.speed import scout_on_h100
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 SCALE = 20.0
@@ -31,3 +35,16 @@ def test_engines_that_die_cost_no_answer_and_change_none() -> None:
     assert (tally.kills, tally.failed, tally.wrong, tally.complaints) == (2, 0, 0, [])
     assert tally.requests > kills.CLIENTS
     assert tally.under_way > 0
+
+
+def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
+    trace = traces.generated(240, 360.0)
+    found = {}
+    for name, gateways, told in (("herd", 1, True), ("herd", 3, True), ("herd", 3, False), ("round_robin", 1, True)):
+        chooser = Ours(Routing.model_validate({"policy": name}), gateways, told)
+        served = replay(trace, chooser, 4, Size(400_000), scout_on_h100, Reports(prefill=True))
+        assert [one.asked for one in served] == trace
+        assert all(0 < one.first_s <= one.end_s < 1e4 for one in served)
+        found[name, gateways, told] = sum(one.found_blocks for one in served)
+    alone = found["herd", 3, False]
+    assert min(found["herd", 1, True], found["herd", 3, True]) > alone > found["round_robin", 1, True]
