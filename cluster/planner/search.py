@@ -190,7 +190,7 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
     if illegal:
         found, concurrency = replace(found, pool_tokens=0, max_context_tokens=0), 0
     problems = illegal or found.problems
-    running = concurrent_requests(best.engine, found.pool_blocks, min(mean_length(wish.load), best.engine.longest_tokens))
+    running = with_room(best.engine, found, wish.load)
     return Plan(
         checkpoint=checkpoint,
         engine=best.engine,
@@ -215,6 +215,11 @@ def _held(engine: Engine, wish: Wish) -> tuple[Capacity, int]:
     found = capacity(engine)
     length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
     return found, min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * engine.parallel.data)
+
+
+def with_room(engine: Engine, found: Capacity, load: Load) -> int:
+    """Returns how many requests of a load the KV pool has room for at once, each half answered on average."""
+    return concurrent_requests(engine, found.pool_blocks, min(mean_length(load), engine.longest_tokens))
 
 
 def mean_length(load: Load) -> int:

@@ -194,11 +194,9 @@ def _rows(found: tuple[Plan, ...], choice: Choice | None, wish: Wish, form: Form
 def _explain(subject: Subject, hardware: Cluster, wish: Wish, plan: Plan) -> None:
     title = f"{subject.title} {plan.checkpoint.layout.quantization.upper()} as {shape(plan.engine.parallel)} on {hardware}"
     width = _columns()
-    end = limits(plan, wish.load)
-    name = limiting(plan, wish.load)
-    change = next(f"{one.part}; {one.change}" for one in end if one.part == name)
+    end = limiting(limits(plan, wish.load), plan, wish.load)
     _print(sentence(f"{title}. Each quantity, below it how it is counted, in brackets where the rule is from.", width))
-    _print(sentence(f"Limited by: {change}.", width), style="bold")
+    _print(sentence(f"Limited by: {end.part}; {end.change}.", width), style="bold")
     _print("")
     _print(arithmetic(explain(plan, wish.load), width))
 

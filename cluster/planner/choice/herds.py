@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from cluster.catalogue.checkpoints import Checkpoint
 from cluster.catalogue.hardware import Cluster
-from cluster.planner.capacity import Capacity, concurrent_requests
-from cluster.planner.choice.record import KEYS, Asked, Record, of_plan
+from cluster.planner.capacity import Capacity
+from cluster.planner.choice.record import KEYS, Asked, Record, of_plan, sizes
 from cluster.planner.choice.sentences import load_in_words
 from cluster.planner.herd_fit import Assessment, Verdict
 from cluster.planner.memory.engine import Engine, Version
-from cluster.planner.search import Plan, mean_length
+from cluster.planner.search import Plan, with_room
 from cluster.planner.speed import Load, speed
 
 FITS, TOO_LARGE, NO_GPU, NO_SHAPE = "fits", "does not fit", "no GPU known", "not checked"
@@ -24,7 +24,7 @@ def _record(one: Verdict, too_many: tuple[str, ...], asked: Asked) -> Record:
     about: Record = {"model": one.model.id, "replicas": one.model.scale.min_replicas}
     if one.engine is None or one.capacity is None:
         shaped = {
-            "parallel": one.model.parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True),
+            "parallel": sizes(one.model.parallel),
             "context_tokens": one.model.context_tokens,
         }
         return about | {"verdict": NO_SHAPE if one.gpu else NO_GPU} | dict.fromkeys(KEYS) | shaped
@@ -34,7 +34,7 @@ def _record(one: Verdict, too_many: tuple[str, ...], asked: Asked) -> Record:
 
 
 def _plan(one: Verdict, engine: Engine, found: Capacity, load: Load) -> Plan:
-    running = concurrent_requests(engine, found.pool_blocks, min(mean_length(load), engine.longest_tokens))
+    running = with_room(engine, found, load)
     return Plan(
         checkpoint=Checkpoint(one.model.checkpoint, engine.layout),
         engine=engine,

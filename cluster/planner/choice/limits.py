@@ -4,16 +4,16 @@ Decides which part is named, and by how much it would have to shrink or grow. Co
 `cluster.planner.speed` only: a share of a step is what the step loses when a GPU's bandwidth or arithmetic is endless.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
 from cluster.catalogue.hardware import Gpu
-from cluster.planner.capacity import Capacity, concurrent_requests
+from cluster.planner.capacity import Capacity
 from cluster.planner.choice.numbers import gib, tokens
 from cluster.planner.memory.engine import Engine
 from cluster.planner.memory.parts import loading_bytes, outside_bytes
-from cluster.planner.search import Plan, mean_length
+from cluster.planner.search import Plan, with_room
 from cluster.planner.speed import Load, Speed, speed
 
 #: More tokens per second that the sentence about speed asks for.
@@ -37,12 +37,11 @@ def limits(plan: Plan, load: Load) -> tuple[Limit, ...]:
     return _context(plan), _at_once(plan, plan.speed, load), _speed(plan, plan.speed, load)
 
 
-def limiting(plan: Plan, load: Load) -> str:
-    """Returns the one part that most ends what a load gets: its start, else its requests at once where some wait, else its speed."""
-    found = limits(plan, load)
+def limiting(ends: Sequence[Limit], plan: Plan, load: Load) -> Limit:
+    """Returns the one of a plan's limits that most ends what a load gets: its start, else its requests where some wait, else its speed."""
     if plan.speed is None:
-        return found[0].part
-    return found[1].part if plan.speed.running < load.concurrency else found[2].part
+        return ends[0]
+    return ends[1] if plan.speed.running < load.concurrency else ends[2]
 
 
 def _start(plan: Plan) -> Limit:
@@ -97,8 +96,7 @@ def _context(plan: Plan) -> Limit:
 
 def _at_once(plan: Plan, found: Speed, load: Load) -> Limit:
     engine, capacity = plan.engine, plan.capacity
-    length = min(mean_length(load), engine.longest_tokens)
-    by_pool = concurrent_requests(engine, capacity.pool_blocks, length)
+    by_pool = with_room(engine, capacity, load)
     by_sequences = engine.max_num_seqs * engine.parallel.data
     part = "sequences" if by_sequences < by_pool else "KV pool"
     most = max(1, min(by_pool, by_sequences))

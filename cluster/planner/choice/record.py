@@ -16,6 +16,7 @@ from cluster.planner.choice.recommend import Choice
 from cluster.planner.memory.engine import Engine
 from cluster.planner.search import Plan, shape
 from cluster.planner.speed import SPREAD, Load, Speed
+from configs.parallelism import Parallelism
 
 Record = dict[str, Any]
 #: The values of every row; in a row of a model that no plan can be made of they are None.
@@ -85,16 +86,22 @@ def _record(plan: Plan, kinds: tuple[str, ...], choice: Choice | None, asked: As
 
 def of_plan(plan: Plan, asked: Asked) -> Record:
     """Returns everything that is known of one plan."""
+    ends = limits(plan, asked.load)
     return {
         "fits": plan.fits,
         "checkpoint": plan.checkpoint.repository or None,
         **_of_engine(plan.engine),
         **_of_capacity(plan.engine, plan.capacity),
         **_of_speed(plan.speed, asked),
-        "limited_by": limiting(plan, asked.load),
-        "limits": [{"of": one.what, "part": one.part, "change": one.change} for one in limits(plan, asked.load)],
+        "limited_by": limiting(ends, plan, asked.load).part,
+        "limits": [{"of": one.what, "part": one.part, "change": one.change} for one in ends],
         "problems": list(plan.problems),
     }
+
+
+def sizes(parallel: Parallelism) -> Record:
+    """Returns a shape by the names of a config's `parallel`, without what only chooses or allows it."""
+    return parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True)
 
 
 def _of_engine(engine: Engine) -> Record:
@@ -104,7 +111,7 @@ def _of_engine(engine: Engine) -> Record:
         "gpu": engine.gpu.name,
         "gpus": engine.parallel.gpus,
         "shape": shape(engine.parallel),
-        "parallel": engine.parallel.model_dump(exclude={"auto", "across_nodes"}, exclude_none=True),
+        "parallel": sizes(engine.parallel),
         "quantization": engine.layout.quantization,
         "kv_dtype": settings.kv_dtype,
         "context_tokens": settings.context_tokens,

@@ -4,9 +4,7 @@ Decides what can be compared where the planner does not know the device: the wei
 Everything else depends on the GPU's memory.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from cluster.catalogue.checkpoints import Stored
 from cluster.catalogue.gpus import Gpu, gpu_named
@@ -22,8 +20,6 @@ from configs.schema import Model
 CPU = "cpu"
 #: In place of a GPU where none is known: weights and paging do not depend on it.
 NO_GPU = Gpu("none", memory_gib=1.0, bandwidth_bytes_s=1.0, bf16_flops=1.0)
-#: Steps that vLLM schedules ahead of the pipeline (`VllmConfig.max_concurrent_batches`): one on GPUs, none on CPUs.
-AHEAD: Mapping[bool, int] = MappingProxyType({True: 0, False: 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +77,13 @@ def _comparable(engine: Engine, started: Started) -> Figures:
     """The plan for a pool of the size that the engine has, which it must not be told to be otherwise."""
     if not started.figures.kv_bytes:
         return Figures(weights_bytes=_weights(engine))
+    ahead = 0 if started.device == CPU else 1  # steps that vLLM schedules ahead of the pipeline (`VllmConfig.max_concurrent_batches`)
     cache = kv_cache(
         engine.architecture,
         engine.parallel,
         KV_BYTES[engine.settings.kv_dtype],
         hybrid=engine.settings.hybrid_kv and not engine.settings.drafts,
-        in_flight_tokens=started.batch_tokens * (engine.parallel.pipeline + AHEAD[started.device == CPU]),
+        in_flight_tokens=started.batch_tokens * (engine.parallel.pipeline + ahead),
         block_tokens=started.block_tokens,
     )
     largest = max(cache.block_bytes(stage) for stage in range(engine.parallel.pipeline))

@@ -254,6 +254,12 @@ def test_other_commands_are_found_behind_the_same_entry() -> None:
     assert "herd plan" in ran.stdout
 
 
+def test_explanation_names_the_limit_itself_where_two_have_the_same_part() -> None:
+    """The KV pool ends the context of this engine as well, and that would need 236 GiB more."""
+    told = run("llama-4-scout", "--gpus", "1", "--quantization", "int4", "--explain")
+    assert "Limited by: KV pool; would have to grow by 2.9 GiB on each GPU for 64." in told.stdout
+
+
 def planned(tmp_path: Path, force: bool = False, **fields: Any) -> Herd:
     return operate.planned(Herd(tmp_path, config(maverick(**fields))), force)
 

@@ -18,6 +18,10 @@ from tests.unit.cluster.planner.test_search import KINDS, asked, machines
 LOAD = Wish().load
 
 
+def part_that_limits(plan: Plan, load: Load) -> str:
+    return limiting(limits(plan, load), plan, load).part
+
+
 def one(kind: Kind, cluster: Cluster | None = None, load: Load = LOAD, **wish: Any) -> Plan:
     return asked(kind, cluster, load=load, **({"kv_dtype": "bf16"} | wish))[0]
 
@@ -29,11 +33,11 @@ def by_what(plan: Plan, load: Load = LOAD) -> dict[str, Limit]:
 def test_kv_pool_limits_a_small_engine_and_bandwidth_a_large_one() -> None:
     small = one("llama-4-scout", machines(gpus=1), quantization="int4")
     found = by_what(small)
-    assert found["requests"].part == limiting(small, LOAD) == "KV pool"
+    assert found["requests"].part == part_that_limits(small, LOAD) == "KV pool"
     assert found["requests"].change == "would have to grow by 12 GiB on each GPU for 64"
     assert (found["context"].part, found["speed"].part) == ("KV pool", "bandwidth")
     large = one("llama-4-scout", tensor=8, quantization="fp8")
-    assert limiting(large, LOAD) == "layers' fixed time"
+    assert part_that_limits(large, LOAD) == "layers' fixed time"
     assert "it could shrink by 94 %" in by_what(large)["requests"].change
 
 
@@ -49,7 +53,7 @@ def test_pool_that_grows_as_told_runs_the_load() -> None:
 def test_sequences_limit_where_they_are_few() -> None:
     plan = one("llama-3.1-8b", machines(gpus=1), max_num_seqs=16, quantization="bf16")
     assert by_what(plan)["requests"] == Limit("requests", "sequences", "would have to grow from 16 to 64 (max_num_seqs)")
-    assert limiting(plan, LOAD) == "sequences"
+    assert part_that_limits(plan, LOAD) == "sequences"
 
 
 def test_model_limits_the_context_where_the_pool_has_room() -> None:
@@ -60,7 +64,7 @@ def test_model_limits_the_context_where_the_pool_has_room() -> None:
 def test_long_prompts_are_limited_by_compute() -> None:
     load = Load(64, 8000, 100)
     plan = one("llama-3.3-70b", load=load, quantization="bf16", tensor=8)
-    assert limiting(plan, load) == "compute"
+    assert part_that_limits(plan, load) == "compute"
 
 
 def test_shares_of_the_time_are_the_whole() -> None:
@@ -111,7 +115,7 @@ def test_shares_of_the_time_are_the_whole() -> None:
 )
 def test_what_does_not_start_names_the_part_that_is_too_large(plan: Plan, part: str, change: str) -> None:
     (found,) = limits(plan, LOAD)
-    assert (found.what, found.part, limiting(plan, LOAD)) == ("start", part, part)
+    assert (found.what, found.part, part_that_limits(plan, LOAD)) == ("start", part, part)
     assert change in found.change
 
 
@@ -120,7 +124,7 @@ def test_weights_are_named_where_no_other_part_is_enough() -> None:
     engine = replace(plan.engine, gpu=replace(plan.engine.gpu, memory_gib=37.0))
     dead = replace(plan, engine=engine, capacity=capacity(engine), speed=None, problems=("it does not fit",))
     assert dead.capacity.kv_bytes < 0 < dead.capacity.usable_bytes - dead.capacity.weights_bytes
-    assert limiting(dead, LOAD) == "weights"
+    assert part_that_limits(dead, LOAD) == "weights"
 
 
 def test_block_tables_are_named_where_they_do_not_fit() -> None:
@@ -138,6 +142,6 @@ def test_every_plan_has_limits_in_words(kind: Kind, gpu: GpuName, gpus: int, con
     for plan in asked(kind, machines(gpu, gpus), load=load)[::5]:
         found = limits(plan, load)
         assert [limit.what for limit in found] == (["context", "requests", "speed"] if plan.fits else ["start"])
-        assert limiting(plan, load) in {limit.part for limit in found}
+        assert part_that_limits(plan, load) in {limit.part for limit in found}
         assert all("would have to" in limit.change or "room for" in limit.change or not plan.legal for limit in found)
         assert not any("-" in limit.change.partition("by ")[2][:2] for limit in found)
