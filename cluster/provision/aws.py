@@ -4,25 +4,19 @@ Decides what is said outright because Ray's defaults are not ours: its workers a
 everybody. A machine's GPUs reach others over EFA, through a network interface on each of its cards.
 """
 
-from typing import Any
+from typing import Any, get_args
 
+from cluster.catalogue.hardware import NODES
 from cluster.doctor.facts import Expected
 from cluster.provision import disks, ray_start
 from cluster.provision.containers import INFINIBAND
 from cluster.provision.ray_start import Start
-from cluster.provision.ray_up import node_types, shared
+from cluster.provision.ray_up import cloud_worker, node_types, shared
 from configs.clouds import Aws, AwsMachine
 from configs.inventory import Inventory
 
-#: Network cards of a machine (EC2's user guide, "Network cards").
-EFA_CARDS: dict[AwsMachine, int] = {
-    "p4d.24xlarge": 4,
-    "p5.48xlarge": 32,
-    "p5e.48xlarge": 32,
-    "p5en.48xlarge": 16,
-    "p6-b200.48xlarge": 8,
-    "g6e.48xlarge": 4,
-}
+#: Network cards of a machine: those that its GPUs' traffic goes over, and the ones of g6e, which no engine needs.
+EFA_CARDS: dict[AwsMachine, int] = {machine: NODES[machine].fabric.ports for machine in get_args(AwsMachine)} | {"g6e.48xlarge": 4}
 #: The installer of EFA puts its NCCL plugin into one of two folders, by its version.
 PLUGINS = ("/opt/amazon/ofi-nccl/lib", "/opt/amazon/ofi-nccl/lib/x86_64-linux-gnu")
 LIBRARIES = ":".join((*PLUGINS, "/opt/amazon/efa/lib"))
@@ -30,15 +24,7 @@ LIBRARIES = ":".join((*PLUGINS, "/opt/amazon/efa/lib"))
 
 def aws(name: str, inventory: Inventory, site: Aws, promised: Expected | None = None) -> dict[str, Any]:
     """For AWS; `promised` are the GPUs of each worker, where the config says."""
-    start = Start(
-        '--to "$RAY_HEAD_IP"',
-        before=_efa(),
-        environment=disks.ENVIRONMENT | site.environment,
-        flags=' --node-ip-address="$HERD_NODE_IP"',
-        promised=promised,
-    )
     libraries = ["--volume=/opt/amazon:/opt/amazon:ro"] if site.efa_libraries == "machine" else []
-    weights = f"--volume={disks.FOLDER}:{disks.FOLDER}"
     first = {"initialization_commands": [disks.prepared(disks.AWS_DISKS if site.instance_store else None)]}
     return {
         "cluster_name": name,
@@ -53,11 +39,11 @@ def aws(name: str, inventory: Inventory, site: Aws, promised: Expected | None = 
         **node_types(
             {"node_config": _head(site), "resources": {"CPU": 0}}, {"node_config": _worker(site), "resources": {}, **first}, site.workers
         ),
-        **shared(inventory, site.environment, worker_options=[INFINIBAND, *libraries, weights]),
+        **shared(inventory, site.environment, worker_options=[INFINIBAND, *libraries, disks.VOLUME]),
         # Ray's autoscaler on the head asks AWS for the workers.
         "head_setup_commands": ["pip install 'boto3>=1.26'"],
         "head_start_ray_commands": ray_start.head(inventory, name, Start(environment=site.environment, flags=" --num-cpus=0")),
-        "worker_start_ray_commands": ray_start.worker(inventory, start),
+        "worker_start_ray_commands": ray_start.worker(inventory, cloud_worker(site.environment, _efa(), promised)),
     }
 
 

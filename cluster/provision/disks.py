@@ -7,6 +7,8 @@ Decides where weights are kept on such a machine, and that they survive the cont
 FOLDER = "/mnt/herd"
 #: Hugging Face's cache and the herd's own are there.
 ENVIRONMENT = {"HF_HOME": f"{FOLDER}/huggingface", "HERD_CACHE": f"{FOLDER}/llama-herd"}
+#: The option of `docker run` that shows it to the container.
+VOLUME = f"--volume={FOLDER}:{FOLDER}"
 #: AWS's own name of an instance store, and the links that Google's images make.
 AWS_DISKS = "lsblk --nodeps --noheadings --paths --output NAME,MODEL | awk '/Instance Storage/ {print $1}'"
 GCP_DISKS = "find /dev/disk/by-id -name 'google-local-nvme-ssd-*' ! -name '*-part*' -exec readlink -f {} + 2> /dev/null"

@@ -11,7 +11,7 @@ from cluster.doctor.facts import Expected
 from cluster.provision import disks, ray_start
 from cluster.provision.containers import INFINIBAND
 from cluster.provision.ray_start import Start
-from cluster.provision.ray_up import node_types, shared
+from cluster.provision.ray_up import cloud_worker, node_types, shared
 from configs.clouds import Gcp
 from configs.inventory import Inventory
 
@@ -25,14 +25,7 @@ def gcp(name: str, inventory: Inventory, site: Gcp, promised: Expected | None = 
     """For Google Cloud. How NCCL is set up there changes with the machine and its image: the machine's own profile says it."""
     libraries = f"{site.nccl_folder}/lib64"
     profile = (f"export NCCL_LIB_DIR={libraries} LD_LIBRARY_PATH={libraries}:$LD_LIBRARY_PATH", f"source {site.nccl_profile}")
-    start = Start(
-        '--to "$RAY_HEAD_IP"',
-        before=profile,
-        environment=disks.ENVIRONMENT | site.environment,
-        flags=' --node-ip-address="$HERD_NODE_IP"',
-        promised=promised,
-    )
-    weights = f"--volume={disks.FOLDER}:{disks.FOLDER}"
+    plugin = f"--volume={site.nccl_folder}:{site.nccl_folder}:ro"
     first = {"initialization_commands": [disks.prepared(disks.GCP_DISKS if site.instance_store else None)]}
     return {
         "cluster_name": name,
@@ -47,10 +40,10 @@ def gcp(name: str, inventory: Inventory, site: Gcp, promised: Expected | None = 
         **node_types(
             {"node_config": _head(site), "resources": {"CPU": 0}}, {"node_config": _worker(site), "resources": ULTRA, **first}, site.workers
         ),
-        **shared(inventory, site.environment, worker_options=[INFINIBAND, f"--volume={site.nccl_folder}:{site.nccl_folder}:ro", weights]),
+        **shared(inventory, site.environment, worker_options=[INFINIBAND, plugin, disks.VOLUME]),
         "head_setup_commands": ["pip install google-api-python-client==1.7.8"],  # the version of Ray's own defaults
         "head_start_ray_commands": ray_start.head(inventory, name, Start(environment=site.environment, flags=" --num-cpus=0")),
-        "worker_start_ray_commands": ray_start.worker(inventory, start),
+        "worker_start_ray_commands": ray_start.worker(inventory, cloud_worker(site.environment, profile, promised)),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.doctor.facts import Expected
-from cluster.provision import containers, ray_start
+from cluster.provision import containers, disks, ray_start
 from cluster.provision.ray_start import Start
 from configs.inventory import Inventory, OnPrem
 
@@ -47,6 +47,17 @@ def shared(
         "initialization_commands": [],
         "setup_commands": ray_start.setup(inventory, environment),
     }
+
+
+def cloud_worker(environment: Mapping[str, str], before: tuple[str, ...], promised: Expected | None) -> Start:
+    """Returns how a worker of a cloud starts: its address is the one that reaches the head, its weights are on the machine's disk."""
+    return Start(
+        '--to "$RAY_HEAD_IP"',
+        before=before,
+        environment={**disks.ENVIRONMENT, **environment},
+        flags=' --node-ip-address="$HERD_NODE_IP"',
+        promised=promised,
+    )
 
 
 def node_types(head: dict[str, Any], worker: dict[str, Any], workers: int) -> dict[str, Any]:
