@@ -22,6 +22,7 @@ from cluster.provision.kuberay import Served, pod_monitor, ray_service
 from cluster.provision.package import missing_files, without_package
 from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
+from configs.cross_checks import LOOPBACK
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay
 from configs.load import ConfigError, Problem, as_lines, read
@@ -31,7 +32,6 @@ from deployments.commands.terminal import tell, told
 commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
 Part = TypeVar("Part")
 BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADER = "# Made by `herd cluster emit {config} --provider {provider}` of llama-herd {version}. Change the config, not this file.\n"
 
 

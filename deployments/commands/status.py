@@ -21,6 +21,7 @@ from configs.load import environment
 from deployments.commands.terminal import STAYS, AsJson, Name, out, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.standings import survey
 from deployments.lifecycle.started import reports
 from deployments.policy.fleet.model_state import ModelState, Standing
 
@@ -41,7 +42,7 @@ def status(
             if watch:
                 _watch(herd)
             elif as_json:
-                sys.stdout.write(json.dumps(as_data(f"{herd.endpoint}/v1", operate.survey(herd), reports(herd))) + "\n")
+                sys.stdout.write(json.dumps(as_data(f"{herd.endpoint}/v1", *_asked(herd))) + "\n")
             else:
                 out.print(_shown(herd))
 
@@ -53,8 +54,13 @@ def _watch(herd: Herd) -> None:
             live.update(_shown(herd), refresh=True)
 
 
+def _asked(herd: Herd) -> tuple[Mapping[str, Standing], Reports]:
+    config, known = operate.replicas(herd)
+    return survey(config, known), reports(config, known)
+
+
 def _shown(herd: Herd) -> Group:
-    told_by, surveyed = reports(herd), operate.survey(herd)
+    surveyed, told_by = _asked(herd)
     shown: list[RenderableType] = [models_table(f"{herd.config.name} · {herd.endpoint}/v1", surveyed), *waiting(surveyed)]
     if any(told_by.values()):
         shown.append(engines_table(told_by))

@@ -19,7 +19,7 @@ from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config, Model
-from deployments.lifecycle import rollout, standings
+from deployments.lifecycle import rollout
 from deployments.lifecycle.fit import CannotPlan, checked
 from deployments.lifecycle.known import Herd as Herd
 from deployments.lifecycle.known import OperationError as OperationError
@@ -28,9 +28,11 @@ from deployments.lifecycle.known import herd as herd
 from deployments.lifecycle.known import known as known
 from deployments.lifecycle.known import read_back
 from deployments.lifecycle.memory import CAME_UP, CONFIG
+from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.rollout import CameUp
-from deployments.policy.fleet.model_state import ModelState, Standing
+from deployments.lifecycle.standings import survey
+from deployments.policy.fleet.model_state import ModelState
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
 from deployments.ray_calls import pending, serve_api
@@ -242,7 +244,7 @@ def _wait(herd: Herd, say: Say, deadline: float) -> None:
     """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
     waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
-        there, found = _running([GATEWAY, *map(app_name, waiting)]), survey(herd)
+        there, found = _running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
         for name in [name for name in settled if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
             waiting.pop(name)
@@ -273,11 +275,11 @@ def _running(applications: Iterable[str]) -> set[str]:
         raise OperationError(str(error)) from error
 
 
-def survey(herd: Herd) -> dict[str, Standing]:
-    """Returns the state of every model. Needs `connected`."""
+def replicas(herd: Herd) -> tuple[Config, Replicas]:
+    """Returns the config of what is up, and the replicas that its gateway knows. Needs `connected`."""
     text = herd.memory.kept(CONFIG)  # another operator may have changed it
     config = herd.config if text is None else read_back(text, "The herd's memory")
-    return standings.survey(config, herd.endpoint, herd.node)
+    return config, roster(herd.endpoint, config, herd.node)
 
 
 def _serves(herd: Herd, model: Model) -> bool:

@@ -14,11 +14,14 @@ from configs.schema import Config
 from deployments.lifecycle.own_certificate import trust
 from deployments.policy.request.browsers import on_loopback
 
+Replicas = dict[str, list[dict[str, Any]]]
+"""By model, what a gateway's page says of each replica that it knows."""
+
 #: A worker process may have to start.
 ANSWER_S = 60.0
 
 
-def roster(endpoint: str, config: Config, node: LocalNode) -> dict[str, list[dict[str, Any]]]:
+def roster(endpoint: str, config: Config, node: LocalNode) -> Replicas:
     """Asks a gateway for the replicas that it knows, by model; empty while no gateway answers. Needs a connection to the herd's Ray.
 
     Raises:
@@ -28,7 +31,7 @@ def roster(endpoint: str, config: Config, node: LocalNode) -> dict[str, list[dic
 
     try:
         answer = httpx.get(f"{endpoint}/-/status", headers=authorization(config, node), timeout=5, verify=trust(config.gateway.tls))
-        models: dict[str, list[dict[str, Any]]] = answer.raise_for_status().json()["models"]
+        models: Replicas = answer.raise_for_status().json()["models"]
     except (httpx.HTTPError, json.JSONDecodeError, KeyError):
         return {}
     return models

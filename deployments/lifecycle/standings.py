@@ -1,4 +1,4 @@
-"""How every model of a herd is doing, and why one waits for a place. Needs a connection to Ray.
+"""How every model of a herd is doing, and why one waits for a place. Needs a connection to Ray; gateways are asked by the caller.
 
 Decides nothing: one word for a model is `policy.fleet.model_state`'s, the reason `policy.fleet.placement_reason`'s.
 """
@@ -6,23 +6,22 @@ Decides nothing: one word for a model is `policy.fleet.model_state`'s, the reaso
 import dataclasses
 from typing import Any
 
-from cluster.machine.local_node import LocalNode
 from cluster.planner.engine_groups import pools
 from configs.schema import Config, Model
-from deployments.lifecycle.operator_pages import roster
+from deployments.lifecycle.operator_pages import Replicas
 from deployments.policy.fleet.model_state import Standing, standing
 from deployments.policy.fleet.placement_reason import why_pending
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.pending import pending, room
 
 
-def survey(config: Config, endpoint: str, node: LocalNode) -> dict[str, Standing]:
-    """Returns the state of every model, with a reason where an engine of it waits for a place."""
+def survey(config: Config, known: Replicas) -> dict[str, Standing]:
+    """Returns the state of every model, with a reason where an engine of it waits for a place; `known` are the replicas of a gateway."""
     from ray import serve
 
-    applications, ready = serve.status().applications, roster(endpoint, config, node)
+    applications = serve.status().applications
     return {
-        one.id: _reasoned(_standing(applications.get(app_name(one.id)), ready.get(one.id, []), one), one) for one in pools(config.models)
+        one.id: _reasoned(_standing(applications.get(app_name(one.id)), known.get(one.id, []), one), one) for one in pools(config.models)
     }
 
 
