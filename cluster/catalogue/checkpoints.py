@@ -140,7 +140,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a checkpoint's own files say, where they were read."""
+    """A checkpoint's shape and format, as its own files say them."""
 
     architecture: Architecture
     layout: Layout

@@ -1,4 +1,4 @@
-"""What `amd-smi` prints, as facts.
+"""Reads facts out of what `amd-smi` prints.
 
 Decides how its words are read: `amd-smi static --asic --vram --driver --bus --json` and `amd-smi metric --mem-usage --ecc --json` of ROCm
 6 and 7, the one a list of GPUs, the other the same list under `gpu_data`. A field that is N/A is none. Its sizes are in MiB, though it

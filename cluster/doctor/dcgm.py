@@ -1,4 +1,4 @@
-"""What `dcgmi diag -r 1 --json` prints, as facts.
+"""Reads facts out of what `dcgmi diag -r 1 --json` prints.
 
 Decides how its words are read, and which of its failures mean that a node must not serve. The JSON of DCGM 4 is under "DCGM Diagnostic",
 with a number for each warning's severity (dcgm_errors.h); that of DCGM 3 under "DCGM GPU Diagnostic", with text only.

@@ -49,7 +49,7 @@ class GpuState:
     remap_pending: bool = False
     remap_failed: bool = False
     recovery: str | None = None
-    """What the driver wants to be done: "Reset", "Reboot", "Drain P2P", "Drain and Reset"."""
+    """The step that the driver asks for: "Reset", "Reboot", "Drain P2P", "Drain and Reset"."""
     recovered: bool = False
     """The driver says that nothing has to be done, whatever errors there were."""
     bus: str = ""
@@ -123,7 +123,7 @@ class NodeFacts:
     report: GpuReport | None = None
     """None: there is no driver of NVIDIA's or AMD's, or it does not answer."""
     driver_error: str | None = None
-    """What `nvidia-smi` or `amd-smi` said instead of a report."""
+    """The words of `nvidia-smi` or `amd-smi` where they gave no report."""
     libcuda: str = ""
     """The newest CUDA of the libcuda that programs load, which a package for compatibility replaces; empty: there is none."""
     diagnosis: tuple[DiagnosedTest, ...] | None = None

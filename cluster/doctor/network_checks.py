@@ -71,7 +71,8 @@ def _ports(facts: NodeFacts, expected: Expected | None, missed: Level) -> Iterat
 
 def _rates(seen: str, active: Sequence[RdmaPort], enough: bool) -> Iterator[Finding]:
     """Doubts a machine that is not known so well: a port that came up at a lower rate, or one that is for storage."""
-    slow = [port for port in active if port not in full_rate(active)]
+    fast = full_rate(active)
+    slow = [port for port in active if port not in fast]
     if slow and not enough:
         way_out = f"{CABLES}; leave it out of NCCL_IB_HCA if it is not for GPUs"
         yield Finding(RDMA, Level.WARN, f"{seen}; slower than the others: {_named(slow)}", way_out)

@@ -93,10 +93,14 @@ def _none_may_serve(nodes: Sequence[NodeRoom]) -> str:
     sick = [node for node in nodes if node.sick]
     if not sick:
         return f"{_all(len(nodes))} drained: {_named(node.name for node in nodes)}"
-    told = _named(f"{node.name} ({node.labels.get(FOUND_LABEL, 'unknown')})" for node in sick)
+    told = _named(map(_with_cause, sick))
     drained = f"; {len(nodes) - len(sick)} drained" if len(nodes) > len(sick) else ""
     way_out = "`herd doctor` says what to do; start Ray there again when it is mended"
     return f"{_all(len(sick))} labelled sick: {told}{drained}. {way_out}"
+
+
+def _with_cause(node: NodeRoom) -> str:
+    return f"{node.name} ({node.labels.get(FOUND_LABEL, 'unknown')})"
 
 
 def _all(count: int) -> str:
@@ -105,7 +109,7 @@ def _all(count: int) -> str:
 
 def _left_out(nodes: Sequence[NodeRoom]) -> str:
     """Names the nodes that do not count, so that nobody wonders."""
-    sick = [f"{node.name} ({node.labels.get(FOUND_LABEL, 'unknown')})" for node in nodes if node.sick]
+    sick = [_with_cause(node) for node in nodes if node.sick]
     draining = [node.name for node in nodes if node.draining and not node.sick]
     parts = [f"sick: {_named(sick)}"] if sick else []
     parts += [f"drained: {_named(draining)}"] if draining else []
