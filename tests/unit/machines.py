@@ -1,5 +1,6 @@
 """Inventories of machines for tests, and what `herd cluster emit` makes of them."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ GCP = {
 
 def emit(*words: str) -> Any:
     return CliRunner().invoke(app, ["cluster", "emit", *words])
+
+
+def built(folder: Path) -> None:
+    """Leaves what `make wheel` leaves in a folder, each file empty."""
+    (folder / "dist").mkdir()
+    for name in (f"dist/llama_herd-{version('llama-herd')}-py3-none-any.whl", "constraints-gpu.txt"):
+        (folder / name).touch()
 
 
 def inventory(**fields: Any) -> Inventory:

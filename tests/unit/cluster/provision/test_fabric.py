@@ -20,7 +20,7 @@ from cluster.provision.ray_start import Start
 from configs.load import ConfigError, read
 from deployments.commands.cluster_emit import Provider, emitted
 from tests.unit.cluster.provision.shells import OWN, Shell
-from tests.unit.machines import ROOT, emit, inventory, of_aws, of_gcp, of_hosts
+from tests.unit.machines import ROOT, built, emit, inventory, of_aws, of_gcp, of_hosts
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 VARIABLES = {"HERD_NODE_IP", "VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"}
@@ -212,7 +212,11 @@ def scripts_of(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "provider"), PAIRS)
-def test_every_shipped_config_is_written_for_each_of_its_providers(name: str, provider: Provider, tmp_path: Path) -> None:
+def test_every_shipped_config_is_written_for_each_of_its_providers(
+    name: str, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    built(tmp_path)
     text = emitted(ROOT / "configs" / name, provider)
     assert text.startswith(f"# Made by `herd cluster emit {name} --provider {provider}` of llama-herd ")
     if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP):

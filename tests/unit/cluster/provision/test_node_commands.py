@@ -1,6 +1,5 @@
 """What a node's shell runs: `ray up`'s commands, and the lines of `cluster/README.md`."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from cluster.provision import ray_start
 from cluster.provision.ray_start import Start
 from configs.keys import PURPOSES, VARIABLES, WeakSecret, derived
 from tests.unit.cluster.provision.shells import OWN, Shell
-from tests.unit.machines import ROOT, emit, inventory, of_hosts
+from tests.unit.machines import ROOT, built, emit, inventory, of_hosts
 
 ROOT_SECRET = "0123456789abcdef" * 4
 
@@ -103,10 +102,7 @@ def test_commands_of_the_page_are_those_that_run(tmp_path: Path, shell: Shell, m
     assert commands
     copied = {"herd.yaml": "configs/maverick-3xdgx-onprem.yaml"}  # the first of the page's steps
     monkeypatch.chdir(tmp_path)
-    built = (tmp_path / f"dist/llama_herd-{version('llama-herd')}-py3-none-any.whl", tmp_path / "constraints-gpu.txt")
-    built[0].parent.mkdir()
-    for file in built:  # `make wheel` is the page's second step
-        file.touch()
+    built(tmp_path)  # the page's second step
     for _, _, _, named, *options in commands:
         config = copied.get(named, named)
         options[-1] = str(tmp_path / options[-1])
