@@ -1,7 +1,7 @@
 """Carries out an operator's commands: brings a herd up, changes it in place, looks at it, takes it down.
 
 Decides the order of steps and when a herd is up: when a real generation has come back from every model. Leaves words and colours to
-`deployments.commands.main`, and the applications themselves to `deployments.lifecycle.applications`.
+`deployments.commands`, and the applications themselves to `deployments.lifecycle.applications`.
 """
 
 import contextlib

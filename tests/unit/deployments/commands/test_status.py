@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.catalogue.hardware import GIB
 from cluster.planner.started.figures import Figures, Report
-from deployments.commands import status
+from deployments.commands.looking import status
 from deployments.policy.fleet.model_state import ModelState, Standing
 
 PLAN = Figures(15 * GIB, 50 * GIB, 400_000)

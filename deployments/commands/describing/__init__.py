@@ -1,0 +1,1 @@
+"""Commands that are about a config, and need no herd."""

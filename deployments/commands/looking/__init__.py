@@ -1,0 +1,1 @@
+"""Commands that look at a herd that is up, and change nothing."""
