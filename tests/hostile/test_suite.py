@@ -36,6 +36,10 @@ def test_a_seed_gives_the_same_bytes() -> None:
     assert len({fuzz_bytes.case(seed) for seed in range(50)}) == 50
 
 
+#: Up to the trailers; a chunk looks like one of those that the reference parser does not take.
+CHUNKS = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n13\r\n\r\ncontent-length: 9\r\n0\r\n"
+
+
 @pytest.mark.parametrize(
     ("data", "most"),
     [
@@ -45,6 +49,11 @@ def test_a_seed_gives_the_same_bytes() -> None:
         (b"\0", 1),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(GET) + GET + fuzz_bytes.LAST, 2),
         (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + GET, 1),
+        (GET + b"\r\n" + fuzz_bytes.LAST, 2),
+        (CHUNKS + b"content-length: 0 x\r\n\r\n" + fuzz_bytes.LAST, 2),
+        (CHUNKS + b"content-length: 5\r\nContent-Length: 6\r\n\r\n" + fuzz_bytes.LAST, 2),
+        (CHUNKS + b"transfer-encoding: gzip\r\n\r\n" + GET + fuzz_bytes.LAST, 3),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0 x\r\n\r\n" + GET, 1),
     ],
 )
 def test_most_answers(data: bytes, most: int) -> None:
