@@ -134,6 +134,8 @@ class NodeFacts:
     ports: tuple[RdmaPort, ...] = ()
     peer_memory: bool = False
     """Network cards and GPUs exchange without the host's memory: by nvidia_peermem, or by the open kernel modules' DMA-BUF."""
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+    """The options that NVIDIA's driver was loaded with, by the names of /proc/driver/nvidia/params; empty where it does not say."""
     clock_synchronised: bool | None = None
     cache: str = ""
     """The folder that weights are kept in."""
@@ -165,6 +167,8 @@ class Expected:
     """The name of the GPU, as the catalogue has it; None for one that the config describes."""
     fabric: Fabric | None = None
     """None: no engine leaves its node, and none hands its KV cache over, so no network card for RDMA is missed."""
+    gpus_drive_cards: bool = False
+    """GPUs of an engine send to other nodes by themselves, past the CPU: DeepEP over several nodes does."""
 
 
 def expected(config: Config) -> Expected | None:
@@ -173,9 +177,15 @@ def expected(config: Config) -> Expected | None:
     if hardware is None:
         return None
     node = cluster_of(hardware).node
-    leaves = hardware.nodes != 1 and any(_leaves_its_node(pool, node.gpus) for pool in pools(config.models))
-    name = None if hardware.custom_gpu is not None else node.gpu.name
-    return Expected(node.gpus, node.gpu.memory_gib, node.gpu.link_bytes_s > PCIE_BYTES_S, name, node.fabric if leaves else None)
+    leaving = [pool for pool in pools(config.models) if hardware.nodes != 1 and _leaves_its_node(pool, node.gpus)]
+    return Expected(
+        node.gpus,
+        node.gpu.memory_gib,
+        nvlink=node.gpu.link_bytes_s > PCIE_BYTES_S,
+        gpu=None if hardware.custom_gpu is not None else node.gpu.name,
+        fabric=node.fabric if leaving else None,
+        gpus_drive_cards=any((pool.parallel.all_to_all or "").startswith("deepep") for pool in leaving),
+    )
 
 
 def _leaves_its_node(pool: Model, gpus_per_node: int) -> bool:

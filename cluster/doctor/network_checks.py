@@ -10,6 +10,11 @@ from cluster.doctor.facts import Expected, Finding, Level, NodeFacts, RdmaPort, 
 
 RDMA = "RDMA"
 CABLES = "look at cables, switch and `ibstat`; InfiniBand needs a subnet manager"
+#: Options of NVIDIA's driver: their names and values in /proc/driver/nvidia/params, and what a file of /etc/modprobe.d has.
+GPU_DRIVEN = (
+    ("EnableStreamMemOPs", "1", "NVreg_EnableStreamMemOPs=1"),
+    ("RegistryDwords", "PeerMappingOverride=1", 'NVreg_RegistryDwords="PeerMappingOverride=1;"'),
+)
 #: A port that the kernel shows at a tenth less is of the same kind.
 LEAST_RATE = 0.9
 
@@ -26,6 +31,7 @@ def network_findings(facts: NodeFacts, expected: Expected | None) -> Iterator[Fi
         yield from _ports(facts, expected, missed)
         yield from _devices(facts, missed)
         yield from _locked(facts, missed)
+        yield from _driven_by_gpus(facts, expected)
     elif expected is not None and expected.fabric is not None:
         least = expected.fabric.ports
         seen = f"no RDMA device{f'; this machine has {least} ports' if least else ': engines talk to other nodes by TCP, which is slow'}"
@@ -93,6 +99,18 @@ def _locked(facts: NodeFacts, missed: Level) -> Iterator[Finding]:
     if facts.locked_bytes is not None and missed is not Level.OK and any(port.active for port in facts.ports):
         way_out = "`ulimit -l unlimited` before `ray start`; for Docker --ulimit=memlock=-1:-1"
         yield Finding("locked memory", missed, f"at most {gib(facts.locked_bytes)}, and RDMA must pin its buffers", way_out)
+
+
+def _driven_by_gpus(facts: NodeFacts, expected: Expected | None) -> Iterator[Finding]:
+    """GPUs ring the card's doorbell themselves only where the driver maps it for them (DeepEP, docs/nvshmem.md)."""
+    if expected is None or not expected.gpus_drive_cards or not facts.driver_options:
+        return
+    lacking = [text for name, value, text in GPU_DRIVEN if value not in facts.driver_options.get(name, "")]
+    if lacking:
+        way_out = f"`options nvidia {' '.join(lacking)}` in a file of /etc/modprobe.d, then reboot"
+        yield Finding(
+            "DeepEP", Level.WARN, "the driver does not let GPUs drive network cards, which DeepEP over several nodes needs", way_out
+        )
 
 
 def _finding(level: Level, seen: str, way_out: str) -> Finding:

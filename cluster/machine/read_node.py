@@ -32,6 +32,7 @@ DIAGNOSIS_S = 90.0
 INFINIBAND, VERBS, DEVICES = Path("/sys/class/infiniband"), Path("/sys/class/infiniband_verbs"), Path("/dev/infiniband")
 #: The driver's own word for the kernel modules that give NCCL DMA-BUF.
 MODULES, OPEN_MODULES = Path("/proc/driver/nvidia/version"), "Open Kernel Module"
+OPTIONS = Path("/proc/driver/nvidia/params")
 #: In a kernel without the module's own folder the GPU driver may still have it built in.
 PEER_MEMORY = (Path("/sys/module/nvidia_peermem"), Path("/sys/module/nv_peer_mem"))
 SHM = Path("/dev/shm")
@@ -62,6 +63,7 @@ def read_node(cache: Path, checkpoints: Sequence[str] = (), address: str | None 
         xids=_xids(),
         ports=_ports(INFINIBAND),
         peer_memory=any(path.exists() for path in PEER_MEMORY) or OPEN_MODULES in _text(MODULES),
+        driver_options=_options(OPTIONS),
         clock_synchronised=_clock_synchronised(),
         cache=str(folder),
         cache_free_bytes=shutil.disk_usage(folder).free,
@@ -162,6 +164,12 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def _options(file: Path) -> dict[str, str]:
+    """Reads the driver's options, one in each line: `EnableStreamMemOPs: 1`."""
+    lines = (line.partition(":") for line in _text(file).splitlines())
+    return {name.strip(): value.strip().strip('"') for name, colon, value in lines if colon}
 
 
 def _clock_synchronised() -> bool | None:

@@ -1,5 +1,7 @@
 """The AWS cluster file in Ray's own AWS provider, against moto's AWS: what `ray up` would ask for, and what would come of it."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.client import BaseClient
 from moto import mock_aws
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
@@ -16,6 +19,15 @@ from tests.unit.machines import ROOT
 
 FILE = ROOT / "cluster/ray/aws.yaml"
 REGION, ZONE, PROFILE = "us-east-2", "us-east-2a", "herd-node"
+
+
+def of_site(site: dict[str, str]) -> str:
+    """The file, with the ids of an account."""
+    text = FILE.read_text(encoding="utf-8")
+    for example, real in site.items():
+        assert example in text
+        text = text.replace(example, real)
+    return text
 
 
 @pytest.fixture
@@ -35,13 +47,39 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         yield {"subnet-0123456789abcdef0": subnet, "sg-0123456789abcdef0": group, "ami-0123456789abcdef0": image}
 
 
+@pytest.fixture
+def actions(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What has been asked of AWS, as IAM calls it."""
+    asked: set[str] = set()
+    ask = BaseClient._make_api_call
+
+    def noted(client: BaseClient, operation: str, params: Any) -> Any:
+        asked.add(f"{client.meta.service_model.signing_name}:{operation}")
+        return ask(client, operation, params)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    return asked
+
+
+def test_policy_of_the_page_allows_what_ray_asks_and_no_more(site: dict[str, str], actions: set[str]) -> None:
+    actions.clear()  # the account's own setting up
+    asked = bootstrap_aws(prepare_config(yaml.safe_load(of_site(site))))
+    provider = AWSNodeProvider(asked["provider"], asked["cluster_name"])
+    tags = {"ray-cluster-name": asked["cluster_name"]}
+    for kind in asked["available_node_types"].values():
+        provider.create_node(kind["node_config"], tags, 1)
+    (node, *_) = nodes = provider.non_terminated_nodes(tags)
+    provider.set_node_tags(node, {"ray-node-status": "up-to-date"})
+    provider.internal_ip(node)
+    provider.terminate_nodes(nodes)
+    (text,) = re.findall(r"```json\n(\{\n  \"Version\".*?)```", (ROOT / "cluster/README.md").read_text(encoding="utf-8"), re.DOTALL)
+    allowed = {action for one in json.loads(text)["Statement"] for action in one["Action"]}
+    assert allowed == actions | {"iam:PassRole"}, "AWS asks for this one where machines get a profile; it is no call of its own"
+
+
 @pytest.mark.no_cover
 def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str]) -> None:
-    text = FILE.read_text(encoding="utf-8")
-    for example, real in site.items():
-        assert example in text
-        text = text.replace(example, real)
-    asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(text)))
+    asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(of_site(site))))
     provider, requests = AWSNodeProvider(asked["provider"], asked["cluster_name"]), []
     events = provider.ec2_fail_fast.meta.client.meta.events
     events.register("provide-client-params.ec2.RunInstances", lambda params, **_: requests.append(params))

@@ -48,7 +48,6 @@ def shell_environment(gpus: int = 1) -> dict[str, str]:
         "HERD_CACHE": str(cache),
         "VLLM_CACHE_ROOT": str(cache / "vllm"),  # what vLLM finds out of a model's class takes it a process of its own
         "RAY_OVERRIDE_RESOURCES": resources(gpus),
-        "GLOO_SOCKET_IFNAME": "eth0",
         "VLLM_RPC_BASE_PATH": "/dev/shm",  # ranks that share it take each other for neighbours, and look for sockets in one place
         "RAY_worker_niceness": "0",  # Ray's 15 would have the engines wait for whatever else the machine does
         "RAY_raylet_start_wait_time_s": "120",

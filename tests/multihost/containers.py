@@ -52,7 +52,6 @@ def variables(gpus: int) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_raylet_start_wait_time_s": "120",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "GLOO_SOCKET_IFNAME": "eth0",
         "TORCHDYNAMO_DISABLE": "1",  # it would want a C++ compiler, also of eager engines
         "PIP_NO_INDEX": "1",
         "COLUMNS": "200",

@@ -1,6 +1,7 @@
 """`cluster.doctor.network_checks`: what is missed of a node's network cards, and what is not."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,39 @@ def test_locked_memory_counts_where_rdma_is_used(promised: Expected | None, leve
     assert "locked memory" not in found(replace(WELL, locked_bytes=EIGHT_MIB, ports=(DOWN,)), promised), (
         "nothing is pinned for a port that is down"
     )
+
+
+TWO_NODES = {"tensor": 8, "data": 2, "expert": True}
+DEEPEP = {"all_to_all": "deepep_low_latency"}
+
+
+def of_maverick(nodes: int, parallel: dict[str, Any]) -> Expected | None:
+    return expected(config(model(**MAVERICK, parallel=parallel), hardware={"node": "dgx-h200", "nodes": nodes}))
+
+
+SET = {"EnableStreamMemOPs": "1", "RegistryDwords": "PeerMappingOverride=1;"}
+
+
+@pytest.mark.parametrize(
+    ("options", "advised"),
+    [
+        (SET, None),
+        ({}, None),  # a driver that does not say
+        (SET | {"EnableStreamMemOPs": "0"}, "`options nvidia NVreg_EnableStreamMemOPs=1` in"),
+        (SET | {"RegistryDwords": ""}, '`options nvidia NVreg_RegistryDwords="PeerMappingOverride=1;"` in'),
+        ({"EnableMSI": "1"}, 'NVreg_EnableStreamMemOPs=1 NVreg_RegistryDwords="PeerMappingOverride=1;"` in'),
+    ],
+)
+def test_driver_that_does_not_let_gpus_drive_cards_is_told_where_deepep_leaves_the_node(
+    options: dict[str, str], advised: str | None
+) -> None:
+    facts = replace(WELL, driver_options=options)
+    for nodes, parallel in ((1, TWO_NODES | DEEPEP | {"tensor": 4}), (2, TWO_NODES)):
+        assert "DeepEP" not in found(facts, of_maverick(nodes, parallel))
+    assert "DeepEP" not in found(facts, None)
+    said = found(facts, of_maverick(2, TWO_NODES | DEEPEP)).get("DeepEP")
+    assert (said is not None) == (advised is not None)
+    assert said is None or (said.level is Level.WARN and str(advised) in said.advice)
 
 
 @pytest.mark.parametrize("name", ["irdma0/1", "mana_0/1", "mlx5_bond_0/1"])

@@ -48,6 +48,13 @@ def test_node_with_gpus(programs: Path, tmp_path: Path) -> None:
     assert facts.interface == "lo"
 
 
+def test_options_of_the_driver_are_read_from_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params").write_text('EnableStreamMemOPs: 1\nRegistryDwords: "PeerMappingOverride=1;"\n\nEnableMSI: 1\n', encoding="utf-8")
+    monkeypatch.setattr(node_reading, "OPTIONS", tmp_path / "params")
+    options = read_node(tmp_path).driver_options
+    assert options == {"EnableStreamMemOPs": "1", "RegistryDwords": "PeerMappingOverride=1;", "EnableMSI": "1"}
+
+
 def test_node_without_gpu_and_with_closed_logs(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dmesg", "sudo", "journalctl"):
         program(programs, name, "exit 1")
