@@ -36,7 +36,11 @@ def config(port: int) -> dict[str, Any]:
     """The herd under test."""
     return {
         "name": "e2e",
-        "gateway": {"port": port, "auto": ["smollm2-135m-instruct", "llama-4-scout-tiny"]},
+        "gateway": {
+            "port": port,
+            "auto": ["smollm2-135m-instruct", "llama-4-scout-tiny"],
+            "limits": {"header_s": 120, "body_read_s": 120},  # engines that start leave a test's own threads no CPU for half a minute
+        },
         "models": [
             {
                 "id": "smollm2-135m-instruct",
