@@ -25,6 +25,9 @@ from tests.unit.cluster.planner.test_herd_fit import MAVERICK, maverick
 from tests.unit.machines import ROOT
 from tests.unit.samples import config, model
 
+#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
+pytestmark = pytest.mark.no_cover
+
 app = typer.Typer()
 app.command()(plan)
 CONFIGS = ROOT / "configs"
