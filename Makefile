@@ -54,8 +54,9 @@ lint: env
 unit-tests: env
 	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile quick --cov -n $(UNIT_WORKERS)
 
+# Two processes, because these tests wait as long as they compute.
 path-tests: env
-	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile quick
+	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile quick -n 2
 
 check: env ## What takes seconds: linters, types, import contracts, unit and path tests with coverage, beside each other
 	@$(MAKE) --no-print-directory --jobs=$(CORES) --output-sync lint unit-tests path-tests
