@@ -5,11 +5,14 @@ CONFIG ?= configs/local.yaml
 VENV ?= .venv
 IMAGE ?= llama-herd:0.1.0
 BUNDLED ?= [gpu]
+CORES := $(shell nproc)
+# Processes of the unit tests. On two cores they are as much work as all else in `make check`, which is done beside them.
+UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 0 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests path-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +51,15 @@ lint: env
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-check: lint ## What takes seconds: linters, types, import contracts, unit and path tests with coverage
-	@$(VENV)/bin/python -m pytest tests/unit tests/tools tests/path --hypothesis-profile quick --cov -n logical --maxprocesses 4
+unit-tests: env
+	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile quick --cov -n $(UNIT_WORKERS)
+
+# Two processes, because these tests wait as long as they compute.
+path-tests: env
+	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile quick -n 2
+
+check: env ## What takes seconds: linters, types, import contracts, unit and path tests with coverage, beside each other
+	@$(MAKE) --no-print-directory --jobs=$(CORES) --output-sync lint unit-tests path-tests
 	@$(TOOK)
 
 test: lint ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any

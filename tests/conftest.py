@@ -4,6 +4,7 @@ Laws run the same examples every time: a gate must not turn red on a change that
 third of them (`--hypothesis-profile quick`), `make test` all.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,15 @@ _BUSY = [HealthCheck.too_slow]  # so is every strategy on a machine that does ot
 settings.register_profile("herd", derandomize=True, deadline=None, max_examples=50, suppress_health_check=_BUSY)
 settings.register_profile("quick", settings.get_profile("herd"), max_examples=17)
 settings.load_profile("herd")  # before the option `--hypothesis-profile` is looked at, which has the last word
+
+
+gc.disable()  # while modules are imported and tests collected: nearly all of that stays
+
+
+def pytest_collection_finish() -> None:
+    """Takes what was imported and collected out of the garbage collector's sight: to walk over it again and again is slow."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

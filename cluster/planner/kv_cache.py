@@ -19,6 +19,7 @@ GPU_BLOCK_TOKENS = 16
 CPU_BLOCK_TOKENS = 128
 
 
+@lru_cache(maxsize=1024)
 def stages(layers: int, pipeline: int) -> tuple[range, ...]:
     """The layers of each pipeline stage. Source: `vllm/distributed/utils.py::get_pp_indices`; what is left over goes before the last."""
     sizes = [layers // pipeline] * pipeline

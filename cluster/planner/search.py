@@ -110,11 +110,12 @@ class _Tried:
 
 def plans(subject: Subject, cluster: Cluster, wish: Wish) -> tuple[Plan, ...]:
     """Every configuration that may be asked about, best first; what does not meet the wish comes last, with its problems."""
+    shapes = tuple(_shapes(subject.architecture, cluster, wish))
     found = [
         _plan(subject, checkpoint, parallel, kv_dtype, cluster, wish)
         for checkpoint in _checkpoints(subject, wish)
         for kv_dtype in _kv_dtypes(cluster, wish)
-        for parallel in _shapes(subject.architecture, cluster, wish)
+        for parallel in shapes
         if wish.quantization or _computes(checkpoint, cluster)
     ]
     return tuple(sorted(found, key=lambda plan: _rank(plan, wish)))
@@ -180,8 +181,8 @@ def _plan(subject: Subject, checkpoint: Checkpoint, parallel: Parallelism, kv_dt
     architecture, gpu = checkpoint.shaped(subject.architecture, first_upload=wish.vllm < FIRST_UPLOADS_BEFORE), cluster.node.gpu
     tried: list[_Tried] = []
     for settings in _worth_trying(tuple(_settings(subject, checkpoint, kv_dtype, parallel, wish)), bool(illegal), subject.architecture):
-        engine = _fitted(told(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish.engine), wish)
-        tried.append(_Tried(engine, *_held(engine, wish)))
+        engine, held = _fitted(told(Engine(architecture, checkpoint.layout, gpu, parallel, settings), wish.engine), wish)
+        tried.append(_Tried(engine, held, _decoding(engine, held, wish)))
         if not tried[-1].found.problems and tried[-1].concurrency >= (wish.concurrency or 0):
             break
     fitting = [one for one in tried if not one.found.problems]
@@ -210,11 +211,10 @@ def _worth_trying(rungs: tuple[Settings, ...], illegal: bool, architecture: Arch
     return rungs[-1:] if rungs[0].context_tokens > architecture.max_positions else rungs
 
 
-def _held(engine: Engine, wish: Wish) -> tuple[Capacity, int]:
-    """What an engine holds, and how many requests of the wish's length can decode at once."""
-    found = capacity(engine)
+def _decoding(engine: Engine, held: Capacity, wish: Wish) -> int:
+    """Returns how many requests of the wish's length an engine can decode at once."""
     length = wish.context_tokens or min(LEAST_CONTEXT_TOKENS, engine.settings.context_tokens)
-    return found, min(concurrent_requests(engine, found.pool_blocks, length), engine.max_num_seqs * engine.parallel.data)
+    return min(concurrent_requests(engine, held.pool_blocks, length), engine.max_num_seqs * engine.parallel.data)
 
 
 def with_room(engine: Engine, found: Capacity, load: Load) -> int:
@@ -263,14 +263,13 @@ def _settings(subject: Subject, checkpoint: Checkpoint, kv_dtype: KvDtype, paral
         yield replace(usual, max_num_seqs=fewer[-1] if fewer else usual.max_num_seqs, max_positions=positions)
 
 
-def _fitted(engine: Engine, wish: Wish) -> Engine:
-    """With a context that fits, where the wish names none."""
-    if wish.context_tokens:
-        return engine
-    longest = capacity(engine).max_context_tokens
-    if not LEAST_CONTEXT_TOKENS <= longest < engine.settings.context_tokens:
-        return engine
-    return replace(engine, settings=replace(engine.settings, context_tokens=longest // 1024 * 1024))
+def _fitted(engine: Engine, wish: Wish) -> tuple[Engine, Capacity]:
+    """Returns the engine, with a context that fits where the wish names none, and what it holds."""
+    held = capacity(engine)
+    if wish.context_tokens or not LEAST_CONTEXT_TOKENS <= held.max_context_tokens < engine.settings.context_tokens:
+        return engine, held
+    shorter = replace(engine, settings=replace(engine.settings, context_tokens=held.max_context_tokens // 1024 * 1024))
+    return shorter, capacity(shorter)
 
 
 def _rank(plan: Plan, wish: Wish) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """Examples that several tests share, and every config that the schema allows, derived from the schema itself."""
 
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -63,6 +64,7 @@ _ENGINE = st.lists(st.sampled_from(sorted(ENGINE_ARGUMENTS - OWNED_BY_THE_HERD.k
 )
 
 
+@cache
 def raw(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """What a YAML file may say at a place of the schema: required fields always, the others or not."""
     fields = {name: (_values(field.annotation, tuple(field.metadata)), field.is_required()) for name, field in schema.model_fields.items()}

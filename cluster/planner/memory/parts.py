@@ -5,6 +5,7 @@ the most sequences, and leaves the highest peak free. A part is counted from wha
 of vLLM 0.19 (`tests/unit/cluster/planner/points`): those of `NON_TORCH`, `COMMUNICATION`, `HIDDEN_STATES` and the CUDA graphs.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -228,10 +229,13 @@ def graph_bytes(engine: Engine, stage: int = 0) -> float:
     return (0.2 + 0.02 * layers) * GIB * _sizes(engine) / 51
 
 
+#: Batch sizes that graphs may be captured for: 1, 2, 4, by 8 to 256, from there by 16.
+GRAPH_SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, 1025, 16))
+
+
 def _sizes(engine: Engine) -> int:
-    """Batch sizes that graphs are captured for: 1, 2, 4, by 8 to 256, by 16 to twice the sequences, at most 512, on Blackwell 1024."""
-    most = min(2 * engine.max_num_seqs, 1024 if engine.gpu.fp4_flops else 512)
-    return sum(size <= most for size in (1, 2, 4, *range(8, 256, 8), *range(256, 1025, 16)))
+    """Counts the batch sizes that graphs are captured for: those up to twice the sequences, at most 512, on Blackwell 1024."""
+    return bisect_right(GRAPH_SIZES, min(2 * engine.max_num_seqs, 1024 if engine.gpu.fp4_flops else 512))
 
 
 #: CUDA's context, and with it what NCCL and torch take before vLLM looks at the memory for the first time (`init_cuda_memory` of the logs).

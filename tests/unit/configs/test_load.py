@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
-from configs.load import ConfigError, Problem, environment, fields_at, parse, read
+from configs.load import ConfigError, Problem, checkpoint_config, environment, fields_at, parse, read
 from configs.schema import Config, Scaling
 from tests.unit.machines import ROOT
 from tests.unit.samples import JSON, MODEL, raw
@@ -182,6 +182,20 @@ def test_file_that_cannot_be_read(make: Callable[[Path], object], message: str, 
     with pytest.raises(ConfigError, match=message) as refused:
         read(path)
     assert refused.value.source == str(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON: "), ("[]", "is not a JSON object")])
+def test_config_of_a_checkpoint_that_cannot_be_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=message) as refused:
+        checkpoint_config(tmp_path)
+    assert refused.value.source == str(tmp_path / "config.json")
+
+
+def test_config_of_a_checkpoint_is_read_where_there_is_one(tmp_path: Path) -> None:
+    assert checkpoint_config(tmp_path) is None
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert checkpoint_config(tmp_path) == {"model_type": "llama"}
 
 
 def test_fields_at_a_place() -> None:

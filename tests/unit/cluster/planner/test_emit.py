@@ -56,6 +56,12 @@ def test_custom_gpu_is_emitted_with_its_numbers() -> None:
     assert (herd.models[0].accelerator, herd.hardware.nodes) == ("gpu", None)
 
 
+def test_known_gpu_is_emitted_by_its_name() -> None:
+    cluster = machines("H200", nodes=2)
+    hardware = emitted("llama-3.1-8b", plans(subject("llama-3.1-8b"), cluster, Wish())[0], cluster)["hardware"]
+    assert hardware == {"gpu": "H200", "gpus_per_node": 8, "nodes": 2}
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [

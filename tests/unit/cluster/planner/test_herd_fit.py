@@ -261,6 +261,10 @@ def test_auto_that_cannot_be_is_refused(asked: Model, cluster: Cluster | None, s
         chosen(config(asked), cluster)
 
 
+def test_model_on_an_unknown_gpu_has_no_notes() -> None:
+    assert [one.notes for one in assess(config(model()), None).verdicts] == [()]
+
+
 @pytest.mark.no_cover
 @given(raw(Config))
 def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:

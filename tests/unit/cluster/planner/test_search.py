@@ -1,6 +1,7 @@
 """`cluster.planner.search`: what is legal and fits comes first, and what cannot be had is refused with the nearest that can."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from cluster.catalogue.hardware import GPUS, Cluster, Node
 from cluster.catalogue.models import CATALOGUE
 from cluster.planner.legality import refusals
+from cluster.planner.memory.engine import KvDtype
 from cluster.planner.refusal import refusal
 from cluster.planner.search import FIDELITY, WHOLE_EXPERTS, Plan, Subject, Wish, plans, shape
 from cluster.planner.speed import Load
@@ -31,7 +33,15 @@ def machines(gpu: GpuName = "H100", gpus: int = 8, nodes: int = 1) -> Cluster:
 
 
 def asked(kind: Kind, cluster: Cluster | None = None, **wish: Any) -> tuple[Plan, ...]:
-    return plans(subject(kind), cluster or machines(), Wish(**wish))
+    """Returns the plans for a wish; the tests that ask for the same share them."""
+    if "engine" in wish:  # arguments in a mapping, which is no key of a cache
+        return plans(subject(kind), cluster or machines(), Wish(**wish))
+    return _planned(kind, cluster or machines(), tuple(wish.items()))
+
+
+@lru_cache(maxsize=128)
+def _planned(kind: Kind, cluster: Cluster, wish: tuple[tuple[str, Any], ...]) -> tuple[Plan, ...]:
+    return plans(subject(kind), cluster, Wish(**dict(wish)))
 
 
 def refused(kind: Kind, cluster: Cluster | None = None, **wish: Any) -> str:
@@ -128,6 +138,13 @@ def test_gpus_without_fp8_are_planned_without_it() -> None:
     assert {plan.engine.settings.kv_dtype for plan in asked("llama-3.1-8b", machines("A100"))} == {"bf16"}
     assert "nvfp4" not in {plan.checkpoint.layout.quantization for plan in asked("llama-4-scout")}
     assert "nvfp4" in {plan.checkpoint.layout.quantization for plan in asked("llama-4-scout", machines("B200"))}
+
+
+@pytest.mark.parametrize(
+    ("told", "kv_dtype"), [({"kv_cache_dtype": "fp8"}, "fp8"), ({"kv_cache_dtype": "bfloat16"}, "bf16"), ({"dtype": "float32"}, "float32")]
+)
+def test_kv_cache_is_planned_in_the_type_that_the_engine_is_told(told: dict[str, Any], kv_dtype: KvDtype) -> None:
+    assert {plan.engine.settings.kv_dtype for plan in asked("llama-3.1-8b", machines(gpus=1), engine=told)} == {kv_dtype}
 
 
 def test_whole_experts_go_with_many_of_them_or_with_data_parallel_attention() -> None:

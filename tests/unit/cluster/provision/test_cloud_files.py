@@ -15,10 +15,11 @@ from cluster.planner.config_problems import problems
 from cluster.provision.aws import EFA_CARDS
 from cluster.provision.disks import FOLDER
 from configs.load import parse
+from tests.unit.cluster.provision.schemas import validator
 from tests.unit.cluster.provision.shells import OWN, Shell
 from tests.unit.machines import AWS, GCP, ROOT, of_aws, of_gcp
 
-INSTANCE = ROOT / "tests/unit/published_schemas/compute-v1-instance.json"
+INSTANCE = "compute-v1-instance.json"
 HERD = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]"
 
 
@@ -108,17 +109,17 @@ def test_google_gets_disks_that_its_machines_take() -> None:
     [{}, {"spot": True, "reservation": "r", "service_account": "a@b.iam.gserviceaccount.com"}, {"disk_mib_s": 500, "disk_iops": 3000}],
 )
 def test_googles_own_schema_takes_the_machines(fields: dict[str, Any]) -> None:
-    schema, made = json.loads(INSTANCE.read_text(encoding="utf-8")), of_gcp(**fields)
+    schema, made = validator(INSTANCE), of_gcp(**fields)
     for config in (worker_of(made), head_of(made)):
-        jsonschema.validate(config, schema)
+        schema.validate(config)
     with pytest.raises(jsonschema.ValidationError, match="diskKind"):
-        jsonschema.validate({"disks": [{"initializeParams": {"diskKind": "pd-balanced"}}]}, schema)
+        schema.validate({"disks": [{"initializeParams": {"diskKind": "pd-balanced"}}]})
 
 
 def test_committed_file_for_google_is_taken_by_its_schema() -> None:
     made = yaml.safe_load((ROOT / "cluster/ray/gcp.yaml").read_text(encoding="utf-8"))
     for kind in made["available_node_types"].values():
-        jsonschema.validate(kind["node_config"], json.loads(INSTANCE.read_text(encoding="utf-8")))
+        validator(INSTANCE).validate(kind["node_config"])
 
 
 def test_interfaces_for_googles_gpus_are_of_their_own_kind() -> None:

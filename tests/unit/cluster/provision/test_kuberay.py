@@ -1,6 +1,5 @@
 """The file for the KubeRay operator, against its own definition of a RayService and against Kubernetes' of a pod."""
 
-import json
 from typing import Any
 
 import jsonschema
@@ -11,10 +10,10 @@ from cluster.planner.config_problems import problems
 from cluster.provision.kuberay import RAY_VERSION, Served, ray_service
 from configs.gateway_config import GatewayConfig
 from configs.load import parse
+from tests.unit.cluster.provision.schemas import validator
 from tests.unit.machines import ROOT, emit, inventory
 
-SCHEMAS = ROOT / "tests/unit/published_schemas"
-RAY_SERVICE, POD = SCHEMAS / "rayservice-v1.7.0.json", SCHEMAS / "podtemplate-v1.34.0.json"
+RAY_SERVICE, POD = "rayservice-v1.7.0.json", "podtemplate-v1.34.0.json"
 SITE = {
     "claims": {"/models": "weights"},
     "resources": {"rdma/hca": 8},
@@ -39,21 +38,11 @@ SHARED = {
 }
 
 
-def closed(schema: Any) -> Any:
-    """Kubernetes drops a field that nobody knows, and says nothing: here it is an error."""
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {name: closed(one) for name, one in schema.items()}
-    return inner | {"additionalProperties": False} if isinstance(schema.get("properties"), dict) and "type" in schema else inner
-
-
 def check(manifest: dict[str, Any]) -> None:
-    jsonschema.validate(manifest, closed(json.loads(RAY_SERVICE.read_text(encoding="utf-8"))))
+    validator(RAY_SERVICE, closed=True).validate(manifest)
     ray = manifest["spec"]["rayClusterConfig"]
     for group in (ray["headGroupSpec"], *ray["workerGroupSpecs"]):
-        jsonschema.validate(group["template"], json.loads(POD.read_text(encoding="utf-8")))
+        validator(POD).validate(group["template"])
 
 
 def made(shared: dict[str, Any] | None = None, **site: Any) -> dict[str, Any]:

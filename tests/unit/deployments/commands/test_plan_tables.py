@@ -19,6 +19,9 @@ from tests.unit.cluster.planner.test_search import KINDS
 from tests.unit.deployments.commands.test_plan import CONFIGS, FLAGS, as_json, run
 from tests.unit.machines import ROOT
 
+#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
+pytestmark = pytest.mark.no_cover
+
 PLANS = Path(__file__).parent / "plans"
 #: Plans of models, beside those of the configs: by the name of the file.
 ASKED = {
