@@ -23,7 +23,8 @@ from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
-from deployments.gateway.replicas.roster import Discover, Roster
+from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.replicas.watch import Discover
 from deployments.gateway.request import Asked, Rules
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages

@@ -2,7 +2,8 @@
 
 from configs.schema import LiveSettings
 from deployments.gateway.replicas.load_feed import Feed
-from deployments.gateway.replicas.roster import Discover, Roster, Watch
+from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.replicas.watch import Discover, Watch
 
 
 class Following:
