@@ -15,6 +15,8 @@ from deployments.policy.routing.prompt_gossip import HEADER, Sent, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+#: The first report of a replica that nobody has asked anything.
+NEW = {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []}
 PATHS = ["/v1/chat/completions", "/", "/pause", "/collective_rpc", "/metrics/", "/Metrics", "/health"]
 
 
@@ -142,7 +144,7 @@ async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: 
 
 async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> None:
     sent = await knock(door, "/-/load", b"Bearer right")
-    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []})
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, NEW | {"report": 1})
     assert behind.paths == []
     assert door.ongoing == 0
 
@@ -157,8 +159,9 @@ async def test_gateways_hear_what_prompts_came_and_what_of_them_is_to_compute(do
     behind.open.clear()
     guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", TOLD))
     await behind.entered.wait()
-    assert await load(door) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": [TOLD[1].decode()]}
-    assert await load(door, after=1) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": []}
+    known = NEW | {"report": 1, "prefill_tokens": 700, "last": 1}
+    assert await load(door) == known | {"prompts": [TOLD[1].decode()]}
+    assert await load(door, after=1) == known
     behind.body = b"first"
     behind.open.set()
     await behind.said.wait()
