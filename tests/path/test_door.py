@@ -16,7 +16,7 @@ from deployments.policy.routing.prompt_gossip import HEADER, Sent, written
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 #: The first report of a replica that nobody has asked anything.
-NEW = {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []}
+NEW: dict[str, Any] = {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []}
 PATHS = ["/v1/chat/completions", "/", "/pause", "/collective_rpc", "/metrics/", "/Metrics", "/health"]
 
 
