@@ -5,6 +5,8 @@ A replica that does not answer holds up nobody else, and feeds go on while Ray's
 """
 
 import asyncio
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +18,15 @@ from deployments.gateway.replicas.telling import Telling
 from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.poison import Poison
-from deployments.policy.routing.report_stream import pace
+from deployments.policy.routing.report_stream import HEARTBEAT_S, Pace, pace
 from deployments.policy.routing.types import ReplicaView, Trust
 from deployments.wire.engine.client import Engines
 
 #: Streams that are asked anew in one period because there are more or fewer replicas than before.
 MOST_RENEWED = 5
+#: Reports are told to the roster together: it looks at every replica each time. The first of them waits for this long per replica: with
+#: a thousand replicas a tenth of a second, of which each speaks every few seconds.
+APPLY_S = 1e-4
 
 
 def _nobody(_model: str) -> None: ...
@@ -58,10 +63,16 @@ class Feed:
         """The replicas of each model when they were last looked at."""
         self._views: dict[str, ReplicaView] = {}
         self._streams: dict[str, ReportStream] = {}
+        self._fresh: dict[str, ReplicaView] = {}
+        """What the roster has not been told yet."""
+        self._applying: asyncio.TimerHandle | None = None
         self._doubted: set[str] = set()
-        self._wanted = pace(period_s, 0)
+        self._wanted, self._renewing = pace(period_s, 0), False
         self._time = asyncio.get_running_loop().time
         self._ending: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        """Something has changed in the roster since the loop looked."""
+        roster.listen(self._changed)
         self._task = asyncio.get_running_loop().create_task(self._loop())
 
     def listen(self, broken: Callable[[str], None]) -> None:
@@ -76,12 +87,14 @@ class Feed:
         if period_s == self._period_s:
             return
         self._period_s = period_s
-        self._wanted = pace(period_s, len(self._streams))
+        self._want(pace(period_s, len(self._streams)))
         self._task.cancel()
         self._task = asyncio.get_running_loop().create_task(self._loop())
 
     async def stop(self) -> None:
         """Ends every loop and stream, and returns when they have ended."""
+        if self._applying is not None:
+            self._applying.cancel()
         await end((self._task, *self._ending, *(stream.close() for stream in self._streams.values())))
         await self._telling.stop()
 
@@ -97,21 +110,50 @@ class Feed:
     def take(self, stream: ReportStream, report: dict[str, Any]) -> None:
         """Takes what a replica has said of itself, and what others have told it."""
         if stream.said is not None:
-            self._roster.heard(stream.said)
             self._learn(stream, stream.said, report)
+            self._fresh[stream.id] = stream.said
+            if self._applying is None:
+                self._applying = asyncio.get_running_loop().call_later(APPLY_S * len(self._streams), self._apply)
 
     def broke(self, stream: ReportStream, gone: bool) -> None:
         """A stream has broken, or, where `gone`, the replica takes no connection either: its process has ended."""
         self._on_break(stream.model)
+        self._fresh.pop(stream.id, None)
         if gone and stream.said is not None:
             self._roster.suspect(stream.said)
 
+    def _apply(self) -> None:
+        """Tells the roster what has been heard since the last time."""
+        self._applying, fresh, self._fresh = None, self._fresh, {}
+        self._roster.heard_all(fresh.values())
+
+    def _changed(self, _model: str) -> None:
+        self._news.set()
+
     async def _loop(self) -> None:
+        """Looks every period while a replica says something new, and else when the next one would be late."""
         while True:
+            self._news.clear()
             self._look()
             self._doubt()
+            self._renew()
             self._telling.tell(self._roster.models, self._streams, self._period_s)
             await asyncio.sleep(self._period_s)
+            if not self._news.is_set() and (idle_s := self._idle_s()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(idle_s):
+                        await self._news.wait()
+
+    def _idle_s(self) -> float:
+        """Seconds for which there is nothing to do, as far as is known."""
+        if self._doubted or self._renewing or self._telling.is_open:
+            return 0.0
+        now = self._time()
+        return min(HEARTBEAT_S, min((stream.doubted_at for stream in self._streams.values()), default=math.inf) - now)
+
+    def _want(self, wanted: Pace) -> None:
+        if wanted != self._wanted:
+            self._wanted, self._renewing = wanted, True
 
     def _look(self) -> None:
         """Follows the replicas that there are now. Does nothing where there is no news of any."""
@@ -124,7 +166,8 @@ class Feed:
             task = self._streams.pop(name).close()
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
-        self._views, self._wanted = views, pace(self._period_s, len(views))
+        self._views = views
+        self._want(pace(self._period_s, len(views)))
         for name, view in views.items():
             stream = self._streams.get(name)
             if stream is None:
@@ -133,18 +176,23 @@ class Feed:
                 stream.renew(self._wanted)  # doubted by a request that failed, or Ray says otherwise: it is asked how it is now
 
     def _doubt(self) -> None:
-        now, renewed = self._time(), 0
-        for name, stream in self._streams.items():
-            if now >= stream.doubted_at:
-                self._doubted.add(name)
-                self._roster.silent(self._views[name], stream.missed, stream.reached)
-                stream.doubt()
-            elif stream.pace != self._wanted and renewed < MOST_RENEWED:
-                stream.renew(self._wanted)
-                renewed += 1
-        for name in [name for name in self._doubted if name not in self._streams or now < self._streams[name].doubted_at]:
-            self._doubted.discard(name)
+        now = self._time()
+        late = [name for name, stream in self._streams.items() if now >= stream.doubted_at]
+        for name in late:
+            stream = self._streams[name]
+            self._roster.silent(self._views[name], stream.missed, stream.reached)
+            stream.doubt()
+        for name in self._doubted.difference(late):
             self._trust_again(name)
+        self._doubted = set(late)
+
+    def _renew(self) -> None:
+        """Has some of those asked anew that speak at another pace than they should."""
+        if self._renewing:
+            others = [stream for stream in self._streams.values() if stream.pace != self._wanted]
+            for stream in others[:MOST_RENEWED]:
+                stream.renew(self._wanted)
+            self._renewing = bool(others)
 
     def _trust_again(self, name: str) -> None:
         """It speaks again. If all that it said is that nothing has changed, the roster has not heard of it."""

@@ -82,6 +82,14 @@ class Roster:
         """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
         self._replace(view)
 
+    def heard_all(self, views: Collection[ReplicaView]) -> None:
+        """Several replicas say how they are, as `heard`: what depends on all replicas of a model is found once for all of them."""
+        for model in {view.model for view in views}:
+            new = {view.id: view for view in views if view.model == model}
+            replicas = self.replicas(model)
+            if any(one.id in new for one in replicas):
+                self._take(model, tuple(new.get(one.id, one) for one in replicas))
+
     def silent(self, view: ReplicaView, periods: float, reached: bool) -> None:
         """A replica has not been heard of for so many periods of the feed; whether its machine still takes connections."""
         now = after_silence(view, periods, reached)

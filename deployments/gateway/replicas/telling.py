@@ -45,7 +45,7 @@ class Telling:
         """What each replica was told last, without the seconds that a request is refused yet, and when."""
         self._known: dict[str, LoadQuery] = {}
         """What the replicas of each model should know."""
-        self._is_open = False
+        self.is_open = False
         """Some replica must be told something, though nothing has changed."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -57,13 +57,13 @@ class Telling:
     def tell(self, models: Collection[str], streams: Mapping[str, ReportStream], within_s: float) -> None:
         """Tells those replicas for which there is something new; where they are many, the rest by the next call, `within_s` later."""
         words = {model: self._words(model) for model in models}
-        if words == self._known and not self._is_open:
+        if words == self._known and not self.is_open:
             return
         now, most = time.monotonic(), max(1, int(MOST_PER_S * within_s))
         self._known = words
         self._told = {name: told for name, told in self._told.items() if name in streams}
         late = [name for name, (told, at) in self._told.items() if _is_late(told, words.get(streams[name].model), now - at)]
-        self._is_open = len(late) > most or any(one.waiting for one in words.values())
+        self.is_open = len(late) > most or any(one.waiting for one in words.values())
         for name in late[:most]:
             del self._told[name]  # the one told last is the last to be told again
             self._told[name] = words[streams[name].model], now
@@ -95,7 +95,7 @@ class Telling:
                     answer.close()
         except (TimeoutError, Broken):
             self._told[stream.id] = _FAILED, 0.0
-            self._is_open = True
+            self.is_open = True
 
 
 def _is_late(told: LoadQuery, words: LoadQuery | None, since_s: float) -> bool:
