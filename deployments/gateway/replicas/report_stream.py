@@ -21,6 +21,7 @@ PATH = b"/-/load"
 ANSWER_S, ANSWER_PERIODS = 2.0, 10
 #: Longest wait for a connection to a replica that gave no report, in periods.
 REACH_PERIODS = 5
+_DECODER: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict)
 
 
 class Follower(Protocol):
@@ -63,7 +64,7 @@ class ReportStream:
         self._patience_s = 0.0
         self.doubted_at = 0.0
         """When it will be doubted if it says nothing until then, by the time of the event loop."""
-        self._speaks_within(wanted.period_s)
+        self._speaks_within(wanted.every_s)
         self._asked = self._time()
         self._fields: dict[str, Any] = {}
         self._rest = b""
@@ -159,11 +160,12 @@ class ReportStream:
             self.doubted_at = self._time() + self._patience_s
             return
         try:
-            report = msgspec.json.decode(line, type=dict)
-            self.said = view_of(self._fields | report)
+            report = _DECODER.decode(line)
+            fields = self._fields | report
+            self.said = view_of(fields)
         except (msgspec.DecodeError, KeyError, TypeError, ValueError):
             return  # its silence will tell
-        self._fields |= report
+        self._fields = fields
         self._spoke = True
         self._speaks_within(self.pace.every_s if self.said.ongoing else self.pace.quiet_s)
         self._follower.take(self, report)
