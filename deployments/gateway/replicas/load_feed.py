@@ -24,9 +24,10 @@ from deployments.wire.engine.client import Engines
 
 #: Streams that are asked anew in one period because there are more or fewer replicas than before.
 MOST_RENEWED = 5
-#: Reports are told to the roster together, because it looks at every replica each time. The first of them waits for so long per replica:
-#: 4 ms where there are eight, and with a thousand, each of which speaks every few seconds, half a second.
-APPLY_S = 5e-4
+#: Reports are read, and told to the roster, together: one by one they find a cold cache, and the roster looks at all replicas each time.
+#: The first of them waits for so long per replica: 4 ms where there are eight, half a second where there are a thousand, of which each
+#: speaks every few seconds.
+TOGETHER_S = 5e-4
 
 
 def _nobody(_model: str) -> None: ...
@@ -65,7 +66,8 @@ class Feed:
         self._streams: dict[str, ReportStream] = {}
         self._fresh: dict[str, ReplicaView] = {}
         """What the roster has not been told yet."""
-        self._applying: asyncio.TimerHandle | None = None
+        self._unread: dict[ReportStream, None] = {}
+        self._reading: asyncio.TimerHandle | None = None
         self._doubted: set[str] = set()
         self._wanted, self._renewing = pace(period_s, 0), False
         self._time = asyncio.get_running_loop().time
@@ -93,8 +95,8 @@ class Feed:
 
     async def stop(self) -> None:
         """Ends every loop and stream, and returns when they have ended."""
-        if self._applying is not None:
-            self._applying.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
         await end((self._task, *self._ending, *(stream.close() for stream in self._streams.values())))
         await self._telling.stop()
 
@@ -107,13 +109,17 @@ class Feed:
         """Returns the query with which a replica is asked for its reports."""
         return self._telling.question(stream)
 
+    def arrived(self, stream: ReportStream) -> None:
+        """A report has come; it is read with others."""
+        self._unread[stream] = None
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().call_later(TOGETHER_S * len(self._streams), self._read)
+
     def take(self, stream: ReportStream, report: dict[str, Any]) -> None:
         """Takes what a replica has said of itself, and what others have told it."""
         if stream.said is not None:
             self._learn(stream, stream.said, report)
             self._fresh[stream.id] = stream.said
-            if self._applying is None:
-                self._applying = asyncio.get_running_loop().call_later(APPLY_S * len(self._streams), self._apply)
 
     def broke(self, stream: ReportStream, gone: bool) -> None:
         """A stream has broken, or, where `gone`, the replica takes no connection either: its process has ended."""
@@ -122,10 +128,16 @@ class Feed:
         if gone and stream.said is not None:
             self._roster.suspect(stream.said)
 
-    def _apply(self) -> None:
-        """Tells the roster what has been heard since the last time."""
-        self._applying, fresh, self._fresh = None, self._fresh, {}
-        self._roster.heard_all(fresh.values())
+    def _read(self) -> None:
+        """Reads all that has come since the last time, and tells the roster."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading, unread, self._unread = None, self._unread, {}
+        for stream in unread:
+            stream.read()
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            self._roster.heard_all(fresh.values())
 
     def _changed(self, _model: str) -> None:
         self._news.set()
@@ -134,11 +146,12 @@ class Feed:
         """Looks every period while a replica says something new, and else when the next one would be late."""
         while True:
             self._news.clear()
+            self._read()
             self._look()
             self._doubt()
             self._renew()
             self._telling.tell(self._roster.models, self._streams, self._period_s)
-            await asyncio.sleep(max(self._period_s, APPLY_S * len(self._streams)))
+            await asyncio.sleep(max(self._period_s, TOGETHER_S * len(self._streams)))
             if not self._news.is_set() and (idle_s := self._idle_s()) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(idle_s):

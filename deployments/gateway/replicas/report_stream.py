@@ -30,6 +30,9 @@ class Follower(Protocol):
     def question(self, stream: "ReportStream") -> bytes:
         """Returns the query with which a replica is asked for its reports."""
 
+    def arrived(self, stream: "ReportStream") -> None:
+        """Has `stream.read` called soon."""
+
     def take(self, stream: "ReportStream", report: dict[str, Any]) -> None:
         """Takes the fields of a report that are new; `stream.said` has all."""
 
@@ -61,7 +64,7 @@ class ReportStream:
         self._follower = follower
         self._wanted = wanted
         self._time = asyncio.get_running_loop().time
-        self._patience_s = 0.0
+        self._heard, self._patience_s = self._time(), 0.0
         self.doubted_at = 0.0
         """When it will be doubted if it says nothing until then, by the time of the event loop."""
         self._speaks_within(wanted.every_s)
@@ -92,6 +95,7 @@ class ReportStream:
         """Has it asked anew for everything, where it is not being asked just now; from now on it should speak this often."""
         self._wanted = wanted
         if self._answer is not None:
+            self._heard = self._time()
             self._speaks_within(self.pace.period_s)
             self._answer.break_off(Cut.MADE_WAY)
 
@@ -101,11 +105,17 @@ class ReportStream:
             self._answer.break_off(Cut.REFUSED)
 
     def write(self, data: bytes) -> None:
-        """Takes a piece of the stream."""
+        """Takes a piece of the stream. A report is read later, by `read`: many at once are read faster than one at a time."""
+        self._heard = self._time()
         if data == NOTHING_NEW and not self._rest:
-            self.doubted_at = self._time() + self._patience_s
+            self.doubted_at = self._heard + self._patience_s
             return
-        *lines, self._rest = (self._rest + data).split(NOTHING_NEW)
+        self._rest += data
+        self._follower.arrived(self)
+
+    def read(self) -> None:
+        """Reads what has arrived."""
+        *lines, self._rest = self._rest.split(NOTHING_NEW)
         for line in lines:
             self._line(line)
 
@@ -139,9 +149,9 @@ class ReportStream:
             await answer.pipe(self)
         finally:
             self._answer = None
+            self.read()
             answer.close()
-        if self._rest:  # one report, and no line
-            self._line(self._rest)
+        self._line(self._rest)  # one report, and no line
         if self._fields:
             self._speaks_within(self.pace.period_s)
 
@@ -149,6 +159,7 @@ class ReportStream:
         """A connection that breaks is the last word of a replica's, and the next one is expected at once."""
         self.reached = False
         if self._fields:
+            self._heard = self._time()
             self._speaks_within(self.pace.period_s)
             self._follower.broke(self, gone=False)
         elif gone and self._spoke:
@@ -157,7 +168,6 @@ class ReportStream:
 
     def _line(self, line: bytes) -> None:
         if not line:
-            self.doubted_at = self._time() + self._patience_s
             return
         try:
             report = _DECODER.decode(line)
@@ -171,6 +181,6 @@ class ReportStream:
         self._follower.take(self, report)
 
     def _speaks_within(self, seconds: float) -> None:
-        """It has spoken now, and speaks again within so many seconds."""
+        """It speaks again within so many seconds since it was heard."""
         self._patience_s = patience_s(seconds, self.pace.period_s)
-        self.doubted_at = self._time() + self._patience_s
+        self.doubted_at = self._heard + self._patience_s
