@@ -56,7 +56,11 @@ async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> No
         await until(lambda: seen(roster, engine).running == 5)
         assert (seen(roster, engine).waiting, seen(roster, engine).kv_usage) == (2, 0.75)
         asked = engine.requests[0]
-        assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", f"/-/load?after=0&every={PERIOD_S}&quiet=1", "Bearer secret")
+        assert (asked.method, asked.path, asked.headers["authorization"]) == (
+            "GET",
+            f"/-/load?after=0&every={PERIOD_S}&quiet=1",
+            "Bearer secret",
+        )
         engine.script = reporting(engine, state="dead")
         await until(lambda: seen(roster, engine).state is ReplicaState.DEAD)
     assert {one.connection for one in engine.requests} == {1}

@@ -84,7 +84,7 @@ class Feed:
     def change(self, period_s: float) -> None:
         """Sets how often a replica with requests reports. All are asked anew, one after the other, where that is new.
 
-        A replica's silence so far stays as many periods long as it was: in a shorter period it is neither suspected nor given up for it.
+        Until then a replica's silence is counted by the period that it was told: in a shorter one it is neither suspected nor given up.
         """
         if period_s == self._period_s:
             return

@@ -8,6 +8,7 @@ import asyncio
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from deployments.policy.routing.replica_report import SUSPECTED_AFTER, view_of
 from deployments.policy.routing.report_stream import NOTHING_NEW, Pace, patience_s
@@ -21,6 +22,7 @@ PATH = b"/-/load"
 ANSWER_S, ANSWER_PERIODS = 2.0, 10
 #: Longest wait for a connection to a replica that gave no report, in periods.
 REACH_PERIODS = 5
+_LOG = structlog.get_logger("herd.feed")
 _DECODER: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict)
 
 
@@ -95,8 +97,9 @@ class ReportStream:
         """Has it asked anew for everything, where it is not being asked just now; from now on it should speak this often."""
         self._wanted = wanted
         if self._answer is not None:
-            self._heard = self._time()
-            self._speaks_within(self.pace.period_s)
+            if (now := self._time()) < self.doubted_at:  # what is late already stays late
+                self._heard = now
+                self._speaks_within(self.pace.period_s)
             self._answer.break_off(Cut.MADE_WAY)
 
     def doubt(self) -> None:
@@ -126,7 +129,10 @@ class ReportStream:
     async def _follow(self) -> None:
         while True:
             self._asked = self._time()
-            await self._once()
+            try:
+                await self._once()
+            except Exception as error:  # noqa: BLE001 (a control loop: whatever went wrong, it must ask again)
+                _LOG.warning("reports_unknown", replica=self.id, error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(max(0.0, self._asked + self.pace.period_s - self._time()))
 
     async def _once(self) -> None:

@@ -151,3 +151,12 @@ def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(rost
     with roster.sending(chosen(roster, "llama")) as sending:
         assert roster.lost(A, sending)
     assert roster.ready("llama") == 1
+
+
+def test_several_replicas_are_heard_at_once_and_those_that_nobody_knows_are_not_taken_in(roster: Roster) -> None:
+    told: list[str] = []
+    roster.listen(told.append)
+    busy = [replace(view, ongoing=7) for view in (A, B)]
+    roster.heard_all([*busy, replica("c"), replica("s", model="scout")])
+    assert roster.replicas("llama") == tuple(busy)
+    assert (roster.replicas("scout"), told) == ((), ["llama"])

@@ -117,3 +117,92 @@ async def test_watch_asks_as_often_as_it_is_told_last_and_a_period_that_stays_ch
     await asyncio.sleep(0.01)
     assert (herd.asked["llama"], watch.alive) == (asked, True)
     await watch.stop()
+
+
+class Told:
+    """A `Changed` that returns when it is told to, and raises while it is broken."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.broken = False
+        self.calls = 0
+
+    async def __call__(self, _model: str) -> None:
+        self.calls += 1
+        if self.broken:
+            raise OSError("the head is away")
+        await self.changed.wait()
+        self.changed.clear()
+
+    async def hears(self) -> None:
+        """Waits until it has been asked again."""
+        calls = self.calls
+        async with asyncio.timeout(10):
+            while self.calls == calls:  # noqa: ASYNC110 (turns of the loop are all that it waits for)
+                await asyncio.sleep(0)
+
+
+async def asked_in(herd: Herd, seconds: float) -> int:
+    """How often the replicas are looked for in this time."""
+    before = herd.asked.get("llama", 0)
+    await asyncio.sleep(seconds)
+    return herd.asked.get("llama", 0) - before
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes settle at once."""
+    monkeypatch.setattr("deployments.gateway.replicas.watch.RESTLESS_S", 0.0)
+
+
+@pytest.mark.usefixtures("short")
+async def test_watch_that_hears_of_changes_looks_when_there_are_some_and_seldom_else() -> None:
+    herd, told, roster = Herd(), Told(), Roster(["llama"])
+    herd.said = {"llama": [A]}
+    watch = Watch(roster, herd, 0.001, told)
+    watch.follow()
+    told.changed.set()  # as the first answer of a long poll
+    await told.hears()
+    await told.hears()
+    await asyncio.sleep(0.05)
+    assert await asked_in(herd, 0.1) == 0
+    herd.said = {"llama": [A, B]}
+    told.changed.set()
+    await told.hears()
+    await asyncio.sleep(0.05)
+    assert roster.ready("llama") == 2
+    assert await asked_in(herd, 0.1) == 0
+    watch.look("llama")
+    assert await asked_in(herd, 0.1) == 1
+    watch.look("nobody")
+    assert watch.alive
+    await watch.stop()
+
+
+async def test_watch_goes_on_looking_for_a_while_after_a_change() -> None:
+    herd, told, roster = Herd(), Told(), Roster(["llama"])
+    watch = Watch(roster, herd, 0.001, told)
+    watch.follow()
+    told.changed.set()
+    await told.hears()
+    assert await asked_in(herd, 0.2) >= 3, "not everybody who is asked knows at once"
+    await watch.stop()
+
+
+@pytest.mark.usefixtures("short")
+async def test_watch_that_hears_of_no_changes_looks_every_period() -> None:
+    herd, told, roster = Herd(), Told(), Roster(["llama"])
+    watch = Watch(roster, herd, 0.001, told)
+    watch.follow()
+    told.changed.set()
+    await told.hears()
+    told.broken = True
+    told.changed.set()
+    await told.hears()
+    assert await asked_in(herd, 0.2) >= 3
+    told.broken = False
+    told.changed.set()
+    await told.hears()
+    await asyncio.sleep(0.05)
+    assert await asked_in(herd, 0.1) == 0
+    await watch.stop()
