@@ -9,7 +9,9 @@ import time
 
 import psutil
 
+from deployments.policy.routing.report_stream import pace
 from deployments.progress import Say
+from tests.bench.gateway_cpu import one_core
 from tests.bench.process import serving
 
 KEY, MODEL, PERIOD_S = "bench", "bench", 0.2
@@ -39,7 +41,7 @@ def _percent(state: str, gateways: int, replicas: int, for_s: float, *more: str)
         serving("tests.bench.reporters", f"--replicas={replicas}", *busy, *more) as reporters,
         serving("tests.bench.followers", f"--gateways={gateways}", f"--replicas={replicas}", f"--port={reporters.line}") as followers,
     ):
-        time.sleep(2 * REPLICAS / 200)  # what came at once in the beginning is over
+        time.sleep(2 * pace(PERIOD_S, replicas).quiet_s)  # what came at once in the beginning is over
         before = _cpu_s(followers.process), _cpu_s(reporters.process)
         began = time.perf_counter()
         time.sleep(for_s)
@@ -55,5 +57,6 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 if __name__ == "__main__":
-    for what, percent in measure(20, print).items():
-        print(f"{what}: {percent} % of a core")
+    with one_core():
+        for what, percent in measure(20, print).items():
+            print(f"{what}: {percent} % of a core")
