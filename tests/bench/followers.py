@@ -5,6 +5,7 @@ Prints a line when every gateway has heard of every replica, and ends when its s
 
 import argparse
 import asyncio
+import gc
 import sys
 
 import uvloop
@@ -27,6 +28,8 @@ async def _serve(gateways: int, replicas: int, port: int) -> None:
     async with asyncio.timeout(_LONGEST_S):
         while not all(view.slots for roster in rosters for view in roster.replicas(MODEL)):  # noqa: ASYNC110 (a roster sets no event)
             await asyncio.sleep(1)
+    gc.collect()
+    gc.freeze()  # as a gateway's process does
     print("all are heard", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     if any(view.trust is not Trust.TRUSTED for roster in rosters for view in roster.replicas(MODEL)):

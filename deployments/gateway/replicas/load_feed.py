@@ -216,10 +216,9 @@ class Feed:
     def _learn(self, stream: ReportStream, said: ReplicaView, report: dict[str, Any]) -> None:
         if isinstance(refused := report.get("poison"), str):
             self._refused.learn(poison.read(refused), time.monotonic())
-        last, prompts = report.get("last"), report.get("prompts")
-        if not (isinstance(last, int) and isinstance(prompts, list)):
+        prompts = report.get("prompts")
+        if not isinstance(prompts, list):
             return  # nobody has sent it a prompt since
-        stream.last = last
         for told in (sent.read(prompt) for prompt in prompts if isinstance(prompt, str)):
             if told is not None and told.by != self._own:
                 self._roster.learned(said, told.prompt)

@@ -182,6 +182,8 @@ class ReportStream:
         except (msgspec.DecodeError, KeyError, TypeError, ValueError):
             return  # its silence will tell
         self._fields = fields
+        if isinstance(last := report.get("last"), int):
+            self.last = last
         self._spoke = True
         self._speaks_within(self.pace.every_s if self.said.ongoing else self.pace.quiet_s)
         self._follower.take(self, report)
