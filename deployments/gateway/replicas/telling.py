@@ -21,8 +21,9 @@ from deployments.wire.engine.client import Engines
 TAKEN_S = 2.0
 #: What still waits is told again after so many seconds; replicas remember it for `demand.TOLD_S`.
 AGAIN_S = 5.0
-#: Replicas that are told something in one second, at most: with more of them a change takes longer to be known to all.
-MOST_PER_S = 100
+#: Replicas that are told something in one second, at most: with more of them a change takes longer to be known to all. Autoscaling takes
+#: the longest line that any replica knows of, so that it hears of a line from the first replica that is told.
+MOST_PER_S = 50
 #: What a replica was told that could not be told.
 _FAILED = LoadQuery(after=-1)
 
