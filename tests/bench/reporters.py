@@ -84,12 +84,15 @@ async def _serve(asked: argparse.Namespace) -> None:
     for one in replicas.values():
         one.port = port
     if asked.door:
-        server = Server(Door(_nothing, SecretStr(KEY), replicas[host(0)].report), listener, "httptools", 1.0)
-        assert server.alive
+        door = Door(_nothing, SecretStr(KEY), replicas[host(0)].report)
+        server = Server(door, listener, "httptools", 1.0)
     else:
         await loop.create_server(lambda: _Connection(replicas), sock=listener, backlog=4096)
     print(port, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
+    if asked.door:
+        door.end_reports()
+        await server.stop()
 
 
 def main() -> None:
