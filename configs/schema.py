@@ -81,8 +81,23 @@ class LiveSettings(Doorway):
     auto: tuple[ModelId, ...] = Field(
         (), description="`model: auto` stands for the first of these models that takes the request's images and length. Default: no `auto`."
     )
-    roster_period_s: float = Field(0.5, gt=0, le=10, description="A gateway asks Ray this often which engine replicas there are.")
-    load_period_s: float = Field(0.2, gt=0, le=10, description="A gateway asks each engine replica this often how busy it is.")
+    roster_period_s: float = Field(
+        0.5,
+        gt=0,
+        le=10,
+        description=(
+            "A gateway asks this often which engine replicas there are, while something changes with them; else it asks every 10 s."
+        ),
+    )
+    load_period_s: float = Field(
+        0.2,
+        gt=0,
+        le=10,
+        description=(
+            "An engine replica with requests tells each gateway this often how busy it is, and an idle one once a second;"
+            " where there are more than 32 replicas, less often."
+        ),
+    )
 
 
 class Gateway(LiveSettings, Listening):

@@ -224,6 +224,7 @@ class EngineServer(EngineProcess):
             await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
             while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
+            self._door.end_reports()
             await self._server.stop()
         await self.end_engine()
 

@@ -23,7 +23,8 @@ from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
-from deployments.gateway.replicas.roster import Discover, Roster
+from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
@@ -50,6 +51,8 @@ class Cluster:
     drain: Drain
     discover: Discover | None = None
     """Finds the replicas of a model. None: they are told to `Serving.roster` from outside, and no replica is asked how it is."""
+    changed: Changed | None = None
+    """Tells when there may be other replicas of a model. None: they are looked for every `gateway.roster_period_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class Serving:
         self._following: Following | None = None
         if cluster.discover is not None:
             feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison, attempts.demand)
-            self._following = Following(self.roster, cluster.discover, feed, wanted)
+            watch = Watch(self.roster, cluster.discover, wanted.roster_period_s, cluster.changed)
+            self._following = Following(watch, feed)
 
     def apply(self, config: GatewayConfig) -> None:
         """Serves by this config from now on. Requests under way are finished, and no part is stopped or made anew."""

@@ -25,6 +25,7 @@ from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
+from deployments.ray_calls.replica_changes import Changes
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -38,6 +39,7 @@ class RayCluster:
 
     def __init__(self) -> None:
         self._replicas = Replicas()
+        self._changes = Changes()
 
     @property
     def node_address(self) -> str:
@@ -51,6 +53,14 @@ class RayCluster:
             OSError: nobody could be asked, or not all answered in time.
         """
         return await self._replicas.views(model)
+
+    async def engines_changed(self, model: str) -> None:
+        """Returns when the replicas of a model's group of engines are others than when this returned before.
+
+        Raises:
+            OSError: that cannot be known now.
+        """
+        await self._changes.next(app_name(model), ENGINE)
 
     async def gateways(self) -> list[dict[str, Any]]:
         """Asks every gateway where it shows its metrics.
@@ -116,7 +126,8 @@ class Gateway:
         if self._serving is not None:
             self._serving.apply(config)
             return
-        self._serving = Serving(config, self._process, Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines))
+        cluster = Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines, self._ray.engines_changed)
+        self._serving = Serving(config, self._process, cluster)
         # What is loaded by now stays: a collection need not walk through it while streams wait.
         gc.collect()
         gc.freeze()

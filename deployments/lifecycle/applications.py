@@ -104,6 +104,10 @@ def autoscaling(model: Model) -> dict[str, Any]:
     }
 
 
+#: Ray Serve writes its metrics of each handle and replica ten times a second, changed or not. At 0 it writes what changes.
+QUIET = {"RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "0"}
+
+
 def gateway_application(config: Config, nodes: int) -> dict[str, Any]:
     """Returns the gateway's application. A change of `args` makes new processes; `user_config` is told to those that run.
 
@@ -153,7 +157,7 @@ def gateway(args: dict[str, Any]) -> serve.Application:
         name=GATEWAY,
         max_replicas_per_node=args["per_node"],
         max_ongoing_requests=MOST_ONGOING,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": QUIET}},
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,

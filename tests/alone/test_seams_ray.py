@@ -16,12 +16,15 @@ from ray._private import ray_constants, state
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.scripts import scripts
 from ray.serve._private import common as serve_common
-from ray.serve._private import deployment_scheduler
+from ray.serve._private import constants as serve_constants
+from ray.serve._private import deployment_scheduler, deployment_state
 from ray.serve._private import replica as serve_replica
+from ray.serve._private import router as serve_router
 from ray.util.accelerators import accelerators
 
 from configs.cross_checks import FIRST_WORKER_PORT, LAST_WORKER_PORT, RAYS_PORTS
 from configs.names import Accelerator
+from deployments.lifecycle.applications import QUIET
 from deployments.ray_calls.names import ENGINE, accelerator_type, app_name
 from deployments.ray_calls.nodes import HEAD
 from deployments.ray_calls.pending import GANG, REPLICA, WAITING
@@ -58,6 +61,18 @@ SEAMS = [
     Seam("ray_calls/broadcast", "ray.serve.exceptions:RayServeException"),
     Seam("ray_calls/broadcast", "ray.serve.schema:ServeStatus", has=("applications",)),
     Seam("ray_calls/broadcast", "ray.exceptions:RayError"),
+    Seam("ray_calls/replica_changes", "ray:get_actor", has=("name", "namespace")),
+    Seam("ray_calls/replica_changes", "ray.exceptions:RayError"),
+    Seam("ray_calls/replica_changes", "ray.serve._private.common:DeploymentID", has=("name", "app_name")),
+    Seam("ray_calls/replica_changes", "ray.serve._private.constants:SERVE_CONTROLLER_NAME"),
+    Seam("ray_calls/replica_changes", "ray.serve._private.constants:SERVE_NAMESPACE"),
+    Seam("ray_calls/replica_changes", "ray.serve._private.long_poll:LongPollNamespace.DEPLOYMENT_TARGETS"),
+    Seam("ray_calls/replica_changes", "ray.serve._private.long_poll:UpdatedObject", has=("snapshot_id",)),
+    Seam(
+        "ray_calls/replica_changes",
+        "ray.serve._private.controller:ServeController.listen_for_change",
+        takes=("self", "keys_to_snapshot_ids"),
+    ),
     Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_put", has=("key", "value", "overwrite", "namespace")),
     Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_get", has=("key", "namespace")),
     Seam("ray_calls/cluster_store", "ray.experimental.internal_kv:_internal_kv_del", has=("key", "namespace")),
@@ -203,6 +218,16 @@ def test_ray_serve_awaits_constructors_and_destructors() -> None:
     wrapper = serve_replica.UserCallableWrapper
     assert "await self._call_func_or_gen(\n                self._callable.__init__" in inspect.getsource(wrapper.initialize_callable)
     assert "await self._call_func_or_gen(\n                    self._callable.__del__" in inspect.getsource(wrapper.call_destructor)
+
+
+def test_ray_serve_tells_of_replicas_by_deployment_and_takes_zero_for_no_timer() -> None:
+    """`deployments/ray_calls/replica_changes.py` and `deployments/lifecycle/applications.py`."""
+    told = inspect.getsource(deployment_state)
+    assert re.search(r"LongPollNamespace\.DEPLOYMENT_TARGETS,\s+self\._id,", told), "by the whole id"
+    (name,) = QUIET
+    assert name in inspect.getsource(serve_constants)
+    assert f"{name} != 0" in inspect.getsource(serve_router)
+    assert f"{name} != 0" in inspect.getsource(serve_replica)
 
 
 def test_ray_serve_asks_replicas_for_their_load() -> None:

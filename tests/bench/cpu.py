@@ -2,8 +2,9 @@
 
 Everything is on: metrics, routing, limits, and for streams what it takes to continue them elsewhere. Beside it, in turn: a program that
 only copies bytes between sockets (the least that any proxy takes here), and the vLLM project's router where `--vllm-router` names it.
-All run on one core. Absolute figures are a machine's own, and a virtual machine's change with the hour: read the ratios. Writes
-`results/cpu.json`.
+All run on one core. Beside the gateway's idle time stands that of a Ray actor that does nothing, and what load reports take with many
+replicas or gateways (`tests.bench.feeds`). Absolute figures are a machine's own, and a virtual machine's change with the hour: read the
+ratios. Writes `results/cpu.json`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import gateway_cpu, report, servers
+from tests.bench import feeds, gateway_cpu, report, servers
 from tests.bench.fake_engine import fake_engine
 from tests.bench.gateway_cpu import Measured, Proxy
 from tests.bench.process import listener, serving
@@ -74,9 +75,17 @@ def main() -> None:
         proxies(Path(folder), asked.vllm_router, console.log) as all_of_them,
     ):
         rows = {name: figures(one) for name, one in gateway_cpu.measure(all_of_them, sizes, console.log).items()}
+        console.log("Idle: an empty Ray actor")
+        empty = round(gateway_cpu.idle_s(servers.empty_actor(), sizes.idle_s) * 1e6)
     console.print(table(rows))
+    console.print(f"idle, an empty Ray actor, µs/s: {empty}")
+    with gateway_cpu.one_core():
+        reports = feeds.measure(*((1, console.log, 8, 2) if asked.quick else (sizes.idle_s, console.log)))
+    for what, percent in reports.items():
+        console.print(f"load reports, {what}: {percent} % of a core")
     if not asked.quick:
-        report.save(RESULTS, report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(sizes), "proxies": rows})
+        said = {"settings": gateway_cpu.settings(sizes), "proxies": rows, "empty_ray_actor_idle_us_per_s": empty, "load_reports": reports}
+        report.save(RESULTS, report.about("tests.bench.cpu") | said)
 
 
 if __name__ == "__main__":

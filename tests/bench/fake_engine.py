@@ -7,7 +7,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
+from deployments.engine.load_reports import LoadReports
+from tests.bench import reporting
 from tests.bench.fake_server import content_length, serve
 from tests.bench.process import serving
 from tests.wire_format import LAST, Stream, chunk, event, usage
@@ -29,12 +32,25 @@ _IDS: dict[bool, list[int] | None] = {True: [94776], False: None}
 _TOKEN_CHUNKS = {asked: chunk(event(" llama", ids=ids, of=_OF)) for asked, ids in _IDS.items()}
 #: The last one says why the answer ends.
 _LAST_CHUNKS = {piece: chunk(event(" llama", "length", _IDS[asked], _OF)) for asked, piece in _TOKEN_CHUNKS.items()}
-#: A replica that is never full.
-_REPORT = b'{"id":"fake","model":"llama-4-scout-tiny","host":"127.0.0.1","port":%d,"state":"ready","ongoing":0,"running":0,"waiting":0}'
+
+
+class _Idle:
+    """A replica that is never full, behind any port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.reports = LoadReports(self._report)
+
+    async def _report(self) -> dict[str, Any]:
+        known = {"id": "fake", "model": "llama-4-scout-tiny", "host": "127.0.0.1", "port": self.port, "state": "ready"}
+        return known | {"ongoing": 0, "running": 0, "waiting": 0}
 
 
 class _Connection(asyncio.Protocol):
     """One connection of a gateway: one request at a time."""
+
+    def __init__(self, replica: _Idle) -> None:
+        self._replica = replica
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -48,9 +64,11 @@ class _Connection(asyncio.Protocol):
         if ended and len(body) == content_length(head):
             self._received = b""
             if head.startswith(b"GET "):
-                report = _REPORT % self._transport.get_extra_info("sockname")[1]
-                self._transport.write(_JSON % (len(report), report))
+                self._replica.port = self._transport.get_extra_info("sockname")[1]
+                query = head.partition(b"?")[2].partition(b" ")[0]
+                reporting.answer(self._replica.reports, query, self._transport)
             else:
+                self._replica.reports.arrived(None)
                 self._answer(json.loads(body))
 
     def _answer(self, asked: dict[str, int]) -> None:
@@ -81,5 +99,10 @@ def fake_engine() -> Iterator[int]:
         yield int(one.line)
 
 
+async def _main() -> None:
+    replica = _Idle()
+    await serve(lambda: _Connection(replica))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(_Connection))
+    asyncio.run(_main())

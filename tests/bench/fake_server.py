@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 
 
 def content_length(head: bytes | bytearray) -> int:
@@ -12,7 +13,7 @@ def content_length(head: bytes | bytearray) -> int:
     return 0
 
 
-async def serve(protocol: type[asyncio.Protocol]) -> None:
+async def serve(protocol: Callable[[], asyncio.Protocol]) -> None:
     """Listens on a free port of the loopback interface, prints the port, and serves until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=1024)

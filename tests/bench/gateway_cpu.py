@@ -83,7 +83,7 @@ def measure(proxies: Mapping[str, Proxy], sizes: Sizes, say: Say) -> dict[str, M
         load.run(streams[name])
         load.run(requests[name])
         say(f"Idle: {name}")
-        idle[name] = _idle(one.process, sizes.idle_s)
+        idle[name] = idle_s(one.process, sizes.idle_s)
     measured = {name: Measured(idle[name] * 1e6, [], []) for name in proxies}
     for number in range(sizes.repetitions):
         for name, one in proxies.items():
@@ -91,6 +91,13 @@ def measure(proxies: Mapping[str, Proxy], sizes: Sizes, say: Say) -> dict[str, M
             measured[name].per_chunk.append(_net_us(one.process, idle[name], streams[name], lambda outcome: outcome.chunks))
             measured[name].per_request.append(_net_us(one.process, idle[name], requests[name], lambda outcome: outcome.requests))
     return measured
+
+
+def idle_s(process: psutil.Process, for_s: float) -> float:
+    """Seconds of CPU a second that a process takes while nobody asks."""
+    before, began = _cpu_s(process), time.perf_counter()
+    time.sleep(for_s)
+    return (_cpu_s(process) - before) / (time.perf_counter() - began)
 
 
 @contextlib.contextmanager
@@ -109,13 +116,6 @@ def settings(sizes: Sizes) -> dict[str, float]:
     """What was asked, for the file."""
     shape = {"streams_at_once": STREAMS, "chunks": CHUNKS, "pace_s": PACE_S, "requests_at_once": AT_ONCE, "cores": 1}
     return asdict(sizes) | shape
-
-
-def _idle(process: psutil.Process, for_s: float) -> float:
-    """Seconds of CPU a second."""
-    before, began = _cpu_s(process), time.perf_counter()
-    time.sleep(for_s)
-    return (_cpu_s(process) - before) / (time.perf_counter() - began)
 
 
 def _net_us(process: psutil.Process, idle: float, asked: Load, count: Callable[[Outcome], int]) -> float:

@@ -29,6 +29,11 @@ def _cpu(said: dict[str, Any]) -> Iterator[Row]:
     for key, what in (("us_per_chunk", "streamed chunk"), ("us_per_request", "request")):
         others = (f"{name}: {one[key]}" for name, one in said["proxies"].items() if name != "herd")
         yield f"CPU time of the gateway per {what}", f"{said['proxies']['herd'][key]} µs", ", ".join(others)
+    if "empty_ray_actor_idle_us_per_s" in said:
+        idle, empty = said["proxies"]["herd"]["idle_us_per_s"] / 1e4, said["empty_ray_actor_idle_us_per_s"] / 1e4
+        yield "CPU of an idle gateway", f"{idle:.1f} % of a core", f"a Ray actor that does nothing: {empty:.1f} %"
+    for what, percent in said.get("load_reports", {}).items():
+        yield f"CPU of load reports: {what}", f"{percent} % of a core", ""
 
 
 def _trace(said: dict[str, Any]) -> Iterator[Row]:

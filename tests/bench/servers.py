@@ -30,6 +30,8 @@ from tests.bench.process import free_port, listener
 
 MODEL = "llama-4-scout-tiny"
 CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
+#: The name of the application, and of the deployment, that does nothing.
+EMPTY = "empty"
 UP_S = 600
 STOP_S = 30
 #: What Ray gives an engine that asks for one CPU. Said outright, so that both engines have it.
@@ -97,6 +99,18 @@ def gateway(folder: Path, engine_port: int, say: Say) -> Iterator[Proxy]:
         mine.node.stop()
 
 
+def empty_actor() -> psutil.Process:
+    """The Ray actor that does nothing, beside a `gateway` that is up. Found by its title, without Ray.
+
+    Raises:
+        CannotMeasure: there is none.
+    """
+    for process in psutil.process_iter(["cmdline"]):
+        if f"ServeReplica:{EMPTY}:{EMPTY}" in " ".join(process.info["cmdline"] or ()):
+            return process
+    raise CannotMeasure("there is no empty Ray actor")
+
+
 def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environment]:
     """In a folder of its own, so that it meets no other herd, nor another measurement."""
     own = Environment(folder, environment().cache, secret=None)
@@ -142,6 +156,7 @@ def _declare(config: Config, engine_port: int) -> None:
     declared = {"proxy_location": "Disabled", "logging_config": quiet, "applications": [gateway_application(config, 1)]}
     client.deploy_apps(ServeDeploySchema.model_validate(declared))
     serve.run(_stand_in(engine_port), name=app_name(MODEL), route_prefix=None, logging_config=quiet)
+    serve.run(_empty(), name=EMPTY, route_prefix=None, logging_config=quiet)
 
 
 def _stand_in(port: int) -> Any:  # a ray.serve.Application
@@ -155,6 +170,16 @@ def _stand_in(port: int) -> Any:  # a ray.serve.Application
             return said
 
     return serve.deployment(name=ENGINE, ray_actor_options={"num_cpus": 0})(StandIn).bind()
+
+
+def _empty() -> Any:  # a ray.serve.Application
+    """A replica that does nothing: what it takes is Ray's own."""
+    from ray import serve
+
+    class Empty:
+        pass
+
+    return serve.deployment(name=EMPTY, ray_actor_options={"num_cpus": 0})(Empty).bind()
 
 
 def _replicas(herd: Herd) -> list[dict[str, Any]]:

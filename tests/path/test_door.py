@@ -1,7 +1,9 @@
 """The engine's door, in front of an app that only says what it saw."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from deployments.policy.routing.prompt_gossip import HEADER, Sent, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+#: The first report of a replica that nobody has asked anything.
+NEW: dict[str, Any] = {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []}
 PATHS = ["/v1/chat/completions", "/", "/pause", "/collective_rpc", "/metrics/", "/Metrics", "/health"]
 
 
@@ -142,7 +146,7 @@ async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: 
 
 async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> None:
     sent = await knock(door, "/-/load", b"Bearer right")
-    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, {"state": "ready", "prefill_tokens": None, "last": 0, "prompts": []})
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, NEW | {"report": 1})
     assert behind.paths == []
     assert door.ongoing == 0
 
@@ -157,8 +161,9 @@ async def test_gateways_hear_what_prompts_came_and_what_of_them_is_to_compute(do
     behind.open.clear()
     guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", TOLD))
     await behind.entered.wait()
-    assert await load(door) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": [TOLD[1].decode()]}
-    assert await load(door, after=1) == {"state": "ready", "prefill_tokens": 700, "last": 1, "prompts": []}
+    known = NEW | {"report": 1, "prefill_tokens": 700, "last": 1}
+    assert await load(door) == known | {"prompts": [TOLD[1].decode()]}
+    assert await load(door, after=1) == known
     behind.body = b"first"
     behind.open.set()
     await behind.said.wait()
@@ -181,3 +186,106 @@ async def test_replica_knows_how_many_wait_at_all_gateways(door: Door) -> None:
     assert door.waiting == 6
     await knock(door, "/-/load", b"Bearer wrong", query=load_query.written(LoadQuery(waiting="three.9")))
     assert door.waiting == 6, "only gateways are believed"
+
+
+@contextlib.asynccontextmanager
+async def followed(door: Door, query: LoadQuery) -> AsyncIterator["asyncio.Queue[dict[str, Any]]"]:
+    """The messages of a stream of reports; afterwards its gateway hangs up, and the stream ends."""
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    received.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    scope = {"type": "http", "path": "/-/load", "headers": [(b"authorization", b"Bearer right")]}
+    asked = scope | {"query_string": load_query.written(query)}
+    stream = asyncio.create_task(door(asked, received.get, messages.put))
+    async with asyncio.timeout(10):
+        start = await messages.get()
+        assert (start["status"], dict(start["headers"])) == (200, {b"content-type": b"application/x-ndjson"}), "of no length"
+        yield messages
+        received.put_nowait({"type": "http.disconnect"})
+        await stream
+
+
+async def line(messages: "asyncio.Queue[dict[str, Any]]") -> dict[str, Any]:
+    """The next line that says something."""
+    while (body := (await messages.get())["body"]) == b"\n":
+        pass
+    said: dict[str, Any] = json.loads(body)
+    return said
+
+
+FAST = LoadQuery(every_s=0.02, quiet_s=0.06)
+
+
+async def test_stream_begins_with_everything_and_goes_on_with_what_is_new(behind: Behind) -> None:
+    known: dict[str, Any] = {"state": "ready", "ongoing": 0, "ready_s": 100.0}
+
+    async def reads() -> dict[str, Any]:
+        return dict(known)
+
+    door = Door(behind, SecretStr("right"), reads)
+    async with followed(door, FAST) as messages:
+        assert await line(messages) == NEW | known | {"report": 1}
+        known |= {"state": "sick", "ready_s": 101.0}
+        assert await line(messages) == {"state": "sick", "ready_s": 101.0, "report": 2}
+        known["ready_s"] = 102.0  # its age is not news
+        await knock(door, "/v1/completions", b"Bearer right", TOLD)
+        said = await line(messages)
+        assert (said["last"], said["prompts"], said["prefill_tokens"], said["report"]) == (1, [TOLD[1].decode()], 0, 3)
+        await knock(door, "/v1/completions", b"Bearer right")
+        assert await line(messages) == {"report": 4}, "a request that came and went between two readings is news"
+        await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(poison=f"{'a' * 32}.60")))
+        assert await line(messages) == {"report": 5, "poison": f"{'a' * 32}.59"}
+
+
+async def test_idle_replica_speaks_seldom_and_one_with_requests_at_every_tick(behind: Behind) -> None:
+    ongoing, readings = 0, 0
+
+    async def reads() -> dict[str, Any]:
+        nonlocal readings
+        readings += 1
+        return {"state": "ready", "ongoing": ongoing}
+
+    door = Door(behind, SecretStr("right"), reads)
+
+    async def heartbeats(messages: "asyncio.Queue[dict[str, Any]]") -> int:
+        while not messages.empty():
+            messages.get_nowait()
+        await asyncio.sleep(0.6)
+        return messages.qsize()
+
+    async with followed(door, LoadQuery(every_s=0.02, quiet_s=0.2)) as messages:
+        await line(messages)
+        assert 1 <= await heartbeats(messages) <= 5
+        ongoing = 1
+        assert (await line(messages))["ongoing"] == 1
+        assert await heartbeats(messages) > 10
+        assert {(await messages.get())["body"] for _ in range(5)} == {b"\n"}
+
+
+async def test_many_gateways_share_one_reading_and_one_line(behind: Behind) -> None:
+    readings = 0
+
+    async def reads() -> dict[str, Any]:
+        nonlocal readings
+        readings += 1
+        return {"state": "ready", "ongoing": readings}
+
+    door = Door(behind, SecretStr("right"), reads)
+    query = LoadQuery(every_s=0.1, quiet_s=1.0)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(followed(door, query)) for _ in range(8)]
+        for messages in streams:
+            await line(messages)
+        readings = 0
+        bodies = [[(await messages.get())["body"] for _ in range(5)] for messages in streams]
+        assert readings <= 10, "40 lines"
+        assert len({id(body) for said in bodies for body in said}) <= 10
+
+
+async def test_streams_end_when_the_replica_lets_go_of_them(door: Door) -> None:
+    async with followed(door, FAST) as messages:
+        await line(messages)
+        door.end_reports()
+        while (last := await messages.get()).get("more_body"):
+            pass
+        assert last == {"type": "http.response.body", "body": b""}

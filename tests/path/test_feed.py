@@ -2,21 +2,30 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from deployments.gateway.replicas.load_feed import ANSWER_PERIODS, Feed
+from deployments.engine.front_door import Door, Receive, Scope, Send
+from deployments.gateway.replicas.load_feed import Feed
+from deployments.gateway.replicas.report_stream import ANSWER_PERIODS
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.request.prompt_blocks import in_blocks
+from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.prompt_gossip import Sent, written
-from deployments.policy.routing.replica_report import GIVEN_UP_AFTER
+from deployments.policy.routing.replica_report import GIVEN_UP_AFTER, SUSPECTED_AFTER
 from deployments.policy.routing.types import Ask, ReplicaState, ReplicaView, Trust
+from deployments.wire.asgi_server import Server
 from deployments.wire.engine.client import Engines
+from deployments.wire.sockets import listen
+from deployments.wire.types import Address
 from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, then_breaks, then_hangs
 from tests.path.herd import LLAMA, until
+from tests.wire_format import chunk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -55,7 +64,11 @@ async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> No
         await until(lambda: seen(roster, engine).running == 5)
         assert (seen(roster, engine).waiting, seen(roster, engine).kv_usage) == (2, 0.75)
         asked = engine.requests[0]
-        assert (asked.method, asked.path, asked.headers["authorization"]) == ("GET", "/-/load?after=0", "Bearer secret")
+        assert (asked.method, asked.path, asked.headers["authorization"]) == (
+            "GET",
+            f"/-/load?after=0&every={PERIOD_S}&quiet=1",
+            "Bearer secret",
+        )
         engine.script = reporting(engine, state="dead")
         await until(lambda: seen(roster, engine).state is ReplicaState.DEAD)
     assert {one.connection for one in engine.requests} == {1}
@@ -69,9 +82,9 @@ async def test_every_replica_is_told_how_many_wait_for_its_model(engine: FakeEng
         roster.update(LLAMA, [view(engine), view(other)])
         feed = Feed(roster, upstream, "own", PERIOD_S, waiting=lambda model: line[model])
         for one in (engine, other):
-            await until(lambda one=one: any(asked.path == "/-/load?after=0&waiting=own.3" for asked in one.requests))  # type: ignore[misc]
+            await until(lambda one=one: any("waiting=own.3" in asked.path for asked in one.requests))  # type: ignore[misc]
         line[LLAMA] = 0
-        await until(lambda: engine.requests[-1].path == "/-/load?after=0&waiting=own.0")
+        await until(lambda: "waiting=own.0" in engine.requests[-1].path)
         await feed.stop()
         upstream.close()
 
@@ -162,3 +175,163 @@ async def test_replicas_that_come_and_go(engine: FakeEngine) -> None:
         await asyncio.sleep(5 * PERIOD_S)
         assert len(engine.requests) <= before + 1
         assert roster.replicas(LLAMA) == (seen(roster, other),), "who has gone is not taken in by a late report"
+
+
+class Replica:
+    """A replica with production's door, behind production's server."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {"state": "ready", "ongoing": 0, "ready_s": 100.0}
+        self.readings = 0
+        self.held = asyncio.Event()
+        """While it is not set, the replica is too busy to read itself."""
+        self.held.set()
+        self.listener = listen("127.0.0.1", 0)
+        self.port: int = self.listener.getsockname()[1]
+        self.door = Door(_nothing, SecretStr("secret"), self._report)
+        self.server = Server(self.door, self.listener, "httptools", 1.0)
+
+    async def _report(self) -> dict[str, Any]:
+        self.readings += 1
+        await self.held.wait()
+        return {"id": f"replica-{self.port}", "model": LLAMA, "host": "127.0.0.1", "port": self.port} | self.fields
+
+    async def stop(self) -> None:
+        self.held.set()
+        self.door.end_reports()
+        await self.server.stop()
+
+
+async def _nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise AssertionError("nobody asks for more than reports")
+
+
+@contextlib.asynccontextmanager
+async def replica() -> AsyncIterator[Replica]:
+    one = Replica()
+    try:
+        yield one
+    finally:
+        await one.stop()
+
+
+@contextlib.asynccontextmanager
+async def following(*replicas: Replica, period_s: float = 0.05, **more: Any) -> AsyncIterator[tuple[Roster, Feed]]:
+    """A feed of these replicas, each of which has been heard of."""
+    roster, upstream = Roster([LLAMA]), Engines("secret")
+    views = [ReplicaView(f"replica-{one.port}", LLAMA, "127.0.0.1", one.port, ReplicaState.READY, 0) for one in replicas]
+    roster.update(LLAMA, views)
+    feed = Feed(roster, upstream, "own", period_s, **more)
+    try:
+        await until(lambda: all(view.ready_s == 100 for view in roster.replicas(LLAMA)))
+        yield roster, feed
+        assert feed.alive
+    finally:
+        await feed.stop()
+        upstream.close()
+
+
+async def test_replica_that_only_says_that_nothing_has_changed_is_trusted() -> None:
+    async with replica() as one, following(one) as (roster, _):
+        before = roster.replicas(LLAMA)
+        await asyncio.sleep(1.5)
+        assert roster.replicas(LLAMA) is before, "the roster is not told that nothing has changed"
+        one.fields["ongoing"] = 5
+        await until(lambda: roster.replicas(LLAMA)[0].ongoing == 5)
+        one.fields["state"] = "sick"
+        await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.SICK)
+
+
+async def test_replica_that_a_request_has_made_suspect_is_asked_at_once_how_it_is() -> None:
+    async with replica() as one, following(one) as (roster, _):
+        roster.suspect(roster.replicas(LLAMA)[0])
+        began = asyncio.get_running_loop().time()
+        await until(lambda: roster.ready(LLAMA) == 1)
+        assert asyncio.get_running_loop().time() - began < 0.9, "before its next heartbeat"
+
+
+async def test_replica_that_is_held_up_is_doubted_and_trusted_when_it_speaks_again() -> None:
+    async with replica() as one, following(one) as (roster, _):
+        one.fields["ongoing"] = 1
+        await until(lambda: roster.replicas(LLAMA)[0].ongoing == 1)
+        one.held.clear()
+        await until(lambda: roster.replicas(LLAMA)[0].trust is Trust.SUSPECTED)
+        one.held.set()  # nothing has changed meanwhile
+        await until(lambda: roster.replicas(LLAMA)[0].trust is Trust.TRUSTED)
+        one.held.clear()
+        await until(lambda: roster.replicas(LLAMA)[0].trust is Trust.AVOIDED)
+        await asyncio.sleep(GIVEN_UP_AFTER * 0.05 + 0.5)
+        assert roster.ready(LLAMA) == 1, "its machine takes connections"
+        one.held.set()
+        await until(lambda: roster.replicas(LLAMA)[0].trust is Trust.TRUSTED)
+
+
+async def test_process_that_ends_is_out_at_once_and_its_model_is_looked_for() -> None:
+    open_now: list[asyncio.StreamWriter] = []
+
+    async def streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        said = json.dumps({"id": "a", "model": LLAMA, "host": "127.0.0.1", "port": port, "state": "ready", "ongoing": 0, "ready_s": 100})
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(said[:20].encode()) + chunk(said[20:].encode() + b"\n\n")
+        )
+        open_now.append(writer)
+
+    server = await asyncio.start_server(streams, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    roster, upstream, broken = Roster([LLAMA]), Engines("secret"), list[str]()
+    roster.update(LLAMA, [ReplicaView("a", LLAMA, "127.0.0.1", port, ReplicaState.READY, 0)])
+    feed = Feed(roster, upstream, "own", 1.0)
+    feed.listen(broken.append)
+    try:
+        await until(lambda: roster.replicas(LLAMA)[0].ready_s == 100)
+        server.close()
+        for writer in open_now:
+            writer.transport.abort()
+        began = asyncio.get_running_loop().time()
+        await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.DEAD)
+        assert asyncio.get_running_loop().time() - began < SUSPECTED_AFTER, "before its silence would tell"
+        assert set(broken) == {LLAMA}
+    finally:
+        await feed.stop()
+        upstream.close()
+
+
+async def test_pace_of_every_stream_follows_the_number_of_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.policy.routing.report_stream.MOST_PER_S", 10)
+    async with replica() as one, replica() as other, following(one) as (roster, _):
+        one.fields["ongoing"] = other.fields["ongoing"] = 1
+        await asyncio.sleep(0.5)
+        one.readings = 0
+        await asyncio.sleep(1.0)
+        assert 5 <= one.readings <= 12
+        views = [ReplicaView(f"replica-{each.port}", LLAMA, "127.0.0.1", each.port, ReplicaState.READY, 0) for each in (one, other)]
+        roster.update(LLAMA, views)
+        await until(lambda: all(seen.ongoing for seen in roster.replicas(LLAMA)))
+        await asyncio.sleep(0.5)
+        one.readings = 0
+        await asyncio.sleep(1.0)
+        assert 2 <= one.readings <= 6
+
+
+async def test_replicas_are_told_what_waits_as_soon_as_it_changes_and_nothing_while_nothing_waits() -> None:
+    line = {LLAMA: 0}
+    refused = Poison()
+    async with replica() as one, following(one, refused=refused, waiting=lambda model: line[model]):
+        line[LLAMA] = 3
+        await until(lambda: one.door.waiting == 3)
+        line[LLAMA] = 0
+        await until(lambda: one.door.waiting == 0)
+        refused.learn({"a" * 32: 60}, asyncio.get_running_loop().time())
+        asked = Engines("secret")
+
+        async def condemned() -> bool:
+            answer = await asked.exchange(Address("127.0.0.1", one.port), b"GET", b"/-/load", (), b"")
+            told = b"a" * 32 in await answer.read()
+            answer.close()
+            return told
+
+        async with asyncio.timeout(10):
+            while not await condemned():  # noqa: ASYNC110 (a memory sets no event)
+                await asyncio.sleep(0.05)
+        asked.close()

@@ -2,21 +2,20 @@
 
 from configs.schema import LiveSettings
 from deployments.gateway.replicas.load_feed import Feed
-from deployments.gateway.replicas.roster import Discover, Roster, Watch
+from deployments.gateway.replicas.watch import Watch
 
 
 class Following:
     """Follows the replicas of a roster, from its making until `stop`."""
 
-    def __init__(self, roster: Roster, discover: Discover, feed: Feed, wanted: LiveSettings) -> None:
+    def __init__(self, watch: Watch, feed: Feed) -> None:
         """Args:
-        roster: what is kept true.
-        discover: finds the replicas of a model.
+        watch: finds the replicas of a model; it looks for them when the stream of one breaks.
         feed: hears how they are.
-        wanted: how often.
         """
-        self._watch = Watch(roster, discover, wanted.roster_period_s)
+        self._watch = watch
         self._feed = feed
+        self._feed.listen(watch.look)
         self._watch.follow()
 
     def apply(self, wanted: LiveSettings) -> None:

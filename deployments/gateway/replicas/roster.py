@@ -1,26 +1,19 @@
 """Which replicas live, and how many requests each has from this gateway.
 
-Decides when a replica is in or out. How replicas are found is the caller's (`Discover`): Ray in a gateway, a list in a test. When
-nobody answers, the last that was known stays: gateways and engines go on while Ray's head is away.
+Decides when a replica is in or out. It is told them by `deployments.gateway.replicas.watch`
+and `load_feed`.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-import structlog
-
 from configs.routing import Routing
-from deployments.gateway.replicas.loops import end
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.availability import NEVER, Absence
 from deployments.policy.routing.replica_report import after_silence, still_silent
 from deployments.policy.routing.router import NobodyTakes, Router, Sending
 from deployments.policy.routing.types import Ask, Pick, ReplicaState, ReplicaView, unavailable
-
-Discover = Callable[[str], Awaitable[Sequence[ReplicaView]]]
-"""Asks every replica of a model for its view of itself. Raises where nobody could be asked."""
 
 NOTHING_KNOWN = Ask()
 
@@ -88,6 +81,14 @@ class Roster:
     def heard(self, view: ReplicaView) -> None:
         """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
         self._replace(view)
+
+    def heard_all(self, views: Collection[ReplicaView]) -> None:
+        """Several replicas say how they are, as `heard`: what depends on all replicas of a model is found once for all of them."""
+        for model in {view.model for view in views}:
+            new = {view.id: view for view in views if view.model == model}
+            replicas = self.replicas(model)
+            if any(one.id in new for one in replicas):
+                self._take(model, tuple(new.get(one.id, one) for one in replicas))
 
     def silent(self, view: ReplicaView, periods: float, reached: bool) -> None:
         """A replica has not been heard of for so many periods of the feed; whether its machine still takes connections."""
@@ -173,62 +174,3 @@ class Roster:
 
     def _of(self, model: str) -> _Known:
         return self._known.get(model, _UNKNOWN)
-
-
-class Watch:
-    """Keeps a roster up to date: one loop per model, so that a silent replica of one does not hold up the others."""
-
-    def __init__(self, roster: Roster, discover: Discover, period_s: float) -> None:
-        self._roster = roster
-        self._discover = discover
-        self._period_s = period_s
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        """Loops that were cancelled, and have not ended yet."""
-        self._log = structlog.get_logger("herd.roster")
-
-    def follow(self) -> None:
-        """Watches just the models that the roster has now."""
-        self._retire(self._tasks.keys() - set(self._roster.models))
-        for model in set(self._roster.models) - self._tasks.keys():
-            self._tasks[model] = asyncio.get_running_loop().create_task(self._loop(model))
-
-    def change(self, period_s: float) -> None:
-        """Sets how often Ray is asked. Every model is asked at once where that is new."""
-        if period_s != self._period_s:
-            self._period_s = period_s
-            self._retire(self._tasks)
-            self.follow()
-
-    async def stop(self) -> None:
-        """Ends every loop, and returns when they have ended."""
-        self._retire(self._tasks)
-        await end(self._ending)
-
-    @property
-    def alive(self) -> bool:
-        """Every loop still runs."""
-        return not any(task.done() for task in self._tasks.values())
-
-    def _retire(self, models: Iterable[str]) -> None:
-        for model in tuple(models):
-            task = self._tasks.pop(model)
-            task.cancel()
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
-
-    async def _loop(self, model: str) -> None:
-        while True:
-            await self._once(model)
-            await asyncio.sleep(self._period_s)
-
-    async def _once(self, model: str) -> None:
-        try:
-            replicas = await self._discover(model)
-        except Exception as error:  # noqa: BLE001 (a control loop: whatever went wrong, it must ask again)
-            self._log.warning("roster_unknown", model=model, error=f"{type(error).__name__}: {error}")
-            return
-        before = self._roster.ready(model)
-        self._roster.update(model, replicas)
-        if (now := self._roster.ready(model)) != before:
-            self._log.info("roster_changed", model=model, ready=now, known=len(replicas))

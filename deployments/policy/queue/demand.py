@@ -1,6 +1,6 @@
 """Decides what waits outside the engines, so that autoscaling counts it: what one gateway tells, and what a replica makes of all gateways.
 
-Each gateway tells every replica of a model how many requests wait in its line, with each question for the replica's load. So each replica
+Each gateway tells every replica of a model how many requests wait in its line, when that changes and while some wait. So each replica
 knows the whole line of every gateway, and a sum over replicas must count it once (`cluster.scaling.ongoing_requests`). There is no clock
 here: times come in as arguments (seconds, of any one clock).
 """
@@ -12,7 +12,7 @@ import re
 MOST_WAITING = 100_000
 #: A refused client comes again when it was told to, if at all; until then, and no longer than this, it counts as one that waits.
 REFUSED_S = 10.0
-#: So long a gateway's word holds. It asks again after `gateway.load_period_s`, 10 s at most, and an answer may take 2 s.
+#: So long a gateway's word holds. What still waits is told again after 5 s, or with many replicas later: one that knows is enough.
 TOLD_S = 15.0
 #: Gateways whose word is kept; each node has a few.
 MOST_GATEWAYS = 4096

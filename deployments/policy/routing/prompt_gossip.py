@@ -15,7 +15,7 @@ from deployments.policy.request.prompt_blocks import Prompt
 HEADER = b"x-herd-prompt"
 #: Of a longer prompt only the beginning is told: 2048 blocks are 262,144 tokens and 11 KiB of a header.
 MOST_BLOCKS = 2048
-#: Prompts that a replica keeps: several seconds of them, and gateways ask several times a second.
+#: Prompts that a replica keeps: several seconds of them, and it tells gateways several times a second, or with many replicas every few.
 KEPT = 512
 
 

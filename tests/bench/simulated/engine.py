@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from deployments.engine.load_reports import LoadReports
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
-from deployments.policy.routing import load_query
-from deployments.policy.routing import prompt_gossip as sent
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.scheduler import Request, Scheduler, Size
 from tests.bench.simulated.speed import scout_on_h100
@@ -30,7 +29,7 @@ class Engine:
     def __init__(self, size: Size, scale: float) -> None:
         self.port = 0
         self.scheduler = Scheduler(size, scout_on_h100)
-        self.recent = sent.Recent()
+        self.reports = LoadReports(self._report)
         self._scale = scale
         self._tell: dict[Request, Callable[[int, bool], None]] = {}
         self._uncomputed: dict[Request, int] = {}
@@ -50,14 +49,14 @@ class Engine:
         request = Request(self._count, blocks.blocks, blocks.tokens, output_tokens, asked.priority)
         self.scheduler.submit(request)
         self._tell[request] = tell
-        self._uncomputed[request] = self.recent.arrived(asked.told) if asked.told else 0
+        self._uncomputed[request] = self.reports.arrived(asked.told)
         self._work.set()
         return request
 
     def abort(self, request: Request) -> None:
         """Its client has gone."""
         if self._tell.pop(request, None) is not None:
-            self.recent.computed(self._uncomputed.pop(request, 0))
+            self.reports.computed(self._uncomputed.pop(request, 0))
             self.scheduler.abort(request)
 
     async def run(self) -> None:
@@ -81,10 +80,9 @@ class Engine:
             for request in step.finished:
                 self._say(request, 0, True)
 
-    def report(self, query: bytes = b"") -> dict[str, Any]:
+    async def _report(self) -> dict[str, Any]:
         """What it says of itself to gateways."""
         own = self.scheduler
-        last, prompts = self.recent.after(load_query.read(query).after)
         return {
             "id": f"replica-{self.port}",
             "model": MODEL,
@@ -98,9 +96,6 @@ class Engine:
             "kv_tokens": own.size.kv_tokens,
             "slots": own.size.sequences,
             "ready_s": (time.monotonic() - self._started) * self._scale,
-            "prefill_tokens": self.recent.prefill_tokens,
-            "last": last,
-            "prompts": prompts,
         }
 
     def metrics(self) -> bytes:
@@ -121,7 +116,7 @@ class Engine:
     def _say(self, request: Request, tokens: int, last: bool) -> None:
         tell = self._tell.get(request)
         if tell is not None:
-            self.recent.computed(self._uncomputed.pop(request, 0))
+            self.reports.computed(self._uncomputed.pop(request, 0))
             if last:
                 del self._tell[request]
             tell(tokens, last)

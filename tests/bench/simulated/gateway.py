@@ -18,7 +18,7 @@ from configs.gateway_config import GatewayConfig
 from configs.routing import Routing
 from configs.schema import Limits, LiveSettings, Model
 from deployments.gateway.assembly import Cluster, Process, Serving
-from deployments.gateway.replicas.load_feed import PATH
+from deployments.gateway.replicas.report_stream import PATH
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.replica_report import view_of

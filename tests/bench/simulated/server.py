@@ -20,6 +20,7 @@ import msgspec
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
 from deployments.policy.request.resume import GROUPS, TOKENS
 from deployments.policy.routing import prompt_gossip as sent
+from tests.bench import reporting
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.engine import Engine, Headed
 from tests.bench.simulated.scheduler import Request, Size
@@ -74,7 +75,7 @@ class _Exchange(asyncio.Protocol):
         elif path == "/health":
             self._reply(200, b"")
         elif path == "/-/load":
-            self._reply(200, msgspec.json.encode(self._engine.report(query.encode())))
+            reporting.answer(self._engine.reports, query.encode(), self._transport)
         elif path == "/v1/models":
             card = {
                 "id": MODEL,

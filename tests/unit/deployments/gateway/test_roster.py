@@ -1,17 +1,10 @@
-"""`deployments.gateway.replicas.roster`: who is in, who is out, how many requests each has.
+"""`deployments.gateway.replicas.roster`: which replicas are in, which are out, how many requests each has."""
 
-And the watch over them, with a discovery of our own.
-"""
-
-import asyncio
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 
-from deployments.gateway.replicas.roster import Roster, Watch
+from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.availability import RETRY_AFTER_S
@@ -32,12 +25,6 @@ def roster() -> Roster:
     made = Roster(["llama"])
     made.update("llama", [A, B])
     return made
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    with capture_logs() as events:
-        yield events
 
 
 def refusal(roster: Roster, model: str = "llama") -> str | None:
@@ -145,104 +132,6 @@ def test_forgotten_model_does_not_come_back(roster: Roster) -> None:
     assert refusal(roster, "llama") == "engine_starting"
 
 
-class Herd:
-    """A `Discover` that says what it is told to say, and signals when it was asked."""
-
-    def __init__(self) -> None:
-        self.said: dict[str, Sequence[ReplicaView] | Exception] = {}
-        self.asked: dict[str, int] = {}
-
-    async def __call__(self, model: str) -> Sequence[ReplicaView]:
-        self.asked[model] = self.asked.get(model, 0) + 1
-        said = self.said.get(model, ())
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-    async def ask_again(self, model: str) -> None:
-        """Waits until a question has been asked and answered since now."""
-        until = self.asked.get(model, 0) + 2
-        async with asyncio.timeout(10):
-            while self.asked.get(model, 0) < until:  # noqa: ASYNC110 (turns of the loop are all that it waits for)
-                await asyncio.sleep(0)
-
-
-async def test_watch_keeps_every_model_up_to_date(logs: list[EventDict]) -> None:
-    herd, roster = Herd(), Roster(["llama", "scout"])
-    herd.said = {"llama": [A]}
-    watch = Watch(roster, herd, period_s=0)
-    watch.follow()
-    await herd.ask_again("llama")
-    assert (roster.ready("llama"), roster.ready("scout")) == (1, 0)
-    herd.said = {"llama": [A, B], "scout": [replica("s", model="scout")]}
-    await asyncio.gather(herd.ask_again("llama"), herd.ask_again("scout"))
-    assert (roster.ready("llama"), roster.ready("scout")) == (2, 1)
-    await watch.stop()
-    assert sorted((event["model"], event["ready"], event["known"]) for event in logs) == [("llama", 1, 1), ("llama", 2, 2), ("scout", 1, 1)]
-    assert {event["event"] for event in logs} == {"roster_changed"}
-
-
-async def test_last_known_stays_while_nobody_answers(logs: list[EventDict]) -> None:
-    herd, roster = Herd(), Roster(["llama"])
-    herd.said = {"llama": [A]}
-    watch = Watch(roster, herd, period_s=0)
-    watch.follow()
-    await herd.ask_again("llama")
-    herd.said = {"llama": OSError("the head is away")}
-    await herd.ask_again("llama")
-    assert chosen(roster, "llama").replica == A
-    assert watch.alive
-    await watch.stop()
-    assert logs[-1] == {"event": "roster_unknown", "model": "llama", "error": "OSError: the head is away", "log_level": "warning"}
-
-
-async def test_watch_follows_the_models_of_the_roster() -> None:
-    herd, roster = Herd(), Roster(["llama"])
-    watch = Watch(roster, herd, period_s=0)
-    watch.follow()
-    await herd.ask_again("llama")
-    roster.keep(["scout"])
-    watch.follow()
-    asked = herd.asked["llama"]
-    await herd.ask_again("scout")
-    assert herd.asked["llama"] == asked
-    assert watch.alive
-    await watch.stop()
-
-
-async def test_watch_that_was_broken_says_so() -> None:
-    async def broken(_model: str) -> Sequence[ReplicaView]:
-        raise asyncio.CancelledError
-
-    watch = Watch(Roster(["llama"]), broken, period_s=0)
-    assert watch.alive
-    watch.follow()
-    await asyncio.sleep(0.01)
-    assert not watch.alive
-    await watch.stop()
-    assert watch.alive
-
-
-async def test_watch_asks_as_often_as_it_is_told_last_and_a_period_that_stays_changes_nothing() -> None:
-    herd, roster = Herd(), Roster(["llama"])
-    watch = Watch(roster, herd, period_s=3600)
-    watch.follow()
-    async with asyncio.timeout(10):
-        while not herd.asked:  # noqa: ASYNC110 (turns of the loop are all that it waits for)
-            await asyncio.sleep(0)
-    watch.change(3600)
-    await asyncio.sleep(0.01)
-    assert herd.asked["llama"] == 1
-    watch.change(0)
-    await herd.ask_again("llama")
-    watch.change(3600)
-    await asyncio.sleep(0.01)
-    asked = herd.asked["llama"]
-    await asyncio.sleep(0.01)
-    assert (herd.asked["llama"], watch.alive) == (asked, True)
-    await watch.stop()
-
-
 def test_replica_that_is_silent_is_out_when_its_machine_is_not_reached(roster: Roster) -> None:
     roster.silent(A, periods=0.5, reached=True)
     assert roster.ready("llama") == 2
@@ -262,3 +151,12 @@ def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(rost
     with roster.sending(chosen(roster, "llama")) as sending:
         assert roster.lost(A, sending)
     assert roster.ready("llama") == 1
+
+
+def test_several_replicas_are_heard_at_once_and_those_that_nobody_knows_are_not_taken_in(roster: Roster) -> None:
+    told: list[str] = []
+    roster.listen(told.append)
+    busy = [replace(view, ongoing=7) for view in (A, B)]
+    roster.heard_all([*busy, replica("c"), replica("s", model="scout")])
+    assert roster.replicas("llama") == tuple(busy)
+    assert (roster.replicas("scout"), told) == ((), ["llama"])
