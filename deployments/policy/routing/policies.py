@@ -14,7 +14,7 @@ import numpy as np
 
 from configs.routing import RoutingWeights
 from deployments.policy.routing import hashing
-from deployments.policy.routing.columns import BALANCE, CROWDED, FAIR, KV, QUEUE, Bools, Columns, Floats, Places
+from deployments.policy.routing.columns import HIT, LAST_USED, LOAD, MEMORY, REQUESTS, Able, Bools, Columns, Floats, Places
 from deployments.policy.routing.types import Pick, Reason, ReplicaView, Trust
 
 
@@ -30,6 +30,9 @@ def trust(view: ReplicaView) -> float:
 
 #: A replica is cold for so long.
 WARM_S = 30.0
+#: Up to so much of its share a replica is not crowded, and from so much on it is: bounded loads, as consistent hashing has them (Mirrokni,
+#: Thorup and Zadimoghaddam 2018). Tuned on two prompts of 20,000 tokens that most requests share: without it they stay on two replicas.
+FAIR, CROWDED = 1.5, 2.1
 #: Scores that are made of a replica's report alone, by the names of their weights, and the reasons that they stand for.
 OF_REPORTS: Mapping[str, tuple[Callable[[ReplicaView], float], Reason]] = MappingProxyType(
     {
@@ -37,15 +40,20 @@ OF_REPORTS: Mapping[str, tuple[Callable[[ReplicaView], float], Reason]] = Mappin
         "trust": (trust, Reason.TRUST),
     }
 )
-#: Scores that are lines (`Columns`), and the reasons that they stand for. `queue` is what a replica has not to compute before. `kv` is 1
-#: while its memory is easily enough for all that it has and for this prompt, and 0 where it would be full. `balance` is 1 up to somewhat
-#: more than its share of the requests, and 0 far beyond: it bounds the crowd at a prefix that everybody has.
-LINES: Mapping[str, Reason] = MappingProxyType(
+#: All scores in the order of `Columns.rows`, and `session`, which one replica has. `prefix` is what a replica need not compute. `queue` is
+#: what it has not to compute before. `kv` is 1 while its memory is easily enough for all that it has and for this prompt, and 0 where it
+#: would be full. `balance` is 1 up to somewhat more than its share of the requests, and 0 far beyond: it bounds the crowd at a prefix that
+#: everybody has. `room` is how long ago what its cache would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere
+#: else, or where it has room.
+SCORES: Mapping[str, Reason] = MappingProxyType(
     {
+        "prefix": Reason.PREFIX,
         "queue": Reason.LEAST_LOADED,
         "kv": Reason.KV,
         "balance": Reason.BALANCE,
+        "room": Reason.ROOM,
         **{name: reason for name, (_, reason) in OF_REPORTS.items()},
+        "session": Reason.SESSION,
     }
 )
 
@@ -55,10 +63,8 @@ class Question(NamedTuple):
 
     columns: Columns
     """What is known of the replicas."""
-    able: Bools
-    """The replicas that may be picked."""
-    several: int
-    """How many these are: two at least."""
+    able: Able
+    """The replicas that may be picked: two at least."""
     tokens: int = 0
     """The prompt's."""
     blocks: int = 0
@@ -89,7 +95,7 @@ class Question(NamedTuple):
 
     def among_able(self, row: Floats, otherwise: float) -> Floats:
         """Returns a row in which replicas that may not be picked, and free places, have another number."""
-        return row if self.several == row.size else np.where(self.able, row, otherwise)
+        return row if self.able.several == row.size else np.where(self.able.mask, row, otherwise)
 
 
 Policy = Callable[[Question], Pick]
@@ -97,39 +103,41 @@ Policy = Callable[[Question], Pick]
 
 
 class Herd:
-    """The policy that adds up all scores by their weights; at equal sums it takes the idler replica, and the last id of these."""
+    """The policy that adds up all scores by their weights; at equal sums it takes the idler replica, and the last id of these.
+
+    What is the same for all replicas is left out of the sums: it decides nothing.
+    """
 
     def __init__(self, weights: RoutingWeights) -> None:
         """Args:
         weights: of every score; one that has none is no reason either.
         """
-        self._prefix, self._session, self._room = weights.prefix, weights.session, weights.room
-        self._weights: Floats = np.array([[getattr(weights, name)] for name in LINES])
-        self._x: Floats = np.zeros_like(self._weights)
-        of_prompts = {"prefix": Reason.PREFIX, "room": Reason.ROOM, "session": Reason.SESSION}
-        self._reasons = tuple(reason if getattr(weights, name) else None for name, reason in (*LINES.items(), *of_prompts.items()))
+        self._weights = weights
+        self._x: Floats = np.array([[0.0]] * (LAST_USED + 1) + [[getattr(weights, name)] for name in OF_REPORTS])
+        """What each row is multiplied with; the first ones are the request's."""
+        self._most: Floats = np.array([[weights.kv], [weights.balance]])
+        self._scored = np.empty_like(self._x)
+        self._reasons = tuple(reason if getattr(weights, name) else None for name, reason in SCORES.items())
 
     def __call__(self, question: Question) -> Pick:
         """Returns the replica with the highest sum, and the score by which it leads most before the second."""
         columns = question.columns
-        lines, horizon = self._lines(question)
-        totals: Floats = np.add.reduce(lines)
-        depths = columns.spread(question.matches) if question.matches else None
-        prefix = None if depths is None else np.floor(depths * question.block_tokens) * (self._prefix / horizon)
-        room = self._rooms(question, depths)
-        for part in (prefix, room):
-            if part is not None:
-                totals += part
+        scored = self._score(question)
+        totals: Floats = np.add.reduce(scored)
         home = -1 if question.key is None else self._home(question, question.key)
         if home >= 0:
-            totals[home] += self._session
+            totals[home] += self._weights.session
         totals = question.among_able(totals, -math.inf)
-        first = _best(totals, columns)
-        totals[first] = -math.inf
-        second = _best(totals, columns)
-        leads = (lines[:, first] - lines[:, second]).tolist()
-        leads += [0.0 if part is None else float(part[first] - part[second]) for part in (prefix, room)]
-        leads.append(self._session * ((first == home) - (second == home)))
+        first = int(totals.argmax())
+        most, totals[first] = totals[first], -math.inf
+        second = int(totals.argmax())
+        if totals[second] == most:
+            totals[first] = most
+            first = _best_of_equal(totals == most, columns)
+            totals[first] = -math.inf
+            second = int(totals.argmax())
+        leads = (scored[:, first] - scored[:, second]).tolist()
+        leads.append(self._weights.session * ((first == home) - (second == home)))
         return question.pick(first, self._reason(leads))
 
     def _reason(self, leads: list[float]) -> Reason:
@@ -139,60 +147,70 @@ class Herd:
                 best, most = reason, lead
         return best
 
-    def _lines(self, question: Question) -> tuple[Floats, float]:
-        """Returns the scores that are lines, by their weights, and the horizon: the most tokens that any replica would have to compute
-        before the answer begins. Tokens divided by it are comparable among scores."""
-        base, slope = self._now(question)
-        horizon = 1 + question.tokens + float(question.among_able(slope[QUEUE], 0.0).max())
-        share = 1 + float(question.among_able(slope[BALANCE], 0.0).sum()) / question.several
-        x = self._x
-        x[QUEUE], x[KV], x[BALANCE] = 1 / horizon, question.tokens, 1 / (share * (CROWDED - FAIR))
-        lines: Floats = base - slope * x
-        np.maximum(lines, 0.0, lines)
-        np.minimum(lines, 1.0, lines)
-        lines *= self._weights
-        return lines, horizon
+    def _score(self, question: Question) -> Floats:
+        """Returns the scores by their weights, in the order of `SCORES`. Tokens are divided by the horizon, which makes them comparable:
+        the most tokens that any replica would have to compute before the answer begins."""
+        columns, weights, x = question.columns, self._weights, self._x
+        if question.matches:
+            np.floor(np.multiply(columns.spread(question.matches), question.block_tokens, columns.hit), columns.hit)
+        rows, easy = self._rows(question)
+        horizon = 1 + question.tokens + float(np.maximum.reduce(question.among_able(rows[LOAD], 0.0)))
+        share = 1 + question.able.requests / question.able.several
+        forgets, oldest = self._forgets(question)
+        x[HIT] = weights.prefix / horizon if question.matches else 0.0
+        x[LOAD] = -weights.queue / horizon
+        x[MEMORY] = -weights.kv * question.tokens
+        x[REQUESTS] = -weights.balance / (share * (CROWDED - FAIR))
+        x[LAST_USED] = -weights.room / oldest
+        if self._scored.shape != rows.shape:
+            self._scored = np.empty_like(rows)
+        scored = np.multiply(rows, x, self._scored)
+        scored[MEMORY] += weights.kv * easy
+        scored[REQUESTS] += weights.balance * CROWDED / (CROWDED - FAIR)
+        cut_off = scored[MEMORY : REQUESTS + 1]
+        np.maximum(cut_off, 0.0, cut_off)
+        np.minimum(cut_off, self._most, cut_off)
+        if forgets is not None:
+            np.copyto(scored[LAST_USED], weights.room - weights.room * question.now / oldest, where=~forgets)
+        return scored
 
     @staticmethod
-    def _now(question: Question) -> tuple[Floats, Floats]:
-        """Returns bases and slopes, with prompts of unknown length taken for usual ones."""
+    def _rows(question: Question) -> tuple[Floats, Floats]:
+        """Returns `rows` and `easy` of the columns, with prompts of unknown length taken for usual ones."""
         columns = question.columns
-        if not np.count_nonzero(columns.untold):
-            return columns.base, columns.slope
+        if not columns.has_untold:
+            return columns.rows, columns.easy
         wait = np.floor(columns.untold * question.usual_tokens)
-        base, slope = columns.base.copy(), columns.slope.copy()
-        slope[QUEUE] += wait
-        base[KV] -= wait * slope[KV]
-        return base, slope
+        rows = columns.rows.copy()
+        rows[LOAD] += wait
+        return rows, columns.easy - wait * columns.memory
 
-    def _rooms(self, question: Question, depths: Floats | None) -> Floats | None:
-        """Returns how long ago what a replica's cache would forget for this prompt was last used, by its weight: nothing just now, and all
-        of it longer ago than anywhere else, or where there is room. None where all have room."""
+    @staticmethod
+    def _forgets(question: Question) -> tuple[Bools | None, float]:
+        """Returns the replicas whose cache forgets something for this prompt, None where it is all or none; and how long ago was used last
+        what one of them forgets, at most."""
         columns = question.columns
-        forgets = (question.blocks if depths is None else question.blocks - depths) > columns.spare
-        if not (many := np.count_nonzero(forgets)):
-            return None
-        ages: Floats = question.now - columns.last_used
-        if many < ages.size:
-            ages *= forgets
-        ages *= self._room / (float(question.among_able(ages, 0.0).max()) or 1.0)
-        return ages if many == ages.size else np.where(forgets, ages, self._room)
+        forgets: Bools = (question.blocks - columns.depth if question.matches else question.blocks) > columns.spare
+        several = np.count_nonzero(forgets)
+        if not several:
+            return None, math.inf
+        last_used = columns.last_used
+        if several < columns.size:
+            last_used = np.where(forgets, last_used, math.inf)
+        since = float(np.minimum.reduce(question.among_able(last_used, math.inf)))
+        return (None if several == columns.size else forgets), max(1.0, question.now - since)
 
     @staticmethod
     def _home(question: Question, key: int) -> int:
         """Returns the place of the replica that every gateway takes for the home of the session or prompt."""
         numbers = hashing.weights(question.columns.seeds, key)
-        if question.several < numbers.size:
-            numbers *= question.able
+        if question.able.several < numbers.size:
+            numbers *= question.able.mask
         return int(numbers.argmax())
 
 
-def _best(totals: Floats, columns: Columns) -> int:
-    """Returns the place with the highest total; of equal ones the idlest, and of these the one whose id is the last."""
-    best = int(totals.argmax())
-    equal = totals == totals[best]
-    if np.count_nonzero(equal) == 1:
-        return best
+def _best_of_equal(equal: Bools, columns: Columns) -> int:
+    """Returns the place of these that has the fewest requests; of equal ones the one whose id is the last."""
     return int(np.where(equal, columns.requests * columns.size - columns.rank, math.inf).argmin())
 
 
@@ -213,7 +231,7 @@ def longest_prefix(question: Question) -> Pick:
 
 def least_loaded(question: Question) -> Pick:
     """Picks the replica with the fewest requests."""
-    return question.pick(_idlest(question.able, question.columns), Reason.LEAST_LOADED)
+    return question.pick(_idlest(question.able.mask, question.columns), Reason.LEAST_LOADED)
 
 
 def power_of_two(question: Question) -> Pick:
@@ -221,7 +239,7 @@ def power_of_two(question: Question) -> Pick:
     dice, places = hashing.mixed(question.turn), _in_order(question)
     one = dice % places.size
     other = (one + 1 + (dice >> 32) % (places.size - 1)) % places.size
-    two = np.zeros_like(question.able)
+    two = np.zeros_like(question.able.mask)
     two[places[[one, other]]] = True
     return question.pick(_idlest(two, question.columns), Reason.TWO_CHOICES)
 
@@ -235,7 +253,7 @@ def round_robin(question: Question) -> Pick:
 def _in_order(question: Question) -> Places:
     """Returns the places of the replicas that may be picked, in the order of the roster."""
     order = question.columns.order
-    return order[question.able[order]]
+    return order[question.able.mask[order]]
 
 
 def _without_weights(policy: Policy) -> Callable[[RoutingWeights], Policy]:

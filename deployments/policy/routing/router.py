@@ -34,6 +34,7 @@ _FOLLOWING = 0.01
 #: Tuned on the replay of a trace: 1.1 finds less where caches are small and engines busy (0.92 of one shared cache's hits, not 0.96), and 2
 #: waits longer.
 _OPTIMISM = 1.4
+_NOTHING: frozenset[int] = frozenset()
 
 
 class NobodyTakes(Exception):
@@ -86,18 +87,16 @@ class Router:
             NobodyTakes: no replica takes requests, full or not.
         """
         columns, flights = self._columns, self._flights
-        taking = columns.taking({flights[name].place for name in ask.tried if name in flights})
-        able = columns.able(taking, ask.priority)
-        several = int(np.count_nonzero(able))
-        if several < 2:
-            return self._without_choice(int(np.count_nonzero(taking)), int(able.argmax()) if several else None)
+        tried = {flights[name].place for name in ask.tried if name in flights} if ask.tried else _NOTHING
+        able = columns.able(tried, ask.priority)
+        if able.several < 2:
+            return self._without_choice(int(np.count_nonzero(columns.taking(tried))), int(able.mask.argmax()) if able.several else None)
         prompt = ask.prompt
         matches = self._index.matches(prompt.blocks)
         return self._policy(
             Question(
                 columns,
                 able,
-                several,
                 prompt.tokens,
                 len(prompt.blocks),
                 matches,

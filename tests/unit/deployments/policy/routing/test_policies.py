@@ -4,12 +4,12 @@ from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple, get_args
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.routing import RoutingPolicy, RoutingWeights
+from deployments.policy.request.calls import Priority
 from deployments.policy.routing import hashing, policies
 from deployments.policy.routing.columns import Columns
 from deployments.policy.routing.flights import Flight
@@ -53,8 +53,16 @@ def asked(*many: Known, turn: int = 0, home: str | None = None) -> Question:
     columns.arrange([*columns.views])
     places = {view.id: place for place, view in columns.views.items()}
     key = None if home is None else next(key for key in range(1000) if hashing.weights(columns.seeds, key).argmax() == places[home])
-    able = np.ones(columns.size, np.bool_)
-    return Question(columns, able, len(many), BLOCKS, BLOCKS, {bits: hit for hit, bits in matches.items()}, key, turn, now=NOW)
+    return Question(
+        columns,
+        columns.able(frozenset(), Priority.INTERACTIVE),
+        BLOCKS,
+        BLOCKS,
+        {bits: hit for hit, bits in matches.items()},
+        key,
+        turn,
+        now=NOW,
+    )
 
 
 def herd(*many: Known, weights: RoutingWeights = WEIGHTS, home: str | None = None) -> Pick:
@@ -72,7 +80,7 @@ def test_score_of_a_report_is_between_0_and_1(view: ReplicaView, name: str) -> N
 
 
 def test_every_weight_weighs_something() -> None:
-    assert {*policies.LINES, "prefix", "session", "room"} == RoutingWeights.model_fields.keys()
+    assert policies.SCORES.keys() == RoutingWeights.model_fields.keys()
 
 
 @pytest.mark.parametrize(
