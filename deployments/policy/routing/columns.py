@@ -99,9 +99,7 @@ class Columns:
         ) = self._facts
 
     def join(self, replica: str) -> int:
-        """Returns the place of a new replica; `tell` is next."""
-        if not self._free:
-            self.reserve(self.size + 1)
+        """Returns the place of a new replica, for which there must be room (`reserve`); `tell` is next."""
         place = self._free.pop()
         self.seeds[place] = mixed(of_text(replica))
         return place
