@@ -24,6 +24,7 @@ HIT, LOAD, MEMORY, REQUESTS, LAST_USED = range(5)
 REQUEST_TOKENS = 64
 #: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
 KV_EASY = 0.8
+_READY, _HEARD = range(2)
 #: Sets of so few places are unpacked one by one.
 _FEW = 4
 
@@ -166,12 +167,9 @@ class Columns:
         Args:
             tried: places of replicas that the request has failed on.
         """
-        for ready in (self._heard, self._ready):
-            if tried:
-                ready = ready.copy()
-                ready[list(tried)] = False
-            if np.count_nonzero(ready):
-                break
+        untried: Bools = self._flags[:2].copy()
+        untried[:, list(tried)] = False
+        ready: Bools = untried[_HEARD] if np.count_nonzero(untried[_HEARD]) else untried[_READY]
         return ready
 
     def able(self, tried: Set[int], priority: Priority) -> Able:
@@ -190,7 +188,8 @@ class Columns:
 
     def spread(self, depths: Mapping[int, int]) -> Floats:
         """Returns `depth`, in which each place now has the number that belongs to the set of places that it is in, or 0."""
-        row, most = self.depth, max(depths, key=int.bit_count)
+        row: Floats = self.depth
+        most = max(depths, key=int.bit_count)
         row.fill(depths[most] if sum(depths) == (1 << self.size) - 1 else 0)
         for places, depth in depths.items():
             if places.bit_count() <= _FEW:
