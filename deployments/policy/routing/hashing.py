@@ -6,15 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 _64_BITS = (1 << 64) - 1
-#: Any odd number whose bits look like chance.
-_ODD = np.uint64(0xD6E8FEB86659FD93)
+_ADDED, _ONE, _OTHER = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+#: The same for arrays, and by how many bits they are moved.
+_ADDED_TO_ALL, _ONE_OF_ALL, _OTHER_OF_ALL, _30, _27, _31 = map(np.uint64, (_ADDED, _ONE, _OTHER, 30, 27, 31))
 
 
 def mixed(number: int) -> int:
     """Returns a 64-bit number that looks like chance: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
-    number = (number + 0x9E3779B97F4A7C15) & _64_BITS
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & _64_BITS
+    number = (number + _ADDED) & _64_BITS
+    number = (number ^ number >> 30) * _ONE & _64_BITS
+    number = (number ^ number >> 27) * _OTHER & _64_BITS
     return number ^ number >> 31
 
 
@@ -27,12 +28,18 @@ def weights(seeds: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
     """Returns a number made of each seed and a key. The seed with the highest is the key's home (rendezvous hashing, Thaler and Ravishankar
     1996): where a seed is added or taken away, only the keys move whose home it is.
 
-    Seeds and key are mixed already, each by itself, so two operations on all seeds do: bits that differ, and a product that carries each
-    of them up to the highest.
-
     Args:
-        seeds: numbers of `mixed`.
+        seeds: numbers of 64 bits.
         key: any number.
+
+    Returns:
+        `mixed(seed ^ key)` of each seed.
     """
-    product: NDArray[np.uint64] = (seeds ^ np.uint64(mixed(key))) * _ODD
-    return product
+    numbers: NDArray[np.uint64] = seeds ^ np.uint64(key & _64_BITS)
+    numbers += _ADDED_TO_ALL
+    numbers ^= numbers >> _30
+    numbers *= _ONE_OF_ALL
+    numbers ^= numbers >> _27
+    numbers *= _OTHER_OF_ALL
+    numbers ^= numbers >> _31
+    return numbers

@@ -209,7 +209,7 @@ class FullScan:
             key = ask.prompt.blocks[known]
         else:
             return None
-        return max(able, key=lambda flight: (mixed(zlib.crc32(flight.view.id.encode())) ^ mixed(key)) * 0xD6E8FEB86659FD93 % 2**64)
+        return max(able, key=lambda flight: mixed(mixed(zlib.crc32(flight.view.id.encode())) ^ key))
 
     def _chosen(self, candidates: list[Candidate], tokens: int) -> list[Pick]:
         policy, idlest = self._routing.policy, sorted(candidates, key=lambda one: (one.requests, one.view.id))
