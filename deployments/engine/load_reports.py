@@ -7,7 +7,7 @@ engine is read once a tick and a line written once, however many gateways follow
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from deployments.policy.queue.demand import Lines
 from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.load_query import LoadQuery
-from deployments.policy.routing.report_stream import NOTHING_NEW, Pace, changes, is_due, is_news, until_tick
+from deployments.policy.routing.report_stream import NOTHING_NEW, NUMBER, Pace, changes, is_due, is_news, until_tick
 from deployments.wire.shared_answer import SharedAnswer
 
 Report = Callable[[], Awaitable[dict[str, Any]]]
@@ -109,8 +109,10 @@ class LoadReports:
         condemned = frozenset(self._poison.told(self._clock())) if self._poison else frozenset[str]()
         last = self._last
         if arrivals != last.arrivals or condemned != last.condemned or is_news(last.said, said):
-            self._last = _Reading(last.number + 1, arrivals, said | {"report": last.number + 1}, condemned)
+            self._last = _Reading(last.number + 1, arrivals, said, condemned)
             self._lines.clear()
+        elif NUMBER in said:  # what begins to follow now must not take it for older than what Ray has told it
+            self._last = replace(last, said=last.said | {NUMBER: said[NUMBER]})
         return self._last
 
     def _line(self, told: _Reading, now: _Reading, after: int) -> tuple[bytes, int]:

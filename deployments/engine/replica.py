@@ -10,6 +10,7 @@ import gc
 import os
 import time
 from dataclasses import asdict, replace
+from itertools import count
 from typing import Any
 
 import ray
@@ -90,7 +91,7 @@ class EngineServer(EngineProcess):
         _together(gate.tensor)
         llm_config = await _settled(config)
         await super().__init__(llm_config)
-        self._model, self._leaving = llm_config.model_id, False
+        self._model, self._leaving, self._reports = llm_config.model_id, False, count(1)
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._vllm = EngineState(self.engine_client)
         self._door = Door(in_short(await self.openai_app()), key, self.describe)
@@ -160,6 +161,7 @@ class EngineServer(EngineProcess):
             "kv_tokens": self._vllm.kv_tokens,
             "ready_s": time.monotonic() - self._ready_at,
             "start_s": self._start_s,
+            "number": next(self._reports),
             "figures": self._figures,
             **self._load.report(),
         }

@@ -58,7 +58,7 @@ class Forward:
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
-        return len(self._roster.replicas(model)) > 1
+        return self._roster.known(model) > 1
 
     def demand(self, model: str) -> int:
         """Requests of a model that wait here for a replica, or were refused a moment ago because all were full."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -146,7 +147,7 @@ async def test_who_falls_or_is_thrown_out_is_not_counted_on(door: Door, behind: 
 
 async def test_a_gateway_asks_how_the_replica_is(door: Door, behind: Behind) -> None:
     sent = await knock(door, "/-/load", b"Bearer right")
-    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, NEW | {"report": 1})
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (200, NEW)
     assert behind.paths == []
     assert door.ongoing == 0
 
@@ -161,7 +162,7 @@ async def test_gateways_hear_what_prompts_came_and_what_of_them_is_to_compute(do
     behind.open.clear()
     guest = asyncio.create_task(knock(door, "/v1/completions", b"Bearer right", TOLD))
     await behind.entered.wait()
-    known = NEW | {"report": 1, "prefill_tokens": 700, "last": 1}
+    known = NEW | {"prefill_tokens": 700, "last": 1}
     assert await load(door) == known | {"prompts": [TOLD[1].decode()]}
     assert await load(door, after=1) == known
     behind.body = b"first"
@@ -218,23 +219,44 @@ FAST = LoadQuery(every_s=0.02, quiet_s=0.06)
 
 async def test_stream_begins_with_everything_and_goes_on_with_what_is_new(behind: Behind) -> None:
     known: dict[str, Any] = {"state": "ready", "ongoing": 0, "ready_s": 100.0}
+    readings = itertools.count(1)
 
     async def reads() -> dict[str, Any]:
-        return dict(known)
+        return known | {"number": next(readings)}
 
     door = Door(behind, SecretStr("right"), reads)
     async with followed(door, FAST) as messages:
-        assert await line(messages) == NEW | known | {"report": 1}
+        said = [await line(messages)]
+        assert said[-1] == NEW | known | {"number": 1}
         known |= {"state": "sick", "ready_s": 101.0}
-        assert await line(messages) == {"state": "sick", "ready_s": 101.0, "report": 2}
+        said.append(await line(messages))
+        assert said[-1] == {"state": "sick", "ready_s": 101.0, "number": said[-1]["number"]}
         known["ready_s"] = 102.0  # its age is not news
         await knock(door, "/v1/completions", b"Bearer right", TOLD)
-        said = await line(messages)
-        assert (said["last"], said["prompts"], said["prefill_tokens"], said["report"]) == (1, [TOLD[1].decode()], 0, 3)
+        said.append(await line(messages))
+        assert (said[-1]["last"], said[-1]["prompts"], said[-1]["prefill_tokens"]) == (1, [TOLD[1].decode()], 0)
         await knock(door, "/v1/completions", b"Bearer right")
-        assert await line(messages) == {"report": 4}, "a request that came and went between two readings is news"
+        said.append(await line(messages))
+        assert said[-1].keys() == {"number"}, "a request that came and went between two readings is news"
         await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(poison=f"{'a' * 32}.60")))
-        assert await line(messages) == {"report": 5, "poison": f"{'a' * 32}.59"}
+        said.append(await line(messages))
+        assert said[-1]["poison"] == f"{'a' * 32}.59"
+        assert all(one["number"] < other["number"] for one, other in itertools.pairwise(said))
+
+
+async def test_who_begins_to_follow_hears_the_number_of_a_reading_of_now(behind: Behind) -> None:
+    """Ray may have told it a later one than that in which something last changed."""
+    readings = itertools.count(1)
+
+    async def reads() -> dict[str, Any]:
+        return {"state": "ready", "number": next(readings)}
+
+    door = Door(behind, SecretStr("right"), reads)
+    for _ in range(3):
+        await load(door)
+    told = next(readings)  # by Ray
+    async with followed(door, FAST) as messages:
+        assert (await line(messages))["number"] > told
 
 
 async def test_idle_replica_speaks_seldom_and_one_with_requests_at_every_tick(behind: Behind) -> None:

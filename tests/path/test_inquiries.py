@@ -22,7 +22,7 @@ async def test_inquiry_gets_the_text_of_a_model(herd: Herd, engine: FakeEngine) 
     assert (reply.status, reply.text, reply.lost) == (200, "safe", None)
     (asked,) = engine.requests
     assert (asked.path, asked.headers["x-request-id"], asked.body) == (CHAT, "req-1", INQUIRY.raw)
-    assert herd.roster._router(LLAMA).requests(herd.roster.replicas(LLAMA)[0]) == 0
+    assert herd.roster._router(LLAMA)._flights[herd.roster.replicas(LLAMA)[0].id].requests_now == 0
 
 
 async def test_refusal_has_a_status_and_no_text(herd: Herd, engine: FakeEngine) -> None:

@@ -213,8 +213,8 @@ async def test_verdict_that_comes_after_the_engines_last_word_is_waited_for(herd
         asked = asyncio.create_task(herd.chat(stream=True))
         await until(lambda: log.ended == len(log.gates) > 0)
         assert herd.open_now == (1, 1)
-        (replica,) = herd.roster.replicas(LLAMA)
-        await until(lambda replica=replica: herd.roster._router(LLAMA).requests(replica) == 0)  # type: ignore[misc]
+        (flight,) = herd.roster._router(LLAMA)._flights.values()
+        await until(lambda flight=flight: flight.requests_now == 0)  # type: ignore[misc]
         assert not asked.done()
         act(log.gates[-1])
         got = await asked

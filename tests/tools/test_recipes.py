@@ -21,7 +21,9 @@ def replica(name, step_s):
     return ReplicaView(name, "scout", "10.0.0.1", 9000, ReplicaState.READY, 0, step_s=step_s)
 
 def picked(**weights):
-    return Router(Routing(weights=weights)).pick([replica("a", 0.01), replica("b", 0.09)], Ask()).replica.id
+    router = Router(Routing(weights=weights))
+    router.update([replica("a", 0.01), replica("b", 0.09)])
+    return router.pick(Ask()).replica.id
 
 assert policies.__file__.startswith(__import__("os").getcwd()), "the copy's code, not this one's"
 print(picked(), picked(quick_steps=10.0))
@@ -58,8 +60,8 @@ def picks(copy: Path) -> list[str]:
 
 def test_scorer_of_the_recipe_decides_where_a_request_goes(copy: Path) -> None:
     policies = copy / "deployments" / "policy" / "routing" / "policies.py"
-    insert(policies, "def load_tokens(", textwrap.dedent(block("scorer")) + "\n\n")
-    insert(policies, '        "prefix": (prefix, ', block("row"))
+    insert(policies, "#: A replica is cold for so long.", textwrap.dedent(block("scorer")) + "\n\n")
+    insert(policies, '        "warm_up": (warm_up, ', block("row"))
     insert(copy / "configs" / "routing.py", "\n\nclass Routing(", block("weight"))
     without, with_it = picks(copy)
     assert (without, with_it) == ("b", "a"), "the router prefers b for other reasons, and a for its short steps"

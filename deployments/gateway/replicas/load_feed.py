@@ -9,6 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from deployments.gateway.replicas.loops import end
@@ -19,7 +20,7 @@ from deployments.policy.routing import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.report_stream import HEARTBEAT_S, Pace, pace
-from deployments.policy.routing.types import ReplicaView, Trust
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 from deployments.wire.engine.client import Engines
 
 #: Streams that are asked anew in one period because there are more or fewer replicas than before.
@@ -210,8 +211,10 @@ class Feed:
     def _trust_again(self, name: str) -> None:
         """It speaks again. If all that it said is that nothing has changed, the roster has not heard of it."""
         stream = self._streams.get(name)
-        if stream is not None and stream.said is not None and self._views[name].trust is not Trust.TRUSTED:
-            self._roster.heard(stream.said)
+        if stream is None or stream.said is None or (view := self._views[name]).trust is Trust.TRUSTED:
+            return
+        state = stream.said.state if view.state is ReplicaState.DEAD else view.state
+        self._roster.heard(replace(view, state=state, trust=Trust.TRUSTED))
 
     def _learn(self, stream: ReportStream, said: ReplicaView, report: dict[str, Any]) -> None:
         if isinstance(refused := report.get("poison"), str):

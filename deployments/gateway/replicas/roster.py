@@ -6,25 +6,21 @@ and `load_feed`.
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from configs.routing import Routing
+from deployments.gateway.replicas.known_replicas import KnownReplicas
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
-from deployments.policy.routing.availability import NEVER, Absence
-from deployments.policy.routing.replica_report import after_silence, still_silent
-from deployments.policy.routing.router import NobodyTakes, Router, Sending
+from deployments.policy.routing.flights import Sending
+from deployments.policy.routing.replica_report import after_silence, is_older, still_silent
+from deployments.policy.routing.router import NobodyTakes, Router
 from deployments.policy.routing.types import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
 NOTHING_KNOWN = Ask()
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    replicas: tuple[ReplicaView, ...] = ()
-    absence: Absence = NEVER
-
-
-_UNKNOWN = _Known()
+#: Of a model that has been forgotten meanwhile; nothing is put there.
+_UNKNOWN = KnownReplicas()
 
 
 def _nothing(_news: object) -> None: ...
@@ -50,7 +46,7 @@ class Roster:
         self._on_sick = on_sick
         self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
-        self._known = dict.fromkeys(models, _Known())
+        self._known = {model: KnownReplicas() for model in models}
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
 
@@ -63,55 +59,75 @@ class Roster:
         before = self._routers if routing in (None, self._routing) else {}
         self._routing = routing = routing or self._routing
         gone = self._known.keys() - set(models)
-        self._known = {model: self._of(model) for model in models}
-        self._routers = {model: before.get(model) or Router(routing) for model in models}
+        self._known = {model: self._known.get(model) or KnownReplicas() for model in models}
+        self._routers = {model: before.get(model) or self._new_router(model) for model in models}
         for model in gone:
             self._tell(model)
 
+    def _new_router(self, model: str) -> Router:
+        router = Router(self._routing)
+        router.update(self._of(model).all)
+        return router
+
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
         """What the replicas of a model say now; who says nothing is out."""
-        if model in self._known:
-            before = {view.id: view for view in self.replicas(model)}
-            self._take(model, tuple(still_silent(before.get(view.id), view) for view in replicas))
+        known = self._known.get(model)
+        if known is not None:
+            known.update([_newest(known.get(view.id), view) for view in replicas], self._clock())
+            self._routers[model].update(known.all)
+            for view in known.all:
+                self._look_at(view)
+            self._tell(model)
 
     def suspect(self, replica: ReplicaView) -> None:
         """A replica broke a connection: out, until it says again that it is ready."""
-        self._replace(replace(replica, state=ReplicaState.DEAD))
+        if (last := self._last(replica)) is not None:
+            self._put(replace(last, state=ReplicaState.DEAD))
 
     def heard(self, view: ReplicaView) -> None:
         """A replica says how it is. One that Ray does not know of any more, or not yet, is not taken in by this."""
-        self._replace(view)
+        self.heard_all((view,))
 
     def heard_all(self, views: Collection[ReplicaView]) -> None:
-        """Several replicas say how they are, as `heard`: what depends on all replicas of a model is found once for all of them."""
-        for model in {view.model for view in views}:
-            new = {view.id: view for view in views if view.model == model}
-            replicas = self.replicas(model)
-            if any(one.id in new for one in replicas):
-                self._take(model, tuple(new.get(one.id, one) for one in replicas))
+        """Several replicas say how they are, as `heard`; listeners are told once for each model."""
+        for model in {view.model for view in views if self._takes(view)}:
+            self._tell(model)
 
     def silent(self, view: ReplicaView, periods: float, reached: bool) -> None:
         """A replica has not been heard of for so many periods of the feed; whether its machine still takes connections."""
-        now = after_silence(view, periods, reached)
-        if now is not view:
-            self._replace(now)
+        last = self._last(view)
+        if last is not None and (now := after_silence(last, periods, reached)) is not last:
+            self._put(now)
 
     def learned(self, replica: ReplicaView, prompt: Prompt) -> None:
         """Another gateway has sent a prompt there."""
-        self._router(replica.model).learn(replica, prompt)
+        self._router(replica.model).learn(replica.id, prompt)
 
-    def _replace(self, view: ReplicaView) -> None:
-        replicas = self.replicas(view.model)
-        if any(other.id == view.id for other in replicas):
-            self._take(view.model, tuple(view if other.id == view.id else other for other in replicas))
+    def _last(self, view: ReplicaView) -> ReplicaView | None:
+        """What is known of a replica by now; None where it is not known."""
+        return self._of(view.model).get(view.id)
 
-    def _take(self, model: str, replicas: tuple[ReplicaView, ...]) -> None:
-        self._known[model] = _Known(replicas, self._known[model].absence.after(replicas, self._clock()))
-        self._tell(model)
-        for replica in replicas:
-            if replica.state is ReplicaState.SICK and replica.id not in self._told_sick:
-                self._told_sick.add(replica.id)  # it may be taken for dead in between, and its restart has another id
-                self._on_sick(replica)
+    def _takes(self, view: ReplicaView) -> bool:
+        """Takes what a replica says, unless it is not known or has said something newer; returns whether it was taken."""
+        last = self._last(view)
+        if last is None or is_older(view, last):
+            return False
+        self._keep(view)
+        return True
+
+    def _put(self, view: ReplicaView) -> None:
+        self._keep(view)
+        self._tell(view.model)
+
+    def _keep(self, view: ReplicaView) -> None:
+        self._known[view.model].put(view, self._clock())
+        self._routers[view.model].heard(view)
+        self._look_at(view)
+
+    def _look_at(self, view: ReplicaView) -> None:
+        if view.state is ReplicaState.SICK and view.id not in self._told_sick:
+            self._told_sick.add(view.id)  # it may be taken for dead in between, and its restart has another id
+            self._on_sick(view)
 
     def _tell(self, model: str) -> None:
         for news in self._listeners:
@@ -124,15 +140,19 @@ class Roster:
 
     def replicas(self, model: str) -> tuple[ReplicaView, ...]:
         """All known replicas of a model, ready or not; none of a model that has been forgotten meanwhile."""
-        return self._known.get(model, _UNKNOWN).replicas
+        return self._of(model).all
+
+    def known(self, model: str) -> int:
+        """Replicas of a model that are known, ready or not."""
+        return self._of(model).count
 
     def ready(self, model: str) -> int:
         """Replicas of a model that take requests."""
-        return sum(replica.state is ReplicaState.READY for replica in self.replicas(model))
+        return self._of(model).ready
 
     def slow(self, model: str) -> int:
         """Replicas of a model that take requests only while the others are full, because they are slow."""
-        return sum(replica.state is ReplicaState.READY and replica.slow for replica in self.replicas(model))
+        return self._of(model).slow
 
     def choose(self, model: str, ask: Ask = NOTHING_KNOWN) -> Pick | None:
         """The replica for the next request; None where all have as many as they can run.
@@ -145,7 +165,7 @@ class Roster:
             Unavailable: no replica takes requests, or only these.
         """
         try:
-            return self._router(model).pick(self._known.get(model, _UNKNOWN).replicas, ask)
+            return self._router(model).pick(ask)
         except NobodyTakes:
             raise unavailable(model, self._of(model).absence.ever_ready, self.retry_after_s(model)) from None
 
@@ -164,13 +184,18 @@ class Roster:
             Whether it had this request only: no other from here since it came, and none by its last report. False if unknown.
         """
         model = replica.model
-        alone = sending.alone and self._router(model).others(self.replicas(model), replica.id) == 0
-        self.suspect(replica)  # which forgets what the last report said
+        alone = sending.alone and self._router(model).others(replica.id) == 0
+        self.suspect(replica)
         return alone
 
     def _router(self, model: str) -> Router:
         """Of a model that has been forgotten meanwhile, one that is forgotten with it."""
         return self._routers.get(model) or Router(self._routing)
 
-    def _of(self, model: str) -> _Known:
+    def _of(self, model: str) -> KnownReplicas:
         return self._known.get(model, _UNKNOWN)
+
+
+def _newest(last: ReplicaView | None, told: ReplicaView) -> ReplicaView:
+    """What is known of a replica that Ray tells of; what a replica has told the feed meanwhile is newer."""
+    return last if last is not None and is_older(told, last) else still_silent(last, told)

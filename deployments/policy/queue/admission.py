@@ -15,7 +15,7 @@ from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
 from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import Prompt
-from deployments.policy.routing.router import Sending
+from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.types import Ask, Pick
 
 Refused = Overloaded | Unavailable

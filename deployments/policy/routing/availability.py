@@ -3,11 +3,8 @@
 Decides what a client is told to wait: as long as it took the last time, less what has passed already.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-
-from deployments.policy.routing.types import ReplicaState, ReplicaView
 
 #: What a client is told to wait where nothing is known, or what was known has not come true.
 RETRY_AFTER_S = 5
@@ -23,12 +20,19 @@ class Absence:
     takes_s: float = 0.0
     """How long it takes to be back; 0 where nobody knows."""
 
-    def after(self, replicas: Sequence[ReplicaView], now: float) -> "Absence":
-        """With what its replicas say now. A replica that was only doubted for a moment says nothing of how long a start takes."""
-        start_s = max((view.start_s for view in replicas), default=0.0)
-        if not any(view.state is ReplicaState.READY for view in replicas):
+    def after(self, is_ready: bool, start_s: float, now: float) -> "Absence":
+        """Returns what is known after news. A replica that was only doubted for a moment says nothing of how long a start takes.
+
+        Args:
+            is_ready: whether a replica takes requests now.
+            start_s: the longest start of those that the news are of: of all replicas where the model is back.
+            now: the time.
+        """
+        if not is_ready:
             gone_at = now if self.ever_ready and self.gone_at is None else self.gone_at
             return Absence(self.ever_ready, gone_at, max(self.takes_s, start_s))
+        if self.ever_ready and self.gone_at is None and start_s <= self.takes_s:
+            return self
         was_away_s = self.takes_s if self.gone_at is None else now - self.gone_at
         return Absence(True, None, max(was_away_s, start_s))
 

@@ -1,181 +1,272 @@
-"""How to choose among the replicas that may serve a request: scorers, and the policies that the config names.
+"""How to choose among the replicas that may serve a request: scores, and the policies that the config names.
 
-A scorer says in [0, 1] how good a candidate is; `herd` adds them up by their weights. A policy is a function in `POLICIES`: another one is
-another function there, and its name in the schema.
+A score says in [0, 1] how good each replica is; the policy `herd` adds all scores up by their weights. A score that looks at a replica's
+report alone is a function in `OF_REPORTS`. A policy is a function in `POLICIES`: another one is another function there, and its name in the
+schema.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
 
 from configs.routing import RoutingWeights
-from deployments.policy.routing.types import Candidate, Pick, Reason, Trust
+from deployments.policy.routing import hashing
+from deployments.policy.routing.columns import HIT, LAST_USED, LOAD, MEMORY, REQUESTS, Able, Bools, Columns, Floats, Places
+from deployments.policy.routing.types import Pick, Reason, ReplicaView, Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a policy is asked: where one request should go."""
-
-    prompt_tokens: int
-    turn: int
-    """How many requests the gateway has routed before: what turns, and what stands in for dice."""
-    scores: "Scores"
-    """What `herd` adds up."""
+def warm_up(view: ReplicaView) -> float:
+    """Returns 0 at a replica's start, 1 after `WARM_S`: kernels and caches are cold, and everybody would send there at once."""
+    return min(1.0, view.ready_s / WARM_S)
 
 
-Policy = Callable[[Sequence[Candidate], Question], Pick]
-"""Picks one of at least two candidates."""
-
-Scores = Sequence[tuple["Scorer", float, Reason]]
-"""Scorers, their weights, and the reasons that they stand for."""
-
-Scorer = Callable[[Candidate, int, int], float]
-"""Says in [0, 1] how good a candidate is. Gets the prompt's tokens and the horizon: the most tokens any candidate would have to compute
-before the answer begins. Tokens divided by the horizon are comparable among scorers."""
+def trust(view: ReplicaView) -> float:
+    """Returns 1 where a replica's reports are fresh."""
+    return 1.0 if view.trust is Trust.TRUSTED else 0.0
 
 
-def prefix(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """What it need not compute."""
-    return min(candidate.hit_tokens, horizon) / horizon
-
-
-def queue(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """What it has not to compute before."""
-    return 1 - min(load_tokens(candidate), horizon) / horizon
-
-
-def kv(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 while its memory is easily enough for all that it has and for this prompt, 0 where it would be full."""
-    view = candidate.view
-    if not view.kv_tokens:
-        return 1.0
-    usage = view.kv_usage + (candidate.wait_tokens + prompt_tokens) / view.kv_tokens
-    return min(1.0, max(0.0, (1 - usage) / (1 - KV_EASY)))
-
-
-def balance(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 up to somewhat more than its share of the requests, 0 far beyond: what bounds the crowd at a prefix that everybody has."""
-    return min(1.0, max(0.0, (CROWDED - candidate.crowding) / (CROWDED - FAIR)))
-
-
-def session(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 at home."""
-    return candidate.home
-
-
-def room(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """Forgetting there costs least."""
-    return candidate.forget_age
-
-
-def warm_up(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """0 at its start, 1 after `WARM_S`: kernels and caches are cold, and everybody would send there at once."""
-    return min(1.0, candidate.view.ready_s / WARM_S)
-
-
-def trust(candidate: Candidate, prompt_tokens: int, horizon: int) -> float:
-    """1 where its reports are fresh."""
-    return 1.0 if candidate.view.trust is Trust.TRUSTED else 0.0
-
-
-def load_tokens(candidate: Candidate) -> int:
-    """What a replica has to do, in prompt tokens."""
-    return candidate.wait_tokens + candidate.requests * REQUEST_TOKENS
-
-
-#: Up to here, a KV cache has easily enough room. Above it vLLM soon has to let requests wait, or to begin them again.
-KV_EASY = 0.8
+#: A replica is cold for so long.
+WARM_S = 30.0
 #: Up to so much of its share a replica is not crowded, and from so much on it is: bounded loads, as consistent hashing has them (Mirrokni,
 #: Thorup and Zadimoghaddam 2018). Tuned on two prompts of 20,000 tokens that most requests share: without it they stay on two replicas.
 FAIR, CROWDED = 1.5, 2.1
-#: A replica is cold for so long.
-WARM_S = 30.0
-#: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
-REQUEST_TOKENS = 64
-
-#: Weights' names, scorers and reasons.
-SCORERS: Mapping[str, tuple[Scorer, Reason]] = MappingProxyType(
+#: Scores that are made of a replica's report alone, by the names of their weights, and the reasons that they stand for.
+OF_REPORTS: Mapping[str, tuple[Callable[[ReplicaView], float], Reason]] = MappingProxyType(
     {
-        "prefix": (prefix, Reason.PREFIX),
-        "queue": (queue, Reason.LEAST_LOADED),
-        "kv": (kv, Reason.KV),
-        "balance": (balance, Reason.BALANCE),
-        "session": (session, Reason.SESSION),
-        "room": (room, Reason.ROOM),
         "warm_up": (warm_up, Reason.WARM),
         "trust": (trust, Reason.TRUST),
     }
 )
-
-
-def weighed(weights: RoutingWeights) -> Scores:
-    """All scorers that have a weight."""
-    table = [(scorer, getattr(weights, name), reason) for name, (scorer, reason) in SCORERS.items()]
-    return tuple(one for one in table if one[1])
-
-
-def herd(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The sum of all scores by their weights; at equal sums the idler one."""
-    tokens, scores = question.prompt_tokens, question.scores
-    horizon = 1 + tokens + max([load_tokens(candidate) for candidate in candidates])
-    totals = []
-    for candidate in candidates:
-        total = 0.0
-        for scorer, weight, _ in scores:
-            total += weight * scorer(candidate, tokens, horizon)
-        totals.append((total, -candidate.requests, candidate.view.id, candidate))
-    totals.sort(reverse=True)
-    first, second = totals[0][3], totals[1][3]
-    leads = [weight * (scorer(first, tokens, horizon) - scorer(second, tokens, horizon)) for scorer, weight, _ in scores]
-    reason = scores[leads.index(max(leads))][2] if leads else Reason.LEAST_LOADED
-    return Pick(first.view, reason, first.hit_tokens)
-
-
-def longest_prefix(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """Whoever has the most of the prompt, however busy; the idlest of these."""
-    best = min(candidates, key=lambda one: (-one.hit_tokens, one.requests, one.view.id))
-    return Pick(best.view, Reason.PREFIX if best.hit_tokens else Reason.LEAST_LOADED, best.hit_tokens)
-
-
-def least_loaded(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The fewest requests."""
-    best = min(candidates, key=lambda one: (one.requests, one.view.id))
-    return Pick(best.view, Reason.LEAST_LOADED, best.hit_tokens)
-
-
-def power_of_two(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """The better of two at random; its dice are the turn's number, well mixed."""
-    dice = mixed(question.turn)
-    one = dice % len(candidates)
-    other = (one + 1 + (dice >> 32) % (len(candidates) - 1)) % len(candidates)
-    best = least_loaded((candidates[one], candidates[other]), question)
-    return best._replace(reason=Reason.TWO_CHOICES)
-
-
-def round_robin(candidates: Sequence[Candidate], question: Question) -> Pick:
-    """Each in turn."""
-    best = candidates[question.turn % len(candidates)]
-    return Pick(best.view, Reason.ROUND_ROBIN, best.hit_tokens)
-
-
-#: By the config's names.
-POLICIES: Mapping[str, Policy] = MappingProxyType(
+#: All scores in the order of `Columns.rows`, and `session`, which one replica has. `prefix` is what a replica need not compute. `queue` is
+#: what it has not to compute before. `kv` is 1 while its memory is easily enough for all that it has and for this prompt, and 0 where it
+#: would be full. `balance` is 1 up to somewhat more than its share of the requests, and 0 far beyond: it bounds the crowd at a prefix that
+#: everybody has. `room` is how long ago what its cache would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere
+#: else, or where it has room.
+SCORES: Mapping[str, Reason] = MappingProxyType(
     {
-        "herd": herd,
-        "prefix": longest_prefix,
-        "least_loaded": least_loaded,
-        "power_of_two": power_of_two,
-        "round_robin": round_robin,
+        "prefix": Reason.PREFIX,
+        "queue": Reason.LEAST_LOADED,
+        "kv": Reason.KV,
+        "balance": Reason.BALANCE,
+        "room": Reason.ROOM,
+        **{name: reason for name, (_, reason) in OF_REPORTS.items()},
+        "session": Reason.SESSION,
     }
 )
 
 
-def mixed(number: int) -> int:
-    """A 64-bit number that looks like chance and is not: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
-    number = (number + 0x9E3779B97F4A7C15) & _64_BITS
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & _64_BITS
-    return number ^ number >> 31
+class Question(NamedTuple):
+    """What a policy is asked: where one request should go. A tuple, because one is made per request."""
+
+    columns: Columns
+    """What is known of the replicas."""
+    able: Able
+    """The replicas that may be picked: two at least."""
+    tokens: int = 0
+    """The prompt's."""
+    blocks: int = 0
+    """The prompt's."""
+    matches: Mapping[int, int] = MappingProxyType({})
+    """How many of its first blocks replicas have, by sets of places (`PrefixIndex.matches`)."""
+    key: int | None = None
+    """What names its home; None where nothing does."""
+    turn: int = 0
+    """How many requests the gateway has routed before: what turns, and what stands in for dice."""
+    usual_tokens: float = 0.0
+    """Of a prompt whose length is not known."""
+    now: int = 0
+    """The time in the prefix index."""
+
+    def pick(self, place: int, reason: Reason) -> Pick:
+        """Returns the pick of the replica at a place."""
+        depth = 0
+        for places, blocks in self.matches.items():
+            if places >> place & 1:
+                depth = blocks
+        return Pick(self.columns.views[place], reason, int(depth * self.block_tokens))
+
+    @property
+    def block_tokens(self) -> float:
+        """Tokens of one block of the prompt."""
+        return self.tokens / self.blocks if self.blocks else 0.0
+
+    def among_able(self, row: Floats, otherwise: float) -> Floats:
+        """Returns a row in which replicas that may not be picked, and free places, have another number."""
+        return row if self.able.several == row.size else np.where(self.able.mask, row, otherwise)
 
 
-_64_BITS = (1 << 64) - 1
+Policy = Callable[[Question], Pick]
+"""Picks one of at least two replicas."""
+
+
+class Herd:
+    """The policy that adds up all scores by their weights; at equal sums it takes the idler replica, and the last id of these.
+
+    What is the same for all replicas is left out of the sums: it decides nothing.
+    """
+
+    def __init__(self, weights: RoutingWeights) -> None:
+        """Args:
+        weights: of every score; one that has none is no reason either.
+        """
+        self._weights = weights
+        self._x: Floats = np.array([[0.0]] * (LAST_USED + 1) + [[getattr(weights, name)] for name in OF_REPORTS])
+        """What each row is multiplied with; the first ones are the request's."""
+        self._most: Floats = np.array([[weights.kv], [weights.balance]])
+        self._scored = np.empty_like(self._x)
+        self._reasons = tuple(reason if getattr(weights, name) else None for name, reason in SCORES.items())
+
+    def __call__(self, question: Question) -> Pick:
+        """Returns the replica with the highest sum, and the score by which it leads most before the second."""
+        columns = question.columns
+        scored = self._score(question)
+        totals: Floats = np.add.reduce(scored)
+        home = -1 if question.key is None else self._home(question, question.key)
+        if home >= 0:
+            totals[home] += self._weights.session
+        totals = question.among_able(totals, -math.inf)
+        first = int(totals.argmax())
+        most, totals[first] = totals[first], -math.inf
+        second = int(totals.argmax())
+        if totals[second] == most:
+            totals[first] = most
+            first = _best_of_equal(totals == most, columns)
+            totals[first] = -math.inf
+            second = int(totals.argmax())
+        leads = (scored[:, first] - scored[:, second]).tolist()
+        leads.append(self._weights.session * ((first == home) - (second == home)))
+        return question.pick(first, self._reason(leads))
+
+    def _reason(self, leads: list[float]) -> Reason:
+        best, most = Reason.LEAST_LOADED, -math.inf
+        for lead, reason in zip(leads, self._reasons, strict=True):
+            if lead > most and reason is not None:
+                best, most = reason, lead
+        return best
+
+    def _score(self, question: Question) -> Floats:
+        """Returns the scores by their weights, in the order of `SCORES`. Tokens are divided by the horizon, which makes them comparable:
+        the most tokens that any replica would have to compute before the answer begins."""
+        columns, weights, x = question.columns, self._weights, self._x
+        if question.matches:
+            np.floor(np.multiply(columns.spread(question.matches), question.block_tokens, columns.hit), columns.hit)
+        rows, easy = self._rows(question)
+        horizon = 1 + question.tokens + float(np.maximum.reduce(question.among_able(rows[LOAD], 0.0)))
+        share = 1 + question.able.requests / question.able.several
+        forgets, oldest = self._forgets(question)
+        x[HIT] = weights.prefix / horizon if question.matches else 0.0
+        x[LOAD] = -weights.queue / horizon
+        x[MEMORY] = -weights.kv * question.tokens
+        x[REQUESTS] = -weights.balance / (share * (CROWDED - FAIR))
+        x[LAST_USED] = -weights.room / oldest
+        if self._scored.shape != rows.shape:
+            self._scored = np.empty_like(rows)
+        scored = np.multiply(rows, x, self._scored)
+        scored[MEMORY] += weights.kv * easy
+        scored[REQUESTS] += weights.balance * CROWDED / (CROWDED - FAIR)
+        cut_off = scored[MEMORY : REQUESTS + 1]
+        np.maximum(cut_off, 0.0, cut_off)
+        np.minimum(cut_off, self._most, cut_off)
+        if forgets is not None:
+            np.copyto(scored[LAST_USED], weights.room - weights.room * question.now / oldest, where=~forgets)
+        return scored
+
+    @staticmethod
+    def _rows(question: Question) -> tuple[Floats, Floats]:
+        """Returns `rows` and `easy` of the columns, with prompts of unknown length taken for usual ones."""
+        columns = question.columns
+        if not columns.has_untold:
+            return columns.rows, columns.easy
+        wait = np.floor(columns.untold * question.usual_tokens)
+        rows = columns.rows.copy()
+        rows[LOAD] += wait
+        return rows, columns.easy - wait * columns.memory
+
+    @staticmethod
+    def _forgets(question: Question) -> tuple[Bools | None, float]:
+        """Returns the replicas whose cache forgets something for this prompt, None where it is all or none; and how long ago was used last
+        what one of them forgets, at most."""
+        columns = question.columns
+        forgets: Bools = (question.blocks - columns.depth if question.matches else question.blocks) > columns.spare
+        several = np.count_nonzero(forgets)
+        if not several:
+            return None, math.inf
+        last_used = columns.last_used
+        if several < columns.size:
+            last_used = np.where(forgets, last_used, math.inf)
+        since = float(np.minimum.reduce(question.among_able(last_used, math.inf)))
+        return (None if several == columns.size else forgets), max(1.0, question.now - since)
+
+    @staticmethod
+    def _home(question: Question, key: int) -> int:
+        """Returns the place of the replica that every gateway takes for the home of the session or prompt."""
+        numbers = hashing.weights(question.columns.seeds, key)
+        if question.able.several < numbers.size:
+            numbers *= question.able.mask
+        return int(numbers.argmax())
+
+
+def _best_of_equal(equal: Bools, columns: Columns) -> int:
+    """Returns the place of these that has the fewest requests; of equal ones the one whose id is the last."""
+    return int(np.where(equal, columns.requests * columns.size - columns.rank, math.inf).argmin())
+
+
+def _idlest(able: Bools, columns: Columns) -> int:
+    """Returns the place with the fewest requests; of equal ones the one whose id is the first."""
+    return int(np.where(able, columns.requests * columns.size + columns.rank, math.inf).argmin())
+
+
+def longest_prefix(question: Question) -> Pick:
+    """Picks a replica that has the most of the prompt, however busy; the idlest of these."""
+    if not question.matches:
+        return least_loaded(question)
+    depths = question.among_able(question.columns.spread(question.matches), -1.0)
+    place = _idlest(depths == depths.max(), question.columns)
+    pick = question.pick(place, Reason.PREFIX)
+    return pick if pick.hit_tokens else pick._replace(reason=Reason.LEAST_LOADED)
+
+
+def least_loaded(question: Question) -> Pick:
+    """Picks the replica with the fewest requests."""
+    return question.pick(_idlest(question.able.mask, question.columns), Reason.LEAST_LOADED)
+
+
+def power_of_two(question: Question) -> Pick:
+    """Picks the better of two at random; its dice are the turn's number, well mixed."""
+    dice, places = hashing.mixed(question.turn), _in_order(question)
+    one = dice % places.size
+    other = (one + 1 + (dice >> 32) % (places.size - 1)) % places.size
+    two = np.zeros_like(question.able.mask)
+    two[places[[one, other]]] = True
+    return question.pick(_idlest(two, question.columns), Reason.TWO_CHOICES)
+
+
+def round_robin(question: Question) -> Pick:
+    """Picks each in turn."""
+    places = _in_order(question)
+    return question.pick(int(places[question.turn % places.size]), Reason.ROUND_ROBIN)
+
+
+def _in_order(question: Question) -> Places:
+    """Returns the places of the replicas that may be picked, in the order of the roster."""
+    order = question.columns.order
+    return order[question.able.mask[order]]
+
+
+def _without_weights(policy: Policy) -> Callable[[RoutingWeights], Policy]:
+    return lambda _weights: policy
+
+
+#: What makes each policy of its weights, by the config's names.
+POLICIES: Mapping[str, Callable[[RoutingWeights], Policy]] = MappingProxyType(
+    {
+        "herd": Herd,
+        "prefix": _without_weights(longest_prefix),
+        "least_loaded": _without_weights(least_loaded),
+        "power_of_two": _without_weights(power_of_two),
+        "round_robin": _without_weights(round_robin),
+    }
+)

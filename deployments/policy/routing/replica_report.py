@@ -42,6 +42,11 @@ def after_silence(view: ReplicaView, periods: float, reached: bool) -> ReplicaVi
     return view if view.trust is trust else replace(view, trust=trust)
 
 
+def is_older(view: ReplicaView, other: ReplicaView) -> bool:
+    """Whether a replica had made a report before another one of its own, as far as it counts them."""
+    return 0 < view.number < other.number
+
+
 def still_silent(before: ReplicaView | None, told: ReplicaView) -> ReplicaView:
     """What Ray tells of a replica that the gateway has doubts about: Ray can reach it, and that it answers requests is not said by that."""
     if before is None or before.trust is Trust.TRUSTED:

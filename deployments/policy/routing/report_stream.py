@@ -25,6 +25,8 @@ HEARTBEAT_S = 1.0
 MOST_PER_S = 200
 #: Seconds since the replica became ready. It grows all the time, and is news only while routing looks at it.
 AGE = "ready_s"
+#: Which of the replica's readings it is; each has another one.
+NUMBER = "number"
 #: A tick comes early by less than this part of it where a clock rounds.
 _EARLY = 0.1
 
@@ -65,8 +67,8 @@ def changes(told: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_news(told: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tells whether a reading differs from what was told by more than its age; while a replica is young, its age is news too."""
-    return bool(changes(told, now).keys() - {AGE}) or told.get(AGE, math.inf) < WARM_S
+    """Tells whether a reading differs from what was told by more than its number and age; while a replica is young, its age is news too."""
+    return bool(changes(told, now).keys() - {AGE, NUMBER}) or told.get(AGE, math.inf) < WARM_S
 
 
 def until_tick(now_s: float, every_s: float) -> float:

@@ -1,12 +1,13 @@
 """Which replica serves a request: what is known, who may serve, and what comes out, as frozen values.
 
-Decides who may serve at all (`takes`). How to choose among these is `deployments.policy.routing.policies`', where their facts come from
-`deployments.policy.routing.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
+Decides how many requests a replica may have. How to choose among those that may serve is `deployments.policy.routing.policies`', where
+their facts come from `deployments.policy.routing.router`'s, and how a prompt becomes blocks `deployments.policy.request.prompt_blocks`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Any, NamedTuple
 
 from deployments.policy.errors.client_errors import Unavailable
@@ -99,6 +100,8 @@ class ReplicaView:
     """What is wrong with one that is sick (`policy.fleet.canary.Verdict`)."""
     slow: bool = False
     """Its canaries are far slower than those of the other replicas: it takes requests only while these are full."""
+    number: int = 0
+    """Which of its reports this is, counted from 1; 0 where it does not count them."""
     trust: Trust = Trust.TRUSTED
 
 
@@ -116,24 +119,6 @@ class Ask(NamedTuple):
     longer than who is new, however long the line is."""
 
 
-class Candidate(NamedTuple):
-    """A replica that may be picked, and what one request would find there. A tuple, because one is made per replica and request."""
-
-    view: ReplicaView
-    requests: int
-    """Requests that it has by now, as far as is known."""
-    wait_tokens: int
-    """Prompt tokens that it must compute before it gets to this request's."""
-    hit_tokens: int
-    """Of this prompt, tokens that it need not compute."""
-    crowding: float = 0.0
-    """Its requests beside the average of all candidates', which is 1."""
-    forget_age: float = 0.0
-    """How long ago what it would forget for this prompt was last used: 0 just now, 1 longer ago than anywhere else (or it has room)."""
-    home: float = 0.0
-    """1 on the replica that every gateway takes for the home of the session or prompt, 0 elsewhere."""
-
-
 class Pick(NamedTuple):
     """The replica that serves a request, and why this one. A tuple, because one is made per request."""
 
@@ -141,18 +126,6 @@ class Pick(NamedTuple):
     reason: Reason
     hit_tokens: int = 0
     """Tokens of the prompt that it is believed to have."""
-
-
-def takes(replicas: Sequence[ReplicaView], tried: frozenset[str] = frozenset()) -> list[ReplicaView]:
-    """The filter: replicas that are ready and have not failed this request; silent ones only where nobody else is left."""
-    ready = [one for one in replicas if one.state is ReplicaState.READY and one.id not in tried]
-    heard = [one for one in ready if one.trust is not Trust.AVOIDED]
-    return heard or ready
-
-
-def preferred(able: list[ReplicaView]) -> list[ReplicaView]:
-    """Leaves out slow replicas while another one has room."""
-    return [view for view in able if not view.slow] or able
 
 
 #: Above it, with requests waiting, a KV cache is full.
@@ -188,16 +161,19 @@ class RunsAtOnce:
         return slots if self._seen is None else min(slots, self._seen)
 
 
-def has_room(view: ReplicaView, requests: int, priority: Priority) -> bool:
-    """Whether a replica that has so many requests would begin another one at once.
+def most_requests(view: ReplicaView, priority: Priority) -> float:
+    """Returns how many requests a replica may not have yet, so that it would begin another one at once; infinite where it has not said how
+    many it runs.
 
-    A part of its places is not for batch requests, so that who is in a hurry finds one free. One whose memory is full and before which
+    A part of its places is not for batch requests, so that a request in a hurry finds one free. One whose memory is full and before which
     requests wait has no room, however many places it has.
     """
     if view.kv_usage > KV_FULL and view.waiting:
-        return False
+        return 0
+    if not view.slots:
+        return inf
     kept_free = max(1, view.slots // BATCH_LEAVES) if priority is Priority.BATCH and view.slots > 1 else 0
-    return not view.slots or requests < view.slots - kept_free
+    return view.slots - kept_free
 
 
 def unavailable(model: str, ever_ready: bool, retry_after_s: int) -> Unavailable:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from configs.routing import Routing
 from deployments.policy.request.prompt_blocks import Prompt
-from deployments.policy.routing.router import Router, Sending
+from deployments.policy.routing.flights import Sending
+from deployments.policy.routing.router import Router
 from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaView
 from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
@@ -28,11 +29,13 @@ class Ours:
     def choose(self, number: int, asked: Traced, views: Sequence[ReplicaView]) -> int:
         if views is not self._views:
             self._views = views
+            for router in self._routers:
+                router.update(views)
             self._tell()
         router = self._routers[zlib.crc32(b"%d" % number) % len(self._routers)]
         prompt = Prompt(asked.blocks, asked.prompt_tokens)
         # A gateway lets a request wait while all replicas are full; a replay has no line, and the idlest takes it.
-        pick = router.pick(views, Ask(prompt)) or Pick(min(views, key=lambda view: view.ongoing), Reason.ROOM_LEFT)
+        pick = router.pick(Ask(prompt)) or Pick(min(views, key=lambda view: view.ongoing), Reason.ROOM_LEFT)
         self._open[number] = router.sending(pick, prompt).__enter__()
         if self._told:
             self._news.append((router, pick.replica, prompt))
@@ -42,7 +45,7 @@ class Ours:
         for sender, replica, prompt in self._news:
             for router in self._routers:
                 if router is not sender:
-                    router.learn(replica, prompt)
+                    router.learn(replica.id, prompt)
         self._news.clear()
 
     def answered(self, number: int) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from configs.routing import Routing
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.prompt_blocks import Prompt
@@ -96,6 +97,29 @@ def test_suspect_is_out_until_it_says_again_that_it_is_ready(roster: Roster) -> 
     assert refusal(roster) == "engine_gone"
     roster.update("llama", [A, B])
     assert roster.ready("llama") == 2
+
+
+def test_what_a_replica_said_last_counts_whatever_way_it_comes(roster: Roster) -> None:
+    newer, older = replace(A, number=8, ongoing=5), replace(A, number=7)
+    roster.heard(newer)
+    roster.heard(older)
+    roster.update("llama", [older, B])
+    assert roster.replicas("llama") == (newer, B)
+    roster.suspect(older)
+    assert roster.replicas("llama")[0] == replace(newer, state=ReplicaState.DEAD)
+
+
+def test_news_of_a_replica_that_is_not_known_changes_nothing(roster: Roster) -> None:
+    stranger = replica("c")
+    roster.heard(stranger)
+    roster.silent(stranger, periods=1000.0, reached=False)
+    roster.suspect(stranger)
+    assert (roster.replicas("llama"), roster.known("llama")) == ((A, B), 2)
+
+
+def test_another_way_of_routing_knows_the_replicas_that_are_there(roster: Roster) -> None:
+    roster.keep(["llama"], Routing(policy="round_robin"))
+    assert chosen(roster, "llama").reason is Reason.ROUND_ROBIN
 
 
 def test_replica_is_busier_while_requests_are_sent_to_it(roster: Roster) -> None:

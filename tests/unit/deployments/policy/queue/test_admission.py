@@ -18,7 +18,8 @@ from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
 from deployments.policy.queue.demand import REFUSED_S
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
-from deployments.policy.routing.router import NobodyTakes, Router, Sending
+from deployments.policy.routing.flights import Sending
+from deployments.policy.routing.router import NobodyTakes, Router
 from deployments.policy.routing.types import Ask, Pick, ReplicaState, ReplicaView
 from tests.unit.samples import replica
 
@@ -33,14 +34,20 @@ class Pool:
     def __init__(self, *views: ReplicaView) -> None:
         self.models = [LLAMA]
         self.router = Router(Routing())
-        self.views: tuple[ReplicaView, ...] = views
+        self.views: tuple[ReplicaView, ...] = ()
+        self.has(*views)
+
+    def has(self, *views: ReplicaView) -> None:
+        """From now on these are the replicas."""
+        self.views = views
+        self.router.update(views)
 
     def ready(self, model: str) -> int:
         return sum(view.state is ReplicaState.READY for view in self.views)
 
     def choose(self, model: str, ask: Ask) -> Pick | None:
         try:
-            return self.router.pick(self.views, ask)
+            return self.router.pick(ask)
         except NobodyTakes:
             raise Unavailable("nobody is there", code="engine_gone") from None
 
@@ -133,7 +140,7 @@ def test_begun_request_waits_for_a_replica_that_is_not_there_and_holds_up_nobody
     slot = granted(queue.offered(Ask(), LIMITS, 1))
     behind = waits(queue.offered(Ask(), LIMITS, 2))
     assert queue.freed(slot, 3) == [behind]
-    one.views = (*one.views, replica("b"))
+    one.has(*one.views, replica("b"))
     assert queue.news(4) == [begun]
     assert granted(begun.outcome).pick.replica.id == "b"
 
@@ -144,7 +151,7 @@ def test_requests_are_told_when_no_replica_is_left_and_begun_ones_when_the_model
     assert queue.news(0) == [], "nobody waits"
     granted(queue.offered(Ask(), LIMITS, 0))
     fresh, begun = waits(queue.offered(Ask(), LIMITS, 1)), waits(queue.offered(Ask(begun=True), LIMITS, 1))
-    one.views = ()
+    one.has()
     assert queue.news(2) == [fresh]
     assert isinstance(fresh.outcome, Unavailable)
     assert isinstance(queue.offered(Ask(), LIMITS, 2), Unavailable)
@@ -331,14 +338,14 @@ class Interleavings(RuleBasedStateMachine):
         return self.told()
 
     def told(self) -> object:
-        self.pool.views = tuple(self.all.values())
+        self.pool.has(*self.all.values())
         return multiple(*self.over(self.queue.news(self.now_s)))
 
     @invariant()
     def slots_are_never_over_booked(self) -> None:
         for view in self.pool.views:
             assert self.at(view.id) <= view.slots
-            assert self.pool.router.requests(view) >= self.at(view.id)
+            assert self.pool.router._flights[view.id].requests_now >= self.at(view.id)
 
     @invariant()
     def nobody_waits_while_there_is_room_and_none_ahead(self) -> None:
@@ -366,7 +373,7 @@ class Interleavings(RuleBasedStateMachine):
         for name, view in self.all.items():
             self.all[name] = replace(view, ongoing=0)
         self.told()
-        assert [self.pool.router.requests(view) for view in self.pool.views] == [0, 0]
+        assert [self.pool.router._flights[view.id].requests_now for view in self.pool.views] == [0, 0]
 
 
 TestInterleavings = Interleavings.TestCase

@@ -1,141 +1,165 @@
-"""`deployments.policy.routing.policies`: scores between 0 and 1, and who wins by them."""
+"""`deployments.policy.routing.policies`: what speaks for a replica, which one wins by it, and the reason that is told."""
 
 from dataclasses import replace
-from typing import get_args
+from math import inf
+from typing import Any, NamedTuple, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.routing import RoutingPolicy, RoutingWeights
-from deployments.policy.routing import policies
+from deployments.policy.request.calls import Priority
+from deployments.policy.routing import hashing, policies
+from deployments.policy.routing.columns import Columns
+from deployments.policy.routing.flights import Flight
 from deployments.policy.routing.policies import Question
-from deployments.policy.routing.types import Candidate, Pick, Reason, ReplicaState, ReplicaView, Trust
+from deployments.policy.routing.types import Pick, Reason, ReplicaView, Trust
 from tests.unit.samples import replica
 
 WEIGHTS = RoutingWeights()
 NO_WEIGHTS = RoutingWeights.model_validate(dict.fromkeys(RoutingWeights.model_fields, 0))
-TOKENS = st.integers(0, 10**6)
-VIEWS = st.builds(
-    ReplicaView,
-    st.text("abc", min_size=1, max_size=3),
-    st.just("llama"),
-    st.just("10.0.0.1"),
-    st.just(9000),
-    st.just(ReplicaState.READY),
-    st.integers(0, 100),
-    kv_usage=st.floats(0, 1),
-    kv_tokens=st.sampled_from([0, 1000, 400_000]),
-    ready_s=st.floats(0, allow_nan=False),
-    trust=st.sampled_from(Trust),
-)
-CANDIDATES = st.builds(
-    Candidate, VIEWS, st.integers(0, 1000), TOKENS, TOKENS, st.floats(0, 100), st.floats(0, 1), st.sampled_from([0.0, 1.0])
-)
-MANY = st.lists(CANDIDATES, min_size=2, max_size=6, unique_by=lambda one: one.view.id)
-ALL_WEIGHTS = st.builds(RoutingWeights, **dict.fromkeys(RoutingWeights.model_fields, st.floats(0, 10)))
-QUESTIONS = st.builds(Question, TOKENS, st.integers(0, 2**70), ALL_WEIGHTS.map(policies.weighed))
+VIEWS = st.builds(replace, st.just(replica()), ready_s=st.floats(0, allow_nan=False), trust=st.sampled_from(Trust))
+#: In a prompt of so many blocks of one token; and when it is asked.
+BLOCKS, NOW = 1000, 100
 
 
-def candidate(
-    name: str,
-    requests: int = 0,
-    wait: int = 0,
-    hit: int = 0,
-    crowding: float = 1.0,
-    forget_age: float = 0.0,
-    home: float = 0.0,
-    **view: object,
-) -> Candidate:
-    """A candidate with these facts."""
-    return Candidate(replace(replica(name), **view), requests, wait, hit, crowding, forget_age, home)  # type: ignore[arg-type]
+class Known(NamedTuple):
+    """A replica, and what a prompt would find there."""
+
+    view: ReplicaView
+    hit: int = 0
+    spare: float = inf
+    last_used: int = 0
 
 
-def crowded_to(crowding: float) -> str:
-    """Whom herd picks when the whole prompt is at one that has so much of its share."""
-    return policies.herd([candidate("a", hit=900, crowding=crowding), candidate("b", crowding=0.5)], asked()).replica.id
+def known(name: str, requests: int = 0, wait: int = 0, hit: int = 0, last_used: int | None = None, **view: Any) -> Known:
+    """A replica with these facts; `last_used`: it would forget what was used then."""
+    seen = replace(replica(name, ongoing=requests), prefill_tokens=wait, **view)
+    return Known(seen, hit) if last_used is None else Known(seen, hit, -1, last_used)
 
 
-def asked(tokens: int = 1000, turn: int = 0, weights: RoutingWeights = WEIGHTS) -> Question:
-    return Question(tokens, turn, policies.weighed(weights))
+def asked(*many: Known, turn: int = 0, home: str | None = None) -> Question:
+    """A question about these replicas."""
+    columns = Columns([score for score, _ in policies.OF_REPORTS.values()])
+    columns.reserve(len(many))
+    matches: dict[int, int] = {}
+    for one in many:
+        place = columns.join(one.view.id)
+        columns.tell(place, one.view)
+        columns.write(Flight(one.view, place), one.spare, one.last_used)
+        if one.hit:
+            matches[one.hit] = matches.get(one.hit, 0) | 1 << place
+    columns.arrange([*columns.views])
+    places = {view.id: place for place, view in columns.views.items()}
+    key = None if home is None else next(key for key in range(1000) if hashing.weights(columns.seeds, key).argmax() == places[home])
+    return Question(
+        columns,
+        columns.able(frozenset(), Priority.INTERACTIVE),
+        BLOCKS,
+        BLOCKS,
+        {bits: hit for hit, bits in matches.items()},
+        key,
+        turn,
+        now=NOW,
+    )
 
 
-@given(CANDIDATES, TOKENS, st.integers(1, 10**7), st.sampled_from(sorted(policies.SCORERS)))
-def test_every_score_is_between_0_and_1(one: Candidate, tokens: int, horizon: int, name: str) -> None:
-    assert 0 <= policies.SCORERS[name][0](one, tokens, horizon) <= 1
+def herd(*many: Known, weights: RoutingWeights = WEIGHTS, home: str | None = None) -> Pick:
+    return policies.Herd(weights)(asked(*many, home=home))
 
 
-def test_every_weight_has_a_scorer() -> None:
-    assert policies.SCORERS.keys() == RoutingWeights.model_fields.keys()
+def crowded_to(requests: int) -> str:
+    """Whom herd picks when the whole prompt is at one of three that has so many requests, and the others have ten."""
+    return herd(known("a", requests, hit=900), known("b", 10), known("c", 10)).replica.id
 
 
-@given(MANY, QUESTIONS, st.sampled_from(sorted(policies.POLICIES)))
-def test_every_policy_picks_a_candidate_and_always_the_same(many: list[Candidate], question: Question, name: str) -> None:
-    pick = policies.POLICIES[name](many, question)
-    assert (pick.replica, pick.hit_tokens) in [(one.view, one.hit_tokens) for one in many]
-    assert policies.POLICIES[name](list(many), question) == pick
+@given(VIEWS, st.sampled_from(sorted(policies.OF_REPORTS)))
+def test_score_of_a_report_is_between_0_and_1(view: ReplicaView, name: str) -> None:
+    assert 0 <= policies.OF_REPORTS[name][0](view) <= 1
 
 
-@given(MANY, QUESTIONS, st.randoms())
-def test_order_of_candidates_does_not_matter_to_herd(many: list[Candidate], question: Question, dice: object) -> None:
-    turned = many[1:] + many[:1]
-    assert policies.herd(turned, question).replica == policies.herd(many, question).replica
+def test_every_weight_weighs_something() -> None:
+    assert policies.SCORES.keys() == RoutingWeights.model_fields.keys()
 
 
 @pytest.mark.parametrize(
     ("one", "other", "reason"),
     [
-        (candidate("a", hit=512), candidate("b"), Reason.PREFIX),
-        (candidate("a"), candidate("b", wait=2000), Reason.LEAST_LOADED),
-        (candidate("a"), candidate("b", requests=5), Reason.LEAST_LOADED),
-        (candidate("a", home=1.0), candidate("b"), Reason.SESSION),
-        (candidate("a", forget_age=1.0), candidate("b"), Reason.ROOM),
-        (candidate("a"), candidate("b", kv_usage=1.0, kv_tokens=10**6), Reason.KV),
-        (candidate("a"), candidate("b", ready_s=1.0), Reason.WARM),
-        (candidate("a"), candidate("b", crowding=2.0), Reason.BALANCE),
-        (candidate("a"), candidate("b", trust=Trust.SUSPECTED), Reason.TRUST),
+        (known("a", hit=512), known("b"), Reason.PREFIX),
+        (known("a"), known("b", wait=2000), Reason.LEAST_LOADED),
+        (known("a"), known("b", requests=1), Reason.LEAST_LOADED),
+        (known("a", last_used=1), known("b", last_used=50), Reason.ROOM),
+        (known("a"), known("b", last_used=NOW), Reason.ROOM),
+        (known("a"), known("b", kv_usage=1.0, kv_tokens=10**6), Reason.KV),
+        (known("a"), known("b", ready_s=1.0), Reason.WARM),
+        (known("a"), known("b", requests=40), Reason.BALANCE),
+        (known("a"), known("b", trust=Trust.SUSPECTED), Reason.TRUST),
     ],
 )
-def test_herd_weighs_everything_and_says_what_decided(one: Candidate, other: Candidate, reason: Reason) -> None:
-    assert policies.herd([one, other], asked()) == Pick(one.view, reason, one.hit_tokens)
+def test_herd_weighs_everything_and_says_what_decided(one: Known, other: Known, reason: Reason) -> None:
+    assert herd(one, other) == herd(other, one) == Pick(one.view, reason, one.hit)
+
+
+@pytest.mark.parametrize("home", ["a", "b"])
+def test_home_wins_where_all_else_is_equal(home: str) -> None:
+    pick = herd(known("a"), known("b"), home=home)
+    assert (pick.replica.id, pick.reason) == (home, Reason.SESSION)
+
+
+def test_where_nothing_decides_the_last_id_wins() -> None:
+    assert herd(known("a"), known("c"), known("b")).replica.id == "c"
 
 
 def test_herd_leaves_a_cache_when_waiting_for_it_costs_far_more() -> None:
-    assert policies.herd([candidate("a", wait=5_000, hit=800), candidate("b")], asked()).replica.id == "a"
-    assert policies.herd([candidate("a", wait=50_000, hit=800), candidate("b")], asked()).replica.id == "b"
+    assert herd(known("a", wait=5_000, hit=800), known("b")).replica.id == "a"
+    assert herd(known("a", wait=50_000, hit=800), known("b")).replica.id == "b"
 
 
 def test_herd_leaves_a_cache_that_everybody_crowds_to() -> None:
-    assert crowded_to(1.5) == "a"
-    assert crowded_to(2.2) == "b"
+    assert crowded_to(20) == "a"
+    assert crowded_to(80) == "c"
+
+
+def test_prompts_of_unknown_length_are_taken_for_usual_ones() -> None:
+    question = asked(known("a", waiting=3), known("b", wait=100))
+    first = question.columns.views[0]
+    question.columns.write(Flight(replace(first, prefill_tokens=None), 0), inf, 0)
+    picks = [policies.Herd(WEIGHTS)(question._replace(usual_tokens=usual)).replica.id for usual in (10.0, 1000.0)]
+    assert picks == ["a", "b"]
 
 
 def test_herd_without_weights_takes_the_fewest_requests() -> None:
-    pick = policies.herd([candidate("a", requests=2), candidate("b", requests=1)], asked(weights=NO_WEIGHTS))
+    pick = herd(known("a", requests=2), known("b", requests=1), weights=NO_WEIGHTS)
     assert (pick.replica.id, pick.reason) == ("b", Reason.LEAST_LOADED)
 
 
 def test_prefix_takes_the_longest_however_busy_and_else_the_idlest() -> None:
-    busy, idle = candidate("a", requests=99, hit=512), candidate("b")
-    assert policies.longest_prefix([busy, idle], asked()) == Pick(busy.view, Reason.PREFIX, 512)
-    assert policies.longest_prefix([busy._replace(hit_tokens=0), idle], asked()) == Pick(idle.view, Reason.LEAST_LOADED)
+    busy, idle = known("a", requests=99, hit=512), known("b")
+    assert policies.longest_prefix(asked(busy, idle)) == Pick(busy.view, Reason.PREFIX, 512)
+    assert policies.longest_prefix(asked(busy._replace(hit=0), idle)) == Pick(idle.view, Reason.LEAST_LOADED)
+
+
+def test_prefix_of_no_tokens_is_no_reason() -> None:
+    question = asked(known("a", requests=1, hit=512), known("b"))._replace(tokens=0)
+    assert policies.longest_prefix(question).reason is Reason.LEAST_LOADED
 
 
 def test_least_loaded_counts_requests() -> None:
-    one, other = candidate("a", requests=2), candidate("b", requests=1, wait=10**6)
-    assert policies.least_loaded([one, other], asked()) == Pick(other.view, Reason.LEAST_LOADED)
+    one, other = known("a", requests=2), known("b", requests=1, wait=10**6)
+    assert policies.least_loaded(asked(one, other)) == Pick(other.view, Reason.LEAST_LOADED)
 
 
 def test_round_robin_takes_turns() -> None:
-    many = [candidate(name) for name in "abc"]
-    picks = [policies.round_robin(many, asked(turn=turn)) for turn in range(6)]
+    many = [known(name) for name in "abc"]
+    picks = [policies.round_robin(asked(*many, turn=turn)) for turn in range(6)]
     assert "".join(pick.replica.id for pick in picks) == "abcabc"
     assert {pick.reason for pick in picks} == {Reason.ROUND_ROBIN}
 
 
 def test_power_of_two_spreads_and_never_takes_the_busiest() -> None:
-    many = [candidate(name, requests=number) for number, name in enumerate("abcd")]
-    picks = [policies.power_of_two(many, asked(turn=turn)) for turn in range(600)]
+    question = asked(*(known(name, requests=number) for number, name in enumerate("abcd")))
+    picks = [policies.power_of_two(question._replace(turn=turn)) for turn in range(600)]
     counts = {name: sum(pick.replica.id == name for pick in picks) for name in "abcd"}
     assert counts["d"] == 0
     assert counts["a"] == pytest.approx(300, abs=60)

@@ -4,7 +4,15 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from deployments.policy.routing.replica_report import AVOIDED_AFTER, GIVEN_UP_AFTER, SUSPECTED_AFTER, after_silence, still_silent, view_of
+from deployments.policy.routing.replica_report import (
+    AVOIDED_AFTER,
+    GIVEN_UP_AFTER,
+    SUSPECTED_AFTER,
+    after_silence,
+    is_older,
+    still_silent,
+    view_of,
+)
 from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 
 VIEW = ReplicaView("a", "llama", "10.0.0.1", 9000, ReplicaState.READY, 3, running=2, waiting=1, kv_usage=0.5, kv_tokens=1000)
@@ -57,3 +65,8 @@ def test_what_ray_tells_of_others_is_believed() -> None:
     assert still_silent(None, VIEW) is VIEW
     assert still_silent(VIEW, leaving) is leaving
     assert still_silent(replace(VIEW, state=ReplicaState.DEAD), VIEW) is VIEW, "a broken connection is forgiven"
+
+
+@pytest.mark.parametrize(("number", "other", "older"), [(1, 2, True), (2, 2, False), (3, 2, False), (0, 2, False), (2, 0, False)])
+def test_report_is_older_where_the_replica_says_so(number: int, other: int, older: bool) -> None:
+    assert is_older(replace(VIEW, number=number), replace(VIEW, number=other)) is older

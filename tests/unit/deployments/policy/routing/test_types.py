@@ -5,27 +5,8 @@ from dataclasses import replace
 import pytest
 
 from deployments.policy.request.calls import Priority
-from deployments.policy.routing.types import ReplicaState, ReplicaView, RunsAtOnce, Trust, has_room, takes, unavailable
+from deployments.policy.routing.types import RunsAtOnce, most_requests, unavailable
 from tests.unit.samples import replica
-
-READY, LEAVING, DEAD, SICK = ReplicaState
-
-
-@pytest.mark.parametrize(
-    ("replicas", "tried", "taken"),
-    [
-        ([], "", ""),
-        ([replica("a", LEAVING), replica("b", DEAD)], "", ""),
-        ([replica("a"), replica("b", LEAVING)], "", "a"),
-        ([replica("a"), replica("b")], "a", "b"),
-        ([replica("a"), replace(replica("b"), trust=Trust.AVOIDED)], "", "a"),
-        ([replica("a"), replace(replica("b"), trust=Trust.SUSPECTED)], "", "ab"),
-        ([replica("a"), replace(replica("b"), trust=Trust.AVOIDED)], "a", "b"),
-        ([replica("a", DEAD), replace(replica("b"), trust=Trust.AVOIDED)], "", "b"),
-    ],
-)
-def test_filter(replicas: list[ReplicaView], tried: str, taken: str) -> None:
-    assert "".join(one.id for one in takes(replicas, frozenset(tried))) == taken
 
 
 @pytest.mark.parametrize(
@@ -52,13 +33,13 @@ def test_error_says_whether_it_was_ever_there(ever_ready: bool, code: str, word:
     ],
 )
 def test_room_for_another_request(slots: int, requests: int, priority: Priority, room: bool) -> None:
-    assert has_room(replace(replica("a"), slots=slots), requests, priority) is room
+    assert (requests < most_requests(replace(replica("a"), slots=slots), priority)) is room
 
 
 def test_full_memory_with_requests_before_it_is_no_room() -> None:
     full = replace(replica("a"), slots=16, kv_usage=0.99)
-    assert has_room(full, 1, Priority.INTERACTIVE)
-    assert not has_room(replace(full, waiting=1), 1, Priority.INTERACTIVE)
+    assert most_requests(full, Priority.INTERACTIVE) == 16
+    assert most_requests(replace(full, waiting=1), Priority.INTERACTIVE) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""`deployments.policy.routing.columns`: places are given, kept and given back, and a number per set of places gets to each."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.policy.request.calls import Priority
+from deployments.policy.routing.columns import Columns
+from deployments.policy.routing.flights import Flight
+from tests.unit.samples import replica
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40).filter(any))
+def test_each_place_gets_the_number_of_the_set_that_it_is_in(expected: list[int]) -> None:
+    columns = Columns()
+    columns.reserve(len(expected))
+    for _ in range(2):  # what is there from before does not matter
+        sets = {number: sum(1 << place for place, one in enumerate(expected) if one == number) for number in expected if number}
+        assert columns.spread({places: number for number, places in sets.items()}).tolist() == expected
+        expected = expected[::-1]
+
+
+def test_large_sets_that_leave_places_out_are_unpacked() -> None:
+    columns = Columns()
+    columns.reserve(16)
+    assert columns.spread({0b11111111: 7, 0b1111100000000: 3}).tolist() == [7] * 8 + [3] * 5 + [0] * 3
+
+
+def test_place_that_was_left_is_given_again_and_others_keep_theirs() -> None:
+    columns = Columns()
+    columns.reserve(2)
+    views = [replace(replica(name, ongoing=number), slots=8) for number, name in enumerate("ab", 1)]
+    for view in views:
+        columns.tell(place := columns.join(view.id), view)
+        columns.write(Flight(view, place), 1, 0)
+    columns.leave(0)
+    columns.reserve(3)
+    able = columns.able(frozenset(), Priority.INTERACTIVE)
+    assert (able.mask.tolist(), able.several, able.requests) == ([False, True, False], 1, 2)
+    assert (columns.join("c"), columns.requests.tolist()) == (0, [0, 2, 0])
