@@ -9,6 +9,7 @@ import difflib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -224,7 +225,9 @@ def _print(text: str, style: str | None = None) -> None:
     out.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
 
 
-def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: Form, vllm: Version = VLLM) -> None:
+def plan_herd(
+    paths: Sequence[Path], sets: Sequence[str], hardware: Cluster | None, nodes: int | None, form: Form, vllm: Version = VLLM
+) -> None:
     """Checks a whole herd against a whole cluster and tells the answer.
 
     Raises:
@@ -236,9 +239,9 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: For
     from cluster.planner.choice.herds import herd_in_words, herd_records
     from cluster.planner.config_problems import problems
     from cluster.planner.herd_fit import known_cluster
-    from configs.load import read
+    from configs.load import loaded
 
-    config = read(path, problems)
+    config = loaded(paths, sets, problems).config
     known = hardware or known_cluster(config)
     if known is not None and nodes is not None:
         known = replace(known, nodes=nodes)

@@ -90,6 +90,12 @@ def read_back(text: str, place: str) -> Config:
         raise OperationError(f"{place} was written by another version of herd. Use the version that brought the herd up.") from error
 
 
+def remembered(herd: Herd) -> Config:
+    """Returns the config of what is up: another operator may have changed it. Needs `connected` for the herd of a cluster."""
+    text = herd.memory.kept(CONFIG)
+    return herd.config if text is None else read_back(text, "The herd's memory")
+
+
 def _of_cluster(environment: Environment) -> Config | None:
     """Returns the config of the herd that another user brought up, or this one on a head that is gone; None if no Ray runs here.
 

@@ -8,8 +8,9 @@ import typer
 import yaml
 
 from cluster.planner.config_problems import problems
-from configs.load import as_yaml, fields_at, parse
+from configs.load import as_yaml, parse
 from configs.schema import Config
+from configs.schema_problems import fields_at
 from deployments.commands.main import app
 from tests.tools.documents import NAMES, PAGES, ROOT, anchors, blocks, in_backticks, links, named_commands, prose, text_of, typed_commands
 

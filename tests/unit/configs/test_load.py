@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
-from configs.load import ConfigError, Problem, environment, fields_at, parse, read
+from configs.load import ConfigError, Problem, environment, parse, read
 from configs.schema import Config, Scaling
+from configs.schema_problems import fields_at
 from tests.unit.machines import ROOT
 from tests.unit.samples import JSON, MODEL, raw
 

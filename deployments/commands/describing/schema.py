@@ -1,0 +1,14 @@
+"""`herd schema`: the JSON Schema of a config, for editors."""
+
+import json
+import sys
+
+from configs.json_schema import json_schema
+
+
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors and other tools.
+
+    An editor with the YAML language server finds it by a first line `# yaml-language-server: $schema=herd.schema.json` in the config.
+    """
+    sys.stdout.write(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
