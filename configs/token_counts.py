@@ -24,6 +24,14 @@ def token_count(text: str) -> int:
     return count
 
 
+def token_text(count: int) -> str:
+    """Writes a number of tokens as people do: 131072 as 128K."""
+    for size, letter in ((1024**2, "M"), (1024, "K")):
+        if count % size == 0:
+            return f"{count // size}{letter}"
+    return str(count)
+
+
 def _read(value: object) -> object:
     return token_count(value) if isinstance(value, str) else value
 

@@ -9,6 +9,7 @@ from deployments.commands import cluster_emit as cluster_command
 from deployments.commands.changing.down import down
 from deployments.commands.changing.up import up
 from deployments.commands.describing import config as config_command
+from deployments.commands.describing.init import init
 from deployments.commands.describing.schema import schema
 from deployments.commands.describing.validate import validate
 from deployments.commands.doctor import doctor
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
-for command in (plan, pull, doctor, status, secret, up, down, models, validate, schema, chat):
+for command in (plan, pull, doctor, status, secret, up, down, models, init, validate, schema, chat):
     app.command()(command)
 app.add_typer(cluster_command.commands, name="cluster")
 app.add_typer(config_command.commands, name="config")

@@ -73,6 +73,9 @@ def _one_of(subject: str, allowed: tuple[str, ...]) -> typer.models.OptionInfo:
 
 Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pin this parallel size. Default: every legal one is tried.")]
 
+Price = Annotated[
+    float | None, typer.Option(callback=_price, help="The price of a GPU-hour: rows tell what a million tokens cost, cheapest first.")
+]
 Share = Annotated[float, typer.Option(help="The share of a GPU's memory that vLLM may use.", min=0.01, max=1)]
 
 
@@ -148,9 +151,7 @@ def plan(  # noqa: PLR0913 (an option each)
     cheapest: Annotated[bool, typer.Option("--cheapest", help="Recommend the plan with the cheapest tokens.")] = False,
     prompt: Annotated[int, typer.Option(parser=_length, help="The prompt's length, to estimate speed.", metavar="TOKENS")] = 1000,
     answer: Annotated[int, typer.Option(parser=_length, help="The answer's length, to estimate speed.", metavar="TOKENS")] = 1000,
-    price: Annotated[
-        float | None, typer.Option(callback=_price, help="The price of a GPU-hour: rows tell what a million tokens cost, cheapest first.")
-    ] = None,
+    price: Price = None,
     tensor: Size = None,
     pipeline: Size = None,
     data: Size = None,

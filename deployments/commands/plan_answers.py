@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -166,13 +167,28 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
         raise typer.Exit(NO_FIT)
 
 
+def best_config(name: str, hardware: Cluster, wish: Wish) -> dict[str, Any]:
+    """Returns the config of the best plan for a model.
+
+    Raises:
+        CannotPlan: nothing fits, or a config cannot name the model.
+        ConfigError: its `config.json` cannot be read.
+    """
+    wanted = target(name)
+    found = plans(wanted.subject, hardware, wish)
+    choice = recommended(found, wish)
+    if choice is None:
+        raise CannotPlan(refusal(wanted.subject, hardware, wish, found))
+    return _config(wanted, choice.plan, hardware)
+
+
 def _emit(config: dict[str, object]) -> None:
     from configs.load import as_yaml  # here, because the other answers do without
 
     sys.stdout.write(as_yaml(config))
 
 
-def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
+def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, Any]:
     if wanted.kind is None:
         raise CannotPlan("a config names a model of the catalogue: a model from a folder cannot be emitted")
     if plan.checkpoint.assumed:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -74,21 +74,14 @@ def _shown(config: Config, given: Loaded | None, as_json: bool, as_file: bool, d
         document = given.document if given is not None else config.model_dump(mode="json", exclude_defaults=True)
         return HEADER.format(version=version("llama-herd"), sources=sources) + as_yaml(escaped(document))
     place = _place(given)
-    if as_json:
-        return json.dumps(_as_data(config, given, place, defaults)) + "\n"
-    return "".join(f"{line}\n" for line in lines(config, place, defaults))
+    shown = [one for one in values(config) if defaults or place(one) != DEFAULT]
+    if not as_json:
+        return "".join(f"{line}\n" for line in lines(shown, place))
+    told = [{"path": one.path, "value": one.value, "from": place(one)} for one in shown]
+    return json.dumps({"name": config.name, "files": list(given.sources) if given is not None else None, "values": told}) + "\n"
 
 
 def _place(given: Loaded | None) -> Callable[[Value], str]:
     if given is None:
         return lambda one: DEFAULT if one.is_default else IS_UP
     return lambda one: DEFAULT if one.is_default and one.path not in given.origins else given.where(one.path)
-
-
-def _as_data(config: Config, given: Loaded | None, place: Callable[[Value], str], defaults: bool) -> dict[str, Any]:
-    shown = [one for one in values(config) if defaults or not one.is_default]
-    return {
-        "name": config.name,
-        "files": list(given.sources) if given is not None else None,
-        "values": [{"path": one.path, "value": one.value, "from": place(one)} for one in shown],
-    }

@@ -4,7 +4,7 @@ Decides what is hidden: a command that itself has the secret in it, an engine's 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,16 +85,15 @@ def _hidden(place: Location, value: Any) -> Any:  # noqa: ANN401 (whatever a fie
     return _USER_IN_ADDRESS.sub("…", value)
 
 
-def lines(config: Config, place: Callable[[Value], str], defaults: bool = True) -> Iterator[str]:
-    """Yields the lines of a YAML text with every value of a config, and its place behind it."""
+def lines(shown: Iterable[Value], place: Callable[[Value], str]) -> Iterator[str]:
+    """Yields the lines of a YAML text with values of a config, and its place behind each."""
     tree: dict[int | str, Any] = {}
-    for one in values(config):
-        if defaults or not one.is_default:
-            *above, name = one.location
-            section = tree
-            for part in above:
-                section = section.setdefault(part, {})
-            section[name] = one
+    for one in shown:
+        *above, name = one.location
+        section = tree
+        for part in above:
+            section = section.setdefault(part, {})
+        section[name] = one
     for text, value in _block(tree, 0):
         yield text if value is None else f"{text:<{PLACES_AT - 2}}  # {place(value)}"
 
