@@ -11,6 +11,7 @@ from cluster.provision.start_time import start_limit_s
 from configs.cross_checks import doubts
 from configs.load import environment, loaded
 from deployments.commands.changing.steps import steps
+from deployments.commands.describing.config_values import places
 from deployments.commands.terminal import STAYS, More, Sets, files, out, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import OperationError
@@ -40,7 +41,7 @@ def up(
     started = time.monotonic()
     with steps() as say, told(OperationError, interrupted=STAYS):
         given = loaded(files(config, more, DEFAULT_CONFIG), sets or (), problems)
-        herd = operate.planned(operate.herd(environment(), given.config), force)
+        herd = operate.planned(operate.herd(environment(), given.config, places(given)), force)
         for path, message in doubts(herd.config):
             warn(f"{path}: {message} ({given.where(path)})")
         operate.up(herd, environment(), say, within_s or start_limit_s(herd.config))

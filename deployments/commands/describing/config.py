@@ -5,21 +5,21 @@ Decides which config is shown, and in which form. Values and lines are `deployme
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cluster.planner.config_problems import problems
 from configs.load import Loaded, as_yaml, environment, loaded
-from configs.schema import Config
 from configs.substitution import escaped
-from deployments.commands.describing.config_values import Value, lines, values
+from deployments.commands.describing.config_values import Value, lines, place, values
 from deployments.commands.terminal import AsJson, More, Name, Sets, files, told
 from deployments.lifecycle import herd as operate
-from deployments.lifecycle.herd import OperationError
+from deployments.lifecycle.herd import Herd, OperationError
 
 commands = typer.Typer(no_args_is_help=True, help="Look at configs.")
 DEFAULT, IS_UP = "default", "the herd that is up"
@@ -52,36 +52,45 @@ def show(  # noqa: PLR0913 (an option each)
         raise typer.BadParameter("--json and --yaml are answers of different forms: say one of them")
     with told(OperationError):
         if config is None and not more and not sets:
-            text = _shown(_running(name), None, as_json, as_file, defaults)
+            herd = _running(name)
+            shown, document, sources = herd.config, herd.config.model_dump(mode="json", exclude_defaults=True), [IS_UP]
+            place_of = _place_of_running(herd.remembered_places())
         else:
             given = loaded(files(config, more), sets or (), problems)
-            text = _shown(given.config, given, as_json, as_file, defaults)
-    sys.stdout.write(text)
+            shown, document, sources = given.config, given.document, list(given.sources)
+            place_of = _place_of_files(given)
+    if as_file:
+        header = HEADER.format(version=version("llama-herd"), sources=", ".join(sources))
+        sys.stdout.write(header + as_yaml(escaped(document)))
+        return
+    every = [one for one in values(shown) if defaults or place_of(one) != DEFAULT]
+    if as_json:
+        told_values = [{"path": one.path, "value": one.value, "from": place_of(one)} for one in every]
+        sys.stdout.write(json.dumps({"name": shown.name, "files": sources, "values": told_values}) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines(every, place_of))
 
 
-def _running(name: str | None) -> Config:
-    """Returns the config of the herd that is up. One on a Ray node of its own is remembered in its folder, and Ray is not asked."""
+def _running(name: str | None) -> Herd:
+    """Returns the herd that is up. One on a Ray node of its own is remembered in its folder, and Ray is not asked."""
     herd = operate.known(environment(), name)
     if herd.config.ray.address == "local":
-        return operate.remembered(herd)
+        return replace(herd, config=operate.remembered(herd))
     with operate.connected(herd, lambda _: None):
-        return operate.remembered(herd)
+        return replace(herd, config=operate.remembered(herd))
 
 
-def _shown(config: Config, given: Loaded | None, as_json: bool, as_file: bool, defaults: bool) -> str:
-    if as_file:
-        sources = ", ".join(given.sources) if given is not None else IS_UP
-        document = given.document if given is not None else config.model_dump(mode="json", exclude_defaults=True)
-        return HEADER.format(version=version("llama-herd"), sources=sources) + as_yaml(escaped(document))
-    place = _place(given)
-    shown = [one for one in values(config) if defaults or place(one) != DEFAULT]
-    if not as_json:
-        return "".join(f"{line}\n" for line in lines(shown, place))
-    told = [{"path": one.path, "value": one.value, "from": place(one)} for one in shown]
-    return json.dumps({"name": config.name, "files": list(given.sources) if given is not None else None, "values": told}) + "\n"
+def _place_of_files(given: Loaded) -> Callable[[Value], str]:
+    return lambda one: place(given, one) or DEFAULT
 
 
-def _place(given: Loaded | None) -> Callable[[Value], str]:
-    if given is None:
-        return lambda one: DEFAULT if one.is_default else IS_UP
-    return lambda one: DEFAULT if one.is_default and one.path not in given.origins else given.where(one.path)
+def _place_of_running(kept: Mapping[str, tuple[Any, str]]) -> Callable[[Value], str]:
+    """Tells a value's place by what `herd up` kept, as long as the value is the same: it may have been changed since."""
+
+    def told_of(one: Value) -> str:
+        value, told_place = kept.get(one.path, (None, ""))
+        if told_place and value == one.value:
+            return told_place
+        return DEFAULT if one.is_default else IS_UP
+
+    return told_of

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from configs.cross_checks import prints_its_own_words
-from configs.load import as_flow
+from configs.load import Loaded, as_flow
 from configs.provenance import path_of
 from configs.schema import Config, Parallelism
 from configs.substitution import is_secret
@@ -85,7 +85,17 @@ def _hidden(place: Location, value: Any) -> Any:  # noqa: ANN401 (whatever a fie
     return _USER_IN_ADDRESS.sub("…", value)
 
 
-def lines(shown: Iterable[Value], place: Callable[[Value], str]) -> Iterator[str]:
+def place(given: Loaded, one: Value) -> str | None:
+    """Returns where a value of a config comes from; None for a default."""
+    return None if one.is_default and one.path not in given.origins else given.where(one.path)
+
+
+def places(given: Loaded) -> dict[str, tuple[Any, str]]:
+    """Returns each value that is no default with its place, by its path."""
+    return {one.path: (one.value, told) for one in values(given.config) if (told := place(given, one)) is not None}
+
+
+def lines(shown: Iterable[Value], told: Callable[[Value], str]) -> Iterator[str]:
     """Yields the lines of a YAML text with values of a config, and its place behind each."""
     tree: dict[int | str, Any] = {}
     for one in shown:
@@ -95,7 +105,7 @@ def lines(shown: Iterable[Value], place: Callable[[Value], str]) -> Iterator[str
             section = section.setdefault(part, {})
         section[name] = one
     for text, value in _block(tree, 0):
-        yield text if value is None else f"{text:<{PLACES_AT - 2}}  # {place(value)}"
+        yield text if value is None else f"{text:<{PLACES_AT - 2}}  # {told(value)}"
 
 
 def _block(tree: dict[int | str, Any], indent: int) -> Iterator[tuple[str, Value | None]]:

@@ -5,10 +5,11 @@ The texts are `deployments.commands.describing.starters`'s.
 """
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-import click
 import typer
 
 from cluster.catalogue.hardware import NODES, Cluster
@@ -16,6 +17,7 @@ from cluster.planner.config_problems import problems
 from cluster.planner.search import Wish
 from configs.clouds import AwsMachine
 from configs.load import parse
+from configs.names import NodeName
 from configs.token_counts import token_count
 from deployments.commands.describing.starters import KINDS, Answers, Kind, starter
 from deployments.commands.plan_answers import best_config, cluster
@@ -23,8 +25,18 @@ from deployments.commands.terminal import err, tell, told
 from deployments.lifecycle.fit import CannotPlan
 
 Answer = TypeVar("Answer", str, int)
-GCP_MACHINE = "a3-ultragpu-8g"
+GCP_MACHINE: NodeName = "a3-ultragpu-8g"
+MACHINES = {"aws": "p5.48xlarge", "gcp": GCP_MACHINE}
 ZONES = {"aws": "us-east-2a", "gcp": "us-central1-b"}
+#: The options that each kind of machines has, beside those that all have.
+OPTIONS: dict[Kind, tuple[str, ...]] = {
+    "local": (),
+    "plan": ("model", "context", "gpu", "gpus", "nodes"),
+    "onprem": ("model", "context", "gpu", "gpus", "hosts"),
+    "aws": ("model", "context", "machine", "zone", "nodes"),
+    "gcp": ("model", "context", "machine", "zone", "nodes"),
+    "kuberay": ("model", "context", "gpu", "gpus", "nodes"),
+}
 KIND_QUESTION = (
     "Where does the herd run? local: small models on this machine · plan: a Ray cluster that is up · onprem: hosts of your own · "
     "aws, gcp, kuberay: machines there"
@@ -50,7 +62,9 @@ def init(  # noqa: PLR0913 (an option each)
         int | None, typer.Option(parser=_length, metavar="TOKENS", help="The longest request. Default: the planner's choice.")
     ] = None,
     gpu: Annotated[str | None, typer.Option(help="With plan, onprem, kuberay: the kind of the GPUs. Default: H100.")] = None,
-    gpus: Annotated[int, typer.Option(help="With plan, onprem, kuberay: the number of GPUs in a node.", min=1, max=64)] = 8,
+    gpus: Annotated[
+        int | None, typer.Option(help="With plan, onprem, kuberay: the number of GPUs in a node. Default: 8.", min=1, max=64)
+    ] = None,
     nodes: Annotated[int | None, typer.Option(help="The number of nodes with GPUs. Default: 1.", min=1, max=4096)] = None,
     hosts: Annotated[str | None, typer.Option(help="With onprem: the hosts' addresses, the head's first: 10.0.0.11,10.0.0.12.")] = None,
     machine: Annotated[str | None, typer.Option(help="With aws: the type of the machines. Default: p5.48xlarge.")] = None,
@@ -64,36 +78,37 @@ def init(  # noqa: PLR0913 (an option each)
         tell(f"{output} is there already: name another file with --output, or write over it with --force.")
         raise typer.Exit(1)
     site: Kind = _one_of(kind, KINDS, KIND_QUESTION, "local", "--from")
+    said = {"gpu": gpu, "gpus": gpus, "nodes": nodes, "hosts": hosts, "machine": machine, "zone": zone, "model": model, "context": context}
+    if strange := [f"--{one}" for one, value in said.items() if value is not None and one not in OPTIONS[site]]:
+        raise typer.BadParameter(f"{', '.join(strange)}: not with --from {site}")
+    file = "herd.yaml" if output == Path("-") else str(output)
     with told(CannotPlan):
-        named = _asked("The name of the herd?", name, site)
-        if site == "local":
-            said = Answers(site, named, str(output), {})
-        else:
-            said = _on_gpus(site, named, str(output), model, context, (gpu, gpus, nodes, hosts, machine, zone))
-        text = starter(said)
+        begun = Answers(site, _asked("The name of the herd?", name, site), file, {})
+        text = starter(begun if site == "local" else _on_gpus(begun, said))
         parse(text, str(output), problems)
     _write(output, text, force)
 
 
-def _on_gpus(site: Kind, name: str, file: str, model: str | None, context: int | None, machines: tuple[Any, ...]) -> Answers:
-    gpu, gpus, nodes, hosts, machine, zone = machines
-    addresses: tuple[str, ...] = ()
-    if site in ("aws", "gcp"):
-        known = sorted(AwsMachine.__args__) if site == "aws" else [GCP_MACHINE]
-        machine = _one_of(machine, known, "The type of the machines?", "p5.48xlarge" if site == "aws" else GCP_MACHINE, "--machine")
-        zone = _asked("The zone of the machines?", zone, ZONES[site])
+def _on_gpus(begun: Answers, said: Mapping[str, Any]) -> Answers:
+    """Asks for machines and a model, and lets the planner choose."""
+    hosts: list[str] = []
+    machine, zone = "", ""
+    if begun.kind in ("aws", "gcp"):
+        known = sorted(get_args(AwsMachine)) if begun.kind == "aws" else [GCP_MACHINE]
+        machine = _one_of(said["machine"], known, "The type of the machines?", MACHINES[begun.kind], "--machine")
+        zone = _asked("The zone of the machines?", said["zone"], ZONES[begun.kind])
         node = NODES[machine]
     else:
-        node = cluster(_asked("The kind of the GPUs?", gpu, "H100"), gpus, None, None).node
-    if site == "onprem":
-        said = _asked("The hosts' addresses, the head's first, with commas between them?", hosts, "10.0.0.11")
-        addresses = tuple(one.strip() for one in said.split(","))
-        count = len(addresses)
+        node = cluster(_asked("The kind of the GPUs?", said["gpu"], "H100"), said["gpus"], None, None).node
+    if begun.kind == "onprem":
+        hosts = _asked("The hosts' addresses, the head's first, with commas between them?", said["hosts"], "10.0.0.11").split(",")
+        count = len(hosts)
     else:
-        count = _asked("The number of nodes with GPUs?", nodes, 1)
-    wanted = _asked("The model?", model, "llama-4-scout")
-    planned = best_config(wanted, Cluster(node, count), Wish(context_tokens=context))
-    return Answers(site, name, file, planned, addresses, machine or "", zone or "", count)
+        count = _asked("The number of nodes with GPUs?", said["nodes"], 1)
+    wanted = _asked("The model?", said["model"], "llama-4-scout")
+    planned = best_config(wanted, Cluster(node, count), Wish(context_tokens=said["context"]))
+    addresses = tuple(one.strip() for one in hosts)
+    return replace(begun, planned=planned, hosts=addresses, machine=machine, zone=zone, nodes=count)
 
 
 def _asked(question: str, given: Answer | None, default: Answer) -> Answer:
@@ -109,9 +124,9 @@ def _asked(question: str, given: Answer | None, default: Answer) -> Answer:
 def _one_of(given: str | None, allowed: Any, question: str, default: str, option: str) -> Any:  # noqa: ANN401 (a word of a list)
     if given is not None and given not in allowed:
         raise typer.BadParameter(f"{given!r} is none of {', '.join(allowed)}", param_hint=option)
-    if given is not None or not sys.stdin.isatty():
-        return given or default
-    return typer.prompt(question, default=default, err=True, type=click.Choice(list(allowed)), show_choices=False)
+    while (answer := _asked(question, given, default)) not in allowed:
+        err.print(f"{answer!r} is none of {', '.join(allowed)}.", markup=False)
+    return answer
 
 
 def _write(output: Path, text: str, force: bool) -> None:

@@ -49,8 +49,9 @@ def starter(said: Answers) -> str:
 
 def _head(said: Answers) -> str:
     return (
-        f"# A herd that `herd init --from {said.kind}` has begun. configs/README.md has every field; for an editor: `herd schema > herd.schema.json`.\n"
-        f"# `herd validate {said.file}` checks this file, `herd plan {said.file}` tells whether it fits, `herd up {said.file}` brings it up.\n"
+        f"# A herd that `herd init --from {said.kind}` has begun. `herd validate {said.file}` checks this file,\n"
+        f"# `herd plan {said.file}` tells whether it fits, `herd up {said.file}` brings it up. configs/README.md has every field,\n"
+        "# and `herd schema > herd.schema.json` makes editors know them.\n"
         "# yaml-language-server: $schema=herd.schema.json\n"
     )
 

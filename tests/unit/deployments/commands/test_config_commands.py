@@ -1,6 +1,6 @@
 """`herd validate`, `herd config show`, `herd schema`, and configs that are laid over each other for every command that takes one.
 
-`UPDATE_TEXTS=1 pytest tests/unit/deployments/commands/test_config_commands.py` writes the golden texts anew: read each before you commit it.
+`UPDATE_TEXTS=1 pytest tests/unit/deployments/commands/test_config_commands.py` writes the golden texts anew: read them.
 """
 
 import json
@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from cluster.planner.config_problems import problems
 from configs.json_schema import json_schema
-from configs.load import parse, read
+from configs.load import loaded, parse, read
 from configs.schema import Config, Model
-from deployments.commands.describing.config_values import values
+from deployments.commands.describing.config_values import places, values
 from deployments.commands.main import app
 from deployments.lifecycle.known import Herd
 from tests.unit.machines import ROOT
@@ -137,7 +137,7 @@ def test_herd_that_is_up_is_shown() -> None:
     done = run("config", "show", "--no-defaults")
     held("config-show-up", done.stdout)
     assert parse(run("config", "show", "--name", "mine", "--yaml").stdout, "one.yaml") == config
-    assert json.loads(run("config", "show", "--json").stdout)["files"] is None
+    assert json.loads(run("config", "show", "--json").stdout)["files"] == ["the herd that is up"]
 
 
 def test_herd_that_is_not_up_is_said() -> None:
@@ -225,3 +225,21 @@ def test_what_is_laid_over_needs_a_file_below_it(command: str) -> None:
 def test_herd_that_comes_up_is_the_one_that_was_laid_together() -> None:
     done = run("up", "-f", "base.yaml", "-f", "prod.yaml", "--set", "models.s.replicas=0")
     assert (done.exit_code, "models[0].replicas" in done.stderr, "(--set models.s.replicas)" in done.stderr) == (3, True, True)
+
+
+def test_herd_that_is_up_is_shown_with_the_places_that_herd_up_kept() -> None:
+    given = loaded([Path("prod.yaml")], ["ray.address=local", "models.s.replicas=2"])
+    Herd(Path("state") / "prod", given.config, places(given)).remember()
+    kept = Path("state/prod/places.json").read_text(encoding="utf-8")
+    assert "hunter2" not in kept
+    (model,) = given.config.models
+    changed = given.config.model_copy(update={"models": (model.model_copy(update={"replicas": 3}),)})
+    Herd(Path("state") / "prod", changed).remember()
+    told = {one["path"]: one["from"] for one in json.loads(run("config", "show", "--json").stdout)["values"]}
+    assert told["name"] == "prod.yaml:2"
+    assert told["ray.address"] == "--set ray.address"
+    assert told["models[0].checkpoint"] == "base.yaml:14 ($MODELS)"
+    assert told["models[0].replicas"] == "the herd that is up", "it was changed since"
+    assert told["gateway.limits.queue_s"] == "default"
+    Herd(Path("state") / "prod", changed).forget()
+    assert not list(Path("state/prod").iterdir())

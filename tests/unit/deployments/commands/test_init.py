@@ -101,6 +101,7 @@ def test_file_that_cannot_be_written_is_said() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (("--gpu", "H100", "--nodes", "2"), 2, "--gpu, --nodes: not with --from local"),
         (("--from", "azure"), 2, "'azure' is none of local, plan, onprem, aws, gcp, kuberay"),
         (("--from", "aws", "--machine", "m5"), 2, "'m5' is none of g6e.48xlarge"),
         (("--from", "gcp", "--machine", "a3-megagpu-8g"), 2, "'a3-megagpu-8g' is none of a3-ultragpu-8g"),
@@ -145,7 +146,7 @@ def test_person_on_a_terminal_is_asked_and_may_take_the_defaults() -> None:
     with terminal("--zone", "us-east-2b") as (person, process):
         until(person, "[local]: ")
         os.write(person, b"azure\n")
-        until(person, "is not one of")
+        until(person, "'azure' is none of local, plan")
         os.write(person, b"aws\n")
         until(person, "The name of the herd? [aws]: ")
         os.write(person, b"mine\n")
