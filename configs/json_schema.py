@@ -41,8 +41,6 @@ def json_schema() -> dict[str, Any]:
 
 
 def _section(section: dict[str, Any]) -> dict[str, Any]:
-    if "properties" not in section:
-        return section
     properties = {name: _field(name, one) for name, one in section["properties"].items()}
     kept = {key: value for key, value in section.items() if key not in ("required", "title")}
     return {

@@ -115,7 +115,7 @@ def test_command_in_the_text_has_these_options(name: str) -> None:
             continue
         command, arguments = command_of(words)
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word.partition("=")[0] for word in arguments if word.startswith("-")} <= known | {"--help"}, words
+        assert {word.partition("=")[0] for word in arguments if word.startswith("-") and word != "-"} <= known | {"--help"}, words
 
 
 def test_pages_have_commands() -> None:

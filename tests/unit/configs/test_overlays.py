@@ -95,6 +95,7 @@ def test_value_knows_the_file_that_it_is_from() -> None:
         ("gateway", {"port": 5}),
         ("gateway.limits.queue_s", 5),
         ("hosts", [1, {"a": 1}]),
+        ("a.b.c.d", 5),
     ],
 )
 def test_value_is_set_at_its_path(path: str, value: Any) -> None:

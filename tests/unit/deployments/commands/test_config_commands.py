@@ -243,3 +243,12 @@ def test_herd_that_is_up_is_shown_with_the_places_that_herd_up_kept() -> None:
     assert told["gateway.limits.queue_s"] == "default"
     Herd(Path("state") / "prod", changed).forget()
     assert not list(Path("state/prod").iterdir())
+
+
+def test_page_shows_lines_as_they_are_printed() -> None:
+    page = (ROOT / "configs/README.md").read_text(encoding="utf-8")
+    block = page.partition("<!-- as `herd config show` prints it")[2].partition("```text\n")[2].partition("```")[0]
+    printed = (TEXTS / "config-show.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in block.splitlines() if line != "…"]
+    assert len(lines) > 4
+    assert [line for line in lines if line not in printed] == []
