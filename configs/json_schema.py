@@ -4,6 +4,7 @@ Decides what a file may say that is not a field: `extends`, notes (`x-…`), nul
 required but a model's `id`, because a file may be laid over another one; `herd validate` knows what is missing.
 """
 
+import json
 from typing import Any
 
 from configs.files import EXTENDS
@@ -38,6 +39,11 @@ def json_schema() -> dict[str, Any]:
     root["properties"] = {EXTENDS: EXTENDED, **root["properties"]}
     title = {"title": "A herd", "description": "The config of a herd, as `herd up` takes it. Each field is in configs/README.md."}
     return {"$schema": DIALECT, **root, **title, "$defs": found}
+
+
+def schema_text() -> str:
+    """Returns the schema as a file has it."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _section(section: dict[str, Any]) -> dict[str, Any]:

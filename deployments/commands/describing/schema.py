@@ -1,9 +1,8 @@
 """`herd schema`: the JSON Schema of a config, for editors."""
 
-import json
 import sys
 
-from configs.json_schema import json_schema
+from configs.json_schema import schema_text
 
 
 def schema() -> None:
@@ -11,4 +10,4 @@ def schema() -> None:
 
     An editor with the YAML language server finds it by a first line `# yaml-language-server: $schema=herd.schema.json` in the config.
     """
-    sys.stdout.write(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(schema_text())
