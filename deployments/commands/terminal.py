@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from configs.problems import ConfigError
 
@@ -78,9 +79,9 @@ def warn(sentence: str) -> None:
 
 def refuse(error: ConfigError) -> NoReturn:
     """Tells everything that is wrong with a config, by field."""
-    err.print(f"[red]{error.source} cannot be used:[/red]", soft_wrap=True)
+    err.print(f"[red]{escape(error.source)} cannot be used:[/red]", soft_wrap=True)
     for problem in error.problems:
-        err.print(f"  [bold]{problem.path or 'the file'}[/bold]: ", end="")
+        err.print(f"  [bold]{escape(problem.path or 'the file')}[/bold]: ", end="")
         err.print(problem.message, markup=False, soft_wrap=True, end=" " if problem.where else "\n")
         if problem.where:
             err.print(f"({problem.where})", markup=False, soft_wrap=True, style="dim")

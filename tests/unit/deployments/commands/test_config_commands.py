@@ -166,6 +166,11 @@ def test_problems_are_told_with_their_places_to_people_and_scripts() -> None:
     assert [(one["path"], one["where"]) for one in told] == [("gateway.port", "prod.yaml:8"), ("models[0].replica", "prod.yaml:7")]
 
 
+def test_markup_in_a_place_is_shown_as_it_is() -> None:
+    done = run("validate", "prod.yaml", "--set", "models.s[bold].replicas=3")
+    assert done.stderr.startswith("--set models.s[bold].replicas cannot be used:\n  models.s[bold]: nothing in this list")
+
+
 def test_doubts_are_told_with_their_places() -> None:
     done = run("validate", "prod.yaml")
     assert done.exit_code == 0
