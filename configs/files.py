@@ -9,12 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.overlays import merged, without_notes
+from configs.overlays import EXTENDS, merged, without_notes
 from configs.problems import ConfigError, Problem
 from configs.provenance import Node, Origin
 from configs.yaml_text import MOST_BYTES, document
 
-EXTENDS = "extends"
 #: Stands before the name of a file that comes with this package.
 SHIPPED = "herd:"
 #: Stands for standard input, as a path.
@@ -97,7 +96,7 @@ class Files:
         self._read += 1
         if self._read > MOST_FILES:
             raise ConfigError(source.name, [Problem(EXTENDS, f"brings in more than {MOST_FILES} files", str(origin))])
-        if not lower.path.exists():
+        if not os.path.exists(lower.path):  # of a Path it raises where a folder may not be entered
             raise ConfigError(source.name, [Problem(EXTENDS, f"{lower.name} is not there: {WAY_OUT}", str(origin))])
         return self._document(lower, None, chain)
 

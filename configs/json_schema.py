@@ -7,8 +7,7 @@ required but a model's `id`, because a file may be laid over another one; `herd 
 import json
 from typing import Any
 
-from configs.files import EXTENDS
-from configs.overlays import NOTE
+from configs.overlays import EXTENDS, NOTE
 from configs.schema import Config, Model
 from configs.token_counts import FORM
 

@@ -10,6 +10,8 @@ from typing import Any
 from configs.problems import ConfigError, Problem, hint
 from configs.provenance import Node, Origin, extended
 
+#: Names the files that a file is laid over.
+EXTENDS = "extends"
 #: Keys that begin so hold anchors and notes of the file's writer. Kubernetes' own names below `cluster.kuberay` may begin so too.
 NOTE = "x-"
 _OTHERS_NAMES = "cluster.kuberay."

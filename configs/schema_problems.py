@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from configs.overlays import EXTENDS
 from configs.problems import Problem, hint
 from configs.provenance import path_of
 from configs.schema import Config
@@ -24,7 +25,7 @@ def told(detail: Mapping[str, Any]) -> Problem:
 def _message(detail: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_field(str(location[-1]), fields_at(Config, location[:-1]))
+            return _unknown_field(str(location[-1]), fields_at(Config, location[:-1]), (EXTENDS,) if len(location) == 1 else ())
         case "missing":
             return "is required"
         case "value_error":
@@ -33,9 +34,10 @@ def _message(detail: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]} (got {_short(detail['input'])})"
 
 
-def _unknown_field(name: str, allowed: Iterable[str]) -> str:
+def _unknown_field(name: str, allowed: Iterable[str], more: Iterable[str]) -> str:
+    """Tells the fields that are allowed; `more` may be meant too."""
     allowed = sorted(allowed)
-    return f"unknown field; {hint(name, allowed)}allowed here: {', '.join(allowed)}"
+    return f"unknown field; {hint(name, [*allowed, *more])}allowed here: {', '.join(allowed)}"
 
 
 def _short(value: object) -> str:

@@ -1,6 +1,7 @@
 """Every value of a config with its place, and the lines that show them.
 
-Decides what is hidden: a command that itself has the secret in it, an engine's token, and the name and password in an address.
+Decides what is hidden: a command that itself has the secret in it, an engine's token, the name and password in an address, and what
+`…_TOKEN=` and the like are set to.
 """
 
 import re
@@ -13,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from configs.cross_checks import prints_its_own_words
 from configs.load import Loaded, as_flow
+from configs.node_environment import SECRET_WORDS
 from configs.provenance import path_of
 from configs.schema import Config, Parallelism
 from configs.substitution import is_secret
@@ -23,6 +25,7 @@ HIDDEN = "(not shown)"
 PLACES_AT = 48
 _COMMAND = re.compile(r"^cluster\.(secret_command|secrets\..*\.command)$")
 _OF_ENGINES = re.compile(r"^models\[\d+\]\.engine\.")
+_ASSIGNED = re.compile(rf"(?i)(?<![a-z])((?:[a-z0-9_]*_)?(?:{'|'.join(sorted(SECRET_WORDS))})=)\S+")
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -82,7 +85,7 @@ def _hidden(place: Location, value: Any) -> Any:  # noqa: ANN401 (whatever a fie
         return HIDDEN
     if _OF_ENGINES.match(path) and is_secret(str(place[-1])):
         return HIDDEN
-    return _USER_IN_ADDRESS.sub("…", value)
+    return _USER_IN_ADDRESS.sub("…", _ASSIGNED.sub(r"\1…", value))
 
 
 def place(given: Loaded, one: Value) -> str | None:

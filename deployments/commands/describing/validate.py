@@ -23,7 +23,8 @@ def validate(
 ) -> None:
     """Check a config, and tell every problem at once, each by its field and the file and line that it comes from.
 
-    Needs no GPU, no Ray and no vLLM.
+    Needs no GPU, no Ray and no vLLM. `herd validate base.yaml -f prod.yaml` checks two files together, and `herd validate -` reads standard
+    input.
     """
     paths = files(config, more)
     try:

@@ -166,6 +166,11 @@ def test_extended_file_that_is_not_there_is_told_with_the_way_out() -> None:
     assert said.startswith("  extends: sites/base.yaml is not there: copy that file too, or let `herd config show FILE --yaml`")
 
 
+def test_extended_file_whose_name_cannot_be_one_is_not_there() -> None:
+    written(top=f"extends: {'x' * 300}.yaml")
+    assert "is not there" in refused("top.yaml")
+
+
 @pytest.mark.parametrize("value", ["3", "''", "[a.yaml, 3]", "{a: b}"])
 def test_name_of_an_extended_file_is_a_text(value: str) -> None:
     written(top=f"extends: {value}", a=BASE)

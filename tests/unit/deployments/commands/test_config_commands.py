@@ -34,6 +34,7 @@ gateway:
 cluster:
   secret_command: echo hunter2
   environment: {HTTPS_PROXY: "http://me:hunter2@proxy:3128", DIR: $HOME}
+  run_options: [--env=HF_TOKEN=hunter2, --label=a]
   onprem: {head: 10.0.0.11}
 models:
   - id: scout
@@ -99,12 +100,13 @@ def test_config_is_shown_for_scripts() -> None:
     assert (found["name"], found["files"]) == ("prod", ["base.yaml", "prod.yaml"])
     by_path = {one["path"]: (one["value"], one["from"]) for one in found["values"]}
     assert by_path["gateway.port"] == (8001, "base.yaml:5 ($PORT unset)")
-    assert by_path["models[0].checkpoint"] == ("/models/scout", "base.yaml:14 ($MODELS)")
+    assert by_path["models[0].checkpoint"] == ("/models/scout", "base.yaml:15 ($MODELS)")
     assert by_path["models[0].engine.max_num_seqs"] == (64, "base.yaml:1")
-    assert by_path["models[0].engine.model_loader_extra_config.s3_key"] == ("(not shown)", "base.yaml:18")
+    assert by_path["models[0].engine.model_loader_extra_config.s3_key"] == ("(not shown)", "base.yaml:19")
     assert by_path["models[0].parallel"] == ("auto", "prod.yaml:6")
     assert by_path["gateway.limits.queue_s"] == (30, "default")
     assert by_path["cluster.environment.HTTPS_PROXY"] == ("http://…@proxy:3128", "base.yaml:9")
+    assert by_path["cluster.run_options"] == (["--env=HF_TOKEN=…", "--label=a"], "base.yaml:10")
     assert by_path["cluster.secret_command"] == ("(not shown)", "base.yaml:8")
 
 
@@ -243,7 +245,7 @@ def test_herd_that_is_up_is_shown_with_the_places_that_herd_up_kept() -> None:
     told = {one["path"]: one["from"] for one in json.loads(run("config", "show", "--json").stdout)["values"]}
     assert told["name"] == "prod.yaml:2"
     assert told["ray.address"] == "--set ray.address"
-    assert told["models[0].checkpoint"] == "base.yaml:14 ($MODELS)"
+    assert told["models[0].checkpoint"] == "base.yaml:15 ($MODELS)"
     assert told["models[0].replicas"] == "the herd that is up", "it was changed since"
     assert told["gateway.limits.queue_s"] == "default"
     Herd(Path("state") / "prod", changed).forget()
