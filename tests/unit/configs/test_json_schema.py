@@ -7,9 +7,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
 
 from configs.json_schema import json_schema, schema_text
+from configs.schema import Config
 from tests.unit.machines import ROOT
+from tests.unit.samples import raw
 
 SCHEMA = json_schema()
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -85,3 +88,9 @@ def test_what_a_file_may_say_beside_fields_is_in_the_schema(document: Any) -> No
 )
 def test_what_no_file_may_say_is_not(document: Any) -> None:
     assert problems(document)
+
+
+@pytest.mark.no_cover
+@given(raw(Config))
+def test_config_that_is_well_formed_has_the_schemas_form(document: dict[str, Any]) -> None:
+    assert problems(document) == []
