@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any
 
 from configs.clouds import Aws
 from configs.inventory import Inventory, OnPrem
@@ -21,9 +20,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Ports that Ray itself takes on a node of a cluster, and the range that its workers take theirs from (`ray start --help`).
 RAYS_PORTS = {6379: "its GCS", 8265: "its dashboard", 10001: "its clients", 52365: "its dashboard's agents"}
 FIRST_WORKER_PORT, LAST_WORKER_PORT = 10_002, 19_999
-_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^\$[A-Za-z_][A-Za-z0-9_]*(?=/|$)")
-#: Fields that a shell or an engine reads, where a $ may be meant.
-_FOR_A_SHELL = re.compile(r"^cluster\.(secret_command|secrets|environment|run_options)\b|^models\[\d+\]\.canary\.")
 _AMI = re.compile(r"^ami-([0-9a-f]{8}|[0-9a-f]{17})$")
 #: A command that prints its own words: nothing in it is looked up.
 _LITERAL = re.compile(r"^\s*(echo|printf)\s[^$`]*$")
@@ -41,7 +37,6 @@ class Check:
 
 def cross_problems(config: Config) -> Iterator[Found]:
     """Yields each contradiction of a config."""
-    yield from _variables(config.model_dump(mode="json", exclude_unset=True), "")
     yield from _ports(config)
     if config.cluster is not None and config.cluster.onprem is not None:
         yield from _hosts(config.cluster.onprem)
@@ -50,9 +45,14 @@ def cross_problems(config: Config) -> Iterator[Found]:
         yield from _aws(config.cluster.aws)
 
 
+def prints_its_own_words(command: str) -> bool:
+    """Tells whether a command for a secret has the secret in it."""
+    return _LITERAL.match(command) is not None
+
+
 def doubts(config: Config) -> Iterator[Found]:
     """Yields what is allowed and most likely not meant."""
-    if config.cluster is not None and _LITERAL.match(config.cluster.secret_command):
+    if config.cluster is not None and prints_its_own_words(config.cluster.secret_command):
         yield (
             "cluster.secret_command",
             "prints a secret that stands in this file, and in each file that is made of it: let it read a file, or ask a store of secrets",
@@ -63,17 +63,6 @@ def doubts(config: Config) -> Iterator[Found]:
             f"{config.gateway.host} answers every machine that reaches port {config.gateway.port}, without a key: keep the port inside "
             "your network, or behind a proxy that asks for one",
         )
-
-
-def _variables(value: Any, path: str) -> Iterator[Found]:  # noqa: ANN401 (a document)
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _variables(inner, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _variables(inner, f"{path}[{index}]")
-    elif isinstance(value, str) and not _FOR_A_SHELL.match(path) and (found := _VARIABLE.search(value)):
-        yield path, f"{found[0]} would be taken as it stands: no variable is filled in here; write the value"
 
 
 def _ports(config: Config) -> Iterator[Found]:

@@ -1,61 +1,77 @@
-"""The only reader of files and of the environment: a path becomes a frozen `Config`, or every problem at once.
+"""The only reader of configs and of the environment: paths become a frozen `Config`, or every problem at once.
 
-Decides how a problem is told: its path in the file, the fault, and the values that are allowed. Leaves finding faults to `configs.schema`,
-and to the `check` that a caller passes in (the catalogue lives in a layer that imports this one).
+Decides the order: files are laid over each other, then `--set`, then variables are filled in, then the schema is asked. Leaves finding
+faults to `configs.schema`, and to the `check` that a caller passes in (the catalogue lives in a layer that imports this one).
 """
 
-import difflib
+import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
 from configs.cross_checks import Check, cross_problems
+from configs.files import Files, Source
 from configs.keys import PURPOSES, ROOT, VARIABLES, Purpose, derived
+from configs.overlays import assigned, merged
 from configs.problems import ConfigError as ConfigError
 from configs.problems import Problem as Problem
+from configs.provenance import Node, Origin, nearest, origins, plain
 from configs.schema import Config, Model
+from configs.schema_problems import told
+from configs.substitution import Filling
+from configs.yaml_text import document
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses two equal keys, of which PyYAML keeps the last, and values whose errors PyYAML does not raise as YAML's."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A config, and where everything in it comes from."""
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 (its types are wrong about it)
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in seen:
-                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} is here twice", key.start_mark)
-            seen.add((key.tag, key.value))
-        return node
+    config: Config
+    document: dict[str, Any]
+    """The config as it was written: all files as one, with variables filled in, and without defaults."""
+    origins: Mapping[str, Origin]
+    """The origin of each value that is not a default, by its path."""
+    sources: tuple[str, ...]
+    """The names of all files, each before the first one that is laid over it."""
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 (whatever the YAML says)
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError) as error:  # a date like 2026-02-31, a !!bool that is none
-            kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is not a {kind}", node.start_mark) from error
+    def where(self, path: str) -> str:
+        """Returns where the value at a path comes from, or the section that it would be in."""
+        return str(nearest(self.origins, path) or "")
 
 
 def read(path: Path, check: Check | None = None) -> Config:
-    """Reads the config in a YAML file.
+    """Reads the config in a YAML file, and in those that it extends.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or says something that is not allowed; with every problem.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), [Problem("", f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [Problem("", "is not text in UTF-8")]) from error
-    return parse(text, str(path), check)
+    return loaded([path], check=check).config
+
+
+def loaded(paths: Sequence[Path], sets: Sequence[str] = (), check: Check | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Reads the config that YAML files say together.
+
+    Args:
+        paths: at least one; each is laid over those before it. `-` is standard input.
+        sets: `PATH=VALUE` each, the value being YAML; they are laid over the files.
+        check: asked beside the schema.
+        environ: variables that the files may use; the process's if None.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    files = Files()
+    found = functools.reduce(merged, (files.document(Source.of(path)) for path in paths))
+    for one in sets:
+        name, mark, value = one.partition("=")
+        found = assigned(found, name if mark else "", plain(document(value, f"--set {name}")))
+    return _validated(found, files, Source.of(paths[-1]).name, check, environ)
 
 
 def parse(text: str, source: str, check: Check | None = None) -> Config:
@@ -64,32 +80,26 @@ def parse(text: str, source: str, check: Check | None = None) -> Config:
     Raises:
         ConfigError: as `read`.
     """
-    raw = _mapping(text, source)
+    files = Files()
+    return _validated(files.document(Source(source, Path(source)), text), files, source, check, None).config
+
+
+def _validated(found: Node, files: Files, source: str, check: Check | None, environ: Mapping[str, str] | None) -> Loaded:
+    filling = Filling(os.environ if environ is None else environ, lambda text: plain(document(text, source)))
+    filled = filling.filled(found)
+    raw, places = plain(filled), dict(origins(filled))
     try:
-        config, problems = Config.model_validate(raw), []
+        config, problems = Config.model_validate(raw), filling.problems
     except ValidationError as error:
-        config, problems = None, [_problem(dict(detail)) for detail in error.errors()]
+        refused = {problem.path for problem in filling.problems}
+        config, problems = None, [*filling.problems, *(one for detail in error.errors() if (one := told(dict(detail))).path not in refused)]
     problems += _checked(raw.get("models"), check)
     if config is not None:
-        problems += [Problem(*found) for found in cross_problems(config)]
-        problems += [Problem(*found) for found in (check.of_config(config) if check else ())]
+        problems += [Problem(*one) for one in cross_problems(config)]
+        problems += [Problem(*one) for one in (check.of_config(config) if check else ())]
     if config is None or problems:
-        raise ConfigError(source, problems)
-    return config
-
-
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    try:
-        raw = yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError(source, [Problem("", f"is not YAML: {error.problem}{_place(error.problem_mark)}")]) from error
-    except yaml.reader.ReaderError as error:
-        raise ConfigError(source, [Problem("", f"is not YAML: {error.reason} (at character {error.position + 1})")]) from error
-    except RecursionError as error:
-        raise ConfigError(source, [Problem("", "is nested too deeply")]) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(source, [Problem("", "must be a mapping with at least the key `models`")])
-    return raw
+        raise ConfigError(source, [one if one.where else replace(one, where=str(nearest(places, one.path) or "")) for one in problems])
+    return Loaded(config, raw, places, tuple(files.names))
 
 
 def checkpoint_config(folder: Path) -> dict[str, Any] | None:
@@ -116,6 +126,12 @@ def as_yaml(config: Mapping[str, Any]) -> str:
     return text
 
 
+def as_flow(value: Any) -> str:  # noqa: ANN401 (a document)
+    """Writes a value as YAML on one line."""
+    text: str = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return text.strip()[1:-1]
+
+
 class _Lines(yaml.SafeDumper):
     """Writes a line for each value, folds nothing, uses no anchors, and keeps text of several lines as such."""
 
@@ -135,10 +151,6 @@ def as_lines(mapping: Mapping[str, Any]) -> str:
     return text
 
 
-def _place(mark: yaml.Mark | None) -> str:
-    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-
-
 def _checked(models: object, check: Check | None) -> list[Problem]:
     """Returns the check's problems for every model that is well formed by itself, even if other models are not."""
     if check is None or not isinstance(models, list):
@@ -151,67 +163,6 @@ def _checked(models: object, check: Check | None) -> list[Problem]:
             continue
         problems += [Problem(f"models[{index}].{field}", message) for field, message in check.of_model(model)]
     return problems
-
-
-def _problem(detail: Mapping[str, Any]) -> Problem:
-    location: tuple[int | str, ...] = detail["loc"]
-    named = location[:-1] if location[-1:] == ("[key]",) else location  # pydantic's mark for a key that is wrong itself
-    return Problem(_path(named), _message(detail, location))
-
-
-def _path(location: Iterable[int | str]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _message(detail: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
-    match detail["type"]:
-        case "extra_forbidden":
-            return _unknown_field(str(location[-1]), fields_at(Config, location[:-1]))
-        case "missing":
-            return "is required"
-        case "value_error":
-            return str(detail["ctx"]["error"])
-        case _:
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:]} (got {_short(detail['input'])})"
-
-
-def _unknown_field(name: str, allowed: Iterable[str]) -> str:
-    allowed = sorted(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown field; {hint}allowed here: {', '.join(allowed)}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def fields_at(schema: type[BaseModel], location: Iterable[int | str]) -> tuple[str, ...]:
-    """Returns the names of the fields at a place in the schema: `("models", 0, "scaling")` gives those of `Scaling`."""
-    key_is_next = False
-    for part in location:
-        if key_is_next:
-            key_is_next = False
-        elif isinstance(part, str):
-            annotation = schema.model_fields[part].annotation
-            key_is_next = get_origin(annotation) is dict
-            schema = _model_in(annotation)
-    return tuple(schema.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 (annotations have no common type)
-    """Returns the one pydantic model inside `X`, `X | None`, `tuple[X, ...]` or `dict[str, X]`."""
-    if get_origin(annotation) is dict:
-        return _model_in(get_args(annotation)[1])
-    if get_origin(annotation) in (Union, UnionType, tuple):
-        inner = [part for part in get_args(annotation) if part not in (NoneType, Ellipsis)]
-        return _model_in(inner[0])
-    model: type[BaseModel] = annotation
-    return model
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Problems of a config, each with its place, and the error that has all of them."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,9 +11,12 @@ class Problem:
 
     path: str
     message: str
+    where: str = ""
+    """The file and the line that it comes from, or `--set`; empty where the error's source says it."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        told = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{told} ({self.where})" if self.where else told
 
 
 class ConfigError(ValueError):
@@ -22,3 +26,9 @@ class ConfigError(ValueError):
         self.source = source
         self.problems = tuple(problems)
         super().__init__("\n".join([f"{source} cannot be used:", *(f"  {problem}" for problem in self.problems)]))
+
+
+def hint(name: str, allowed: Iterable[str]) -> str:
+    """Returns `did you mean 'name'? ` for a name that is nearly one of those that are allowed; else an empty text."""
+    close = difflib.get_close_matches(name, sorted(allowed), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

@@ -228,7 +228,7 @@ class Model(Strict):
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Self:
         if self.replicas is not None and self.scaling is not None:
-            raise ValueError("give either replicas or scaling, not both")
+            raise ValueError("give either replicas or scaling, not both; over another file, null takes its one away")
         if self.prefill is not None and "kv_transfer_config" in self.engine:
             raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
         if self.prefill is not None and self.prefill.parallel is not None and self.prefill.parallel.auto:

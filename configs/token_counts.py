@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+FORM = r"(\d{1,12}(?:\.\d{1,6})?)([KkMm]?)"
+
 
 def token_count(text: str) -> int:
     """Reads a number of tokens as people write it: 131072, 128K, 1M.
@@ -15,11 +17,19 @@ def token_count(text: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KkMm]?)", text)
+    match = re.fullmatch(FORM, text)
     count = int(float(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()]) if match else 0
     if count < 1:
         raise ValueError(f"{text!r} is not a number of tokens; write 131072, 128K or 1M")
     return count
+
+
+def token_text(count: int) -> str:
+    """Writes a number of tokens as people do: 131072 as 128K."""
+    for size, letter in ((1024**2, "M"), (1024, "K")):
+        if count % size == 0:
+            return f"{count // size}{letter}"
+    return str(count)
 
 
 def _read(value: object) -> object:

@@ -26,9 +26,10 @@ MOST_LINES_OF_A_FUNCTION = 50
 MOST_FILES_OF_A_ROOM = 14
 EMPTY_NAMES = ("util", "utils", "common", "manager", "helper", "helpers", "misc", "base", "core")
 
-#: Who reads the environment or YAML beside `configs/load.py`, and why.
+#: The files that read the environment or YAML, and why.
 READERS = {
-    "configs/load.py": "the one reader",
+    "configs/load.py": "the one reader of the environment, and writes YAML",
+    "configs/yaml_text.py": "the one reader of YAML, for it",
     "cluster/machine/environment.py": "runs before anything is installed, `configs` included",
     "cluster/machine/local_node.py": "hands its own environment on to Ray's processes, unread",
     "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",

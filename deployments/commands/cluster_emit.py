@@ -3,8 +3,9 @@
 Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,9 @@ from cluster.provision.systemd import head_unit
 from configs.cross_checks import LOOPBACK
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay
-from configs.load import ConfigError, Problem, as_lines, read
+from configs.load import ConfigError, Problem, as_lines, loaded
 from configs.schema import Config
-from deployments.commands.terminal import tell, told
+from deployments.commands.terminal import More, Sets, files, tell, told
 
 commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
 Part = TypeVar("Part")
@@ -63,11 +64,13 @@ def emit(
     provider: Annotated[
         Provider, typer.Option(help="The file is for `ray up` (onprem, aws, gcp), the KubeRay operator, HAProxy, or the head's systemd.")
     ],
+    more: More = None,
+    sets: Sets = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:
     """Write the file that brings the config's machines up. No secret is ever in it."""
     with told():
-        text = emitted(config, provider)
+        text = emitted(files(config, more), provider, sets or ())
     try:
         if out is None:
             sys.stdout.write(text)
@@ -106,17 +109,23 @@ def start_head(context: typer.Context) -> None:
     start(context.args, sys.stdin.read().strip() or None)
 
 
-def emitted(path: Path, provider: Provider) -> str:
+def emitted(paths: Sequence[Path], provider: Provider, sets: Sequence[str] = ()) -> str:
     """Returns the file's text, which begins with a line that says from which config and release it came.
 
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.
     """
-    return HEADER.format(config=path.name, provider=provider, version=version("llama-herd")) + _emitted(path, provider)
+    words = shlex.join([paths[0].name, *(word for path in paths[1:] for word in ("-f", path.name)), *_set_words(sets)]).replace("\n", " ")
+    config = loaded(paths, sets, problems).config
+    return HEADER.format(config=words, provider=provider, version=version("llama-herd")) + _emitted(paths[-1], config, provider)
 
 
-def _emitted(path: Path, provider: Provider) -> str:
-    config = read(path, problems)
+def _set_words(sets: Sequence[str]) -> Iterator[str]:
+    for one in sets:
+        yield from ("--set", one)
+
+
+def _emitted(path: Path, config: Config, provider: Provider) -> str:
 
     def need(field: str, part: Part | None, why: str = "") -> Part:
         if part is None:

@@ -19,9 +19,9 @@ from cluster.doctor.quarantine import as_ray, labels, to_drain
 from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
 from cluster.machine.read_node import read_node
 from cluster.planner.config_problems import problems
-from configs.load import environment, read
+from configs.load import environment, loaded
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
-from deployments.commands.terminal import err, out, tell, told
+from deployments.commands.terminal import More, Sets, err, files, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -31,6 +31,8 @@ RELEASES, RELEASE_S = 3, 5.0
 
 def doctor(  # noqa: PLR0913 (an option each)
     config: Annotated[Path | None, typer.Argument(help="A herd's YAML file. Default: the herd that is up.")] = None,
+    more: More = None,
+    sets: Sets = None,
     name: Annotated[
         str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")
     ] = None,
@@ -65,7 +67,10 @@ def doctor(  # noqa: PLR0913 (an option each)
                 raise typer.Exit
             _show(report, json_, [])
         else:
-            herd = operate.known(environment(), name) if config is None else operate.herd(environment(), read(config, problems))
+            if config is None and not more and not sets:
+                herd = operate.known(environment(), name)
+            else:
+                herd = operate.herd(environment(), loaded(files(config, more), sets or (), problems).config)
             _cluster(herd, pairs, within_s if drain else None, json_)
 
 

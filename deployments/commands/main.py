@@ -8,6 +8,9 @@ import typer
 from deployments.commands import cluster_emit as cluster_command
 from deployments.commands.changing.down import down
 from deployments.commands.changing.up import up
+from deployments.commands.describing import config as config_command
+from deployments.commands.describing.init import init
+from deployments.commands.describing.schema import schema
 from deployments.commands.describing.validate import validate
 from deployments.commands.doctor import doctor
 from deployments.commands.looking.status import status
@@ -26,9 +29,10 @@ app = typer.Typer(
     help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
-for command in (plan, pull, doctor, status, secret, up, down, models, validate, chat):
+for command in (plan, pull, doctor, status, secret, up, down, models, init, validate, schema, chat):
     app.command()(command)
 app.add_typer(cluster_command.commands, name="cluster")
+app.add_typer(config_command.commands, name="config")
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ from configs.engine_arguments import complaints
 from configs.names import Quantization
 from configs.token_counts import token_count
 from deployments.commands.plan_answers import Form, cluster, plan_herd, plan_model
-from deployments.commands.terminal import told
+from deployments.commands.terminal import More, Sets, files, told
 from deployments.lifecycle.fit import CannotPlan
 
-NAMES = {"as_json": "--json", "every": "--all"}
+NAMES = {"as_json": "--json", "every": "--all", "more": "--file", "sets": "--set"}
 KV_DTYPES = ("bf16", "fp8")
 #: A GPU-hour costs less, in any currency.
 MOST_PRICE = 1_000_000_000
@@ -31,7 +31,9 @@ FORMS = ("as_json", "explain", "emit")
 #: Options of the table, which the other forms do not have.
 OF_TABLES = ("every", "wide")
 #: Options that a herd's YAML leaves open.
-FOR_HERDS = ("model", "gpu", "gpus", "node", "nodes", "vllm", "price", "wide", "as_json")
+FOR_HERDS = ("model", "more", "sets", "gpu", "gpus", "node", "nodes", "vllm", "price", "wide", "as_json")
+#: Options that only a herd's YAML has.
+ONLY_FOR_HERDS = ("more", "sets")
 ALSO_FOR_HERDS = tuple(NAMES.get(name, f"--{name}") for name in FOR_HERDS[1:])
 
 
@@ -71,6 +73,9 @@ def _one_of(subject: str, allowed: tuple[str, ...]) -> typer.models.OptionInfo:
 
 Size = Annotated[int | None, typer.Option(min=1, max=64, help="Pin this parallel size. Default: every legal one is tried.")]
 
+Price = Annotated[
+    float | None, typer.Option(callback=_price, help="The price of a GPU-hour: rows tell what a million tokens cost, cheapest first.")
+]
 Share = Annotated[float, typer.Option(help="The share of a GPU's memory that vLLM may use.", min=0.01, max=1)]
 
 
@@ -84,10 +89,18 @@ def _contradictions(context: typer.Context) -> Iterator[str]:
         yield f"{' and '.join(forms)} are answers of different forms: say one of them"
     elif forms and (tables := [given[name] for name in OF_TABLES if name in given]):
         yield f"{forms[0]} has no table, which {' and '.join(tables)} {'is' if len(tables) == 1 else 'are'} for"
-    if Path(context.params["model"]).suffix in YAML:
+    if _is_config(context.params["model"]):
         unused = sorted(given[name] for name in said.difference(FOR_HERDS))
         if unused:
             yield f"{', '.join(unused)}: a herd's YAML says that itself, or has no such answer; with it go {', '.join(ALSO_FOR_HERDS)}"
+
+    elif wrong := [given[name] for name in ONLY_FOR_HERDS if name in given]:
+        yield f"{' and '.join(wrong)}: only for a herd's YAML"
+
+
+def _is_config(model: str) -> bool:
+    """Tells whether a MODEL is a herd's YAML file; `-` is standard input."""
+    return model == "-" or Path(model).suffix in YAML
 
 
 def _wish(said: Mapping[str, Any]) -> Wish:
@@ -125,6 +138,8 @@ def _arguments(said: Iterable[str]) -> dict[str, Any]:
 def plan(  # noqa: PLR0913 (an option each)
     context_of_call: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
+    more: More = None,
+    sets: Sets = None,
     gpu: Annotated[str | None, typer.Option(help="H100 (default), H200, B200, A100, L40S, …: your name for it or nvidia-smi's.")] = None,
     gpus: Annotated[int | None, typer.Option(help="The number of GPUs in a node. Default: 8.", min=1)] = None,
     nodes: Annotated[int | None, typer.Option(help="The number of nodes. Default: 1, or the config's.", min=1, max=4096)] = None,
@@ -136,9 +151,7 @@ def plan(  # noqa: PLR0913 (an option each)
     cheapest: Annotated[bool, typer.Option("--cheapest", help="Recommend the plan with the cheapest tokens.")] = False,
     prompt: Annotated[int, typer.Option(parser=_length, help="The prompt's length, to estimate speed.", metavar="TOKENS")] = 1000,
     answer: Annotated[int, typer.Option(parser=_length, help="The answer's length, to estimate speed.", metavar="TOKENS")] = 1000,
-    price: Annotated[
-        float | None, typer.Option(callback=_price, help="The price of a GPU-hour: rows tell what a million tokens cost, cheapest first.")
-    ] = None,
+    price: Price = None,
     tensor: Size = None,
     pipeline: Size = None,
     data: Size = None,
@@ -166,7 +179,8 @@ def plan(  # noqa: PLR0913 (an option each)
         raise typer.BadParameter(wrong)
     with told(CannotPlan):
         named, form = cluster(gpu, gpus, nodes, node), Form(as_json, explain, emit, price, every, wide)
-        if Path(model).suffix in YAML:
-            plan_herd(Path(model), named if gpu or gpus or node else None, nodes, form, version_of(vllm) if vllm else VLLM)
+        if _is_config(model):
+            hardware = named if gpu or gpus or node else None
+            plan_herd(files(Path(model), more), sets or (), hardware, nodes, form, version_of(vllm) if vllm else VLLM)
         else:
             plan_model(model, named, _wish(context_of_call.params), form)

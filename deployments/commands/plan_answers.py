@@ -9,8 +9,10 @@ import difflib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -165,13 +167,28 @@ def plan_model(name: str, hardware: Cluster, wish: Wish, form: Form) -> None:
         raise typer.Exit(NO_FIT)
 
 
+def best_config(name: str, hardware: Cluster, wish: Wish) -> dict[str, Any]:
+    """Returns the config of the best plan for a model.
+
+    Raises:
+        CannotPlan: nothing fits, or a config cannot name the model.
+        ConfigError: its `config.json` cannot be read.
+    """
+    wanted = target(name)
+    found = plans(wanted.subject, hardware, wish)
+    choice = recommended(found, wish)
+    if choice is None:
+        raise CannotPlan(refusal(wanted.subject, hardware, wish, found))
+    return _config(wanted, choice.plan, hardware)
+
+
 def _emit(config: dict[str, object]) -> None:
     from configs.load import as_yaml  # here, because the other answers do without
 
     sys.stdout.write(as_yaml(config))
 
 
-def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, object]:
+def _config(wanted: Target, plan: Plan, hardware: Cluster) -> dict[str, Any]:
     if wanted.kind is None:
         raise CannotPlan("a config names a model of the catalogue: a model from a folder cannot be emitted")
     if plan.checkpoint.assumed:
@@ -224,7 +241,9 @@ def _print(text: str, style: str | None = None) -> None:
     out.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
 
 
-def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: Form, vllm: Version = VLLM) -> None:
+def plan_herd(
+    paths: Sequence[Path], sets: Sequence[str], hardware: Cluster | None, nodes: int | None, form: Form, vllm: Version = VLLM
+) -> None:
     """Checks a whole herd against a whole cluster and tells the answer.
 
     Raises:
@@ -236,9 +255,9 @@ def plan_herd(path: Path, hardware: Cluster | None, nodes: int | None, form: For
     from cluster.planner.choice.herds import herd_in_words, herd_records
     from cluster.planner.config_problems import problems
     from cluster.planner.herd_fit import known_cluster
-    from configs.load import read
+    from configs.load import loaded
 
-    config = read(path, problems)
+    config = loaded(paths, sets, problems).config
     known = hardware or known_cluster(config)
     if known is not None and nodes is not None:
         known = replace(known, nodes=nodes)

@@ -14,9 +14,9 @@ import typer
 from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
 from cluster.machine.local_node import NodeError
 from cluster.planner.config_problems import problems
-from configs.load import environment, read
+from configs.load import environment, loaded
 from configs.schema import Config, Model
-from deployments.commands.terminal import err, out, tell, told
+from deployments.commands.terminal import More, Sets, err, files, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -34,6 +34,8 @@ def pull(
             metavar="[CONFIG] [MODEL]…", help="A herd's YAML file (default: the herd that is up), and models of it (default: all)."
         ),
     ] = None,
+    more: More = None,
+    sets: Sets = None,
     whence: Annotated[
         str,
         typer.Option(
@@ -57,7 +59,7 @@ def pull(
     if whence not in ORIGINS:
         raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
     with told(OperationError, NodeError, interrupted="All files that have come stay: `herd pull` goes on from there."):
-        herd, models = _asked(words or [], name)
+        herd, models = _asked(words or [], name, more or (), sets or ())
         failed = _verify(herd, models) if verify else _pull(herd, models, whence)
     if failed:
         raise typer.Exit(1)
@@ -102,10 +104,13 @@ def needs(models: Sequence[Model], nodes: Sequence[Node]) -> dict[Source, tuple[
     return {source: tuple(targets) for source, targets in found.items()}
 
 
-def _asked(words: Sequence[str], name: str | None) -> tuple[Herd, tuple[Model, ...]]:
+def _asked(words: Sequence[str], name: str | None, more: Sequence[Path], sets: Sequence[str]) -> tuple[Herd, tuple[Model, ...]]:
     path, wanted = split(words)
     try:
-        herd = operate.known(environment(), name) if path is None else operate.herd(environment(), read(path, problems))
+        if path is None and not more and not sets:
+            herd = operate.known(environment(), name)
+        else:
+            herd = operate.herd(environment(), loaded(files(path, more), sets, problems).config)
     except OperationError as error:
         raise OperationError(f"{error} Or name a config: herd pull CONFIG {' '.join(wanted)}".rstrip()) from error
     models = chosen(herd.config, wanted)

@@ -4,11 +4,13 @@ Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from configs.problems import ConfigError
 
@@ -17,11 +19,31 @@ out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 #: Options that several commands have.
 Name = Annotated[str | None, typer.Option("--name", help="The name of the herd (the config's `name`). It is needed if several are up.")]
+More = Annotated[
+    list[Path] | None,
+    typer.Option("--file", "-f", metavar="FILE", help="A YAML file that is laid over CONFIG and each file before it. `-`: standard input."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="A value that is laid over the files: models.scout.replicas=3. null removes a field."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 
 STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 WRONG_CONFIG = 3
 INTERRUPTED = 130
+
+
+def files(config: Path | None, more: Iterable[Path] | None, default: Path | None = None) -> list[Path]:
+    """Returns the files of a config in their order, or else the default.
+
+    Raises:
+        BadParameter: there is none.
+    """
+    found = [one for one in (config, *(more or ())) if one is not None] or ([default] if default is not None else [])
+    if not found:
+        raise typer.BadParameter("name a herd's YAML file", param_hint="CONFIG")
+    return found
 
 
 @contextlib.contextmanager
@@ -57,10 +79,12 @@ def warn(sentence: str) -> None:
 
 def refuse(error: ConfigError) -> NoReturn:
     """Tells everything that is wrong with a config, by field."""
-    err.print(f"[red]{error.source} cannot be used:[/red]", soft_wrap=True)
+    err.print(f"[red]{escape(error.source)} cannot be used:[/red]", soft_wrap=True)
     for problem in error.problems:
-        err.print(f"  [bold]{problem.path or 'the file'}[/bold]: ", end="")
-        err.print(problem.message, markup=False, soft_wrap=True)
+        err.print(f"  [bold]{escape(problem.path or 'the file')}[/bold]: ", end="")
+        err.print(problem.message, markup=False, soft_wrap=True, end=" " if problem.where else "\n")
+        if problem.where:
+            err.print(f"({problem.where})", markup=False, soft_wrap=True, style="dim")
     raise typer.Exit(WRONG_CONFIG) from None
 
 

@@ -26,7 +26,7 @@ from deployments.lifecycle.known import OperationError as OperationError
 from deployments.lifecycle.known import connected as connected
 from deployments.lifecycle.known import herd as herd
 from deployments.lifecycle.known import known as known
-from deployments.lifecycle.known import read_back
+from deployments.lifecycle.known import remembered as remembered
 from deployments.lifecycle.memory import CAME_UP, CONFIG
 from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
@@ -277,8 +277,7 @@ def _running(applications: Iterable[str]) -> set[str]:
 
 def replicas(herd: Herd) -> tuple[Config, Replicas]:
     """Returns the config of what is up, and the replicas that its gateway knows. Needs `connected`."""
-    text = herd.memory.kept(CONFIG)  # another operator may have changed it
-    config = herd.config if text is None else read_back(text, "The herd's memory")
+    config = remembered(herd)
     return config, roster(herd.endpoint, config, herd.node)
 
 

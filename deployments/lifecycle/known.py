@@ -5,19 +5,26 @@ in the cluster. Sets what Ray reads in the environment, before it is imported.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from cluster.machine.local_node import LocalNode, NodeError
 from configs.load import Environment
 from configs.schema import Config
 from deployments.lifecycle.access import NoSecret, ray_here, ray_token
-from deployments.lifecycle.memory import CAME_UP, CONFIG, InCluster, InFolder, Memory, memory_of
+from deployments.lifecycle.memory import CAME_UP, CONFIG, PLACES, InCluster, InFolder, Memory, memory_of
 from deployments.progress import Say
 
 IS_IT_UP = "Is it up? `ray status` tells."
+
+
+ValuePlace = tuple[Any, str]
+"""A value of a config, and where it comes from."""
 
 
 class OperationError(RuntimeError):
@@ -30,6 +37,8 @@ class Herd:
 
     folder: Path
     config: Config
+    places: Mapping[str, ValuePlace] = field(default_factory=dict)
+    """The place of each value that is no default, by its path, where the config was read just now."""
 
     @property
     def node(self) -> LocalNode:
@@ -51,16 +60,23 @@ class Herd:
     def remember(self) -> None:
         """Keeps the config here, for later commands of this user, which must find the herd also while its cluster does not answer."""
         InFolder(self.folder).keep(CONFIG, self.config.model_dump_json())
+        if self.places:
+            InFolder(self.folder).keep(PLACES, json.dumps(dict(self.places)))
+
+    def remembered_places(self) -> dict[str, ValuePlace]:
+        """Returns the places of the config that this user brought up last; a value that has changed since has another place."""
+        text = InFolder(self.folder).kept(PLACES)
+        return {} if text is None else {path: (value, place) for path, (value, place) in json.loads(text).items()}
 
     def forget(self) -> None:
         """Removes what was kept here: the herd is down."""
-        for name in (CONFIG, CAME_UP):
+        for name in (CONFIG, CAME_UP, PLACES):
             InFolder(self.folder).forget(name)
 
 
-def herd(environment: Environment, config: Config) -> Herd:
+def herd(environment: Environment, config: Config, places: Mapping[str, ValuePlace] = MappingProxyType({})) -> Herd:
     """Returns the herd of a config."""
-    return Herd(environment.state / config.name, config)
+    return Herd(environment.state / config.name, config, places)
 
 
 def known(environment: Environment, name: str | None) -> Herd:
@@ -88,6 +104,12 @@ def read_back(text: str, place: str) -> Config:
         return Config.model_validate_json(text)
     except ValueError as error:
         raise OperationError(f"{place} was written by another version of herd. Use the version that brought the herd up.") from error
+
+
+def remembered(herd: Herd) -> Config:
+    """Returns the config of what is up: another operator may have changed it. Needs `connected` for the herd of a cluster."""
+    text = herd.memory.kept(CONFIG)
+    return herd.config if text is None else read_back(text, "The herd's memory")
 
 
 def _of_cluster(environment: Environment) -> Config | None:

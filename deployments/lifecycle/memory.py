@@ -15,6 +15,8 @@ from deployments.ray_calls import cluster_store
 
 CONFIG = "config.json"
 CAME_UP = "came-up.json"
+#: Where the values of the config come from, for `herd config show`.
+PLACES = "places.json"
 
 
 class Memory(Protocol):

@@ -42,6 +42,22 @@ def test_status_and_models_for_people_and_for_scripts(herd: Herd) -> None:
     assert "Built with Llama" in listed
 
 
+def test_config_that_runs_is_shown_with_its_defaults_and_places(herd: Herd) -> None:
+    said = json.loads(herd.run("config", "show", "--json").stdout)
+    found = {one["path"]: (one["value"], one["from"]) for one in said["values"]}
+    assert said["name"] == "e2e"
+    assert found["models[0].replicas"] == (2, f"{herd.config}:{line(herd, 'replicas: 2')}")
+    assert found["gateway.limits.queue_s"] == (30, "default")
+    assert herd.run("config", "show", "--no-defaults").stdout.startswith("name: e2e ")
+    again = herd.run("validate", "-", stdin=herd.run("config", "show", "--yaml").stdout)
+    assert again.returncode == 0, again.stderr
+
+
+def line(herd: Herd, text: str) -> int:
+    """The number of the config's line with this text."""
+    return next(number for number, one in enumerate(herd.config.read_text(encoding="utf-8").splitlines(), 1) if text in one)
+
+
 def test_chat_in_the_terminal(herd: Herd) -> None:
     chat = herd.run("chat", "smollm2", "--temperature", "0", "--max-tokens", "24", stdin="What is a llama?\n/reset\n/exit\n")
     assert chat.returncode == 0, chat.stderr

@@ -1,4 +1,5 @@
-"""The tables of the config's fields in `configs/README.md`, made from the schema: `python -m tests.tools.schema_table` writes them.
+"""The tables of the config's fields in `configs/README.md`, made from the schema: `python -m tests.tools.schema_table` writes them,
+and the schema's copy for editors.
 
 Decides how a field is shown: its name, its form, its default and bounds, its description. What the schema says is in `configs`.
 """
@@ -14,10 +15,11 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from configs.json_schema import schema_text
 from configs.schema import Config
 from tests.tools.documents import ROOT
 
-PAGE = ROOT / "configs" / "README.md"
+PAGE, SCHEMA = ROOT / "configs" / "README.md", ROOT / "configs" / "herd.schema.json"
 BEGIN, END = "<!-- fields: python -m tests.tools.schema_table -->\n", "<!-- /fields -->"
 
 
@@ -114,4 +116,5 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

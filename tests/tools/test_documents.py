@@ -8,8 +8,9 @@ import typer
 import yaml
 
 from cluster.planner.config_problems import problems
-from configs.load import as_yaml, fields_at, parse
+from configs.load import as_yaml, parse
 from configs.schema import Config
+from configs.schema_problems import fields_at
 from deployments.commands.main import app
 from tests.tools.documents import NAMES, PAGES, ROOT, anchors, blocks, in_backticks, links, named_commands, prose, text_of, typed_commands
 
@@ -114,7 +115,7 @@ def test_command_in_the_text_has_these_options(name: str) -> None:
             continue
         command, arguments = command_of(words)
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word.partition("=")[0] for word in arguments if word.startswith("-")} <= known | {"--help"}, words
+        assert {word.partition("=")[0] for word in arguments if word.startswith("-") and word != "-"} <= known | {"--help"}, words
 
 
 def test_pages_have_commands() -> None:

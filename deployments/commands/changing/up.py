@@ -9,9 +9,10 @@ import typer
 from cluster.planner.config_problems import problems
 from cluster.provision.start_time import start_limit_s
 from configs.cross_checks import doubts
-from configs.load import environment, read
+from configs.load import environment, loaded
 from deployments.commands.changing.steps import steps
-from deployments.commands.terminal import STAYS, out, told, warn
+from deployments.commands.describing.config_values import places
+from deployments.commands.terminal import STAYS, More, Sets, files, out, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import OperationError
 
@@ -19,7 +20,9 @@ DEFAULT_CONFIG = Path(__file__).parents[3] / "configs" / "local.yaml"
 
 
 def up(
-    config: Annotated[Path, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = DEFAULT_CONFIG,
+    config: Annotated[Path | None, typer.Argument(help="A herd's YAML file. Default: two small models on this machine.")] = None,
+    more: More = None,
+    sets: Sets = None,
     within_s: Annotated[
         float | None,
         typer.Option(
@@ -37,9 +40,10 @@ def up(
     """
     started = time.monotonic()
     with steps() as say, told(OperationError, interrupted=STAYS):
-        herd = operate.planned(operate.herd(environment(), read(config, problems)), force)
+        given = loaded(files(config, more, DEFAULT_CONFIG), sets or (), problems)
+        herd = operate.planned(operate.herd(environment(), given.config, places(given)), force)
         for path, message in doubts(herd.config):
-            warn(f"{path}: {message}")
+            warn(f"{path}: {message} ({given.where(path)})")
         operate.up(herd, environment(), say, within_s or start_limit_s(herd.config))
     first = herd.config.models[0]
     out.print(f"[green]Up[/green] in {time.monotonic() - started:.0f} s: [bold]{herd.endpoint}/v1[/bold] (no key needed)")

@@ -1,1 +1,1 @@
-"""Commands that are about a config, and need no herd."""
+"""Commands that are about a config. None but `herd config show` looks at a herd, and none changes one."""

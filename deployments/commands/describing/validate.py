@@ -6,31 +6,42 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cluster.planner.config_problems import problems
 from configs.cross_checks import doubts
-from configs.load import ConfigError, read
-from deployments.commands.terminal import WRONG_CONFIG, AsJson, out, refuse, warn
+from configs.files import Source
+from configs.load import ConfigError, loaded
+from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, refuse, warn
 
 
 def validate(
-    config: Annotated[Path, typer.Argument(help="A herd's YAML file.")],
+    config: Annotated[Path | None, typer.Argument(help="A herd's YAML file. `-` is standard input.")] = None,
+    more: More = None,
+    sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a config, and tell every problem at once. Needs no GPU, no Ray and no vLLM."""
+    """Check a config, and tell every problem at once, each by its field and the file and line that it comes from.
+
+    Needs no GPU, no Ray and no vLLM. `herd validate base.yaml -f prod.yaml` checks two files together, and `herd validate -` reads standard
+    input.
+    """
+    paths = files(config, more)
     try:
-        herd = read(config, problems)
+        given = loaded(paths, sets or (), problems)
     except ConfigError as error:
         if as_json:
-            found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+            found = [{"path": problem.path, "message": problem.message, "where": problem.where} for problem in error.problems]
             sys.stdout.write(json.dumps({"valid": False, "problems": found}) + "\n")
             raise typer.Exit(WRONG_CONFIG) from None
         refuse(error)
-    doubtful = [{"path": path, "message": message} for path, message in doubts(herd)]
+    herd = given.config
+    doubtful = [{"path": path, "message": message, "where": given.where(path)} for path, message in doubts(herd)]
     if as_json:
         sys.stdout.write(json.dumps({"valid": True, "problems": [], "warnings": doubtful}) + "\n")
     else:
         for one in doubtful:
-            warn(f"{one['path']}: {one['message']}")
+            warn(f"{one['path']}: {one['message']} ({one['where']})")
         served = ", ".join(f"{model.id} × {model.scale.min_replicas}" for model in herd.models)
-        out.print(f"[green]{config} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+        name = " with ".join(Source.of(path).name for path in paths)
+        out.print(f"[green]{escape(name)} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")

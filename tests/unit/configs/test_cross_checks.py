@@ -127,14 +127,6 @@ def test_image_of_aws_has_its_form(ami: str, fits: bool) -> None:
     assert ("cluster.aws.ami" in found(cluster={"aws": AWS | {"ami": ami}})) != fits
 
 
-def test_variable_that_nobody_fills_in_is_refused() -> None:
-    told = found(models=[MODEL | {"checkpoint": "${MODEL_DIR}/maverick", "engine": {"hf_overrides": {"a": ["$HOME/x"]}}}])
-    assert told["models[0].checkpoint"].startswith("${MODEL_DIR} would be taken as it stands")
-    assert told["models[0].engine.hf_overrides.a[0]"].startswith("$HOME would be")
-    shell = {"secret_command": "cat ${SECRET_FILE}", "onprem": HOSTS}
-    assert found(cluster=shell, models=[MODEL | {"canary": {"prompt": "It costs ${X}", "answer": "$5"}}]) == {}, "a shell's, or plain text"
-
-
 @pytest.mark.parametrize(
     ("port", "fits"), [(8000, True), (6379, False), (8265, False), (10_001, False), (10_002, False), (19_999, False), (20_000, True)]
 )

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
-from configs.load import ConfigError, Problem, checkpoint_config, environment, fields_at, parse, read
+from configs.load import ConfigError, Problem, checkpoint_config, environment, parse, read
 from configs.schema import Config, Scaling
+from configs.schema_problems import fields_at
 from tests.unit.machines import ROOT
 from tests.unit.samples import JSON, MODEL, raw
 
@@ -55,6 +56,7 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
             "unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, name, ray",
         ),
         ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, engine_tls, gateway, hardware, models, name, ray"),
+        ("extend: a.yaml\n" + GOOD, "extend", "unknown field; did you mean 'extends'? allowed here: cluster"),
         ("gateway: {limits: {total: 1}}\n" + GOOD, "gateway.limits.total", "unknown field; did you mean 'total_s'? allowed"),
         ("models: [{scaling: {min_replica: 1}}]", "models[0].scaling.min_replica", "unknown field; did you mean 'min_replicas'?"),
         (

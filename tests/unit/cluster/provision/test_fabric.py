@@ -217,7 +217,7 @@ def test_every_shipped_config_is_written_for_each_of_its_providers(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     built(tmp_path)
-    text = emitted(ROOT / "configs" / name, provider)
+    text = emitted([ROOT / "configs" / name], provider)
     assert text.startswith(f"# Made by `herd cluster emit {name} --provider {provider}` of llama-herd ")
     if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP):
         for number, script in enumerate(scripts_of(text)):
@@ -229,7 +229,7 @@ def test_every_shipped_config_is_written_for_each_of_its_providers(
 def test_every_other_provider_of_a_shipped_config_is_refused_by_its_field(name: str) -> None:
     for provider in set(Provider) - set(providers_of(name)):
         with pytest.raises(ConfigError, match="cluster"):
-            emitted(ROOT / "configs" / name, provider)
+            emitted([ROOT / "configs" / name], provider)
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed (Debian: apt-get install shellcheck)")

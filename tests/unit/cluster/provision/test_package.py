@@ -116,4 +116,5 @@ def test_wheel_has_every_room_and_the_shipped_configs(tmp_path: Path) -> None:
     assert wheel.name == WHEEL
     names = zipfile.ZipFile(wheel).namelist()
     assert {"deployments/commands/main.py", "monitoring/metrics.py", "cluster/machine/local_node.py", "configs/local.yaml"} <= set(names)
+    assert {"configs/herd.schema.json", *(f"configs/bases/{path.name}" for path in (ROOT / "configs/bases").iterdir())} <= set(names)
     assert not [name for name in names if name.startswith("tests/")]
