@@ -148,7 +148,7 @@ class Forward:
             if failed:  # which says more than that nobody else is there
                 raise list(failed.values())[-1] from None
             raise
-        asked.trial.picked(place.pick.reason.value)
+        asked.trial.picked(place.pick.reason)
         return place
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
