@@ -5,7 +5,6 @@ and what the client has been *shown*. Where nobody reads, all that is said is cl
 stream is then passed on, kept in case its engine dies, and timed, and nothing else is done for it. `gateway.readers` holds the rest.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from deployments.gateway.readers.reading import Reading
@@ -16,6 +15,7 @@ from deployments.policy.errors.client_errors import AnswerTooLarge
 from deployments.policy.request import resume as going_on
 from deployments.policy.request import usage
 from deployments.wire.brake import Brake
+from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
 from deployments.wire.types import Headers
 
@@ -32,7 +32,7 @@ class Delivery:
     Only whole events of a stream go on: an engine that dies inside one leaves a stream that another event can still follow.
     """
 
-    def __init__(self, client: Client, asked: Asked, deadline: asyncio.Timeout, clock: Callable[[], float]) -> None:
+    def __init__(self, client: Client, asked: Asked, deadline: Deadline, clock: Callable[[], float]) -> None:
         """Args:
         client: where the answer goes.
         asked: the request.
@@ -294,6 +294,4 @@ class Delivery:
     def _first(self, data: bytes) -> None:
         """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
         self._client.start(*self._head, data, self)
-        until = self._deadline.when()
-        if until is not None:
-            self._deadline.reschedule(until + self._asked.request.due_s - self._asked.request.begins_by_s)
+        self._deadline.postpone(self._asked.request.due_s - self._asked.request.begins_by_s)

@@ -35,6 +35,7 @@ from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Chosen
 from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
+from deployments.wire.deadlines import Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
 from monitoring.metrics import Outcome
@@ -47,6 +48,7 @@ class Pipeline:
         self._rules = rules
         self._forwarded = forward
         self._journal = Journal(meter)
+        self._deadlines = Deadlines()
         self._clock = clock
 
     @property
@@ -105,7 +107,7 @@ class Pipeline:
         model = chosen.model.id
         with request.entry.asks(model) as trial:
             try:
-                async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
+                with self._deadlines.within(request.begins_by_s - self._clock()) as deadline:
                     asked = await self._prepared(request, chosen, trial)
                     return await self._delivered(asked, Delivery(client, asked, deadline, self._clock))
             except TimeoutError as error:

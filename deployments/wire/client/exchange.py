@@ -56,7 +56,7 @@ class Exchange:
     """One request and the answer to it."""
 
     __slots__ = (
-        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "closes", "finished", "gone",
+        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "begun", "closes", "finished", "gone",
         "headers", "method", "path", "query", "started", "task", "whole",
     )  # fmt: skip
 
@@ -82,6 +82,8 @@ class Exchange:
         self.closes = True
         """The connection closes behind the answer. Known when the answer has begun."""
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
         self._head = head
         self._connection = connection
         self._send = connection.send
@@ -216,7 +218,7 @@ class Exchange:
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
         self.gone = True
-        if self.task is not None and not self.finished:
+        if self.task is not None and self.begun and not self.finished:
             self.task.cancel()
 
     def _begin(self, status: int, headers: Headers) -> bytes:

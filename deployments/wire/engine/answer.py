@@ -6,7 +6,7 @@ Decides how much of it waits in memory for a reader. How its bytes come is `depl
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
 MOST_WAITING_BYTES = 1 << 20
@@ -46,6 +46,12 @@ class EngineGone(Broken):
 
 class NeverReached(EngineGone):
     """The connection to an engine could not be made, so it has not seen the request."""
+
+
+def fail(future: "asyncio.Future[Any]", error: Broken) -> None:
+    """Ends a future with an error, and marks it as seen: a client that hung up leaves nobody to read it."""
+    future.set_exception(error)
+    future.exception()
 
 
 class Sink(Protocol):
@@ -135,7 +141,7 @@ class Answer:
         """Ends it here, for a reason. A later reason does not replace the first one."""
         self._cut = self._cut or cut
         if not self._end.done():
-            self._end.set_exception(Broken(self._cut))
+            fail(self._end, Broken(self._cut))
 
     def close(self) -> None:
         """Ends the exchange. Before the answer's end this closes the connection, which makes the engine stop generating."""

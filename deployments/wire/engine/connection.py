@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httptools
 
-from deployments.wire.engine.answer import Answer, EngineGone
+from deployments.wire.engine.answer import Answer, EngineGone, fail
 from deployments.wire.types import Address
 
 #: An engine's machine that dies closes nothing: after so long without a word the kernel asks it, so often, before the connection breaks.
@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._between = False
         self._straight = None
         self._head, self._end = self._loop.create_future(), self._loop.create_future()
-        self._end.add_done_callback(_look_at)
         if self._transport is None or self._transport.is_closing():
             self._fail()
         else:
@@ -137,7 +136,7 @@ class Connection(asyncio.Protocol):
     def _fail(self) -> None:
         for future in (self._head, self._end):
             if future is not None and not future.done():
-                future.set_exception(EngineGone())
+                fail(future, EngineGone())
 
     # httptools
     def on_message_begin(self) -> None:
@@ -172,12 +171,6 @@ class Connection(asyncio.Protocol):
         if self._parser is not None and self._end is not None and not self._end.done():
             self._keep_alive = self._parser.should_keep_alive()
             self._end.set_result(None)
-
-
-def _look_at(future: asyncio.Future[None]) -> None:
-    """Marks a failure as seen: a client that hung up leaves nobody to read it."""
-    if not future.cancelled():
-        future.exception()
 
 
 class Pool:
