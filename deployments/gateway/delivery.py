@@ -119,7 +119,7 @@ class Delivery:
                 self._end()
                 self._count(usage.of_stream(self.said.tail))
             else:
-                body = await answer.read()
+                body = answer.at_hand() if answer.is_whole else await answer.read()
                 self._reply(answer, body)
                 self._count(usage.of_body(body))
         finally:

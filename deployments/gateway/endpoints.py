@@ -64,10 +64,11 @@ class Front:
 
     async def serve(self, exchange: Exchange) -> None:
         """The herd's one port."""
-        own = exchange.headers.get(b"x-request-id", b"").decode("ascii", "replace")
-        identity = request_id(own, f"req-{self._process}-{next(self._number):x}")
+        identity = request_id(_said(exchange, b"x-request-id"), f"req-{self._process}-{next(self._number):x}")
         try:
-            await self._answer(exchange, identity)
+            if not self._is_preflight(exchange):
+                page = self._page(exchange)
+                await (self._forward(exchange, identity) if page is None else page(exchange))
         except HerdError as error:
             tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
@@ -93,21 +94,24 @@ class Front:
         self._meter.slow((model, self._roster.slow(model)) for model in self._roster.models)
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
 
-    async def _answer(self, exchange: Exchange, identity: str) -> None:
-        if self._is_preflight(exchange):
-            return
-        page = self._page(exchange)
-        if page is not None:
-            await page(exchange)
-            return
+    async def _forward(self, exchange: Exchange, identity: str) -> None:
         name = endpoint(exchange.method, exchange.path, self._pages)
-        session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
+        session, priority = _said(exchange, b"x-session-id"), _said(exchange, b"x-priority")
         fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
         limits = self._pipeline.rules.limits
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
             # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
             await self._pipeline.serve(
-                Call(exchange.path, name, identity, await self._body(exchange, name, limits, held), session, priority, fallback), exchange
+                Call(
+                    exchange.path,
+                    name,
+                    identity,
+                    _body_at_hand(exchange, limits, held) or await self._body(exchange, name, limits, held),
+                    session,
+                    priority,
+                    fallback,
+                ),
+                exchange,
             )
 
     def _is_preflight(self, exchange: Exchange) -> bool:
@@ -204,6 +208,18 @@ class Front:
             for one in await self._gateways()
         ]
         _reply(exchange, groups)
+
+
+def _said(exchange: Exchange, header: bytes) -> str | None:
+    value = exchange.headers.get(header)
+    return None if value is None else value.decode("ascii", "replace")
+
+
+def _body_at_hand(exchange: Exchange, limits: Limits, held: Body) -> bytes:
+    """Returns a small body that came with its head, as nearly all do; nothing where there is more to see to, which `_body` does."""
+    if exchange.headers.get(b"content-type") != b"application/json":
+        return b""
+    return exchange.body_at_hand(limits.body_mib, held.add)
 
 
 async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:

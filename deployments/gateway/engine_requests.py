@@ -3,6 +3,7 @@
 Decides which headers an engine gets: none of the client's.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from configs.schema import Limits
@@ -78,17 +79,17 @@ class Asking:
         self._engines = engines
         self._own = own
 
-    async def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Answer:
+    def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Awaitable[Answer]:
         """Asks the engine of a place, and returns its answer, as far as its head.
 
-        Raises:
+        Raises (when it is awaited):
             EngineGone: there is none.
         """
         replica = place.pick.replica
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii"))]
         if ask.prompt.tokens:
             headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, ask.prompt))))
-        return await self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+        return self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
 
 
 class Inquiries:

@@ -103,6 +103,19 @@ class Exchange:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
 
+    def body_at_hand(self, limit_mib: float, count: Callable[[int], None]) -> bytes:
+        """Returns a small body that has arrived, and is not compressed; else nothing, and `body` says why or waits for it.
+
+        Args:
+            limit_mib: its largest size.
+            count: is told its size.
+        """
+        if not self.whole or self._size > MOST_UNASKED_BYTES or self._size > limit_mib * (1 << 20) or b"content-encoding" in self.headers:
+            return b""
+        count(self._size)
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     async def body(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
         """The request's body, decoded where its client has compressed it.
 

@@ -94,12 +94,24 @@ class Answer:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             self._connection.pause()
 
+    @property
+    def is_whole(self) -> bool:
+        """All of it has arrived, as a short answer has when its head is read."""
+        return self._end.done() and self._cut is None and self._end.exception() is None
+
+    def at_hand(self) -> bytes:
+        """Returns the body of an answer that is whole."""
+        waiting = self._waiting
+        return waiting[0] if len(waiting) == 1 else b"".join(waiting)
+
     async def read(self, most: int = MOST_WHOLE_MIB << 20) -> bytes:
         """The whole body, or more than `most` bytes of its beginning where it is longer; then the connection is not used again.
 
         Raises:
             EngineGone: the engine broke off before its end.
         """
+        if self.is_whole and self._waiting_bytes <= most:
+            return self.at_hand()
         pieces = _Pieces(self, most)
         try:
             await self.pipe(pieces)

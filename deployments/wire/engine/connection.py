@@ -52,7 +52,8 @@ class Connection(asyncio.Protocol):
         Raises (from the future):
             EngineGone: the connection broke before the head.
         """
-        self._parser = httptools.HttpResponseParser(self)
+        if not self._keep_alive:  # else the last answer left it where the next one begins
+            self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._answer = None
         self._keep_alive = self._between = False
