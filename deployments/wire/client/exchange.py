@@ -193,9 +193,7 @@ class Exchange:
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer at once."""
         if not self.gone:
-            if status != _NO_CONTENT:
-                headers = (*headers, (b"content-length", b"%d" % len(body)))
-            head = self._begin(status, headers)
+            head = self._begin(status, headers, b"" if status == _NO_CONTENT else b"content-length: %d\r\n" % len(body))
             self._send(head if self.method == "HEAD" else head + body)
             self._complete()
 
@@ -209,7 +207,7 @@ class Exchange:
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
-            head = self._begin(status, (*headers, (b"transfer-encoding", b"chunked")))
+            head = self._begin(status, headers, b"transfer-encoding: chunked\r\n")
             self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first))
             self._connection.follow(flow)
 
@@ -234,12 +232,12 @@ class Exchange:
         if self.task is not None and self.begun and not self.finished:
             self.task.cancel()
 
-    def _begin(self, status: int, headers: Headers) -> bytes:
+    def _begin(self, status: int, headers: Headers, framing: bytes) -> bytes:
         self.started = True
         self.closes = self._head.closes or not self.whole or self._connection.stops
-        lines = [b"%b: %b\r\n" % header for header in (*headers, *self._always)]
-        lines.append(b"connection: close\r\n\r\n" if self.closes else b"\r\n")
-        return self._connection.opening(_STATUS_LINES[status]) + b"".join(lines)
+        lines = [b"%b: %b\r\n" % header for header in ((*headers, *self._always) if self._always else headers)]
+        end = b"connection: close\r\n\r\n" if self.closes else b"\r\n"
+        return b"".join((self._connection.opening(_STATUS_LINES[status]), *lines, framing, end))
 
     def _complete(self) -> None:
         self.finished = True
@@ -254,7 +252,7 @@ class Unframed(Exchange):
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
-            self._send(self._begin(status, headers) + first)
+            self._send(self._begin(status, headers, b"") + first)
             self._connection.follow(flow)
 
     def write(self, data: bytes) -> None:

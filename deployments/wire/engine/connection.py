@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         """The parser waits for the next chunk."""
         self._straight: Callable[[bytes], None] | None = None
         """Takes the pieces of the answer; None before somebody asks for them, and after the answer's end."""
+        self._paused = False
         self.idle_since = 0.0
 
     def send(self, request: bytes, body: bytes = b"") -> asyncio.Future[Answer]:
@@ -96,10 +97,12 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         if self.usable and self._transport is not None:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self.usable and self._transport is not None:
+        if self._paused and self.usable and self._transport is not None:
+            self._paused = False
             self._transport.resume_reading()
 
     # asyncio.Protocol
