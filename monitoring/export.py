@@ -54,15 +54,15 @@ class Meter:
         for one in (*self._values.values(), *self._buckets.values()):
             self.registry.register(one)
         # What every request counts, so that it is not looked up for each.
-        self._requests, self._picks, self._tokens = (self._values[metric.name] for metric in (REQUESTS, PICKS, TOKENS))
-        self._open, self._streams = (self._values[metric.name] for metric in (REQUESTS_OPEN, STREAMS_OPEN))
+        self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
+        self._open, self._streams = (self._values[metric.name].of for metric in (REQUESTS_OPEN, STREAMS_OPEN))
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
         """The models that a gauge has shown a value for, by the gauge's name."""
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Adds to a counter or a gauge of the table; `labels` are values in the order of the metric's labels."""
-        self._values[metric.name].add(labels, by)
+        self._values[metric.name].of[labels] += by
 
     def observe(self, metric: Metric, *labels: str, value: float) -> None:
         """Puts a value into a histogram of the table."""
@@ -70,27 +70,27 @@ class Meter:
 
     def show(self, metric: Metric, *labels: str, value: float) -> None:
         """Sets a gauge of the table."""
-        self._values[metric.name].set(labels, value)
+        self._values[metric.name].of[labels] = value
 
     def opened(self, model: str) -> None:
         """A request for a model has begun."""
-        self._open.add((model,))
+        self._open[(model,)] += 1
 
     def closed(self, model: str) -> None:
         """It has ended."""
-        self._open.add((model,), -1)
+        self._open[(model,)] -= 1
 
     def stream_opened(self, model: str) -> None:
         """A streamed answer has begun."""
-        self._streams.add((model,))
+        self._streams[(model,)] += 1
 
     def stream_closed(self, model: str) -> None:
         """It has ended."""
-        self._streams.add((model,), -1)
+        self._streams[(model,)] -= 1
 
     def picked(self, model: str, reason: str) -> None:
         """A replica was picked."""
-        self._picks.add((model, reason))
+        self._picks[model, reason] += 1
 
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
@@ -114,7 +114,7 @@ class Meter:
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
-        self._requests.add((model, endpoint, outcome))
+        self._requests[model, endpoint, outcome] += 1
         self._e2e.observe((model, endpoint), seconds)
 
     def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
@@ -125,8 +125,8 @@ class Meter:
 
     def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """An engine stated these tokens."""
-        self._tokens.add((model, "prompt"), prompt_tokens)
-        self._tokens.add((model, "completion"), completion_tokens)
+        self._tokens[model, "prompt"] += prompt_tokens
+        self._tokens[model, "completion"] += completion_tokens
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""

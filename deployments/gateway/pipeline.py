@@ -179,7 +179,7 @@ async def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) ->
     """Returns a call without some fields of its body."""
     for name in left_out:
         del body[name]
-    return call._replace(body=await written(body, len(call.body)))
+    return msgspec.structs.replace(call, body=await written(body, len(call.body)))
 
 
 def _outcome(error: HerdError) -> Outcome:

@@ -6,7 +6,6 @@ set of those that end within the same tenth of a second, which costs 1.
 
 import asyncio
 import math
-from collections.abc import Callable
 from heapq import heappop, heappush
 from types import TracebackType
 
@@ -89,7 +88,8 @@ class Deadline:
 
     def __enter__(self) -> "Deadline":
         self._task = task = asyncio.current_task()
-        assert task is not None, "only a task can be ended"
+        if task is None:
+            raise RuntimeError("only a task has a deadline")
         self._cancelling = task.cancelling()
         self._all.add(self, self._at_s)
         return self

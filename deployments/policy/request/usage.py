@@ -5,13 +5,13 @@ Decides over bytes. Chat and completions say `prompt_tokens` and `completion_tok
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 
-class Usage(NamedTuple):
-    """Tokens of one request. A tuple, because one is made per request."""
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one request. A struct, because one is made per request."""
 
     prompt_tokens: int
     completion_tokens: int

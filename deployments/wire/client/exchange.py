@@ -56,8 +56,8 @@ class Exchange:
     """One request and the answer to it."""
 
     __slots__ = (
-        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "begun", "closes", "finished", "gone",
-        "headers", "method", "path", "query", "started", "task", "whole",
+        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "begun", "closes", "finished",
+        "gone", "headers", "method", "path", "query", "started", "task", "whole",
     )  # fmt: skip
 
     def __init__(self, head: Head, connection: Connection, whole: bool) -> None:

@@ -53,8 +53,9 @@ class Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""
         name, value = name.lower(), value.rstrip(b" \t")
-        headers = self.headers
-        headers[name] = headers[name] + b", " + value if name in headers else value
+        if name in self.headers:
+            value = self.headers[name] + b", " + value
+        self.headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Called by llhttp."""

@@ -48,14 +48,14 @@ def test_values_are_those_of_an_ordinary_histogram(values: list[tuple[str, float
 def test_counts_are_those_of_an_ordinary_counter(counts: list[tuple[str, int]]) -> None:
     fast, ordinary = Values(REQUESTS), Counter(REQUESTS.name, REQUESTS.meaning, REQUESTS.labels, registry=CollectorRegistry())
     for outcome, by in counts:
-        fast.add(("scout", "chat", outcome), by)
+        fast.of["scout", "chat", outcome] += by
         ordinary.labels("scout", "chat", outcome).inc(by)
     assert samples(list(fast.collect())) == samples(list(ordinary.collect()))
 
 
 def test_gauge_shows_what_was_set_and_what_was_added_since() -> None:
     fast, ordinary = Values(REQUESTS_OPEN), Gauge(REQUESTS_OPEN.name, REQUESTS_OPEN.meaning, ("model",), registry=CollectorRegistry())
-    fast.set(("scout",), 7)
-    fast.add(("scout",), -2)
+    fast.of[("scout",)] = 7
+    fast.of[("scout",)] -= 2
     ordinary.labels("scout").set(5)
     assert samples(list(fast.collect())) == samples(list(ordinary.collect()))
