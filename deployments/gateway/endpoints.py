@@ -96,23 +96,14 @@ class Front:
 
     async def _forward(self, exchange: Exchange, identity: str) -> None:
         name = endpoint(exchange.method, exchange.path, self._pages)
-        session, priority = _said(exchange, b"x-session-id"), _said(exchange, b"x-priority")
-        fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
         limits = self._pipeline.rules.limits
+        # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
+        if exchange.headers.get(b"content-type") == b"application/json" and exchange.has_small_body(limits.body_mib):
+            await self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
+            return
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
-            # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
-            await self._pipeline.serve(
-                Call(
-                    exchange.path,
-                    name,
-                    identity,
-                    _body_at_hand(exchange, limits, held) or await self._body(exchange, name, limits, held),
-                    session,
-                    priority,
-                    fallback,
-                ),
-                exchange,
-            )
+            body = self._body(exchange, name, limits, held)
+            await self._pipeline.serve(_call(exchange, name, identity, await body), exchange)
 
     def _is_preflight(self, exchange: Exchange) -> bool:
         """Whether it was a browser's question about another request, and has been answered.
@@ -215,11 +206,9 @@ def _said(exchange: Exchange, header: bytes) -> str | None:
     return None if value is None else value.decode("ascii", "replace")
 
 
-def _body_at_hand(exchange: Exchange, limits: Limits, held: Body) -> bytes:
-    """Returns a small body that came with its head, as nearly all do; nothing where there is more to see to, which `_body` does."""
-    if exchange.headers.get(b"content-type") != b"application/json":
-        return b""
-    return exchange.body_at_hand(limits.body_mib, held.add)
+def _call(exchange: Exchange, name: str, identity: str, body: bytes) -> Call:
+    fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
+    return Call(exchange.path, name, identity, body, _said(exchange, b"x-session-id"), _said(exchange, b"x-priority"), fallback)
 
 
 async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:

@@ -21,8 +21,6 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.types import Flow, Headers
 from monitoring.journal import Entry, Trial
 
-#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
-_FORWARDED = (b"content-type", b"cache-control")
 #: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 #: The bounds of a config that says nothing of them.
@@ -109,12 +107,15 @@ class Asked(msgspec.Struct, frozen=True):
         return self.request.rules.limits
 
     def headers(self, engines: Mapping[bytes, bytes], streamed: bool) -> list[tuple[bytes, bytes]]:
-        """Returns the headers of the client's answer, which may be streamed, from those of an engine's."""
-        headers = []
-        for name in _FORWARDED:
-            if (value := engines.get(name)) is not None:
-                headers.append((name, value))  # noqa: PERF401 (a comprehension is one more call for each request)
-        headers.append((b"x-request-id", self.call.request_id.encode("ascii")))
+        """Returns the headers of the client's answer, which may be streamed, from those of an engine's.
+
+        Two of the engine's go on to the client; the rest is the connection's own, or says which software answers.
+        """
+        headers = [(b"x-request-id", self.call.request_id.encode("ascii"))]
+        if (kind := engines.get(b"content-type")) is not None:
+            headers.append((b"content-type", kind))
+        if (kept := engines.get(b"cache-control")) is not None:
+            headers.append((b"cache-control", kept))
         if self.chosen.instead_of is not None:
             headers.append((b"x-fallback-from", self.chosen.instead_of.encode("ascii")))
         if streamed:

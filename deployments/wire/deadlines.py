@@ -5,7 +5,6 @@ set of those that end within the same tenth of a second, which costs 1.
 """
 
 import asyncio
-import math
 from heapq import heappop, heappush
 from types import TracebackType
 
@@ -32,7 +31,7 @@ class Deadlines:
 
     def add(self, deadline: "Deadline", at_s: float) -> None:
         """Ends a deadline's task at a time of the event loop."""
-        slot = deadline.slot = math.ceil(at_s / GRAIN_S)
+        slot = deadline.slot = int(at_s / GRAIN_S) + 1
         others = self._by_slot.get(slot)
         if others is None:
             others = self._by_slot[slot] = set()

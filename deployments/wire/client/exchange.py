@@ -55,10 +55,23 @@ class Connection(Protocol):
 class Exchange:
     """One request and the answer to it."""
 
-    __slots__ = (
-        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "begun", "closes", "finished",
-        "gone", "headers", "method", "path", "query", "started", "task", "whole",
-    )  # fmt: skip
+    # As attributes of the class, so that they are not set for each request.
+    started = False
+    """The head of the answer has been sent."""
+    finished = False
+    """The answer is whole."""
+    gone = False
+    """The client has hung up."""
+    closes = True
+    """The connection closes behind the answer. Known when the answer has begun."""
+    task: asyncio.Task[None] | None = None
+    begun = False
+    """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
+    _size = 0
+    _asked = False
+    _arrival: asyncio.Future[None] | None = None
+    _broken: HerdError | None = None
+    _always: Headers = ()
 
     def __init__(self, head: Head, connection: Connection, whole: bool) -> None:
         """Args:
@@ -71,28 +84,12 @@ class Exchange:
         self.path = path.decode("latin-1")
         """As it came: nothing in it is decoded."""
         self.headers = head.headers
-        self.started = False
-        """The head of the answer has been sent."""
-        self.finished = False
-        """The answer is whole."""
-        self.gone = False
-        """The client has hung up."""
         self.whole = whole
         """The request's body has arrived."""
-        self.closes = True
-        """The connection closes behind the answer. Known when the answer has begun."""
-        self.task: asyncio.Task[None] | None = None
-        self.begun = False
-        """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
         self._head = head
         self._connection = connection
         self._send = connection.send
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._asked = False
-        self._arrival: asyncio.Future[None] | None = None
-        self._broken: HerdError | None = None
-        self._always: Headers = ()
 
     @property
     def address(self) -> str:
@@ -103,16 +100,13 @@ class Exchange:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
 
-    def body_at_hand(self, limit_mib: float, count: Callable[[int], None]) -> bytes:
-        """Returns a small body that has arrived, and is not compressed; else nothing, and `body` says why or waits for it.
+    def has_small_body(self, limit_mib: float) -> bool:
+        """Whether the body has arrived, as nearly all have with their heads, and `body` has nothing to do with it: it is in the limit, not
+        compressed, and too small to be counted."""
+        return self.whole and self._size <= min(MOST_UNASKED_BYTES, limit_mib * (1 << 20)) and b"content-encoding" not in self.headers
 
-        Args:
-            limit_mib: its largest size.
-            count: is told its size.
-        """
-        if not self.whole or self._size > MOST_UNASKED_BYTES or self._size > limit_mib * (1 << 20) or b"content-encoding" in self.headers:
-            return b""
-        count(self._size)
+    def small_body(self) -> bytes:
+        """Takes the body out, which must be there."""
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -246,8 +240,6 @@ class Exchange:
 
 class Unframed(Exchange):
     """With a client of HTTP/1.0, which knows no chunks: its answer ends where the connection does."""
-
-    __slots__ = ()
 
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""

@@ -160,9 +160,11 @@ class RequestReader:
         Raises:
             Unreadable: the bytes are no head, or one that is too large.
         """
-        if not self._begins():
-            return None
         buffer = self._buffer
+        if not (buffer and 65 <= buffer[0] <= 90):  # the first letter of a method
+            if not self._begins():
+                return None
+            buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", max(self._looked_at - 3, 0)) + 4
         if end < 4:
             _check(buffer)

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._headers: dict[bytes, bytes] = {}
         self._keep_alive = False
+        """The answer is whole, and the engine goes on with the connection."""
         self._between = False
         """The parser waits for the next chunk."""
         self._straight: Callable[[bytes], None] | None = None
@@ -83,8 +84,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """The exchange is over: back to the pool after a whole answer, closed otherwise."""
-        whole = self._end is not None and self._end.done() and not self._end.cancelled() and self._end.exception() is None
-        if whole and self._keep_alive and self.usable:
+        if self._keep_alive and self.usable:
             self.resume()  # its client may have been slow to the end
             self._pool.put(self)
         else:
