@@ -16,7 +16,7 @@ from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
-from deployments.wire.types import Address
+from deployments.wire.types import Address, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,15 @@ class Asking:
             EngineGone: there is none.
         """
         replica = place.pick.replica
+        headers = self.headers(place, request_id, ask)
+        return self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+
+    def headers(self, place: Place, request_id: str, ask: Ask) -> Headers:
+        """Returns what the engine of a place is told beside a request."""
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii"))]
         if ask.prompt.tokens:
             headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, ask.prompt))))
-        return self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+        return headers
 
 
 class Inquiries:

@@ -2,26 +2,30 @@
 
 Everything is on: metrics, routing, limits, and for streams what it takes to continue them elsewhere. Beside it, in turn: a program that
 only copies bytes between sockets (the least that any proxy takes here), and the vLLM project's router where `--vllm-router` names it.
-All run on one core. Absolute figures are a machine's own, and a virtual machine's change with the hour: read the ratios. Writes
-`results/cpu.json`.
+All run on one core. Then the same with eight engines, and how many requests a second are carried. Absolute figures are a machine's own, and
+a virtual machine's change with the hour: read the ratios. Writes `results/cpu.json`.
 """
 
 import argparse
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import gateway_cpu, report, servers
+from deployments.progress import Say
+from tests.bench import gateway_cpu, report, saturation, servers, trees
 from tests.bench.fake_engine import fake_engine
-from tests.bench.gateway_cpu import Measured, Proxy
+from tests.bench.gateway_cpu import Proxy
 from tests.bench.process import listener, serving
 from tests.bench.simulated import live
 
+#: Engines of the second part.
+REPLICAS = 8
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 
 
@@ -40,24 +44,40 @@ def proxies(folder: Path, router: Path | None, say: Any) -> Iterator[dict[str, P
         yield found
 
 
-def figures(measured: Measured) -> dict[str, Any]:
-    """One proxy's, for the file."""
-    return {
-        "us_per_chunk": round(measured.us_per_chunk, 1),
-        "us_per_chunk_spread": [round(min(measured.per_chunk), 1), round(max(measured.per_chunk), 1)],
-        "us_per_request": round(measured.us_per_request),
-        "us_per_request_spread": [round(min(measured.per_request)), round(max(measured.per_request))],
-        "idle_us_per_s": round(measured.idle_us_per_s),
-    }
+@contextlib.contextmanager
+def with_several(router: Path | None, cores: Callable[[], AbstractContextManager[None]]) -> Iterator[dict[str, Proxy]]:
+    """The gateway, without Ray, and the router in front of eight fake engines, which stand on these cores."""
+    with contextlib.ExitStack() as stack:
+        with cores():
+            ports = [stack.enter_context(fake_engine()) for _ in range(REPLICAS)]
+        with gateway_cpu.one_core():
+            found = {"herd": stack.enter_context(trees.gateway(trees.HERE, ports))}
+            if router is not None:
+                url = stack.enter_context(live.vllm_router(router, ports, scale=1))
+                found["vllm-router"] = Proxy(url, trees.MODEL, listener(int(url.rpartition(":")[2])))
+        yield found
 
 
-def table(rows: dict[str, dict[str, Any]]) -> Table:
+def several(router: Path | None, quick: bool, say: Say) -> dict[str, Any]:
+    """Measures them, for the file."""
+    sizes = saturation.QUICK if quick else saturation.FULL
+    with with_several(router, gateway_cpu.one_core) as found, gateway_cpu.one_core():
+        rows = {name: gateway_cpu.figures(one) for name, one in gateway_cpu.measure(found, _sizes(quick), say).items()}
+    with with_several(router, saturation.other_cores) as found:
+        curve = saturation.curve(found, sizes, say)
+    return {"replicas": REPLICAS, "seconds": sizes.seconds, "proxies": rows, "curve": curve}
+
+
+def _sizes(quick: bool) -> gateway_cpu.Sizes:
+    return gateway_cpu.QUICK if quick else gateway_cpu.FULL
+
+
+def rates(curve: dict[str, dict[str, dict[str, Any]]]) -> Table:
     """For people."""
-    shown = Table("", "µs per chunk", "from – to", "µs per request", "from – to", "idle, µs/s")
-    for name, row in rows.items():
-        chunk, request = row["us_per_chunk_spread"], row["us_per_request_spread"]
-        spreads = f"{chunk[0]} – {chunk[1]}", f"{request[0]} – {request[1]}"
-        shown.add_row(name, str(row["us_per_chunk"]), spreads[0], str(row["us_per_request"]), spreads[1], str(row["idle_us_per_s"]))
+    shown = Table("requests under way", *(f"{name}: {what}" for name in curve for what in ("requests/s", "of its core", "p99, ms")))
+    for at_once in next(iter(curve.values())):
+        found = [curve[name][at_once] for name in curve]
+        shown.add_row(at_once, *(str(one[what]) for one in found for what in ("requests_per_s", "core_used", "p99_ms")))
     return shown
 
 
@@ -68,15 +88,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, the figures mean little, nothing is written")
     asked = parser.parse_args()
     console = Console(width=120)
-    sizes = gateway_cpu.QUICK if asked.quick else gateway_cpu.FULL
+    sizes = _sizes(asked.quick)
     with (
         tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder,
         proxies(Path(folder), asked.vllm_router, console.log) as all_of_them,
     ):
-        rows = {name: figures(one) for name, one in gateway_cpu.measure(all_of_them, sizes, console.log).items()}
-    console.print(table(rows))
+        rows = {name: gateway_cpu.figures(one) for name, one in gateway_cpu.measure(all_of_them, sizes, console.log).items()}
+    console.print(gateway_cpu.table(rows))
+    eight = several(asked.vllm_router, asked.quick, console.log)
+    console.print(gateway_cpu.table(eight["proxies"]), rates(eight["curve"]))
     if not asked.quick:
-        report.save(RESULTS, report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(sizes), "proxies": rows})
+        report.save(RESULTS, report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(sizes), "proxies": rows, "several": eight})
 
 
 if __name__ == "__main__":

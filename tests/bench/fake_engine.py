@@ -7,6 +7,9 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import cast
+
+import uvloop
 
 from tests.bench.fake_server import content_length, serve
 from tests.bench.process import serving
@@ -37,8 +40,7 @@ class _Connection(asyncio.Protocol):
     """One connection of a gateway: one request at a time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self._received = b""
 
@@ -82,4 +84,4 @@ def fake_engine() -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(_Connection))
+    uvloop.run(serve(_Connection))
