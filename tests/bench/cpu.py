@@ -8,6 +8,7 @@ a virtual machine's change with the hour: read the ratios. Writes `results/cpu.j
 
 import argparse
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -86,19 +87,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vllm-router", type=Path, help="the program `vllm-router`, of an environment of its own")
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, the figures mean little, nothing is written")
+    parser.add_argument("--only-several", action="store_true", help="only the part with eight engines, which needs no Ray; keeps the other")
     asked = parser.parse_args()
     console = Console(width=120)
-    sizes = _sizes(asked.quick)
-    with (
-        tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder,
-        proxies(Path(folder), asked.vllm_router, console.log) as all_of_them,
-    ):
-        rows = {name: gateway_cpu.figures(one) for name, one in gateway_cpu.measure(all_of_them, sizes, console.log).items()}
-    console.print(gateway_cpu.table(rows))
+    found = {} if asked.only_several else one_engine(asked.vllm_router, asked.quick, console)
     eight = several(asked.vllm_router, asked.quick, console.log)
     console.print(gateway_cpu.table(eight["proxies"]), rates(eight["curve"]))
     if not asked.quick:
-        report.save(RESULTS, report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(sizes), "proxies": rows, "several": eight})
+        before = json.loads(RESULTS.read_text(encoding="utf-8")) if asked.only_several else {}
+        report.save(RESULTS, before | found | {"several": eight | {"date": report.about("tests.bench.cpu")["date"]}})
+
+
+def one_engine(router: Path | None, quick: bool, console: Console) -> dict[str, Any]:
+    """Measures all with one engine, for the file."""
+    with tempfile.TemporaryDirectory(prefix="llama-herd-bench-") as folder, proxies(Path(folder), router, console.log) as all_of_them:
+        rows = {name: gateway_cpu.figures(one) for name, one in gateway_cpu.measure(all_of_them, _sizes(quick), console.log).items()}
+    console.print(gateway_cpu.table(rows))
+    return report.about("tests.bench.cpu") | {"settings": gateway_cpu.settings(_sizes(quick)), "proxies": rows}
 
 
 if __name__ == "__main__":
