@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "profile.json"
 #: About a core's second cache.
 _OTHERS_BYTES = 2 << 20
 _STREAMED = 64
-_LONGEST_S = 120
+_LONGEST_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Sizes:
     """Single calls with cold caches; the middle one counts."""
 
 
-FULL, QUICK = Sizes(500, 40, 60), Sizes(20, 2, 3)
+FULL, QUICK = Sizes(200, 30, 40), Sizes(20, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,9 @@ class RequestReader:
             piece, end = self._body.take(buffer)
             self._buffer, self.whole = buffer[end:], self._body.whole
             return piece
+        if len(buffer) == self._left:  # all of it and nothing behind it, as mostly
+            self._buffer, self._left, self.whole = b"", 0, True
+            return buffer
         piece = buffer if len(buffer) <= self._left else buffer[: self._left]
         self._buffer = buffer[len(piece) :]
         self._left -= len(piece)

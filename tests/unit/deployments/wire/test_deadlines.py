@@ -115,8 +115,8 @@ def test_only_a_task_has_a_deadline() -> None:
 
     def enter() -> None:
         with pytest.raises(RuntimeError, match="only a task"):
-            deadlines.within(1).__enter__()
+            Deadlines().within(1).__enter__()
         failed.set()
 
-    deadlines, failed = Deadlines(), asyncio.Event()
+    failed = asyncio.Event()
     asyncio.run(outside())
