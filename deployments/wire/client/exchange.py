@@ -65,8 +65,7 @@ class Exchange:
     closes = True
     """The connection closes behind the answer. Known when the answer has begun."""
     task: asyncio.Task[None] | None = None
-    begun = False
-    """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
+    _begun = False
     _size = 0
     _asked = False
     _arrival: asyncio.Future[None] | None = None
@@ -220,10 +219,14 @@ class Exchange:
         """The task that answers, which ends when the client hangs up."""
         self.task = task
 
+    def begins(self) -> None:
+        """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
+        self._begun = True
+
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
         self.gone = True
-        if self.task is not None and self.begun and not self.finished:
+        if self.task is not None and self._begun and not self.finished:
             self.task.cancel()
 
     def _begin(self, status: int, headers: Headers, framing: bytes) -> bytes:

@@ -202,7 +202,7 @@ class Listener:
         return task
 
     async def _answered(self, exchange: Exchange) -> None:
-        exchange.begun = True
+        exchange.begins()
         try:
             if not exchange.gone:
                 await self._handler(exchange)
