@@ -1,19 +1,15 @@
-"""The table of metrics, counted with prometheus-client and shown in Prometheus' text format.
+"""The table of metrics, counted by `monitoring.counts` and shown in Prometheus' text format by prometheus-client.
 
 Decides nothing. One `Meter` per process, passed down by whoever builds the process; there is no global registry, so tests and several
 gateways in one process do not meet.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 
 from cluster.planner.started.figures import Report
+from monitoring.counts import Buckets, Values
 from monitoring.metrics import (
     CANARIES,
     CANARY_SECONDS,
@@ -46,47 +42,6 @@ from monitoring.metrics import (
 )
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-Kind = TypeVar("Kind", Counter, Gauge, Histogram)
-
-
-class Intervals(Collector):
-    """A histogram that takes a whole stream's intervals at once: a lock and a lookup per token would cost more than the token."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, label: str, times_s: Sequence[float]) -> None:
-        """Counts the intervals between successive times."""
-        counts = self._counts.setdefault(label, [0] * (len(self._metric.buckets) + 1))
-        buckets = self._metric.buckets
-        for earlier, later in pairwise(times_s):
-            counts[bisect_left(buckets, later - earlier)] += 1
-        if len(times_s) > 1:
-            self._sums[label] = self._sums.get(label, 0.0) + times_s[-1] - times_s[0]
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """The histogram as Prometheus wants it: cumulative."""
-        family = HistogramMetricFamily(self._metric.name, self._metric.meaning, labels=self._metric.labels)
-        bounds = [*map(str, self._metric.buckets), "+Inf"]
-        for label, counts in list(self._counts.items()):
-            family.add_metric([label], list(zip(bounds, accumulate(counts), strict=True)), self._sums.get(label, 0.0))
-        yield family
-
-
-class _Children(Generic[Kind]):
-    """A metric's children by their labels, kept: prometheus-client looks each up anew, under a lock."""
-
-    def __init__(self, metric: Kind) -> None:
-        self._metric: Kind = metric
-        self._made: dict[tuple[str, ...], Kind] = {}
-
-    def labels(self, *values: str) -> Kind:
-        child = self._made.get(values)
-        if child is None:
-            child = self._made[values] = self._metric.labels(*values)
-        return child
 
 
 class Meter:
@@ -94,54 +49,52 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._made: dict[str, Any] = {metric.name: self._make(metric) for metric in GATEWAYS if metric is not ITL}
+        self._values = {metric.name: Values(metric) for metric in GATEWAYS if metric.kind != "histogram"}
+        self._buckets = {metric.name: Buckets(metric) for metric in GATEWAYS if metric.kind == "histogram"}
+        for one in (*self._values.values(), *self._buckets.values()):
+            self.registry.register(one)
+        # What every request counts, so that it is not looked up for each.
+        self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
+        self._open, self._streams = (self._values[metric.name].of for metric in (REQUESTS_OPEN, STREAMS_OPEN))
+        self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
         """The models that a gauge has shown a value for, by the gauge's name."""
-        self._itl = Intervals(ITL)
-        self.registry.register(self._itl)
-
-    def _make(self, metric: Metric) -> "_Children[Any]":
-        """Makes what counts a metric of the table."""
-        if metric.kind == "histogram":
-            return _Children(Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.registry))
-        kind = Counter if metric.kind == "counter" else Gauge
-        return _Children(kind(metric.name, metric.meaning, metric.labels, registry=self.registry))
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Adds to a counter or a gauge of the table; `labels` are values in the order of the metric's labels."""
-        self._made[metric.name].labels(*labels).inc(by)
+        self._values[metric.name].of[labels] += by
 
     def observe(self, metric: Metric, *labels: str, value: float) -> None:
         """Puts a value into a histogram of the table."""
-        self._made[metric.name].labels(*labels).observe(value)
+        self._buckets[metric.name].observe(labels, value)
 
     def show(self, metric: Metric, *labels: str, value: float) -> None:
         """Sets a gauge of the table."""
-        self._made[metric.name].labels(*labels).set(value)
+        self._values[metric.name].of[labels] = value
 
     def opened(self, model: str) -> None:
         """A request for a model has begun."""
-        self.count(REQUESTS_OPEN, model)
+        self._open[(model,)] += 1
 
     def closed(self, model: str) -> None:
         """It has ended."""
-        self.count(REQUESTS_OPEN, model, by=-1)
+        self._open[(model,)] -= 1
 
     def stream_opened(self, model: str) -> None:
         """A streamed answer has begun."""
-        self.count(STREAMS_OPEN, model)
+        self._streams[(model,)] += 1
 
     def stream_closed(self, model: str) -> None:
         """It has ended."""
-        self.count(STREAMS_OPEN, model, by=-1)
+        self._streams[(model,)] -= 1
 
     def picked(self, model: str, reason: str) -> None:
         """A replica was picked."""
-        self.count(PICKS, model, reason)
+        self._picks[model, reason] += 1
 
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
-        self.count(RETRIES, model, kind.value)
+        self.count(RETRIES, model, kind)
 
     def fell_back(self, model: str, answered_by: str) -> None:
         """Another model answered than the request named."""
@@ -149,7 +102,7 @@ class Meter:
 
     def prefilled(self, model: str, by: PrefillBy) -> None:
         """A long prompt was computed, or left to who answers."""
-        self.count(PREFILLS, model, by.value)
+        self.count(PREFILLS, model, by)
 
     def waiting(self, model: str, count: int) -> None:
         """So many requests wait for room."""
@@ -161,19 +114,19 @@ class Meter:
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
-        self.count(REQUESTS, model, endpoint, outcome.value)
-        self.observe(E2E, model, endpoint, value=seconds)
+        self._requests[model, endpoint, outcome] += 1
+        self._e2e.observe((model, endpoint), seconds)
 
     def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
         """A stream's pieces were sent at these times."""
         if times_s:
-            self.observe(TTFT, model, value=times_s[0] - arrived_s)
-            self._itl.observe(model, times_s)
+            self._ttft.observe((model,), times_s[0] - arrived_s)
+            self._itl.observe_between((model,), times_s)
 
     def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """An engine stated these tokens."""
-        self.count(TOKENS, model, "prompt", by=prompt_tokens)
-        self.count(TOKENS, model, "completion", by=completion_tokens)
+        self._tokens[model, "prompt"] += prompt_tokens
+        self._tokens[model, "completion"] += completion_tokens
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""

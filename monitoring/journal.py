@@ -6,14 +6,16 @@ is counted where the line is, for a record of one request does not know how long
 """
 
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
+
+import msgspec
 
 from monitoring.export import Meter
 from monitoring.metrics import Outcome, PrefillBy, Retry
 
 
-class Served(NamedTuple):
-    """How a request was answered. A tuple, because one is made per request."""
+class Served(msgspec.Struct, frozen=True):
+    """How a request was answered. A struct, because one is made per request."""
 
     outcome: Outcome
     model: str

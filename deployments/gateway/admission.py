@@ -77,11 +77,32 @@ class Admission:
             Unavailable: no replica takes requests.
             Overloaded: too many wait already, or it waited too long.
         """
+        outcome = self.offer(model, ask, limits)
+        return outcome if isinstance(outcome, Place) else await self.wait(model, outcome)
+
+    def offer(self, model: str, ask: Ask, limits: Limits) -> Place | Waiting:
+        """A place for a request, to be used in a `with`; where there is none now, its place in the line, for `wait`.
+
+        Raises:
+            Unavailable: no replica takes requests.
+            Overloaded: too many wait already.
+        """
         queue = self._queues.get(model)
         if queue is None:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
-        ended = await self._waited(model, queue, outcome) if isinstance(outcome, Waiting) else outcome
+        return outcome if isinstance(outcome, Waiting) else self._placed(outcome)
+
+    async def wait(self, model: str, waiting: Waiting) -> Place:
+        """The place of a request that waits in the line. To be called at once, and to be used in a `with`.
+
+        Raises:
+            Unavailable: no replica takes requests any more.
+            Overloaded: it waited too long.
+        """
+        return self._placed(await self._waited(model, self._queues[model], waiting))
+
+    def _placed(self, ended: Slot | Refused) -> Place:
         if isinstance(ended, Slot):
             return Place(ended, self._left)
         raise ended

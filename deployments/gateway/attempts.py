@@ -17,6 +17,7 @@ from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.queue.admission import Waiting
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.routing.poison import Poison
@@ -83,7 +84,9 @@ class Forward:
         failed: dict[str, Unavailable] = {}
         ask, seen = asked.ask, 0
         while True:
-            with await self._place(asked, ask, failed) as place:
+            offer = self._offered(asked, ask, failed)
+            with offer if isinstance(offer, Place) else await self._waited(asked, offer, failed) as place:
+                asked.trial.picked(place.pick.reason)
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
@@ -104,7 +107,15 @@ class Forward:
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""
         try:
-            await self._once(asked, raw, place, delivery)
+            answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
+            if asked.ask.priority is Priority.BATCH:
+                place.yields_by(delivery.yield_up)
+            try:
+                if answer.status >= 400:
+                    raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
+                await delivery.take(answer, place.sending.answered)
+            finally:
+                answer.close()
             return None
         except Broken as broken:
             if broken.cut is Cut.REFUSED:
@@ -116,17 +127,6 @@ class Forward:
             delivery.complete()
             return None
         return failure
-
-    async def _once(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> None:
-        answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
-        if asked.ask.priority is Priority.BATCH:
-            place.yields_by(delivery.yield_up)
-        try:
-            if answer.status >= 400:
-                raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
-            await delivery.take(answer, place.sending.answered)
-        finally:
-            answer.close()
 
     def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
         """Returns the error that a broken answer means for its request.
@@ -141,15 +141,17 @@ class Forward:
             return error
         return engine_lost(self._roster, place, broken)
 
-    async def _place(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> Place:
+    def _offered(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> "Place | Waiting":
         try:
-            place = await self._admission.place(asked.chosen.model.id, ask, asked.request.rules.limits)
-        except (Unavailable, Overloaded):
-            if failed:  # which says more than that nobody else is there
-                raise list(failed.values())[-1] from None
-            raise
-        asked.trial.picked(place.pick.reason.value)
-        return place
+            return self._admission.offer(asked.chosen.model.id, ask, asked.request.rules.limits)
+        except (Unavailable, Overloaded) as error:
+            raise _worst(error, failed) from None
+
+    async def _waited(self, asked: Asked, waiting: Waiting, failed: Mapping[str, Unavailable]) -> Place:
+        try:
+            return await self._admission.wait(asked.chosen.model.id, waiting)
+        except (Unavailable, Overloaded) as error:
+            raise _worst(error, failed) from None
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
         """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
@@ -160,6 +162,11 @@ class Forward:
         kind = Retry.AGAIN if so_far is None else Retry.RESUMED
         asked.trial.retried(Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
         return raw if so_far is None else resume.continuing(asked.body, asked.chosen.model.id, so_far)
+
+
+def _worst(error: HerdError, failed: Mapping[str, Unavailable]) -> HerdError:
+    """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
+    return list(failed.values())[-1] if failed else error
 
 
 def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:

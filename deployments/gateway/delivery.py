@@ -5,7 +5,6 @@ and what the client has been *shown*. Where nobody reads, all that is said is cl
 stream is then passed on, kept in case its engine dies, and timed, and nothing else is done for it. `gateway.readers` holds the rest.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from deployments.gateway.readers.reading import Reading
@@ -16,6 +15,7 @@ from deployments.policy.errors.client_errors import AnswerTooLarge
 from deployments.policy.request import resume as going_on
 from deployments.policy.request import usage
 from deployments.wire.brake import Brake
+from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
 from deployments.wire.types import Headers
 
@@ -32,7 +32,26 @@ class Delivery:
     Only whole events of a stream go on: an engine that dies inside one leaves a stream that another event can still follow.
     """
 
-    def __init__(self, client: Client, asked: Asked, deadline: asyncio.Timeout, clock: Callable[[], float]) -> None:
+    # As attributes of the class, so that they are not set for each request.
+    error: engine_errors.Said | None = None
+    """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
+    _brake: Brake | None = None  # made when somebody makes an engine wait, or reads
+    _head: tuple[int, Headers] = (200, ())
+    _source: Answer | None = None
+    """The present engine's answer."""
+    _cut: Cut | None = None
+    """Why it was broken off from here; what still comes of it is not for the client."""
+    _prefilled: Callable[[], None] = staticmethod(_nothing)
+    _plain = False
+    """Under way, and nothing to look for in a single event."""
+    _cut_events: Events | None = None  # made when the network cuts an event
+    _seam: going_on.Seam | None = None
+    _reading: Reading | None = None
+    """Its readers; None where nobody reads."""
+    _furthest = 0
+    """Pieces that were said before the answer began anew."""
+
+    def __init__(self, client: Client, asked: Asked, deadline: Deadline, clock: Callable[[], float]) -> None:
         """Args:
         client: where the answer goes.
         asked: the request.
@@ -41,30 +60,13 @@ class Delivery:
         """
         self.times = asked.trial.times
         """When the client was shown each piece of a stream."""
-        self.error: engine_errors.Said | None = None
-        """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
         self._client, self._asked, self._deadline, self._clock = client, asked, deadline, clock
-        self._brake: Brake | None = None  # made when somebody makes an engine wait, or reads
-        self._head: tuple[int, Headers] = (200, ())
-        self._source: Answer | None = None
-        """The present engine's answer."""
-        self._cut: Cut | None = None
-        """Why it was broken off from here; what still comes of it is not for the client."""
-        self._prefilled: Callable[[], None] = _nothing
-        self._plain = False
-        """Under way, and nothing to look for in a single event."""
-        self._cut_events: Events | None = None  # made when the network cuts an event
-        self._seam: going_on.Seam | None = None
         with_ids = bool(asked.body.get("return_token_ids"))
         resumable = going_on.can_resume(asked.call.endpoint, asked.body)
         self.said = Said(resumable)
         self._hides = resumable and not with_ids
         # Where tools may be called, some events with token ids show nothing, and are left out.
         self._simple = not resumable or with_ids or not asked.body.get("tools")
-        self._reading: Reading | None = None
-        """Its readers; None where nobody reads."""
-        self._furthest = 0
-        """Pieces that were said before the answer began anew."""
         self._read_from_here()
 
     def _read_from_here(self) -> None:
@@ -119,7 +121,7 @@ class Delivery:
                 self._end()
                 self._count(usage.of_stream(self.said.tail))
             else:
-                body = await answer.read()
+                body = answer.at_hand() if answer.is_whole else await answer.read()
                 self._reply(answer, body)
                 self._count(usage.of_body(body))
         finally:
@@ -294,6 +296,4 @@ class Delivery:
     def _first(self, data: bytes) -> None:
         """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
         self._client.start(*self._head, data, self)
-        until = self._deadline.when()
-        if until is not None:
-            self._deadline.reschedule(until + self._asked.request.due_s - self._asked.request.begins_by_s)
+        self._deadline.postpone(self._asked.request.due_s - self._asked.request.begins_by_s)

@@ -64,10 +64,11 @@ class Front:
 
     async def serve(self, exchange: Exchange) -> None:
         """The herd's one port."""
-        own = exchange.headers.get(b"x-request-id", b"").decode("ascii", "replace")
-        identity = request_id(own, f"req-{self._process}-{next(self._number):x}")
+        identity = request_id(_said(exchange, b"x-request-id"), f"req-{self._process}-{next(self._number):x}")
         try:
-            await self._answer(exchange, identity)
+            if not self._is_preflight(exchange):
+                page = self._page(exchange)
+                await (self._forward(exchange, identity) if page is None else page(exchange))
         except HerdError as error:
             tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
@@ -93,22 +94,16 @@ class Front:
         self._meter.slow((model, self._roster.slow(model)) for model in self._roster.models)
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
 
-    async def _answer(self, exchange: Exchange, identity: str) -> None:
-        if self._is_preflight(exchange):
-            return
-        page = self._page(exchange)
-        if page is not None:
-            await page(exchange)
-            return
+    async def _forward(self, exchange: Exchange, identity: str) -> None:
         name = endpoint(exchange.method, exchange.path, self._pages)
-        session, priority = (exchange.headers.get(header, b"").decode("ascii", "replace") for header in (b"x-session-id", b"x-priority"))
-        fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
         limits = self._pipeline.rules.limits
+        # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
+        if exchange.headers.get(b"content-type") == b"application/json" and exchange.has_small_body(limits.body_mib):
+            await self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
+            return
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
-            # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
-            await self._pipeline.serve(
-                Call(exchange.path, name, identity, await self._body(exchange, name, limits, held), session, priority, fallback), exchange
-            )
+            body = self._body(exchange, name, limits, held)
+            await self._pipeline.serve(_call(exchange, name, identity, await body), exchange)
 
     def _is_preflight(self, exchange: Exchange) -> bool:
         """Whether it was a browser's question about another request, and has been answered.
@@ -204,6 +199,16 @@ class Front:
             for one in await self._gateways()
         ]
         _reply(exchange, groups)
+
+
+def _said(exchange: Exchange, header: bytes) -> str | None:
+    value = exchange.headers.get(header)
+    return None if value is None else value.decode("ascii", "replace")
+
+
+def _call(exchange: Exchange, name: str, identity: str, body: bytes) -> Call:
+    fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
+    return Call(exchange.path, name, identity, body, _said(exchange, b"x-session-id"), _said(exchange, b"x-priority"), fallback)
 
 
 async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 Decides which headers an engine gets: none of the client's.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from configs.schema import Limits
@@ -15,7 +16,7 @@ from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
-from deployments.wire.types import Address
+from deployments.wire.types import Address, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,22 @@ class Asking:
         self._engines = engines
         self._own = own
 
-    async def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Answer:
+    def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Awaitable[Answer]:
         """Asks the engine of a place, and returns its answer, as far as its head.
 
-        Raises:
+        Raises (when it is awaited):
             EngineGone: there is none.
         """
         replica = place.pick.replica
+        headers = self.headers(place, request_id, ask)
+        return self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+
+    def headers(self, place: Place, request_id: str, ask: Ask) -> Headers:
+        """Returns what the engine of a place is told beside a request."""
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii"))]
         if ask.prompt.tokens:
             headers.append((sent.HEADER, sent.written(sent.Sent(self._own, place.sending.prefill_tokens, ask.prompt))))
-        return await self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
+        return headers
 
 
 class Inquiries:

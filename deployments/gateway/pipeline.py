@@ -13,7 +13,7 @@ import msgspec
 
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.images import settled
-from deployments.gateway.body.reading import read
+from deployments.gateway.body.reading import SMALL, read, read_small
 from deployments.gateway.body.writing import written
 from deployments.gateway.delivery import Delivery
 from deployments.gateway.request import Asked, Client, Request, Rules
@@ -35,6 +35,7 @@ from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Chosen
 from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
+from deployments.wire.deadlines import Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
 from monitoring.metrics import Outcome
@@ -47,6 +48,7 @@ class Pipeline:
         self._rules = rules
         self._forwarded = forward
         self._journal = Journal(meter)
+        self._deadlines = Deadlines()
         self._clock = clock
 
     @property
@@ -63,7 +65,7 @@ class Pipeline:
         rules, served = self._rules, None
         outcome, entry = Outcome.INTERNAL_ERROR, self._journal.begins(call.endpoint, self._clock())
         try:
-            body = await read(call.body, rules.catalog, rules.requests)
+            body = read_small(call.body, rules.catalog) if len(call.body) <= SMALL else await read(call.body, rules.catalog, rules.requests)
             if left_out := fields.unknown(call.endpoint, body, rules.requests):
                 call = await _without(call, body, left_out)
             named = rules.catalog.choose(body)
@@ -105,8 +107,13 @@ class Pipeline:
         model = chosen.model.id
         with request.entry.asks(model) as trial:
             try:
-                async with asyncio.timeout(request.begins_by_s - self._clock()) as deadline:
-                    asked = await self._prepared(request, chosen, trial)
+                with self._deadlines.within(request.begins_by_s - self._clock()) as deadline:
+                    if request.call.endpoint in sizes.WITH_IDS:
+                        await _check_ids(request, chosen.model)
+                    priority = _checked(request, chosen.model)
+                    found = media.inspect(request.body, model, chosen.model.images_per_prompt)
+                    raw = await _rewritten(request, chosen.model, found) if found.changed or found.images else request.call.body
+                    asked = self._prepared(request, chosen, raw, priority, trial)
                     return await self._delivered(asked, Delivery(client, asked, deadline, self._clock))
             except TimeoutError as error:
                 waited = "finish its answer" if client.started else "begin its answer"
@@ -124,16 +131,11 @@ class Pipeline:
                 delivery.close()
         return served
 
-    async def _prepared(self, request: Request, chosen: Chosen, trial: Trial) -> Asked:
+    def _prepared(self, request: Request, chosen: Chosen, raw: bytes, priority: Priority, trial: Trial) -> Asked:
         """The request as the engines of a model shall get it."""
         call, body, served = request.call, request.body, chosen.model
-        if call.endpoint in sizes.WITH_IDS:
-            for _ in sizes.check_ids(call.endpoint, body, served):
-                await asyncio.sleep(0)
-        sizes.check(call.endpoint, body, len(call.body), served, request.rules.requests)
-        priority = priority_of(call.priority, body)
-        found = media.inspect(body, served.id, served.images_per_prompt)
-        raw = await _rewritten(request, served, found) if found.changed or found.images else _named(call.body, body, served)
+        if raw is call.body and body["model"] != served.id:  # as it came, with an alias for the model
+            raw = with_field(raw, b'"model":' + msgspec.json.encode(served.id))
         if priority is Priority.BATCH and served.by_priority:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
@@ -141,19 +143,25 @@ class Pipeline:
         return Asked(request, call, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
 
 
+async def _check_ids(request: Request, served: Model) -> None:
+    """Checks a prompt's token ids, and lets others have their turn: there may be millions."""
+    for _ in sizes.check_ids(request.call.endpoint, request.body, served):
+        await asyncio.sleep(0)
+
+
+def _checked(request: Request, served: Model) -> Priority:
+    """Checks that the model has room for a request, and returns the request's class."""
+    call, body = request.call, request.body
+    sizes.check(call.endpoint, body, len(call.body), served, request.rules.requests)
+    return priority_of(call.priority, body)
+
+
 async def _rewritten(request: Request, served: Model, found: media.Media) -> bytes:
     """Returns the body of a request with images, or with content in another form, as the engine shall get it."""
     call, body, changed = request.call, request.body, found.changed
     if found.images:
         changed = await settled(request.rules.images, body, found.images, served) or changed
-    if changed:
-        return await written({**body, "model": served.id}, len(call.body))
-    return _named(call.body, body, served)
-
-
-def _named(raw: bytes, body: dict[str, Any], served: Model) -> bytes:
-    """Returns a body as it came, unless it names the model by an alias."""
-    return raw if body["model"] == served.id else with_field(raw, b'"model":' + msgspec.json.encode(served.id))
+    return await written({**body, "model": served.id}, len(call.body)) if changed else call.body
 
 
 def tell(client: Client, error: HerdError, request_id: str) -> None:
@@ -171,7 +179,7 @@ async def _without(call: Call, body: dict[str, Any], left_out: Sequence[str]) ->
     """Returns a call without some fields of its body."""
     for name in left_out:
         del body[name]
-    return call._replace(body=await written(body, len(call.body)))
+    return msgspec.structs.replace(call, body=await written(body, len(call.body)))
 
 
 def _outcome(error: HerdError) -> Outcome:

@@ -5,7 +5,9 @@ Decides nothing. A request keeps the rules that held when it arrived: a config t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from configs.requests import Requests
 from configs.schema import Limits
@@ -19,8 +21,6 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.types import Flow, Headers
 from monitoring.journal import Entry, Trial
 
-#: Headers of an engine's answer that go on to the client; the rest is the connection's own or says which software answers.
-_FORWARDED = (b"content-type", b"cache-control")
 #: What an event stream says to proxies on its way (nginx reads the second): pass each event on at once.
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 #: The bounds of a config that says nothing of them.
@@ -55,8 +55,11 @@ class Rules:
     """Makes the readers of the answer to a request, which get it before its client does. None: no answer has readers."""
 
 
-class Request(NamedTuple):
-    """One request of a client. A tuple, because one is made per request. Times are seconds of the pipeline's clock."""
+class Request(msgspec.Struct, frozen=True):
+    """One request of a client. A struct, because one is made per request: making a tuple with names takes four times as long.
+
+    Times are seconds of the pipeline's clock.
+    """
 
     call: Call
     body: dict[str, Any]
@@ -83,8 +86,8 @@ class Request(NamedTuple):
         return self.entry.arrived_s + (limits.first_byte_s if self.body.get("stream") else limits.total_s)
 
 
-class Asked(NamedTuple):
-    """A request, ready for the engines of one model. A tuple, because one is made per request."""
+class Asked(msgspec.Struct, frozen=True):
+    """A request, ready for the engines of one model. A struct, as `Request`."""
 
     request: Request
     call: Call
@@ -104,12 +107,15 @@ class Asked(NamedTuple):
         return self.request.rules.limits
 
     def headers(self, engines: Mapping[bytes, bytes], streamed: bool) -> list[tuple[bytes, bytes]]:
-        """Returns the headers of the client's answer, which may be streamed, from those of an engine's."""
-        headers = []
-        for name in _FORWARDED:
-            if (value := engines.get(name)) is not None:
-                headers.append((name, value))  # noqa: PERF401 (a comprehension is one more call for each request)
-        headers.append((b"x-request-id", self.call.request_id.encode("ascii")))
+        """Returns the headers of the client's answer, which may be streamed, from those of an engine's.
+
+        Two of the engine's go on to the client; the rest is the connection's own, or says which software answers.
+        """
+        headers = [(b"x-request-id", self.call.request_id.encode("ascii"))]
+        if (kind := engines.get(b"content-type")) is not None:
+            headers.append((b"content-type", kind))
+        if (kept := engines.get(b"cache-control")) is not None:
+            headers.append((b"cache-control", kept))
         if self.chosen.instead_of is not None:
             headers.append((b"x-fallback-from", self.chosen.instead_of.encode("ascii")))
         if streamed:

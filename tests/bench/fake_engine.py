@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+
+import uvloop
 
 from deployments.engine.load_reports import LoadReports
 from tests.bench import reporting
@@ -53,8 +55,7 @@ class _Connection(asyncio.Protocol):
         self._replica = replica
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self._received = b""
 
@@ -105,4 +106,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())

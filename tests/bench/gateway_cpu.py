@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 import psutil
+from rich.table import Table
 
 from deployments.progress import Say
 from tests.bench import load
@@ -95,9 +97,9 @@ def measure(proxies: Mapping[str, Proxy], sizes: Sizes, say: Say) -> dict[str, M
 
 def idle_s(process: psutil.Process, for_s: float) -> float:
     """Seconds of CPU a second that a process takes while nobody asks."""
-    before, began = _cpu_s(process), time.perf_counter()
+    before, began = cpu_s(process), time.perf_counter()
     time.sleep(for_s)
-    return (_cpu_s(process) - before) / (time.perf_counter() - began)
+    return (cpu_s(process) - before) / (time.perf_counter() - began)
 
 
 @contextlib.contextmanager
@@ -118,13 +120,35 @@ def settings(sizes: Sizes) -> dict[str, float]:
     return asdict(sizes) | shape
 
 
+def figures(measured: Measured) -> dict[str, Any]:
+    """One proxy's, for the file."""
+    return {
+        "us_per_chunk": round(measured.us_per_chunk, 1),
+        "us_per_chunk_spread": [round(min(measured.per_chunk), 1), round(max(measured.per_chunk), 1)],
+        "us_per_request": round(measured.us_per_request),
+        "us_per_request_spread": [round(min(measured.per_request)), round(max(measured.per_request))],
+        "idle_us_per_s": round(measured.idle_us_per_s),
+    }
+
+
+def table(rows: dict[str, dict[str, Any]]) -> Table:
+    """For people."""
+    shown = Table("", "µs per chunk", "from – to", "µs per request", "from – to", "idle, µs/s")
+    for name, row in rows.items():
+        chunk, request = row["us_per_chunk_spread"], row["us_per_request_spread"]
+        spreads = f"{chunk[0]} – {chunk[1]}", f"{request[0]} – {request[1]}"
+        shown.add_row(name, str(row["us_per_chunk"]), spreads[0], str(row["us_per_request"]), spreads[1], str(row["idle_us_per_s"]))
+    return shown
+
+
 def _net_us(process: psutil.Process, idle: float, asked: Load, count: Callable[[Outcome], int]) -> float:
-    before, began = _cpu_s(process), time.perf_counter()
+    before, began = cpu_s(process), time.perf_counter()
     outcome = load.run(asked)
-    used_s = _cpu_s(process) - before - idle * (time.perf_counter() - began)
+    used_s = cpu_s(process) - before - idle * (time.perf_counter() - began)
     return used_s * 1e6 / count(outcome)
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """Returns the CPU time that a process has taken so far."""
     times = process.cpu_times()
     return times.user + times.system

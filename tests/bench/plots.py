@@ -49,7 +49,24 @@ def _cpu(said: Mapping[str, Any]) -> Figure:
     return figure
 
 
-PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu}
+def _saturation(said: Mapping[str, Any]) -> Figure:
+    """Requests a second by how many are under way, with eight engines and one core for the gateway."""
+    figure = Figure((11, 3.5), layout="constrained")
+    rates, used = figure.subplots(1, 2)
+    for name, curve in said["several"]["curve"].items() if "several" in said else ():
+        at_once = [int(count) for count in curve]
+        rates.plot(at_once, [one["requests_per_s"] for one in curve.values()], ".-", label=name)
+        used.plot(at_once, [one["core_used"] for one in curve.values()], ".-", label=name)
+    rates.set(title="requests a second, one core, eight engines", xlabel="requests under way", xscale="log", ylim=(0, None))
+    used.set(title="share of its core that is used", xlabel="requests under way", xscale="log", ylim=(0, 1.05))
+    rates.legend(fontsize="small")
+    return figure
+
+
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu, "saturation": _saturation}
+"""By the name of the picture."""
+_RESULTS_OF = {"saturation": "cpu"}
+"""Whose results a picture shows, where they are called otherwise."""
 
 
 def draw(name: str, results: Path, into: Path) -> None:
@@ -58,7 +75,7 @@ def draw(name: str, results: Path, into: Path) -> None:
     Raises:
         OSError: there are no such results.
     """
-    figure = PLOTS[name](json.loads((results / f"{name}.json").read_text(encoding="utf-8")))
+    figure = PLOTS[name](json.loads((results / f"{_RESULTS_OF.get(name, name)}.json").read_text(encoding="utf-8")))
     with mpl.rc_context({"svg.hashsalt": "llama-herd", "svg.fonttype": "none"}):
         figure.savefig(into / f"{name}.svg", metadata=_NO_DATE)
 

@@ -34,6 +34,13 @@ def _cpu(said: dict[str, Any]) -> Iterator[Row]:
         yield "CPU of an idle gateway", f"{idle:.1f} % of a core", f"a Ray actor that does nothing: {empty:.1f} %"
     for what, percent in said.get("load_reports", {}).items():
         yield f"CPU of load reports: {what}", f"{percent} % of a core", ""
+    if several := said.get("several"):
+        rows, where = several["proxies"], f"with {several['replicas']} engines"
+        routers = ", ".join(f"{name}: {one['us_per_request']}" for name, one in rows.items() if name != "herd")
+        yield f"CPU time of the gateway per request, {where}", f"{rows['herd']['us_per_request']} µs", routers
+        most = {name: max(one["requests_per_s"] for one in curve.values()) for name, curve in several["curve"].items()}
+        routers = ", ".join(f"{name}: {rate}" for name, rate in most.items() if name != "herd")
+        yield f"Requests a second that one gateway carries on one core, {where}", f"{most['herd']}", routers
 
 
 def _trace(said: dict[str, Any]) -> Iterator[Row]:
@@ -116,13 +123,28 @@ def chaos(results: Path = RESULTS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def profile(results: Path = RESULTS) -> str:
+    """Returns the table of what one request takes step by step, in Markdown."""
+    path = results / "profile.json"
+    profiles = json.loads(path.read_text(encoding="utf-8"))["profiles"] if path.exists() else {}
+    lines = [
+        "| step |" + "".join(f" {name}: µs warm | cold | bytecodes |" for name in profiles),
+        "|---|" + "---:|---:|---:|" * len(profiles),
+    ]
+    for step in next(iter(profiles.values()), {}):
+        found = (profiles[name][step] for name in profiles)
+        figures = (f"{one['warm_us']:.1f} | {one['cold_us']:.1f} | {one['bytecodes'] or ''}" for one in found)
+        lines.append(f"| {step} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
 def written(readme: str) -> str:
     """Returns a page with the tables as they are now.
 
     Raises:
         ValueError: the page has no place for one of them.
     """
-    for name, made in (("figures", table()), ("chaos", chaos())):
+    for name, made in (("figures", table()), ("profile", profile()), ("chaos", chaos())):
         before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))
         if not (begin and end):

@@ -9,16 +9,15 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 from rich.console import Console
 
 from tests.bench import gateway_cpu, report
-from tests.bench.cpu import figures, table
 from tests.bench.fake_engine import fake_engine
-from tests.bench.gateway_cpu import Proxy, Sizes
+from tests.bench.gateway_cpu import Proxy, Sizes, figures, table
 from tests.bench.load import CannotMeasure
 
 RESULTS = Path(__file__).parent / "results" / "trees.json"
@@ -31,7 +30,8 @@ import uvloop
 from tests.path.herd import herd_of, limits
 
 async def main():
-    async with herd_of([SimpleNamespace(port=int(sys.argv[1]))], limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1) as herd:
+    engines = [SimpleNamespace(port=int(port)) for port in sys.argv[1].split(",")]
+    async with herd_of(engines, limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1) as herd:
         gc.collect(); gc.freeze()
         print(herd.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -42,14 +42,14 @@ MODEL = "herd/llama"
 
 
 @contextlib.contextmanager
-def gateway(tree: Path, engine_port: int) -> Iterator[Proxy]:
-    """Runs a tree's gateway while this lasts.
+def gateway(tree: Path, ports: Sequence[int]) -> Iterator[Proxy]:
+    """Runs a tree's gateway in front of engines while this lasts.
 
     Raises:
         CannotMeasure: it did not begin to serve.
     """
     env = os.environ | {"PYTHONPATH": str(tree)}
-    command = [sys.executable, "-c", SERVE, str(engine_port)]
+    command = [sys.executable, "-c", SERVE, ",".join(map(str, ports))]
     with subprocess.Popen(command, cwd=tree, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -74,7 +74,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(gateway_cpu.one_core())
         port = stack.enter_context(fake_engine())
-        proxies = {name: stack.enter_context(gateway(tree, port)) for name, tree in trees.items()}
+        proxies = {name: stack.enter_context(gateway(tree, [port])) for name, tree in trees.items()}
         rows = {name: figures(one) for name, one in gateway_cpu.measure(proxies, sizes, console.log).items()}
     console.print(table(rows))
     commits = {name: _commit(tree) for name, tree in trees.items()}

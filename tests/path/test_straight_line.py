@@ -1,4 +1,4 @@
-"""The way of a request through the code: from the edge to an engine's bytes in six files, one behind the other, and never back."""
+"""The way of a request through the code: from the edge to an engine's bytes in five files, one behind the other, and never back."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ WAY = [
     "gateway/endpoints.py",
     "gateway/pipeline.py",
     "gateway/attempts.py",
-    "gateway/engine_requests.py",
     "wire/engine/client.py",
     "wire/engine/connection.py",
 ]
@@ -33,7 +32,7 @@ def files(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-async def test_request_goes_through_six_files(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_goes_through_five_files(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.script = answers(200, {"id": "1"})
     seen: list[list[str]] = []
     send = Connection.send

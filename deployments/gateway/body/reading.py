@@ -30,20 +30,28 @@ LEVELS = 6
 STEP = 1 << 20
 
 
+def read_small(raw: bytes, catalog: Catalog) -> dict[str, Any]:
+    """Decodes a body of at most `SMALL` bytes.
+
+    Raises:
+        BadRequest: it is no JSON object, or nested too deep.
+        UnknownModel: no model is called as it says.
+    """
+    if may_be_deep(raw):
+        _weigh(raw, Structure())
+    body = decoded(raw)
+    catalog.check_name(body.get("model"))
+    return body
+
+
 async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, Any]:
-    """Decodes a body.
+    """Decodes a larger body.
 
     Raises:
         BadRequest: it is no JSON object, nested too deep, or of more parts than the config allows.
         BodyTooLarge: one text in it is longer than the config allows.
         UnknownModel: no model is called as it says; found before the rest is decoded.
     """
-    if len(raw) <= SMALL:
-        if may_be_deep(raw):
-            _weigh(raw, Structure())
-        body = decoded(raw)
-        catalog.check_name(body.get("model"))
-        return body
     await _weighed(raw, catalog, requests)
     if len(raw) <= LARGE:
         catalog.check_name(model_of(raw))

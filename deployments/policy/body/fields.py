@@ -4,7 +4,7 @@ Decides over a decoded body, before a replica is chosen. Every field that vLLM r
 let through, left out or refused as the config says. What depends on the model is `deployments.policy.body.sizes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.requests import Requests, is_the_clusters
@@ -43,14 +43,16 @@ def unknown(endpoint: str, body: Mapping[str, Any], requests: Requests) -> tuple
                 continue
         if value is not None:
             rule.check(name, value, requests)
-    _check_needed(endpoint, body)
-    _check_sequences(endpoint, body, requests)
+    needed = NEEDED[endpoint]
+    if body.get(needed[0]) is None:
+        _check_others_needed(needed, body)
+    if endpoint == "completions":
+        _check_sequences(body, requests)
     return tuple(others) if others and requests.unknown_fields == "drop" else ()
 
 
-def _check_needed(endpoint: str, body: Mapping[str, Any]) -> None:
-    needed = NEEDED[endpoint]
-    if body.get(needed[0]) is None and all(body.get(name) is None for name in needed):
+def _check_others_needed(needed: Sequence[str], body: Mapping[str, Any]) -> None:
+    if all(body.get(name) is None for name in needed):
         names = " or ".join(f"'{name}'" for name in needed)
         raise BadRequest(f"The request must have {names}.", param=needed[0], code="missing_required_parameter")
 
@@ -62,11 +64,11 @@ def _check_unknown(name: str, value: Any, requests: Requests) -> None:  # noqa: 
         raise refused(name[:64], "is not a field of this API: leave it out.", code="unknown_parameter")
 
 
-def _check_sequences(endpoint: str, body: Mapping[str, Any], requests: Requests) -> None:
+def _check_sequences(body: Mapping[str, Any], requests: Requests) -> None:
     """Bounds prompts times choices: each of these is an answer that the engine generates."""
     prompts = body.get("prompt")
     choices = body.get("n")
-    if endpoint != "completions" or not choices or not isinstance(prompts, list) or type(prompts[0] if prompts else 0) is int:
+    if not choices or not isinstance(prompts, list) or type(prompts[0] if prompts else 0) is int:
         return
     wanted = len(prompts) * int(float(choices))
     if wanted > requests.sequences:

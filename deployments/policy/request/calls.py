@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -42,8 +42,8 @@ class Priority(IntEnum):
     BATCH = 1
 
 
-class Call(NamedTuple):
-    """A request for an engine, whole. A tuple, because one is made per request."""
+class Call(msgspec.Struct, frozen=True):
+    """A request for an engine, whole. A struct, because one is made per request: making a tuple with names takes four times as long."""
 
     path: str
     endpoint: str
@@ -119,7 +119,9 @@ def model_of(body: bytes) -> object:
 
 def session_of(named: str | None, body: Mapping[str, Any]) -> str | None:
     """What a request belongs to: as its header names it, else by OpenAI's `prompt_cache_key` or `user`."""
-    for name in (named, body.get("prompt_cache_key"), body.get("user")):
+    if named:
+        return named
+    for name in (body.get("prompt_cache_key"), body.get("user")):
         if isinstance(name, str) and name:
             return name
     return None

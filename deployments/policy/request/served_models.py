@@ -7,7 +7,9 @@ may ask for which model (a tenant's rights) will narrow the same choices.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from configs.schema import AUTO, Model
@@ -59,8 +61,8 @@ class Served:
         return needs.images <= self.images_per_prompt and needs.tokens <= self.context_tokens
 
 
-class Chosen(NamedTuple):
-    """The model that shall answer a request. A tuple, because one is made per request."""
+class Chosen(msgspec.Struct, frozen=True):
+    """The model that shall answer a request. A struct, because one is made per request."""
 
     model: Served
     instead_of: str | None = None

@@ -4,14 +4,14 @@ Decides over bytes. Chat and completions say `prompt_tokens` and `completion_tok
 `output_tokens`; a stream says it in one of its last events, and in chat and completions only where the client asked for it.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 
-class Usage(NamedTuple):
-    """Tokens of one request. A tuple, because one is made per request."""
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one request. A struct, because one is made per request."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -19,35 +19,34 @@ class Usage(NamedTuple):
 
 def of_body(body: bytes) -> Usage | None:
     """The usage in a whole JSON answer."""
-    return _usage(_decoded(body)) if b"_tokens" in body else None
+    return _usage(body) if b"_tokens" in body else None
 
 
 def of_stream(tail: bytes) -> Usage | None:
     """The usage in the last pieces of a stream: the last event that states one."""
     if b"_tokens" not in tail:
         return None
-    stated = [usage for event in _events(tail) if (usage := _usage(event)) is not None]
+    events = (line[6:] for line in tail.split(b"\n") if line.startswith(b"data: {"))
+    stated = [usage for event in events if (usage := _usage(event)) is not None]
     return stated[-1] if stated else None
 
 
-def _events(tail: bytes) -> Iterator[object]:
-    for line in tail.split(b"\n"):
-        if line.startswith(b"data: {"):
-            yield _decoded(line[6:])
+class _Answer(msgspec.Struct):
+    """What is read of an answer or event; nothing is built of the rest."""
+
+    usage: Any = None
+    response: Any = None
 
 
-def _decoded(data: bytes) -> object:
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def _usage(answer: bytes) -> Usage | None:
     try:
-        return msgspec.json.decode(data)
+        found = _ANSWER.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _usage(answer: object) -> Usage | None:
-    if not isinstance(answer, dict):
-        return None
-    response = answer.get("response")
-    usage = answer.get("usage") or (response.get("usage") if isinstance(response, dict) else None)
+    usage = found.usage or (found.response.get("usage") if isinstance(found.response, dict) else None)
     return _counted(usage) if isinstance(usage, dict) else None
 
 

@@ -55,10 +55,22 @@ class Connection(Protocol):
 class Exchange:
     """One request and the answer to it."""
 
-    __slots__ = (
-        "_always", "_arrival", "_asked", "_broken", "_connection", "_head", "_pieces", "_send", "_size", "closes", "finished", "gone",
-        "headers", "method", "path", "query", "started", "task", "whole",
-    )  # fmt: skip
+    # As attributes of the class, so that they are not set for each request.
+    started = False
+    """The head of the answer has been sent."""
+    finished = False
+    """The answer is whole."""
+    gone = False
+    """The client has hung up."""
+    closes = True
+    """The connection closes behind the answer. Known when the answer has begun."""
+    task: asyncio.Task[None] | None = None
+    _begun = False
+    _size = 0
+    _asked = False
+    _arrival: asyncio.Future[None] | None = None
+    _broken: HerdError | None = None
+    _always: Headers = ()
 
     def __init__(self, head: Head, connection: Connection, whole: bool) -> None:
         """Args:
@@ -71,26 +83,12 @@ class Exchange:
         self.path = path.decode("latin-1")
         """As it came: nothing in it is decoded."""
         self.headers = head.headers
-        self.started = False
-        """The head of the answer has been sent."""
-        self.finished = False
-        """The answer is whole."""
-        self.gone = False
-        """The client has hung up."""
         self.whole = whole
         """The request's body has arrived."""
-        self.closes = True
-        """The connection closes behind the answer. Known when the answer has begun."""
-        self.task: asyncio.Task[None] | None = None
         self._head = head
         self._connection = connection
         self._send = connection.send
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._asked = False
-        self._arrival: asyncio.Future[None] | None = None
-        self._broken: HerdError | None = None
-        self._always: Headers = ()
 
     @property
     def address(self) -> str:
@@ -100,6 +98,16 @@ class Exchange:
     def always(self, headers: Headers) -> None:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
+
+    def has_small_body(self, limit_mib: float) -> bool:
+        """Whether the body has arrived, as nearly all have with their heads, and `body` has nothing to do with it: it is in the limit, not
+        compressed, and too small to be counted."""
+        return self.whole and self._size <= min(MOST_UNASKED_BYTES, limit_mib * (1 << 20)) and b"content-encoding" not in self.headers
+
+    def small_body(self) -> bytes:
+        """Takes the body out, which must be there."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def body(self, limit_mib: float, within_s: float, count: Callable[[int], None]) -> bytes:
         """The request's body, decoded where its client has compressed it.
@@ -178,9 +186,7 @@ class Exchange:
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer at once."""
         if not self.gone:
-            if status != _NO_CONTENT:
-                headers = (*headers, (b"content-length", b"%d" % len(body)))
-            head = self._begin(status, headers)
+            head = self._begin(status, headers, b"" if status == _NO_CONTENT else b"content-length: %d\r\n" % len(body))
             self._send(head if self.method == "HEAD" else head + body)
             self._complete()
 
@@ -194,7 +200,7 @@ class Exchange:
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
-            head = self._begin(status, (*headers, (b"transfer-encoding", b"chunked")))
+            head = self._begin(status, headers, b"transfer-encoding: chunked\r\n")
             self._send(b"%b%x\r\n%b\r\n" % (head, len(first), first))
             self._connection.follow(flow)
 
@@ -213,18 +219,22 @@ class Exchange:
         """The task that answers, which ends when the client hangs up."""
         self.task = task
 
+    def begins(self) -> None:
+        """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
+        self._begun = True
+
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
         self.gone = True
-        if self.task is not None and not self.finished:
+        if self.task is not None and self._begun and not self.finished:
             self.task.cancel()
 
-    def _begin(self, status: int, headers: Headers) -> bytes:
+    def _begin(self, status: int, headers: Headers, framing: bytes) -> bytes:
         self.started = True
         self.closes = self._head.closes or not self.whole or self._connection.stops
-        lines = [b"%b: %b\r\n" % header for header in (*headers, *self._always)]
-        lines.append(b"connection: close\r\n\r\n" if self.closes else b"\r\n")
-        return self._connection.opening(_STATUS_LINES[status]) + b"".join(lines)
+        lines = [b"%b: %b\r\n" % header for header in ((*headers, *self._always) if self._always else headers)]
+        end = b"connection: close\r\n\r\n" if self.closes else b"\r\n"
+        return b"".join((self._connection.opening(_STATUS_LINES[status]), *lines, framing, end))
 
     def _complete(self) -> None:
         self.finished = True
@@ -234,12 +244,10 @@ class Exchange:
 class Unframed(Exchange):
     """With a client of HTTP/1.0, which knows no chunks: its answer ends where the connection does."""
 
-    __slots__ = ()
-
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""
         if not self.gone:
-            self._send(self._begin(status, headers) + first)
+            self._send(self._begin(status, headers, b"") + first)
             self._connection.follow(flow)
 
     def write(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import cast
 
 from deployments.policy.errors.client_errors import TooManyConnections
 from deployments.policy.errors.herd_error import HerdError
@@ -198,14 +199,16 @@ class Listener:
         """Has an exchange answered."""
         task = self._loop.create_task(self._answered(exchange))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task
 
     async def _answered(self, exchange: Exchange) -> None:
-        if exchange.gone:
-            return
+        exchange.begins()
         try:
-            await self._handler(exchange)
+            if not exchange.gone:
+                await self._handler(exchange)
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
+        finally:
+            # Not by a callback of the task, which would be one more turn of the loop for each request.
+            self._tasks.discard(cast(asyncio.Task[None], exchange.task))

@@ -18,10 +18,11 @@ MOST_FIELDS = 100
 MOST_LINE_BYTES = 16 << 10
 """Of the request's first line."""
 
+MOST_LENGTH_DIGITS = 18
+
 # llhttp alone would take more than one space between the line's parts.
 _LINE = re.compile(rb"([A-Z-]{1,24}) [!-~]+ HTTP/1\.([01])\r\n")
 _HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class Head:
@@ -52,8 +53,9 @@ class Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""
         name, value = name.lower(), value.rstrip(b" \t")
-        headers = self.headers
-        headers[name] = headers[name] + b", " + value if name in headers else value
+        if name in self.headers:
+            value = self.headers[name] + b", " + value
+        self.headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Called by llhttp."""
@@ -94,7 +96,7 @@ class Head:
                 raise Unreadable("A request with transfer-encoding has no content-length, and is of HTTP/1.1.")
             self.chunked = True
         elif length is not None:
-            if not _LENGTH.fullmatch(length):
+            if not length.isdigit() or len(length) > MOST_LENGTH_DIGITS:
                 raise Unreadable("The header content-length must be one number.")
             self.length = int(length)
 
@@ -158,17 +160,19 @@ class RequestReader:
         Raises:
             Unreadable: the bytes are no head, or one that is too large.
         """
-        if not self._begins():
-            return None
         buffer = self._buffer
+        if not (buffer and 65 <= buffer[0] <= 90):  # the first letter of a method
+            if not self._begins():
+                return None
+            buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", max(self._looked_at - 3, 0)) + 4
         if end < 4:
             _check(buffer)
             self._looked_at = len(buffer)
             return None
         data = buffer if end == len(buffer) else buffer[:end]
-        _check(data)
-        if data.count(b"\r") != (lines := data.count(b"\r\n")):
+        lines = _check(data)
+        if data.count(b"\r") != lines:
             raise Unreadable("The request has a line break that is not CR LF.")
         if lines - 2 > MOST_FIELDS:
             raise Unreadable(f"The request has more than {MOST_FIELDS} headers.", 431)
@@ -203,6 +207,9 @@ class RequestReader:
             piece, end = self._body.take(buffer)
             self._buffer, self.whole = buffer[end:], self._body.whole
             return piece
+        if len(buffer) == self._left:  # all of it and nothing behind it, as mostly
+            self._buffer, self._left, self.whole = b"", 0, True
+            return buffer
         piece = buffer if len(buffer) <= self._left else buffer[: self._left]
         self._buffer = buffer[len(piece) :]
         self._left -= len(piece)
@@ -210,12 +217,18 @@ class RequestReader:
         return piece
 
 
-def _check(data: bytes) -> None:
-    """Refuses a head, or the beginning of one, by its size and its line breaks: what is wrong first counts, wherever the network cut."""
+def _check(data: bytes) -> int:
+    """Refuses a head, or the beginning of one, by its size and its line breaks: what is wrong first counts, wherever the network cut.
+
+    Returns:
+        The number of its lines.
+    """
     if len(data) > MOST_LINE_BYTES and data.find(b"\n", 0, MOST_LINE_BYTES) < 0:
         raise Unreadable(f"The request's first line is longer than {MOST_LINE_BYTES >> 10} KiB.", 414)
     read = data[:MOST_HEAD_BYTES]
-    if read.count(b"\n") != read.count(b"\r\n"):
+    lines = read.count(b"\r\n")
+    if read.count(b"\n") != lines:
         raise Unreadable("The request has a line break that is not CR LF.")
     if len(data) > MOST_HEAD_BYTES:
         raise Unreadable(f"The request's head is larger than {MOST_HEAD_BYTES >> 10} KiB.", 431)
+    return lines

@@ -6,7 +6,7 @@ Decides how much of it waits in memory for a reader. How its bytes come is `depl
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Bytes of an answer that wait in memory for a reader before the engine's socket is no longer read.
 MOST_WAITING_BYTES = 1 << 20
@@ -46,6 +46,12 @@ class EngineGone(Broken):
 
 class NeverReached(EngineGone):
     """The connection to an engine could not be made, so it has not seen the request."""
+
+
+def fail(future: "asyncio.Future[Any]", error: Broken) -> None:
+    """Ends a future with an error, and marks it as seen: a client that hung up leaves nobody to read it."""
+    future.set_exception(error)
+    future.exception()
 
 
 class Sink(Protocol):
@@ -88,12 +94,24 @@ class Answer:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             self._connection.pause()
 
+    @property
+    def is_whole(self) -> bool:
+        """All of it has arrived, as a short answer has when its head is read."""
+        return self._end.done() and self._cut is None and self._end.exception() is None
+
+    def at_hand(self) -> bytes:
+        """Returns the body of an answer that is whole."""
+        waiting = self._waiting
+        return waiting[0] if len(waiting) == 1 else b"".join(waiting)
+
     async def read(self, most: int = MOST_WHOLE_MIB << 20) -> bytes:
         """The whole body, or more than `most` bytes of its beginning where it is longer; then the connection is not used again.
 
         Raises:
             EngineGone: the engine broke off before its end.
         """
+        if self.is_whole and self._waiting_bytes <= most:
+            return self.at_hand()
         pieces = _Pieces(self, most)
         try:
             await self.pipe(pieces)
@@ -135,7 +153,7 @@ class Answer:
         """Ends it here, for a reason. A later reason does not replace the first one."""
         self._cut = self._cut or cut
         if not self._end.done():
-            self._end.set_exception(Broken(self._cut))
+            fail(self._end, Broken(self._cut))
 
     def close(self) -> None:
         """Ends the exchange. Before the answer's end this closes the connection, which makes the engine stop generating."""

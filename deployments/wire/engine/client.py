@@ -44,17 +44,19 @@ class Engines:
             NeverReached: no connection could be made.
             EngineGone: it broke before the head.
         """
-        request = self._head(address, method, path, headers, len(body)), body
-        if len(body) <= MOST_JOINED_BYTES:
-            request = b"".join(request), b""
+        head = self._head(address, method, path, headers, len(body))
+        request = (head + body, b"") if len(body) <= MOST_JOINED_BYTES else (head, body)
         connection = self._pool.take(address)
         if connection is None:
             return await self._first(address, request)
         try:
-            return await self._answer(connection, request)
+            return await connection.send(*request)
         except EngineGone:
             # The engine closed an idle connection just now. A new one tells whether it is there; only if that is refused is it gone.
-            pass
+            connection.shut()
+        except BaseException:
+            connection.shut()
+            raise
         try:
             return await self._first(address, request)
         except NeverReached:
@@ -64,10 +66,14 @@ class Engines:
         """Sends a request over a new connection."""
         connection = await self._connect(address)
         try:
-            return await self._answer(connection, request)
+            return await connection.send(*request)
         except EngineGone:
+            connection.shut()
             if self._tls is not None:  # a certificate that the engine does not take looks just like this in TLS 1.3
                 self._tell(address, "it closed a new connection without an answer; it may not take this node's certificate")
+            raise
+        except BaseException:
+            connection.shut()
             raise
 
     async def reaches(self, address: Address, within_s: float) -> bool:
@@ -85,13 +91,6 @@ class Engines:
     def close(self) -> None:
         """Closes every idle connection."""
         self._pool.close()
-
-    async def _answer(self, connection: Connection, request: tuple[bytes, bytes]) -> Answer:
-        try:
-            return await connection.send(*request)
-        except BaseException:
-            connection.shut()
-            raise
 
     async def _connect(self, address: Address) -> Connection:
         try:
@@ -112,13 +111,9 @@ class Engines:
             self._log.warning("engine_tls", engine=f"{address.host}:{address.port}", error=error)
 
     def _head(self, address: Address, method: bytes, path: bytes, headers: Headers, length: int) -> bytes:
-        lines = [
-            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, path, _host(address)),
-            self._authorization,
-            *[b"%b: %b\r\n" % header for header in headers],
-            b"content-length: %d\r\n\r\n" % length,
-        ]
-        return b"".join(lines)
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        first = method, path, _host(address)
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bcontent-length: %d\r\n\r\n" % (*first, self._authorization, lines, length)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httptools
 
-from deployments.wire.engine.answer import Answer, EngineGone
+from deployments.wire.engine.answer import Answer, EngineGone, fail
 from deployments.wire.types import Address
 
 #: An engine's machine that dies closes nothing: after so long without a word the kernel asks it, so often, before the connection breaks.
@@ -40,10 +40,12 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._headers: dict[bytes, bytes] = {}
         self._keep_alive = False
+        """The answer is whole, and the engine goes on with the connection."""
         self._between = False
         """The parser waits for the next chunk."""
         self._straight: Callable[[bytes], None] | None = None
         """Takes the pieces of the answer; None before somebody asks for them, and after the answer's end."""
+        self._paused = False
         self.idle_since = 0.0
 
     def send(self, request: bytes, body: bytes = b"") -> asyncio.Future[Answer]:
@@ -52,13 +54,13 @@ class Connection(asyncio.Protocol):
         Raises (from the future):
             EngineGone: the connection broke before the head.
         """
-        self._parser = httptools.HttpResponseParser(self)
+        if not self._keep_alive:  # else the last answer left it where the next one begins
+            self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._answer = None
         self._keep_alive = self._between = False
         self._straight = None
         self._head, self._end = self._loop.create_future(), self._loop.create_future()
-        self._end.add_done_callback(_look_at)
         if self._transport is None or self._transport.is_closing():
             self._fail()
         else:
@@ -82,8 +84,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """The exchange is over: back to the pool after a whole answer, closed otherwise."""
-        whole = self._end is not None and self._end.done() and not self._end.cancelled() and self._end.exception() is None
-        if whole and self._keep_alive and self.usable:
+        if self._keep_alive and self.usable:
             self.resume()  # its client may have been slow to the end
             self._pool.put(self)
         else:
@@ -96,10 +97,12 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         if self.usable and self._transport is not None:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self.usable and self._transport is not None:
+        if self._paused and self.usable and self._transport is not None:
+            self._paused = False
             self._transport.resume_reading()
 
     # asyncio.Protocol
@@ -137,7 +140,7 @@ class Connection(asyncio.Protocol):
     def _fail(self) -> None:
         for future in (self._head, self._end):
             if future is not None and not future.done():
-                future.set_exception(EngineGone())
+                fail(future, EngineGone())
 
     # httptools
     def on_message_begin(self) -> None:
@@ -172,12 +175,6 @@ class Connection(asyncio.Protocol):
         if self._parser is not None and self._end is not None and not self._end.done():
             self._keep_alive = self._parser.should_keep_alive()
             self._end.set_result(None)
-
-
-def _look_at(future: asyncio.Future[None]) -> None:
-    """Marks a failure as seen: a client that hung up leaves nobody to read it."""
-    if not future.cancelled():
-        future.exception()
 
 
 class Pool:

@@ -1,20 +1,12 @@
-"""`monitoring.export`: what is counted is what is shown, and `Intervals` is prometheus_client's own histogram, only faster."""
+"""`monitoring.export`: what is counted is what is shown."""
 
-from itertools import pairwise
-
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.planner.started.figures import Figures, Report
-from monitoring.export import CONTENT_TYPE, CanaryMeter, Intervals, Meter, show_engine
-from monitoring.metrics import GATEWAYS, ITL, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
-
-BOUNDARIES = st.sampled_from([0.0, *ITL.buckets, 9.0])
-STREAMS = st.lists(st.tuples(st.sampled_from(["scout", "llama"]), st.lists(BOUNDARIES | st.floats(0, 10), max_size=9)), max_size=5)
+from monitoring.export import CONTENT_TYPE, CanaryMeter, Meter, show_engine
+from monitoring.metrics import GATEWAYS, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
 
 
 def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -28,26 +20,6 @@ def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ..
 
 def shown(meter: Meter) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return samples(list(text_string_to_metric_families(meter.text().decode())))
-
-
-@given(STREAMS)
-def test_intervals_are_those_of_an_ordinary_histogram(streams: list[tuple[str, list[float]]]) -> None:
-    fast, ordinary = Intervals(ITL), Histogram(ITL.name, ITL.meaning, ITL.labels, buckets=ITL.buckets, registry=CollectorRegistry())
-    for label, gaps in streams:
-        times = [sum(gaps[:count]) for count in range(len(gaps) + 1)]
-        fast.observe(label, times)
-        child = ordinary.labels(label)
-        for earlier, later in pairwise(times):
-            child.observe(later - earlier)
-    assert samples(list(fast.collect())) == pytest.approx(samples(list(ordinary.collect())))
-
-
-@pytest.mark.parametrize("times", [[], [1.0]])
-def test_stream_of_one_piece_has_no_interval(times: list[float]) -> None:
-    intervals = Intervals(ITL)
-    intervals.observe("scout", times)
-    (family,) = intervals.collect()
-    assert {sample.value for sample in family.samples} == {0}
 
 
 def test_meter_shows_just_the_table() -> None:

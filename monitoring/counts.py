@@ -1,0 +1,73 @@
+"""Counters, gauges and histograms of one thread, shown through prometheus-client.
+
+Decides nothing. That library's own metrics take a lock, check the metric and look up its child for each value, which was a tenth of what
+the gateway takes for a request: 10 of 110 µs, of which these leave 2.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from monitoring.metrics import Metric
+
+Labels = tuple[str, ...]
+"""A label's values, in the order of the metric's labels."""
+
+
+class Values(Collector):
+    """A counter or a gauge."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self.of: defaultdict[Labels, float] = defaultdict(float)
+        """The values by their labels. They are counted right here: a method would be one more call for each."""
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """The values as Prometheus wants them."""
+        kind = CounterMetricFamily if self._metric.kind == "counter" else GaugeMetricFamily
+        family = kind(self._metric.name, self._metric.meaning, labels=self._metric.labels)
+        for labels, value in self.of.items():
+            family.add_metric(labels, value)
+        yield family
+
+
+class Buckets(Collector):
+    """A histogram."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+
+    def observe(self, labels: Labels, value: float) -> None:
+        """Counts one value."""
+        self._of(labels)[bisect_left(self._metric.buckets, value)] += 1
+        self._sums[labels] += value
+
+    def observe_between(self, labels: Labels, times_s: Sequence[float]) -> None:
+        """Counts the intervals between successive times, a whole stream's at once."""
+        counts = self._of(labels)
+        buckets = self._metric.buckets
+        for earlier, later in pairwise(times_s):
+            counts[bisect_left(buckets, later - earlier)] += 1
+        if times_s:
+            self._sums[labels] += times_s[-1] - times_s[0]
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The histogram as Prometheus wants it: cumulative."""
+        family = HistogramMetricFamily(self._metric.name, self._metric.meaning, labels=self._metric.labels)
+        bounds = [*map(str, self._metric.buckets), "+Inf"]
+        for labels, counts in self._counts.items():
+            family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), self._sums[labels])
+        yield family
+
+    def _of(self, labels: Labels) -> list[int]:
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * (len(self._metric.buckets) + 1)
+            self._sums[labels] = 0.0
+        return counts
