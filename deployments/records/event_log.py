@@ -47,12 +47,15 @@ class Store(Protocol):
 
 
 def record(event: Event, store: Store = cluster_store) -> None:
-    """Keeps an event, and removes the oldest where there are too many. Needs a connection to Ray.
+    """Keeps an event, unless another process has told it, and removes the oldest where there are too many. Needs a connection to Ray.
 
     Raises:
         Exception: the GCS does not answer.
     """
-    store.keep(events.key(event.when, secrets.token_hex(4)), events.written(event))
+    own = events.own_part(event)
+    if own is not None and events.is_known(event, store.names(events.BEGINNING)):
+        return
+    store.keep(events.key(event.when, own or secrets.token_hex(4)), events.written(event))
     for name in events.too_many(store.names(events.BEGINNING)):
         store.forget(name)
 
@@ -61,7 +64,7 @@ def since(when: float = 0.0, store: Store = cluster_store) -> list[Event]:
     """Returns the events since a time in seconds since 1970, oldest first. Needs a connection to Ray."""
     names = events.wanted(store.names(events.BEGINNING), when)
     texts = store.several(names)
-    return [event for name in names if (event := events.read(texts.get(name, ""))) is not None]
+    return events.settled([event for name in names if (event := events.read(texts.get(name, ""))) is not None])
 
 
 def tell(kind: str, words: str, model: str = "", subject: str = "", store: Store = cluster_store) -> None:
@@ -105,6 +108,13 @@ class Teller:
             except queue.Full:
                 with contextlib.suppress(queue.Empty):
                     self._waiting.get_nowait()
+                    self._waiting.task_done()
+
+    def flush(self, within_s: float = 2.0) -> None:
+        """Returns when all that was told is kept, or after so many seconds: for a process that is about to end."""
+        deadline = time.monotonic() + within_s
+        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _write(self) -> None:
         while True:
@@ -113,3 +123,4 @@ class Teller:
                 record(event, self._store)
             except Exception as error:  # noqa: BLE001 (whatever Ray raises while its head is away: events are not worth a process)
                 logger.warning("event_lost kind=%s error=%s", event.kind, type(error).__name__)
+            self._waiting.task_done()

@@ -15,6 +15,7 @@ from configs.schema import Config
 from deployments.gateway import assembly
 from deployments.gateway.process import Gateway, RayCluster
 from deployments.lifecycle.applications import gateway_application
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import AWS_SPOT, Notice
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.ray_calls.ray_guard import OpenRay
@@ -32,6 +33,7 @@ class FakeRay(RayCluster):
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.notices: list[Notice] = []
+        self.events: list[tuple[str, str, str, str]] = []
         self.away = False
         """Ray's head is away: nobody can be asked."""
 
@@ -51,6 +53,15 @@ class FakeRay(RayCluster):
     def leave(self, notice: Notice) -> str | None:
         self.notices.append(notice)
         return None
+
+    @property
+    def name(self) -> str:
+        return "gw1"
+
+    def tell(self, kind: Kind, words: str, model: str = "", subject: str = "") -> None:
+        self.events.append((kind, words, model, subject))
+
+    def flush(self) -> None: ...
 
 
 class HeldGateway(Gateway):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from configs.routing import Routing
+from deployments.gateway.replicas.departures import Departures
 from deployments.gateway.replicas.loops import end
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.availability import NEVER, Absence
@@ -46,15 +47,18 @@ class Roster:
         routing: Routing | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_sick: Callable[[ReplicaView], None] = _nothing,
+        on_gone: Callable[[ReplicaView], None] = _nothing,
     ) -> None:
         """Args:
         models: ids of the groups of engines that there should be replicas of.
         routing: how a replica is chosen; None: by the defaults.
         clock: seconds.
         on_sick: told of each replica whose canary has just put it out.
+        on_gone: told of each replica that Ray does not name any more.
         """
         self._clock = clock
         self._on_sick = on_sick
+        self._departures = Departures(on_gone)
         self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
         self._known = dict.fromkeys(models, _Known())
@@ -79,6 +83,7 @@ class Roster:
         """What the replicas of a model say now; who says nothing is out."""
         if model in self._known:
             before = {view.id: view for view in self.replicas(model)}
+            self._departures.seen(model, before, (view.id for view in replicas), self._clock())
             self._take(model, tuple(still_silent(before.get(view.id), view) for view in replicas))
 
     def suspect(self, replica: ReplicaView) -> None:

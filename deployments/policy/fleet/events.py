@@ -17,6 +17,8 @@ MOST_KEPT = 1000
 #: So many more may stand before the oldest are removed, so that not every event has to remove one.
 SLACK = 100
 MOST_CHARACTERS = 600
+#: A node that several gateways of it have drained within so many seconds has been drained once.
+TOGETHER_S = 600.0
 
 
 class Kind(StrEnum):
@@ -49,6 +51,12 @@ class Kind(StrEnum):
     """A replica could not start, or a change did not come up."""
 
 
+#: What happens to a replica once.
+_ONCE = frozenset({Kind.START, Kind.READY, Kind.STOP, Kind.DEATH, Kind.SICK, Kind.FAILED})
+#: Ends of a replica that it tells itself. What a gateway sees then, that it is gone, is no death.
+_NO_DEATH = (Kind.STOP, Kind.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened."""
@@ -75,6 +83,37 @@ def key(when: float, own: str) -> str:
         own: a part that no other event has.
     """
     return f"{BEGINNING}{max(0, int(when * 1000)):015d}-{own}"
+
+
+def own_part(event: Event) -> str | None:
+    """Returns the end of an event's key where it happens to its subject once, so that of several writers the first is kept; else None."""
+    return f"{event.kind}-{event.subject}" if event.kind in _ONCE and event.subject else None
+
+
+def is_known(event: Event, keys: Sequence[str]) -> bool:
+    """Tells whether an event is kept already, told by another process; a replica that has said that it stops does not die afterwards."""
+    if own_part(event) is None:
+        return False
+    kinds = (event.kind, *_NO_DEATH) if event.kind == Kind.DEATH else (event.kind,)
+    ends = tuple(f"-{kind}-{event.subject}" for kind in kinds)
+    return any(name.startswith(BEGINNING) and name.endswith(ends) for name in keys)
+
+
+def settled(found: Sequence[Event]) -> list[Event]:
+    """Returns events without those that several processes have told at the same moment, in their order."""
+    ended = {event.subject for event in found if event.kind in _NO_DEATH}
+    last: dict[tuple[str, str], float] = {}
+    kept = []
+    for event in found:
+        if event.subject and event.kind in {*_ONCE, Kind.DRAIN}:
+            before = last.get((event.kind, event.subject))
+            last[event.kind, event.subject] = event.when
+            if before is not None and (event.kind != Kind.DRAIN or event.when - before < TOGETHER_S):
+                continue
+            if event.kind == Kind.DEATH and event.subject in ended:
+                continue
+        kept.append(event)
+    return kept
 
 
 def wanted(keys: Sequence[str], since: float) -> list[str]:

@@ -86,7 +86,7 @@ def test_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None
 def test_process_tells_in_the_order_of_its_calls(store: InMemory) -> None:
     teller = Teller("gateway", store)
     for number in range(3):
-        teller.tell(Kind.DEATH, str(number), "scout", "abc")
+        teller.tell(Kind.STEP, str(number), "scout", "abc")
     assert len(seen(store, 3)) == 3
     assert {event.who for event in event_log.since(0, store)} == {"gateway"}
 
@@ -111,3 +111,23 @@ def test_process_goes_on_telling_after_a_store_was_away(store: InMemory) -> None
     store.away = False
     teller.tell(Kind.READY, "kept")
     assert seen(store, 1) == ["kept"]
+
+
+def test_death_told_by_two_gateways_is_kept_once(store: InMemory) -> None:
+    for teller in (Teller("gateway", store), Teller("gateway", store)):
+        teller.tell(Kind.DEATH, "it is gone", "scout", "abc")
+        teller.flush()
+    assert len(store.texts) == 1
+
+
+def test_process_that_ends_waits_until_its_events_are_kept_and_not_for_ever(store: InMemory) -> None:
+    teller = Teller("engine", store)
+    teller.tell(Kind.STOP, "it stops", "scout", "abc")
+    teller.flush()
+    assert len(store.texts) == 1
+    store.held.clear()
+    teller.tell(Kind.START, "it starts", "scout", "abd")
+    began = time.monotonic()
+    teller.flush(0.2)
+    assert 0.2 <= time.monotonic() - began < 2
+    store.held.set()

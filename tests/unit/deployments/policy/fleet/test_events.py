@@ -1,6 +1,22 @@
 """Events as they are written down, ordered and removed."""
 
-from deployments.policy.fleet.events import BEGINNING, MOST_CHARACTERS, MOST_KEPT, SLACK, Event, Kind, key, read, too_many, wanted, written
+from deployments.policy.fleet.events import (
+    BEGINNING,
+    MOST_CHARACTERS,
+    MOST_KEPT,
+    SLACK,
+    TOGETHER_S,
+    Event,
+    Kind,
+    is_known,
+    key,
+    own_part,
+    read,
+    settled,
+    too_many,
+    wanted,
+    written,
+)
 
 
 def test_event_is_read_as_it_was_written() -> None:
@@ -38,3 +54,40 @@ def test_oldest_events_go_once_there_are_clearly_too_many() -> None:
     assert too_many(keys[:-1]) == []
     assert too_many([*reversed(keys), "config.json"]) == keys[: SLACK + 1]
     assert all(one.startswith(BEGINNING) for one in keys)
+
+
+def about(kind: str, when: float = 1.0, subject: str = "abc") -> Event:
+    return Event(when, kind, "words", "scout", subject, "gateway")
+
+
+def kept(*events: Event) -> list[str]:
+    return [key(event.when, own_part(event) or "1234") for event in events]
+
+
+def test_death_that_several_gateways_see_is_known_once() -> None:
+    assert not is_known(about(Kind.DEATH), kept(about(Kind.DEATH, subject="other"), about(Kind.START)))
+    assert is_known(about(Kind.DEATH, 2.0), kept(about(Kind.DEATH)))
+
+
+def test_replica_that_said_that_it_stops_does_not_die() -> None:
+    for end in (Kind.STOP, Kind.FAILED):
+        assert is_known(about(Kind.DEATH, 2.0), kept(about(end)))
+    assert not is_known(about(Kind.STOP, 2.0), kept(about(Kind.DEATH)))
+
+
+def test_event_without_a_subject_or_that_may_come_again_is_never_known() -> None:
+    for event in (about(Kind.FAILED, subject=""), about(Kind.SCALE), about(Kind.DRAIN)):
+        assert own_part(event) is None
+        assert not is_known(event, kept(event))
+
+
+def test_events_told_at_the_same_moment_stand_once() -> None:
+    death, again, other = about(Kind.DEATH), about(Kind.DEATH, 1.1), about(Kind.DEATH, 1.2, "other")
+    assert settled([death, again, other]) == [death, other]
+    stop = about(Kind.STOP, 2.0)
+    assert settled([death, stop]) == [stop]
+    drain = about(Kind.DRAIN, subject="10.0.0.2")
+    later = about(Kind.DRAIN, 2 + TOGETHER_S, "10.0.0.2")
+    assert settled([drain, about(Kind.DRAIN, 1.5, "10.0.0.2"), later]) == [drain, later]
+    steps = [about(Kind.STEP, subject=""), about(Kind.STEP, subject="")]
+    assert settled(steps) == steps
