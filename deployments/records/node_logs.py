@@ -86,7 +86,7 @@ class NodeLogs:
                     owner = self._owner(entry.name, Path(entry.path), seen.st_ino)
                 except OSError:  # it has just been taken away
                     continue
-                if owner is not None and seen.st_size and asks_for(query, owner):
+                if owner is not None and asks_for(query, owner):
                     yield _File(Path(entry.path), owner, is_of_a_worker(entry.name), seen.st_ino, seen.st_size)
 
     def _owner(self, name: str, path: Path, identity: int) -> Owner | None:

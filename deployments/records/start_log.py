@@ -6,7 +6,6 @@ node's log files until the start has ended. Whatever the cluster's store does, a
 
 import contextlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -80,8 +79,9 @@ class StartLog:
         self._thread.join(PERIOD_S)
 
     def _newest(self) -> Sequence[Line]:
-        with contextlib.suppress(OSError, re.error):
-            return NodeLogs().read(self._query()) if self._logs is None else self._logs.read(self._query())
+        """Returns all lines of the start, also those that the thread has seen already."""
+        with contextlib.suppress(OSError):
+            return (NodeLogs() if self._logs is None else self._logs).read(self._query())
         return []
 
     def _query(self) -> Query:

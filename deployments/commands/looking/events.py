@@ -55,7 +55,7 @@ def table(found: Iterable[Event]) -> Table:
     """Returns a table with a row for each event."""
     shown = Table("when", "event", "what", "by", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for event in found:
-        shown.add_row(clock(event.when), Text(event.kind, COLOURS.get(event.kind, "")), Text(sentence(event)), event.who)
+        shown.add_row(clock(event.when), Text(event.kind, COLOURS.get(event.kind, "")), Text(sentence(event)), Text(event.who))
     return shown
 
 

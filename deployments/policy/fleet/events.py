@@ -82,7 +82,7 @@ def key(when: float, own: str) -> str:
         when: seconds since 1970.
         own: a part that no other event has.
     """
-    return f"{BEGINNING}{max(0, int(when * 1000)):015d}-{own}"
+    return f"{BEGINNING}{max(0, int(when * 1e6)):018d}-{own}"
 
 
 def own_part(event: Event) -> str | None:

@@ -25,6 +25,7 @@ _MARKED = re.compile(r"herd: a process of replica (\S+) of (\S+)$", re.MULTILINE
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6}))?(Z)?")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_VARIABLES = re.compile(r"""(["']env_vars["']: )\{[^{}]*\}""")
 _TOKEN = re.compile(r":(?:job_id|actor_name|task_name):")
 _OF_SERVE = re.compile(r"[A-Z]+ \S+ \S+ (\S+)_(engine|gateway) (\S+) -- ")
 
@@ -138,9 +139,12 @@ def stamp(text: str, east_s: float) -> float | None:
 
 
 def tidy(text: str) -> str:
-    """Returns a line without colours and control characters, cut to `MOST_CHARACTERS`; of a progress bar, its last state."""
+    """Returns a line without colours, control characters and the environments that Ray tells of, cut to `MOST_CHARACTERS`.
+
+    Of a progress bar that is its last state.
+    """
     states = [one for one in text.split("\r") if one.strip()]
-    plain = _CONTROL.sub("", _ANSI.sub("", states[-1] if states else "")).rstrip()
+    plain = _VARIABLES.sub(r"\1{…}", _CONTROL.sub("", _ANSI.sub("", states[-1] if states else ""))).rstrip()
     return plain if len(plain) <= MOST_CHARACTERS else f"{plain[: MOST_CHARACTERS - 1]}…"
 
 

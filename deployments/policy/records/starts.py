@@ -117,7 +117,7 @@ def beginning(model: str) -> str:
 
 def key(start: Start) -> str:
     """Returns the name under which a start is kept: names of one model sort by time."""
-    return f"{beginning(start.model)}{int(start.began * 1000):015d}-{start.replica}"
+    return f"{beginning(start.model)}{int(start.began * 1e6):018d}-{start.replica}"
 
 
 def too_many(keys: Sequence[str]) -> list[str]:

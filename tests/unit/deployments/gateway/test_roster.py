@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from deployments.gateway.replicas.departures import GONE_S
 from deployments.gateway.replicas.roster import Roster, Watch
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.prompt_blocks import Prompt
@@ -262,3 +263,37 @@ def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(rost
     with roster.sending(chosen(roster, "llama")) as sending:
         assert roster.lost(A, sending)
     assert roster.ready("llama") == 1
+
+
+class Gone:
+    """A roster with a clock of the test's, and the replicas that it says are gone."""
+
+    def __init__(self) -> None:
+        self.now, self.ids = 0.0, list[str]()
+        self.roster = Roster(["llama", "scout"], clock=lambda: self.now, on_gone=lambda view: self.ids.append(view.id))
+
+    def after(self, seconds: float, *replicas: ReplicaView, model: str = "llama") -> list[str]:
+        self.now += seconds
+        self.roster.update(model, replicas)
+        return self.ids
+
+
+def test_replica_that_ray_has_not_named_for_some_periods_is_gone_and_told_once() -> None:
+    gone = Gone()
+    assert gone.after(0, A, B) == []
+    assert gone.after(1, A) == []
+    assert gone.after(GONE_S, A) == ["b"]
+    assert gone.after(GONE_S, A) == ["b"]
+
+
+def test_replica_that_was_left_out_once_is_not_gone() -> None:
+    gone = Gone()
+    gone.after(0, A, B)
+    gone.after(1, A)
+    gone.after(1, A, B)
+    assert gone.after(GONE_S, A, B) == []
+    other = replica("c", model="scout")
+    gone.after(0, other, model="scout")
+    gone.after(0, A)
+    assert gone.after(GONE_S, other, model="scout") == [], "the list of another model says nothing of it"
+    assert gone.after(0, A) == ["b"]
