@@ -86,6 +86,7 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
     Seam("ray_calls/pending", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("aggregated_metrics", "config")),
+    Seam("records/scaling", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "app_name")),
     Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingConfig", has=("target_ongoing_requests",)),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
     Seam("engine/replica", "ray.serve.context:ReplicaContext", has=("replica_id",)),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -91,7 +91,7 @@ def _print(found: Seen, wide: bool) -> None:
     now = time.time()
     out.print(Group(models_table(title, facts, now), *waiting(facts, now)))
     if wide:
-        out.print(replicas_table(facts, now), width=max(WIDE, out.width), crop=False, no_wrap=True)
+        Console(width=max(WIDE, out.width), highlight=False).print(replicas_table(facts, now))
     out.print(_engines(told_by))
 
 

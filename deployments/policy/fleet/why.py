@@ -58,13 +58,16 @@ def why(facts: Facts, now: float) -> tuple[Finding, ...]:
         facts: what is known.
         now: seconds since 1970.
     """
-    found = [*_placing(facts, now), *_starting(facts, now), *_wrong(facts, now), *_failed(facts, now), *_given_up(facts)]
+    found = [*_placing(facts, now), *_starting(facts, now), *_wrong(facts, now)]
     missing = facts.standing.target - facts.standing.running
+    if not found and missing <= 0:
+        found.append(_well(facts, now))
+    found += [*_failed(facts, now), *_given_up(facts)]
     if not found and missing > 0 and facts.by_http:
         found.append(Finding("No replica takes requests, as far as a gateway can tell.", ASK_THERE))
     elif not found and missing > 0:
         found.append(Finding(f"{missing} of {facts.standing.target} replicas are not there, and Ray Serve has not begun them.", WAIT))
-    return tuple(found) if found else (_well(facts, now),)
+    return tuple(found)
 
 
 def _placing(facts: Facts, now: float) -> Iterator[Finding]:
@@ -115,9 +118,9 @@ def _wrong(facts: Facts, now: float) -> Iterator[Finding]:
 
 
 def _failed(facts: Facts, now: float) -> Iterator[Finding]:
-    if facts.standing.running >= facts.standing.target:
-        return
-    for start in failures(facts.starts, facts.seats, now - NEWS_S)[-MOST_FAILURES:]:
+    """Yields the last failed starts, unless one has come up since."""
+    came_up = max((start.began for start in facts.starts if start.outcome == starts.READY), default=0.0)
+    for start in failures(facts.starts, facts.seats, max(came_up, now - NEWS_S))[-MOST_FAILURES:]:
         ago_s = now - (start.began if start.ended is None else start.ended)
         phase = f" while {starts.CALLED[start.phase]}" if start.phase else ""
         cause = start.error or "it ended without a word, as a process that is killed (no memory left, or by hand)"

@@ -81,7 +81,9 @@ def test_last_failures_say_their_cause_and_where_its_log_is() -> None:
         "A start on 10.0.0.2 failed 62 s ago: it ended without a word, as a process that is killed (no memory left, or by hand)"
     )
     well = Facts("scout", Standing(ModelState.RUNNING, 1, 1), (Seat("a", "ready", since=1400.0),), (failed,))
-    assert said(well) == ["It runs, its oldest replica for 10 min."]
+    assert said(well) == ["It runs, its oldest replica for 10 min.", second.what], "an upgrade was tried in vain"
+    later = replace(UP, replica="l", began=1995.0)
+    assert said(replace(well, starts=(failed, later))) == ["It runs, its oldest replica for 10 min."]
 
 
 def test_application_that_ray_serve_has_given_up_says_its_last_words() -> None:
