@@ -1,4 +1,4 @@
-"""What there is to see of every model: from a gateway's page alone, or from the cluster as well.
+"""Gathers all that is known of every model: from a gateway's page alone, or from the cluster as well.
 
 Decides nothing: a replica's row is `policy.fleet.seats`', reasons are `policy.fleet.why`'s.
 """
@@ -28,6 +28,8 @@ from deployments.records.start_log import starts_of
 #: Events that say that somebody wants other replicas than before.
 ASKED = (Kind.CHANGE, Kind.SCALE)
 ANSWER_S = 10.0
+#: How far back changes and sick canaries are looked for.
+PAST_S = 86400.0
 Reports = Mapping[str, list[Report | None]]
 """By model, what each replica tells of its engine beside the plan; None for one that tells nothing."""
 
@@ -38,12 +40,13 @@ def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
     told = page(herd.endpoint, config, herd.node)
     known, waiting = told.get("models", {}), told.get("waiting", {})
     surveyed, models = survey(config, known), [one.id for one in pools(config.models)]
-    placed, past = serve_api.details([app_name(model) for model in models]), event_log.since()
+    placed, past = serve_api.details([app_name(model) for model in models]), event_log.since(now - PAST_S)
+    canaries = {event.subject: event.words for event in past if event.kind == Kind.SICK}
     found = {}
     for model in models:
         begun, details = starts_of(model), placed.get(app_name(model), serve_api.Details())
         rows = seats(known.get(model, []), details.replicas, begun, now)
-        found[model] = Facts(model, surveyed[model], rows, begun, details.said, _asked(past, model), waiting.get(model, 0))
+        found[model] = Facts(model, surveyed[model], rows, begun, details.said, _asked(past, model), waiting.get(model, 0), canaries)
     return config, found, _reports(known, models)
 
 

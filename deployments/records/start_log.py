@@ -22,7 +22,8 @@ from deployments.ray_calls import cluster_store
 from deployments.records.event_log import Store, Teller
 from deployments.records.node_logs import NodeLogs
 
-PERIOD_S = 2.0
+#: Between two looks at the log, and for how long the end of a start is tried to be kept.
+PERIOD_S, GIVE_UP_S = 2.0, 600.0
 logger = logging.getLogger("ray.serve")
 
 
@@ -98,18 +99,25 @@ class StartLog:
         self._wake.set()
 
     def _follow(self) -> None:
-        """Keeps each change of the start, until it has ended."""
+        """Keeps each change of the start, until its end is kept or Ray's head has been away for long."""
         logs: Logs = NodeLogs() if self._logs is None else self._logs
-        while self._start.ended is None:
+        while not self._is_over():
             self._wake.wait(PERIOD_S)
             self._wake.clear()
             try:
-                for line in logs.read(self._query()):
-                    if (phase := starts.phase_of_line(line.text)) is not None:
-                        self._enter(phase, line.when)
+                self._look(logs)
                 self._keep()
             except Exception as error:  # noqa: BLE001 (whatever Ray raises while its head is away: a start goes on without its record)
                 logger.warning("start_not_kept error=%s", type(error).__name__)
+
+    def _is_over(self) -> bool:
+        now = self._start
+        return now.ended is not None and (self._kept == now or time.time() > now.ended + GIVE_UP_S)
+
+    def _look(self, logs: Logs) -> None:
+        for line in logs.read(self._query()) if self._start.ended is None else ():
+            if (phase := starts.phase_of_line(line.text)) is not None:
+                self._enter(phase, line.when)
 
     def _keep(self) -> None:
         now = self._start

@@ -20,12 +20,13 @@ from deployments.commands.terminal import AsJson, Name, out, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import OperationError
 from deployments.policy.records.log_lines import GATEWAY, MODEL, RAY, Line, Query
+from deployments.ray_calls.nodes import gone
 
 if TYPE_CHECKING:
     from deployments.records.cluster_logs import ClusterLogs
 
 PERIOD_S = 1.0
-MOST_LINES = 20_000
+MOST_LINES, MOST_NAMED = 20_000, 4
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 
 
@@ -73,6 +74,8 @@ def _query(herd: operate.Herd, whose: str) -> Query:
 def _shown(query: Query, node: str, follow: bool, as_json: bool) -> None:
     from deployments.records.cluster_logs import cluster_logs  # it imports Ray
 
+    if not node and (away := gone()):
+        tell(f"{_named(away)}: gone, and its log files with it.")
     with cluster_logs(node) as readers:
         if not readers.nodes:
             raise OperationError(f"No node is called '{node}'. `herd status --wide` names them.")
@@ -85,6 +88,12 @@ def _shown(query: Query, node: str, follow: bool, as_json: bool) -> None:
                 _print(_read(readers, query), as_json)
         except KeyboardInterrupt:
             return
+
+
+def _named(nodes: Sequence[str]) -> str:
+    """Names a few nodes, and counts the others: a cluster that scales has many that are gone."""
+    more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
+    return ", ".join(nodes[:MOST_NAMED]) + more
 
 
 def _read(readers: "ClusterLogs", query: Query) -> Sequence[Line]:

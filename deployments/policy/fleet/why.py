@@ -4,8 +4,8 @@ Decides which findings there are and in which order: what waits for a place, wha
 and why the last starts failed.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.seats import PLACING, STARTING, Seat, failures
@@ -36,6 +36,8 @@ class Facts:
     """When the last change of the herd or of this model's size began, in seconds since 1970."""
     queue: int = 0
     """Requests that wait at a gateway."""
+    canaries: Mapping[str, str] = field(default_factory=dict)
+    """What each sick replica has said of its canary, by its id."""
     by_http: bool = False
     """A gateway alone was asked, which knows no replica before it takes requests."""
 
@@ -106,7 +108,8 @@ def _wrong(facts: Facts, now: float) -> Iterator[Finding]:
     for seat in facts.seats:
         since_s = None if seat.since is None else now - seat.since
         if seat.state == "sick":
-            words = f"Replica {seat.replica} on {seat.node} is sick: its canary is {seat.canary or 'not right'}."
+            canary = facts.canaries.get(seat.replica) or f"its canary is {seat.canary or 'not right'}"
+            words = f"Replica {seat.replica} on {seat.node} is sick: {_cut(canary)}."
             way_out = f"Ray Serve restarts it. Where that comes again, `herd doctor` examines {seat.node}."
             yield Finding(words, way_out, since_s)
         elif seat.state == "dead":

@@ -1,1 +1,1 @@
-"""What is written down of a herd, for operators: log lines, starts of engines, spans of time. Imports nothing of policy."""
+"""Values that are written down of a herd, for operators: log lines, starts of engines, spans of time. Imports nothing of policy."""

@@ -93,9 +93,9 @@ def test_start_goes_on_where_the_store_is_away(store: InMemory) -> None:
     store.away = True
     log = begun(store, Logs())
     log.phase(starts.WEIGHTS)
+    log.ready()
     time.sleep(0.1)
     store.away = False
-    log.ready()
     assert kept(store, starts.READY).phase == starts.WEIGHTS
 
 

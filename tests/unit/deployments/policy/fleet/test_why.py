@@ -67,6 +67,8 @@ def test_replicas_that_are_there_and_not_well_are_told() -> None:
         "Replica l on 10.0.0.3 is far slower than the others, and gets requests only while these are full.",
     ]
     assert all(finding.todo for finding in why(Facts("scout", up, rows), NOW))
+    its_words = "its canary is wrong: it said ' 8, 7' instead of ' 8, 9'"
+    assert said(Facts("scout", up, rows[:1], canaries={"s": its_words})) == [f"Replica s on 10.0.0.1 is sick: {its_words}."]
 
 
 def test_last_failures_say_their_cause_and_where_its_log_is() -> None:
