@@ -238,16 +238,22 @@ class EngineServer(EngineProcess):
         if getattr(self, "_server", None) is not None:
             self._leaving = True
             self._canaries.stop()
-            if getattr(self, "_ready_at", None) is not None:
-                self._tell(
-                    *((Kind.STOP, "it stops, and finishes what it has") if await self._lives() else (Kind.DEATH, "its engine has died"))
-                )
+            await self._tell_its_end()
             await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
             while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             await self._server.stop()
             await asyncio.to_thread(self._events.flush)
         await self.end_engine()
+
+    async def _tell_its_end(self) -> None:
+        """Tells why a replica that has served goes; one that has not come up has told its failure."""
+        if getattr(self, "_ready_at", None) is None:
+            return
+        if await self._lives():
+            self._tell(Kind.STOP, "it stops, and finishes what it has")
+        else:
+            self._tell(Kind.DEATH, "its engine has died")
 
     def _tell(self, kind: Kind, words: str) -> None:
         self._events.tell(kind, words, self._model, self._id)

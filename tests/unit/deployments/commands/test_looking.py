@@ -55,6 +55,11 @@ def test_line_of_a_log_is_labelled_by_node_and_replica() -> None:
     assert json.loads(logs.as_line(Line(0.0, "n", "", "raylet", "x")))["model"] is None
 
 
+def test_few_nodes_that_are_gone_are_named_and_the_others_counted() -> None:
+    assert logs._named(["10.0.0.1", "10.0.0.2"]) == "10.0.0.1, 10.0.0.2"
+    assert logs._named([f"10.0.0.{number}" for number in range(9)]) == "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3 and 5 more"
+
+
 def test_model_is_found_by_id_and_alias_and_others_are_named() -> None:
     herd = config(model(aliases=["small"]), scout())
     assert of_config(herd, "small").id == "llama"
