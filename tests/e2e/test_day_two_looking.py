@@ -20,6 +20,12 @@ SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 BACK_S = 300.0
 
 
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the terminal is that the tests run in."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 def said(herd: Herd, *words: str) -> str:
     """What a command prints in a pipe."""
     done = herd.run(*words, within_s=120)
@@ -145,7 +151,8 @@ def followed(herd: Herd, tmp_path: Path) -> Iterator[Path]:
     out = tmp_path / "followed"
     env = os.environ | {"HERD_STATE": str(herd.folder / "state")}
     with out.open("wb") as file:
-        following = subprocess.Popen([HERD, "logs", SMOLLM, "-f", "--json"], env=env, stdout=file, stderr=subprocess.PIPE)
+        command = [HERD, "logs", SMOLLM, "-f", "--json"]
+        following = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.PIPE, start_new_session=True)
     wait_for("the first lines", lambda: out.stat().st_size, within_s=60)
     yield out
     following.send_signal(signal.SIGINT)
