@@ -27,6 +27,9 @@ from configs.schema_problems import told
 from configs.substitution import Filling
 from configs.yaml_text import document
 
+#: In the environment of an engine's processes: the id of its replica, a space, and the id of its model.
+REPLICA = "HERD_REPLICA"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -181,6 +184,8 @@ class Environment:
     """Keys that were made of the secret where this process was started."""
     ray_asks_for_token: bool = False
     """Whether Ray's token authentication is on; Ray's processes inherit what the node's Ray was started with."""
+    replica: tuple[str, str] | None = None
+    """In a process of an engine: the id of its replica, and that of its model."""
 
     @property
     def models(self) -> Path:
@@ -213,8 +218,15 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
     secret = env.get(ROOT)
     keys = {purpose: SecretStr(key) for purpose in PURPOSES if (key := env.get(VARIABLES[purpose]))}
     ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
+    replica, _, model = env.get(REPLICA, "").partition(" ")
     return Environment(
-        state, cache, SecretStr(secret) if secret else None, ray_token, keys, env.get("RAY_AUTH_MODE", "").lower() == "token"
+        state,
+        cache,
+        SecretStr(secret) if secret else None,
+        ray_token,
+        keys,
+        ray_asks_for_token=env.get("RAY_AUTH_MODE", "").lower() == "token",
+        replica=(replica, model) if replica and model else None,
     )
 
 

@@ -32,7 +32,7 @@ READERS = {
     "configs/yaml_text.py": "the one reader of YAML, for it",
     "cluster/machine/environment.py": "runs before anything is installed, `configs` included",
     "cluster/machine/local_node.py": "hands its own environment on to Ray's processes, unread",
-    "deployments/engine/replica.py": "sets what vLLM reads for one engine, and reads nothing",
+    "deployments/engine/beginning.py": "sets what vLLM reads for one engine, and reads nothing",
     "deployments/lifecycle/known.py": "sets what Ray reads when it is imported, and reads nothing",
 }
 

@@ -103,7 +103,9 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
 
 def _drained(report: Report, within_s: float) -> list[str]:
     """Drains sick nodes; returns the names of those that Ray drains now."""
+    from deployments.policy.fleet.events import Kind
     from deployments.ray_calls.drain import drain
+    from deployments.records import event_log
 
     going, stays = to_drain([node.candidate for node in report.nodes])
     for sentence in stays:
@@ -115,6 +117,7 @@ def _drained(report: Report, within_s: float) -> list[str]:
             refusal = drain(node.member.id, f"herd doctor: {found}", within_s)
             if refusal is None:
                 accepted.append(node.member.name)
+                event_log.tell(Kind.DRAIN, f"it is sick ({found}): Ray leaves it within {within_s:.0f} s", subject=node.member.name)
             else:
                 tell(f"Ray does not drain {node.member.name}: {refusal}")
     return accepted

@@ -13,7 +13,10 @@ from deployments.commands.describing.init import init
 from deployments.commands.describing.schema import schema
 from deployments.commands.describing.validate import validate
 from deployments.commands.doctor import doctor
+from deployments.commands.looking.events import events
+from deployments.commands.looking.logs import logs
 from deployments.commands.looking.status import status
+from deployments.commands.looking.why import why
 from deployments.commands.plan import plan
 from deployments.commands.pull import pull
 from deployments.commands.secret import secret
@@ -29,7 +32,7 @@ app = typer.Typer(
     help="Serves Meta's Llama herd on your own machines: one YAML file in, one OpenAI-compatible endpoint out.\n\n"
     "A first look, without a GPU: [bold]herd up[/bold], then [bold]herd chat smollm2[/bold], then [bold]herd down[/bold].",
 )
-for command in (plan, pull, doctor, status, secret, up, down, models, init, validate, schema, chat):
+for command in (plan, pull, doctor, status, why, logs, events, secret, up, down, models, init, validate, schema, chat):
     app.command()(command)
 app.add_typer(cluster_command.commands, name="cluster")
 app.add_typer(config_command.commands, name="config")

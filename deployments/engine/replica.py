@@ -5,11 +5,10 @@ start are `ray.serve.llm`'s. The app is vLLM's own, so what it answers is what `
 """
 
 import asyncio
-import contextlib
-import gc
 import os
 import time
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from itertools import count
 from typing import Any
 
@@ -17,35 +16,30 @@ import ray
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from ray import serve
-from ray.serve.llm import LLMConfig
 
-from cluster.planner.placement import straddled
-from configs.keys import ROOT, SERVING, VARIABLES
-from configs.load import environment
 from configs.schema import Model
 from configs.site import Site
-from deployments.engine import beside_plan
+from deployments.engine import beginning, beside_plan
 from deployments.engine.canary import Canaries, Gate, NotFit, Others
 from deployments.engine.canary_request import Engine
 from deployments.engine.front_door import Door
 from deployments.engine.load import EngineLoad
-from deployments.engine.vllm import grammar as vllm_grammar
-from deployments.engine.vllm import resume, token_by_token
-from deployments.engine.vllm import worker_memory as vllm_memory
 from deployments.engine.vllm.engine_state import EngineState
 from deployments.engine.vllm.refusals import in_short
 from deployments.policy.fleet.canary import Told
 from deployments.policy.fleet.conformance import checks
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
+from deployments.policy.records import starts
+from deployments.policy.records.starts import Start
 from deployments.policy.routing.types import ReplicaState, RunsAtOnce
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
-from deployments.ray_calls.nodes import of_own_bundles
-from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING
-from deployments.weights import engine_start
+from deployments.records.event_log import Teller
+from deployments.records.start_log import StartLog
 from deployments.wire.asgi_server import Server
 from deployments.wire.engine import tls as engine_tls
 from deployments.wire.engine.client import Engines
@@ -61,10 +55,10 @@ LINGER_S = 2.0
 GENERATION_S = 30.0
 #: Every gateway may ask for a generation; those that ask within so many seconds share one.
 GENERATION_KEPT_S = 2.0
+#: Of this project, as installed here.
+RELEASE = version("llama-herd")
 #: Before every client's request, where the scheduler goes by priority.
 FIRST = {"priority": -1}
-#: vLLM's processes answer to this replica only. Ray's token stays: those that are Ray's own workers need it.
-NOT_FOR_CHILDREN = tuple(VARIABLES[purpose] for purpose in SERVING)
 
 
 class EngineServer(EngineProcess):
@@ -85,22 +79,32 @@ class EngineServer(EngineProcess):
             PlacementError: GPUs that must be on one node are on several.
             NotFit: its canary or its app's answers are not what they must be. Ray Serve takes it for a start that failed.
         """
-        began = time.monotonic()
         logs.configure()
-        key = _key_of_the_door(site)
-        _together(gate.tensor)
-        llm_config = await _settled(config)
+        self._events = Teller("engine")
+        node, began = str(ray.util.get_node_ip_address()), time.time()
+        log = StartLog(Start(model.id, self._id, node, RELEASE, began), self._events)
+        log.begin()
+        try:
+            await self._come_up(config, gate, site, model, log)
+        except Exception as error:
+            await asyncio.to_thread(log.failed, error)
+            raise
+        log.ready()
+
+    async def _come_up(self, config: dict[str, Any], gate: Gate, site: Site, model: Model, log: StartLog) -> None:
+        began = time.monotonic()
+        beginning.speak(self._id, model.id)
+        log.phase(starts.WEIGHTS)
+        key = beginning.key_of_the_door(site)
+        beginning.together(gate.tensor)
+        llm_config = await beginning.settled(config)
+        log.phase(starts.ENGINE)
         await super().__init__(llm_config)
+        log.phase(starts.GATE)
         self._model, self._leaving, self._reports = llm_config.model_id, False, count(1)
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._vllm = EngineState(self.engine_client)
-        self._door = Door(in_short(await self.openai_app()), key, self.describe)
-        host = ray.util.get_node_ip_address()
-        listener = listen(host, 0)
-        self._address = Address(host, listener.getsockname()[1])
-        self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
-        self._runs = RunsAtOnce()
-        self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
+        await self._open(key, site)
         self._made_of, self._others = gate.made_of, Replicas()
         found = await beside_plan.report(self._vllm, model)
         self._canaries, self._generation = self._watched(gate)
@@ -112,8 +116,18 @@ class EngineServer(EngineProcess):
         self._canaries.start()
         self._start_s = time.monotonic() - began
         self._figures = beside_plan.shown(found, self._start_s, self._model)
+        self._about = {"release": RELEASE, "gpus": 0 if config["accelerator_config"]["kind"] == "cpu" else gpus_of(model)}
         self._ready_at = time.monotonic()
-        _keep_what_is_loaded()
+        beginning.keep_what_is_loaded()
+
+    async def _open(self, key: SecretStr, site: Site) -> None:
+        self._door = Door(in_short(await self.openai_app()), key, self.describe)
+        host = ray.util.get_node_ip_address()
+        listener = listen(host, 0)
+        self._address = Address(host, listener.getsockname()[1])
+        self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
+        self._runs = RunsAtOnce()
+        self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
 
     def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
         engine = Engine(
@@ -163,6 +177,7 @@ class EngineServer(EngineProcess):
             "start_s": self._start_s,
             "number": next(self._reports),
             "figures": self._figures,
+            "about": self._about,
             **self._load.report(),
         }
 
@@ -192,7 +207,9 @@ class EngineServer(EngineProcess):
         """
         await self._check_alive()
         if self._canaries.sick:
-            raise RuntimeError(f"its canary is {self._canaries.sick.value}: {self._canaries.why}")
+            why = f"its canary is {self._canaries.sick.value}: {self._canaries.why}"
+            self._tell(Kind.SICK, why)
+            raise RuntimeError(why)
 
     async def _check_alive(self) -> None:
         await super().check_health()
@@ -223,73 +240,36 @@ class EngineServer(EngineProcess):
         if getattr(self, "_server", None) is not None:
             self._leaving = True
             self._canaries.stop()
+            await self._tell_its_end()
             await asyncio.sleep(LINGER_S if await self._is_trusted() else 0)
             while self._busy and await self._is_trusted():  # noqa: ASYNC110 (an engine that dies sets no event)
                 await asyncio.sleep(0.1)
             self._door.end_reports()
             await self._server.stop()
+            await asyncio.to_thread(self._events.flush)
         await self.end_engine()
+
+    async def _tell_its_end(self) -> None:
+        """Tells why a replica that has served goes; one that has not come up has told its failure."""
+        if getattr(self, "_ready_at", None) is None:
+            return
+        if await self._lives():
+            self._tell(Kind.STOP, "it stops, and finishes what it has")
+        else:
+            self._tell(Kind.DEATH, "its engine has died")
+
+    def _tell(self, kind: Kind, words: str) -> None:
+        self._events.tell(kind, words, self._model, self._id)
+
+
+def gpus_of(model: Model) -> int:
+    """Counts the GPUs of one replica's process and of all its workers."""
+    return model.parallel.tensor * model.parallel.pipeline
 
 
 def _crowd() -> float:
     """Runnable threads per CPU of this machine, of any program, over the last minute."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)
-
-
-def _key_of_the_door(site: Site) -> SecretStr:
-    """Takes the key from the environment, so that vLLM's own processes, which inherit it, get neither key nor secret.
-
-    Raises:
-        RuntimeError: it is not there, or Ray asks for no token.
-    """
-    refuse_open(site)
-    key = environment().key("door")
-    for name in (ROOT, *NOT_FOR_CHILDREN):
-        os.environ.pop(name, None)
-    return key
-
-
-class PlacementError(RuntimeError):
-    """Ray has placed the engine where it would be slow; the message says what to do."""
-
-
-def _together(tensor: int | None) -> None:
-    """Looks where Ray has placed this engine.
-
-    Raises:
-        PlacementError: a tensor parallel group is on several nodes.
-    """
-    if tensor is not None and (why := straddled(of_own_bundles(), tensor)):
-        raise PlacementError(why)
-
-
-def _keep_what_is_loaded() -> None:
-    """Takes what is loaded by now out of later collections: one that walks through it would stop every stream for a tenth of a second."""
-    gc.collect()
-    gc.freeze()
-
-
-async def _settled(config: dict[str, Any]) -> LLMConfig:
-    """Returns vLLM's config, with all that must be there before the engine starts: weights, the backend for grammars, ports, our hooks.
-
-    Raises:
-        WeightsError: its weights cannot be had.
-    """
-    llm_config = LLMConfig(**config)
-    await engine_start.settle(llm_config)
-    vllm_grammar.settle(llm_config)
-    vllm_memory.settle(llm_config)
-    if "kv_transfer_config" in llm_config.engine_kwargs:
-        _own_side_channel()
-    resume.serve_here()
-    token_by_token.serve_here()
-    return llm_config
-
-
-def _own_side_channel() -> None:
-    """A free port on which other engines may ask for this one's KV cache. Ray would count replicas, and take the same for two models."""
-    with contextlib.closing(listen(ray.util.get_node_ip_address(), 0)) as free:
-        os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(free.getsockname()[1])
 
 
 class RankServer(EngineServer, Rank):  # type: ignore[misc]

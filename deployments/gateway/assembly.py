@@ -26,6 +26,7 @@ from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
+from deployments.policy.fleet.events import Kind
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import catalog
@@ -42,6 +43,13 @@ from monitoring.export import Meter
 DRAIN_S, PAGE_S = 600.0, 1.0
 
 
+Tell = Callable[[Kind, str, str, str], None]
+"""Tells an event: its kind, its words, the model and the replica that it is about. Returns at once."""
+
+
+def _nobody(*_event: object) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What only the cluster can tell a gateway, or do for it."""
@@ -53,6 +61,7 @@ class Cluster:
     """Finds the replicas of a model. None: they are told to `Serving.roster` from outside, and no replica is asked how it is."""
     changed: Changed | None = None
     """Tells when there may be other replicas of a model. None: they are looked for every `gateway.roster_period_s`."""
+    tell: Tell = _nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +103,9 @@ class Serving:
         doors, page = sockets(process.host, process.port), listen(process.metrics_host, 0)
         self.address, self.metrics_address = (Address(*one.getsockname()[:2]) for one in (doors[0], page))
         self._process = process
+        self._tell = cluster.tell
         self.meter = Meter()
-        self.roster = Roster(_groups(config), wanted.routing, on_sick=self._count_sick)
+        self.roster = Roster(_groups(config), wanted.routing, on_sick=self._count_sick, on_gone=self._tell_gone)
         self.engines = Engines(process.engine_key.get_secret_value(), tls=process.engine_tls)
         self._images = ImageFetcher(wanted.remote_images, process.fetch_from)
         poison = Poison()
@@ -143,6 +153,9 @@ class Serving:
         wanted = config.gateway
         models = catalog(config.models, self._process.started, wanted.auto)
         return Rules(models, wanted.limits, self._images, guests(self._process.host, wanted), wanted.requests, self._process.readers)
+
+    def _tell_gone(self, replica: ReplicaView) -> None:
+        self._tell(Kind.DEATH, f"it is gone from {replica.host} without a word", replica.model, replica.id)
 
     def _count_sick(self, replica: ReplicaView) -> None:
         self.meter.sick(replica.model, replica.canary)

@@ -6,6 +6,7 @@ two functions that it is given.
 
 import asyncio
 import itertools
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -173,6 +174,9 @@ class Front:
                     "id": one.id,
                     "state": one.state.value,
                     "ongoing": one.ongoing,
+                    "waiting": one.waiting,
+                    "ready_s": one.ready_s if math.isfinite(one.ready_s) else None,
+                    "about": one.about,
                     "address": f"{one.host}:{one.port}",
                     "canary": one.canary,
                     "slow": one.slow,
@@ -182,7 +186,7 @@ class Front:
             ]
             for model in self._roster.models
         }
-        _reply(exchange, {"models": models})
+        _reply(exchange, {"models": models, "waiting": {model: self._pipeline.waiting(model) for model in models}})
 
     async def _targets(self, exchange: Exchange) -> None:
         """Prometheus' HTTP service discovery: every gateway and every engine."""

@@ -60,6 +60,10 @@ class Pipeline:
         """Sets the rules for requests that arrive from now on."""
         self._rules = rules
 
+    def waiting(self, model: str) -> int:
+        """Counts the requests of a model that wait here for a replica with room, or were refused a moment ago."""
+        return self._forwarded.demand(model)
+
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
         rules, served = self._rules, None

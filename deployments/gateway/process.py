@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray import serve
 
 from configs.doorway import Tls
 from configs.gateway_config import GatewayConfig
 from configs.load import environment
 from configs.site import Site
 from deployments.gateway.assembly import Cluster, Process, Serving
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
@@ -26,6 +28,7 @@ from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.replica_changes import Changes
+from deployments.records.event_log import Teller
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -40,6 +43,12 @@ class RayCluster:
     def __init__(self) -> None:
         self._replicas = Replicas()
         self._changes = Changes()
+        self._events = Teller("gateway")
+
+    @property
+    def name(self) -> str:
+        """The id of this gateway, by which Ray Serve knows it."""
+        return str(serve.get_replica_context().replica_id.unique_id)
 
     @property
     def node_address(self) -> str:
@@ -80,7 +89,19 @@ class RayCluster:
 
     def leave(self, notice: Notice) -> str | None:
         """Has this node drained, because its machine will be taken away. Returns why Ray would not, if so."""
-        return drain(ray.get_runtime_context().get_node_id(), notice.why, notice.within_s)
+        refusal = drain(ray.get_runtime_context().get_node_id(), notice.why, notice.within_s)
+        if refusal is None:
+            words = f"the cloud takes the machine away ({notice.why}): it is left within {notice.within_s:.0f} s"
+            self.tell(Kind.DRAIN, words, "", self.node_address)
+        return refusal
+
+    def tell(self, kind: Kind, words: str, model: str = "", subject: str = "") -> None:
+        """Tells an event of the herd. Returns at once."""
+        self._events.tell(kind, words, model, subject)
+
+    def flush(self) -> None:
+        """Returns when all events are kept, or after two seconds."""
+        self._events.flush()
 
 
 class Gateway:
@@ -126,11 +147,16 @@ class Gateway:
         if self._serving is not None:
             self._serving.apply(config)
             return
-        cluster = Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines, self._ray.engines_changed)
-        self._serving = Serving(config, self._process, cluster)
+        self._serving = Serving(config, self._process, self._cluster())
+        self._ray.tell(
+            Kind.READY, f"a gateway listens on port {self._serving.address.port} of {self._ray.node_address}", "", self._ray.name
+        )
         # What is loaded by now stays: a collection need not walk through it while streams wait.
         gc.collect()
         gc.freeze()
+
+    def _cluster(self) -> Cluster:
+        return Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines, self._ray.engines_changed, self._ray.tell)
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.
@@ -155,7 +181,9 @@ class Gateway:
     async def __del__(self) -> None:
         """Ray Serve's hook before a replica goes: takes no new connection, and finishes what it has."""
         if self._serving is not None:
+            self._ray.tell(Kind.STOP, f"a gateway of {self._ray.node_address} stops, and finishes what it has", "", self._ray.name)
             await self._serving.stop()
+            await asyncio.to_thread(self._ray.flush)
 
     async def _gateways(self) -> list[dict[str, Any]]:
         try:

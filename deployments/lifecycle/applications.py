@@ -100,7 +100,7 @@ def autoscaling(model: Model) -> dict[str, Any]:
         "target_ongoing_requests": scale.target_ongoing_requests,
         "upscale_delay_s": 5,
         "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.ray_calls.scaling_policy:ByOngoingRequests", "policy_kwargs": {"ranks": ranks}},
+        "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": {"ranks": ranks}},
     }
 
 

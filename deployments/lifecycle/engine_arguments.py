@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.catalogue.weights import source_of
+from configs.load import REPLICA
 from configs.names import Accelerator
 from configs.schema import Model
 
@@ -74,6 +75,8 @@ def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]
     common = {
         # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
         "VLLM_CONFIGURE_LOGGING": "0",
+        # Processes of an engine on other nodes say in their logs of which replica they are.
+        "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": REPLICA,
         "VLLM_NO_USAGE_STATS": "1",
         # The gateway refuses a larger image already; the engine's own limit is the second wall.
         "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),

@@ -32,6 +32,7 @@ from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.rollout import CameUp
 from deployments.lifecycle.standings import survey
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.model_state import ModelState
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
@@ -39,6 +40,7 @@ from deployments.ray_calls import pending, serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
 from deployments.ray_calls.nodes import living
 from deployments.ray_calls.ray_guard import OPEN, answers_without_token
+from deployments.records import event_log
 
 #: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
 SMALL_ENGINE_GIB = 3.0
@@ -96,13 +98,28 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
         _gathered(herd.config.cluster, say)
         before = _before(herd)
         wanted = _wanted(herd, checkpoints)
+        event_log.tell(Kind.CHANGE, f"a change of the herd began: {', '.join(one.id for one in herd.config.models)}")
         try:
-            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say, pending.placed)
+            declared = rollout.roll(
+                before, wanted, lambda application: _surges(herd, models[application]), come_up, _telling(say), pending.placed
+            )
         except (OperationError, KeyboardInterrupt) as error:
+            event_log.tell(Kind.FAILED, f"the change did not come up: {str(error) or 'interrupted'}")
             if before is None:
                 raise
             _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
         CameUp(herd.config, declared).remember(herd.memory)
+        event_log.tell(Kind.UP, "the herd is up: every model has answered")
+
+
+def _telling(say: Say) -> Say:
+    """Returns `say` that also keeps each step among the herd's events."""
+
+    def step(sentence: str) -> None:
+        say(sentence)
+        event_log.tell(Kind.STEP, sentence)
+
+    return step
 
 
 def _before(herd: Herd) -> CameUp | None:
@@ -128,6 +145,7 @@ def _surges(herd: Herd, model: Model) -> bool:
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares the herd that last was up again, and raises an error that says how that went."""
     say("Rolling back to the herd that last was up")
+    event_log.tell(Kind.ROLLBACK, "the herd that last was up is declared again")
     serve_api.declare(before.declared)
     herd.remember()
     herd.memory.keep(CONFIG, herd.config.model_dump_json())

@@ -27,14 +27,24 @@ def roster(endpoint: str, config: Config, node: LocalNode) -> Replicas:
     Raises:
         ray.exceptions.RayError: the cluster does not tell the key to the page.
     """
+    models: Replicas = page(endpoint, config, node).get("models", {})
+    return models
+
+
+def page(endpoint: str, config: Config, node: LocalNode) -> dict[str, Any]:
+    """Asks a gateway for its page of status; empty while no gateway answers. Needs a connection to the herd's Ray.
+
+    Raises:
+        ray.exceptions.RayError: the cluster does not tell the key to the page.
+    """
     import httpx
 
     try:
         answer = httpx.get(f"{endpoint}/-/status", headers=authorization(config, node), timeout=5, verify=trust(config.gateway.tls))
-        models: Replicas = answer.raise_for_status().json()["models"]
-    except (httpx.HTTPError, json.JSONDecodeError, KeyError):
+        told: dict[str, Any] = answer.raise_for_status().json()
+    except (httpx.HTTPError, json.JSONDecodeError):
         return {}
-    return models
+    return told
 
 
 def authorization(config: Config, node: LocalNode) -> dict[str, str]:

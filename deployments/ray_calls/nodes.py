@@ -37,6 +37,14 @@ def living() -> tuple[RayNode, ...]:
     )
 
 
+def gone() -> tuple[str, ...]:
+    """Returns the addresses of nodes that were a part of this cluster, and are none now."""
+    import ray
+
+    there = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    return tuple(sorted({node["NodeManagerAddress"] for node in ray.nodes()} - there))
+
+
 def own() -> str:
     """Returns the id of the node that this process runs on."""
     import ray

@@ -4,10 +4,12 @@ Decides nothing. Ray is imported when a function is called: most of the herd's c
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.policy.fleet.rollout_steps import Declared, regrouped
+from deployments.policy.fleet.seats import Placed
 
 #: How long Ray may take to find room for one more replica, where there is some.
 ROOM_S = 5.0
@@ -62,6 +64,40 @@ def replicas(application: str) -> dict[str, int]:
     found = serve.status().applications.get(application)
     deployments = found.deployments.values() if found is not None else ()
     return {str(state): count for one in deployments for state, count in one.replica_states.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What Ray Serve says of one application's engine."""
+
+    replicas: tuple[Placed, ...] = ()
+    said: str = ""
+    """The last exception of replicas that could not start, or Ray Serve's own sentence; empty where all is well."""
+
+
+def details(applications: Collection[str]) -> dict[str, Details]:
+    """Returns what Ray Serve says of the replicas of each application; nothing for those that it does not know."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    overview = serve.status().applications
+    if not overview:
+        return {}
+    client: Any = _get_global_client()
+    found = client.get_serve_details().get("applications") or {}
+    return {
+        name: Details(tuple(_placed(found[name])), _last_words(overview[name]))
+        for name in applications
+        if name in found and name in overview
+    }
+
+
+def _placed(application: Mapping[str, Any]) -> Iterator[Placed]:
+    for deployment in application["deployments"].values():
+        for one in deployment["replicas"]:
+            yield Placed(
+                one["replica_id"], str(getattr(one["state"], "value", one["state"])), one.get("node_ip") or "", one["start_time_s"] or None
+            )
 
 
 def _last_words(application: Any) -> str:  # noqa: ANN401 (ray.serve.schema.ApplicationStatusOverview)

@@ -71,6 +71,9 @@ async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) ->
                     "id": f"replica-{engine.port}",
                     "state": "ready",
                     "ongoing": 0,
+                    "waiting": 0,
+                    "ready_s": None,
+                    "about": {},
                     "address": f"127.0.0.1:{engine.port}",
                     "canary": "",
                     "slow": False,
@@ -78,16 +81,18 @@ async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) ->
                 }
             ],
             SCOUT: [],
-        }
+        },
+        "waiting": {LLAMA: 0, SCOUT: 0},
     }
 
 
 async def test_status_passes_on_what_an_engine_tells_beside_its_plan(herd: Herd, engine: FakeEngine) -> None:
     figures = {"device": "cpu", "told": {"kv_tokens": 5000}, "planned": {}}
     (view,) = herd.roster.replicas(LLAMA)
-    herd.roster.update(LLAMA, [replace(view, figures=figures)])
+    herd.roster.update(LLAMA, [replace(view, figures=figures, about={"release": "0.1.0", "gpus": 8}, ready_s=5.0, waiting=2)])
     (shown,) = (await herd.http.get("/-/status")).json()["models"][LLAMA]
     assert shown["figures"] == figures
+    assert (shown["about"], shown["ready_s"], shown["waiting"]) == ({"release": "0.1.0", "gpus": 8}, 5.0, 2)
 
 
 async def test_targets_are_what_prometheus_reads(herd: Herd, engine: FakeEngine) -> None:

@@ -14,7 +14,9 @@ import structlog
 from configs.schema import Config
 from deployments.gateway import assembly
 from deployments.gateway.process import Gateway, RayCluster
+from deployments.gateway.replicas import departures
 from deployments.lifecycle.applications import gateway_application
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import AWS_SPOT, Notice
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.ray_calls.ray_guard import OpenRay
@@ -32,11 +34,14 @@ class FakeRay(RayCluster):
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.notices: list[Notice] = []
+        self.events: list[tuple[str, str, str, str]] = []
+        self.gone = False
+        """The engine's replica is no more."""
         self.away = False
         """Ray's head is away: nobody can be asked."""
 
     async def engines(self, model: str) -> Sequence[ReplicaView]:
-        return [ReplicaView("a", model, "127.0.0.1", self.engine.port, ReplicaState.READY, 0)]
+        return [] if self.gone else [ReplicaView("a", model, "127.0.0.1", self.engine.port, ReplicaState.READY, 0)]
 
     async def gateways(self) -> list[dict[str, Any]]:
         if self.away:
@@ -51,6 +56,15 @@ class FakeRay(RayCluster):
     def leave(self, notice: Notice) -> str | None:
         self.notices.append(notice)
         return None
+
+    @property
+    def name(self) -> str:
+        return "gw1"
+
+    def tell(self, kind: Kind, words: str, model: str = "", subject: str = "") -> None:
+        self.events.append((kind, words, model, subject))
+
+    def flush(self) -> None: ...
 
 
 class HeldGateway(Gateway):
@@ -121,6 +135,24 @@ async def test_gateway_that_ray_makes_answers_and_takes_over_a_config(engine: Fa
         await gateway.check_health()
     with pytest.raises(RuntimeError, match="stopped listening"):
         await gateway.check_health()
+
+
+async def test_gateway_tells_that_it_listens_and_that_it_stops(engine: FakeEngine) -> None:
+    port, ray = free_port(), FakeRay(engine)
+    async with started(config(gateway={"port": port}), ray):
+        assert [(kind, subject) for kind, _, _, subject in ray.events] == [("ready", "gw1")]
+        assert f"port {port} of" in ray.events[0][1]
+    assert [kind for kind, *_ in ray.events] == ["ready", "stop"]
+
+
+async def test_replica_that_ray_does_not_name_any_more_is_told_of(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departures, "GONE_S", 0.01)
+    ray = FakeRay(engine)
+    async with started(config(gateway={"port": free_port(), "roster_period_s": 0.1}), ray):
+        await until(lambda: bool(engine.requests))
+        ray.gone = True
+        await until(lambda: len(ray.events) > 1)
+    assert ray.events[1] == ("death", "it is gone from 127.0.0.1 without a word", "llama", "a")
 
 
 async def test_node_is_drained_once_the_config_says_which_cloud_may_take_it(engine: FakeEngine, aws: Metadata) -> None:

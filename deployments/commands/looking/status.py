@@ -1,100 +1,194 @@
 """`herd status`: how every model is doing, and its engines' own figures beside the plan's.
 
-Decides what is shown of what. Numbers and sentences are `cluster.planner.started`'s, states `deployments.policy.fleet.model_state`'s.
+Decides what is shown of what. Numbers and sentences are `cluster.planner.started`'s, states `deployments.policy.fleet.model_state`'s, and
+rows of replicas `deployments.policy.fleet.seats`'.
 """
 
 import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from cluster.planner.started.figures import NAMES, Report, as_plain, differences, rows, summary
 from configs.load import environment
+from deployments.commands.looking.spans import iso
 from deployments.commands.terminal import STAYS, AsJson, Name, out, told
 from deployments.lifecycle import herd as operate
-from deployments.lifecycle.herd import Herd, OperationError
-from deployments.lifecycle.standings import survey
-from deployments.lifecycle.started import reports
-from deployments.policy.fleet.model_state import ModelState, Standing
+from deployments.lifecycle import seen
+from deployments.lifecycle.herd import OperationError
+from deployments.policy.fleet.model_state import ModelState
+from deployments.policy.fleet.seats import Seat
+from deployments.policy.fleet.why import Facts
+from deployments.policy.records import starts
+from deployments.policy.records.spans import told as span
 
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
 Reports = Mapping[str, Sequence[Report | None]]
 """By model, one for each replica; None for one that tells nothing."""
+Url = Annotated[str | None, typer.Option("--url", help="Ask this gateway by HTTP, from any machine; HERD_SECRET opens its pages.")]
+Seen = tuple[str, Mapping[str, Facts], Reports]
+"""The title, what is known of each model, and its engines' figures."""
+#: Columns of the table of replicas: what does not fit a terminal goes on in its next line.
+WIDE = 150
+BY_HTTP = "By HTTP alone: replicas that have no place yet, phases of starts and errors are told only where the cluster can be asked."
 
 
 def status(
     name: Name = None,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Show a row for each replica too: its node, GPUs, release, phase.")] = False,
+    url: Url = None,
 ) -> None:
-    """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan."""
-    with told(OperationError, interrupted=STAYS):
-        herd = operate.known(environment(), name)
-        with operate.connected(herd, lambda _: None):
-            if watch:
-                _watch(herd)
-            elif as_json:
-                sys.stdout.write(json.dumps(as_data(f"{herd.endpoint}/v1", *_asked(herd))) + "\n")
-            else:
-                out.print(_shown(herd))
+    """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan.
+
+    Examples: `herd status --wide --watch`, `herd status --url http://10.0.0.11:8000`.
+    """
+    with told(OperationError, interrupted=STAYS), _asking(name, url) as asked:
+        if watch:
+            _watch(asked, wide)
+        elif as_json:
+            sys.stdout.write(json.dumps(as_data(*asked())) + "\n")
+        else:
+            _print(asked(), wide)
+            if url is not None:
+                out.print(BY_HTTP, style="dim")
 
 
-def _watch(herd: Herd) -> None:
-    with contextlib.suppress(KeyboardInterrupt), Live(_shown(herd), console=out, auto_refresh=False) as live:
+@contextlib.contextmanager
+def _asking(name: str | None, url: str | None) -> Iterator[Callable[[], Seen]]:
+    """Yields a function that asks the cluster, or one gateway."""
+    if url is not None:
+        yield lambda: (url, *seen.of_gateway(url))
+        return
+    herd = operate.known(environment(), name)
+
+    def ask() -> Seen:
+        config, facts, reports = seen.of_cluster(herd)
+        return f"{config.name} · {herd.endpoint}/v1", facts, reports
+
+    with operate.connected(herd, lambda _: None):
+        yield ask
+
+
+def _watch(asked: Callable[[], Seen], wide: bool) -> None:
+    with contextlib.suppress(KeyboardInterrupt), Live(_shown(asked(), wide), console=out, auto_refresh=False) as live:
         while True:
             time.sleep(1)
-            live.update(_shown(herd), refresh=True)
+            live.update(_shown(asked(), wide), refresh=True)
 
 
-def _asked(herd: Herd) -> tuple[Mapping[str, Standing], Reports]:
-    config, known = operate.replicas(herd)
-    return survey(config, known), reports(config, known)
+def _print(found: Seen, wide: bool) -> None:
+    title, facts, told_by = found
+    now = time.time()
+    out.print(Group(models_table(title, facts, now), *waiting(facts, now)))
+    if wide:
+        Console(width=max(WIDE, out.width), highlight=False).print(replicas_table(facts, now))
+    out.print(_engines(told_by))
 
 
-def _shown(herd: Herd) -> Group:
-    surveyed, told_by = _asked(herd)
-    shown: list[RenderableType] = [models_table(f"{herd.config.name} · {herd.endpoint}/v1", surveyed), *waiting(surveyed)]
-    if any(told_by.values()):
-        shown.append(engines_table(told_by))
-    return Group(*shown, *(Text(sentence) for sentence in sentences(told_by)))
+def _shown(found: Seen, wide: bool) -> Group:
+    title, facts, told_by = found
+    now = time.time()
+    each = [replicas_table(facts, now)] if wide else []
+    return Group(models_table(title, facts, now), *waiting(facts, now), *each, _engines(told_by))
 
 
-def as_data(endpoint: str, surveyed: Mapping[str, Standing], told_by: Reports) -> dict[str, Any]:
-    """Returns the status for scripts. An engine that tells nothing is null."""
-    return {"endpoint": endpoint, "models": [_model(name, one, told_by.get(name, ())) for name, one in surveyed.items()]}
+def _engines(told_by: Reports) -> Group:
+    tables: list[RenderableType] = [engines_table(told_by)] if any(told_by.values()) else []
+    return Group(*tables, *(Text(sentence) for sentence in sentences(told_by)))
 
 
-def _model(name: str, one: Standing, told_by: Sequence[Report | None]) -> dict[str, Any]:
+def as_data(title: str, facts: Mapping[str, Facts], told_by: Reports) -> dict[str, Any]:
+    """Returns the status for scripts. An engine that tells nothing is null, and so is what is not known of a replica."""
+    models = [_model(name, one, told_by.get(name, ())) for name, one in facts.items()]
+    return {"endpoint": title.rpartition(" · ")[2], "models": models}
+
+
+def _model(name: str, one: Facts, told_by: Sequence[Report | None]) -> dict[str, Any]:
     return {
         "id": name,
-        "state": one.state.value,
-        "replicas": {"running": one.running, "target": one.target},
-        "ongoing_requests": one.ongoing,
-        "why": one.why or None,
+        "state": one.standing.state.value,
+        "replicas": {"running": one.standing.running, "target": one.standing.target},
+        "ongoing_requests": one.standing.ongoing,
+        "queue": _queue(one),
+        "why": one.standing.why or None,
+        "each": [_replica(seat) for seat in one.seats],
         "engines": [report and as_plain(report) | {"differences": list(differences(report))} for report in told_by],
     }
 
 
-def models_table(title: str, surveyed: Mapping[str, Standing]) -> Table:
+def _replica(seat: Seat) -> dict[str, Any]:
+    return {
+        "id": seat.replica,
+        "state": seat.state,
+        "node": seat.node or None,
+        "gpus": seat.gpus,
+        "release": seat.release or None,
+        "since": None if seat.since is None else iso(seat.since),
+        "ongoing_requests": seat.ongoing,
+        "waiting_requests": seat.waiting,
+        "canary": seat.canary or None,
+        "slow": seat.slow,
+        "phase": seat.start.phase or None if seat.start else None,
+    }
+
+
+def models_table(title: str, facts: Mapping[str, Facts], now: float) -> Table:
     """Returns a table with a row for each model."""
-    table = Table("model", "state", "replicas", "requests", title=title)
-    for name, one in surveyed.items():
-        colour = COLOURS[one.state]
-        table.add_row(name, f"[{colour}]{one.state.value}[/{colour}]", f"{one.running} of {one.target}", str(one.ongoing))
+    table = Table("model", "state", "replicas", "requests", "queue", "since", title=title)
+    for name, one in facts.items():
+        found, colour = one.standing, COLOURS[one.standing.state]
+        state = f"[{colour}]{found.state.value}[/{colour}]"
+        table.add_row(name, state, f"{found.running} of {found.target}", str(found.ongoing), str(_queue(one)), _since(one, now))
     return table
 
 
-def waiting(surveyed: Mapping[str, Standing]) -> list[Text]:
-    """Returns a line for each model that waits for a place."""
-    return [Text(f"{name} waits: {one.why}.", "yellow") for name, one in surveyed.items() if one.why]
+def _queue(one: Facts) -> int:
+    """Counts the requests that no engine computes yet: at the gateway, and inside the engines."""
+    return one.queue + sum(seat.waiting for seat in one.seats)
+
+
+def _since(one: Facts, now: float) -> str:
+    """Returns for how long a model has been running, or its oldest start goes on."""
+    ready = [seat.since for seat in one.seats if seat.state == "ready" and seat.since is not None]
+    known = ready or [seat.since for seat in one.seats if seat.since is not None]
+    return span(now - min(known)) if known else "–"
+
+
+def waiting(facts: Mapping[str, Facts], now: float) -> list[Text]:
+    """Returns a line for each model that waits for a place, and for each replica that starts."""
+    lines = [f"{name} waits: {one.standing.why}." for name, one in facts.items() if one.standing.why]
+    lines += [
+        f"{name}: replica {seat.replica} is {starts.told(seat.start, one.starts, now)}."
+        for name, one in facts.items()
+        for seat in one.seats
+        if seat.start is not None
+    ]
+    lines += [f"`herd why {name}` says what it lacks." for name, one in facts.items() if one.standing.running < one.standing.target]
+    return [Text(line, "yellow") for line in lines]
+
+
+def replicas_table(facts: Mapping[str, Facts], now: float) -> Table:
+    """Returns a table with a row for each replica. It is wider than 80 columns, and cuts nothing where it is printed so."""
+    columns = ("model", "replica", "node", "GPUs", "release", "state", "since", "requests", "queue")
+    table = Table(*columns, title="Replicas", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, one in facts.items():
+        for seat in one.seats:
+            state = f"{seat.state}: {starts.CALLED[seat.start.phase]}" if seat.start is not None and seat.start.phase else seat.state
+            since = "–" if seat.since is None else span(now - seat.since)
+            gpus = "–" if seat.gpus is None else str(seat.gpus)
+            place, release = seat.node or "–", seat.release or "–"
+            table.add_row(name, seat.replica, place, gpus, release, state, since, str(seat.ongoing), str(seat.waiting))
+    return table
 
 
 def engines_table(told_by: Reports) -> Table:

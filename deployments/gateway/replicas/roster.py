@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from configs.routing import Routing
+from deployments.gateway.replicas.departures import Departures
 from deployments.gateway.replicas.known_replicas import KnownReplicas
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.flights import Sending
@@ -35,15 +36,18 @@ class Roster:
         routing: Routing | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_sick: Callable[[ReplicaView], None] = _nothing,
+        on_gone: Callable[[ReplicaView], None] = _nothing,
     ) -> None:
         """Args:
         models: ids of the groups of engines that there should be replicas of.
         routing: how a replica is chosen; None: by the defaults.
         clock: seconds.
         on_sick: told of each replica whose canary has just put it out.
+        on_gone: told of each replica that Ray does not name any more.
         """
         self._clock = clock
         self._on_sick = on_sick
+        self._departures = Departures(on_gone)
         self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
         self._known = {model: KnownReplicas() for model in models}
@@ -73,7 +77,9 @@ class Roster:
         """What the replicas of a model say now; who says nothing is out."""
         known = self._known.get(model)
         if known is not None:
-            known.update([_newest(known.get(view.id), view) for view in replicas], self._clock())
+            before = {view.id: view for view in known.all}
+            self._departures.seen(model, before, (view.id for view in replicas), self._clock())
+            known.update([_newest(before.get(view.id), view) for view in replicas], self._clock())
             self._routers[model].update(known.all)
             for view in known.all:
                 self._look_at(view)

@@ -96,6 +96,8 @@ class ReplicaView:
     figures: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Its engine's memory beside the plan (`cluster.planner.started.figures`), for the pages; routing does not look at it. Empty where it
     has not said."""
+    about: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Its release and its number of GPUs, for the pages; routing does not look at it. Empty where it has not said."""
     canary: str = ""
     """What is wrong with one that is sick (`policy.fleet.canary.Verdict`)."""
     slow: bool = False

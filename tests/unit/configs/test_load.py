@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.planner import config_problems
 from configs.keys import WeakSecret, derived
-from configs.load import ConfigError, Problem, checkpoint_config, environment, parse, read
+from configs.load import REPLICA, ConfigError, Problem, checkpoint_config, environment, parse, read
 from configs.schema import Config, Scaling
 from configs.schema_problems import fields_at
 from tests.unit.machines import ROOT
@@ -254,3 +254,8 @@ def test_a_process_that_needs_a_key_says_where_to_set_it() -> None:
 def test_a_process_with_a_secret_that_can_be_guessed_says_how_to_make_a_better_one() -> None:
     with pytest.raises(WeakSecret, match="openssl rand -hex 32"):
         environment({"HERD_SECRET": "changeme"}).key("door")
+
+
+@pytest.mark.parametrize(("text", "replica"), [("r1 org/scout", ("r1", "org/scout")), ("r1", None), ("", None), (" scout", None)])
+def test_process_of_an_engine_knows_its_replica_and_model(text: str, replica: tuple[str, str] | None) -> None:
+    assert environment({REPLICA: text}).replica == replica

@@ -5,12 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 
 from cluster.catalogue.hardware import GIB
 from cluster.planner.started.figures import Figures, Report
 from deployments.commands.looking import status
 from deployments.policy.fleet.model_state import ModelState, Standing
+from deployments.policy.fleet.seats import Seat
+from deployments.policy.fleet.why import Facts
+from deployments.policy.records import starts
+from deployments.policy.records.starts import Start
 
 PLAN = Figures(15 * GIB, 50 * GIB, 400_000)
 AS_PLANNED = Report("NVIDIA H100 80GB HBM3", replace(PLAN, start_s=31.4), PLAN, "H100", utilization=0.92)
@@ -63,11 +67,76 @@ def test_each_sentence_is_told_once_for_a_model() -> None:
     assert said[2] == "small: No plan: this engine has no GPU."
 
 
+STARTING = Start("small", "c", "10.0.0.3", "0.1.0", 940.0, ((starts.WEIGHTS, 940.0), (starts.LOAD, 959.0)))
+FACTS = {
+    "llama": Facts(
+        "llama",
+        Standing(ModelState.RUNNING, 2, 2, 3),
+        (
+            Seat("a", "ready", "10.0.0.1", 8, "0.1.0", since=-9800.0, ongoing=2, waiting=1),
+            Seat("b", "ready", "10.0.0.2", 8, "0.1.0", since=400.0, ongoing=1, slow=True),
+        ),
+        queue=4,
+    ),
+    "small": Facts(
+        "small", Standing(ModelState.STARTING, 0, 1, why="Ray is placing it"), (Seat("c", "starting", since=940.0, start=STARTING),)
+    ),
+}
+
+
+def printed(shown: RenderableType, width: int) -> list[str]:
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(shown)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_table_of_models_fits_80_columns() -> None:
+    lines = printed(Group(status.models_table("herd · http://127.0.0.1:8000/v1", FACTS, 1000.0), *status.waiting(FACTS, 1000.0)), 80)
+    assert lines == [
+        "             herd · http://127.0.0.1:8000/v1",
+        "┏━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━┳━━━━━━━┓",
+        "┃ model ┃ state    ┃ replicas ┃ requests ┃ queue ┃ since ┃",
+        "┡━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━╇━━━━━━━┩",
+        "│ llama │ running  │ 2 of 2   │ 3        │ 5     │ 3 h   │",
+        "│ small │ starting │ 0 of 1   │ 0        │ 0     │ 60 s  │",
+        "└───────┴──────────┴──────────┴──────────┴───────┴───────┘",
+        "small waits: Ray is placing it.",
+        "small: replica c is loading weights, 41 s (no earlier start to compare).",
+        "`herd why small` says what it lacks.",
+    ]
+
+
+def test_wide_table_has_a_row_for_each_replica() -> None:
+    assert printed(status.replicas_table(FACTS, 1000.0), status.WIDE) == [
+        "Replicas",
+        "model  replica  node      GPUs  release  state                      since   requests  queue",
+        "llama  a        10.0.0.1  8     0.1.0    ready                      3 h     2         1",
+        "llama  b        10.0.0.2  8     0.1.0    ready                      10 min  1         0",
+        "small  c        –         –     –        starting: loading weights  60 s    0         0",
+    ]
+
+
 def test_scripts_get_numbers_and_the_sentences_of_what_differs() -> None:
-    surveyed = {"llama": Standing(ModelState.RUNNING, 2, 2, 3), "small": Standing(ModelState.STARTING, 0, 1)}
-    data: dict[str, Any] = json.loads(json.dumps(status.as_data("http://x/v1", surveyed, {"llama": [SMALLER, None]})))
+    data: dict[str, Any] = json.loads(json.dumps(status.as_data("herd · http://x/v1", FACTS, {"llama": [SMALLER, None]})))
+    assert data["endpoint"] == "http://x/v1"
     llama, small = data["models"]
     assert (llama["state"], llama["replicas"], llama["ongoing_requests"]) == ("running", {"running": 2, "target": 2}, 3)
+    assert (llama["queue"], small["why"]) == (5, "Ray is placing it")
+    assert llama["each"][1] == {
+        "id": "b",
+        "state": "ready",
+        "node": "10.0.0.2",
+        "gpus": 8,
+        "release": "0.1.0",
+        "since": "1970-01-01T00:06:40.000Z",
+        "ongoing_requests": 1,
+        "waiting_requests": 0,
+        "canary": None,
+        "slow": True,
+        "phase": None,
+    }
+    assert (small["each"][0]["phase"], small["each"][0]["node"]) == ("load", None)
     engine, older = llama["engines"]
     assert older is None
     assert engine["device"] == "NVIDIA H100 80GB HBM3"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from configs.routing import Routing
+from deployments.gateway.replicas.departures import GONE_S
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.prompt_blocks import Prompt
@@ -184,3 +185,37 @@ def test_several_replicas_are_heard_at_once_and_those_that_nobody_knows_are_not_
     roster.heard_all([*busy, replica("c"), replica("s", model="scout")])
     assert roster.replicas("llama") == tuple(busy)
     assert (roster.replicas("scout"), told) == ((), ["llama"])
+
+
+class Gone:
+    """A roster with a clock of the test's, and the replicas that it says are gone."""
+
+    def __init__(self) -> None:
+        self.now, self.ids = 0.0, list[str]()
+        self.roster = Roster(["llama", "scout"], clock=lambda: self.now, on_gone=lambda view: self.ids.append(view.id))
+
+    def after(self, seconds: float, *replicas: ReplicaView, model: str = "llama") -> list[str]:
+        self.now += seconds
+        self.roster.update(model, replicas)
+        return self.ids
+
+
+def test_replica_that_ray_has_not_named_for_some_periods_is_gone_and_told_once() -> None:
+    gone = Gone()
+    assert gone.after(0, A, B) == []
+    assert gone.after(1, A) == []
+    assert gone.after(GONE_S, A) == ["b"]
+    assert gone.after(GONE_S, A) == ["b"]
+
+
+def test_replica_that_was_left_out_once_is_not_gone() -> None:
+    gone = Gone()
+    gone.after(0, A, B)
+    gone.after(1, A)
+    gone.after(1, A, B)
+    assert gone.after(GONE_S, A, B) == []
+    other = replica("c", model="scout")
+    gone.after(0, other, model="scout")
+    gone.after(0, A)
+    assert gone.after(GONE_S, other, model="scout") == [], "the list of another model says nothing of it"
+    assert gone.after(0, A) == ["b"]

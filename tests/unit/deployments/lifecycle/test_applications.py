@@ -222,7 +222,7 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
     scaling = found["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling.get("initial_replicas")) == (2, 5, None)
     assert scaling["target_ongoing_requests"] == 7
-    assert scaling["policy"] == {"policy_function": "deployments.ray_calls.scaling_policy:ByOngoingRequests", "policy_kwargs": {"ranks": 1}}
+    assert scaling["policy"] == {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": {"ranks": 1}}
 
 
 def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:

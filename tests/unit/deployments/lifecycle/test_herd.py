@@ -20,6 +20,7 @@ from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.memory import CAME_UP, CONFIG, InCluster, InFolder
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.ray_calls import cluster_store, serve_api
+from deployments.records import event_log
 from tests.unit.samples import config, model, scout
 
 OLD = config(model(aliases=["old"]), scout())
@@ -36,6 +37,7 @@ class Serve:
         self.arrives_after_s: dict[str, float] = {}
         self.states: dict[str, int] = {}
         self.now = 0.0
+        self.events: list[tuple[str, str]] = []
 
     def contexts(self, declared: Declared) -> dict[str, int | None]:
         return {one["name"]: one["args"].get("model", {}).get("context_tokens") for one in declared["applications"]}
@@ -73,6 +75,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         (serve_api, "runs", lambda _: bool(made.declared)),
         (serve_api, "replicas", lambda _: dict(made.states)),
         (serve_api, "room_for", lambda **_: True),
+        (event_log, "tell", lambda kind, words, **_: made.events.append((str(kind), words))),
         (operate, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
     ):
         monkeypatch.setattr(target, name, instead)
@@ -101,6 +104,21 @@ def test_what_came_up_is_what_to_go_back_to(serve: Serve, tmp_path: Path) -> Non
     good = rollout.last_good(InFolder(tmp_path / "herd"))
     assert good is not None
     assert (good.config, good.declared) == (NEW, as_declared(NEW))
+
+
+def test_change_its_steps_and_its_end_are_events(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    assert serve.events == [
+        ("change", "a change of the herd began: llama, scout"),
+        ("step", "Deploying"),
+        ("up", "the herd is up: every model has answered"),
+    ]
+    serve.events.clear()
+    serve.broken = {4096}
+    with pytest.raises(OperationError):
+        up(tmp_path, NEW)
+    assert [kind for kind, _ in serve.events] == ["change", "step", "failed", "rollback"]
+    assert "The engine of 'llama' could not start." in serve.events[2][1]
 
 
 @pytest.mark.parametrize(("breaks", "steps"), [(4096, 1), (65536, 2)])

@@ -1,0 +1,88 @@
+"""Gathers all that is known of every model: from a gateway's page alone, or from the cluster as well.
+
+Decides nothing: a replica's row is `policy.fleet.seats`', reasons are `policy.fleet.why`'s.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.planner.engine_groups import pools
+from cluster.planner.started.figures import Report, of_plain
+from configs.load import environment
+from configs.schema import Config
+from deployments.lifecycle.known import Herd, OperationError, remembered
+from deployments.lifecycle.operator_pages import page
+from deployments.lifecycle.standings import survey
+from deployments.policy.fleet.events import Event, Kind
+from deployments.policy.fleet.model_state import standing
+from deployments.policy.fleet.seats import seats
+from deployments.policy.fleet.why import Facts
+from deployments.ray_calls import serve_api
+from deployments.ray_calls.names import app_name
+from deployments.records import event_log
+from deployments.records.start_log import starts_of
+
+#: Events that say that somebody wants other replicas than before.
+ASKED = (Kind.CHANGE, Kind.SCALE)
+ANSWER_S = 10.0
+#: How far back changes and sick canaries are looked for.
+PAST_S = 86400.0
+Reports = Mapping[str, list[Report | None]]
+"""By model, what each replica tells of its engine beside the plan; None for one that tells nothing."""
+
+
+def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
+    """Returns the config that is up, and what is known of every model and of its engines. Needs `connected`."""
+    config, now = remembered(herd), time.time()
+    told = page(herd.endpoint, config, herd.node)
+    known, waiting = told.get("models", {}), told.get("waiting", {})
+    surveyed, models = survey(config, known), [one.id for one in pools(config.models)]
+    placed, past = serve_api.details([app_name(model) for model in models]), event_log.since(now - PAST_S)
+    canaries = {event.subject: event.words for event in past if event.kind == Kind.SICK}
+    found = {}
+    for model in models:
+        begun, details = starts_of(model), placed.get(app_name(model), serve_api.Details())
+        rows = seats(known.get(model, []), details.replicas, begun, now)
+        found[model] = Facts(model, surveyed[model], rows, begun, details.said, _asked(past, model), waiting.get(model, 0), canaries)
+    return config, found, _reports(known, models)
+
+
+def _asked(past: list[Event], model: str) -> float | None:
+    return max((event.when for event in past if event.kind in ASKED and event.model in ("", model)), default=None)
+
+
+def of_gateway(url: str) -> tuple[dict[str, Facts], Reports]:
+    """Returns what a gateway tells of every model over HTTP, from any machine. The key to its page is made of `HERD_SECRET`, where set.
+
+    Raises:
+        OperationError: it does not answer, or does not accept the key.
+    """
+    import httpx
+
+    given, now = environment(), time.time()
+    has_key = given.secret is not None or "pages" in given.keys
+    headers = {"authorization": f"Bearer {given.key('pages').get_secret_value()}"} if has_key else {}
+    try:
+        answer = httpx.get(f"{url.rstrip('/').removesuffix('/v1')}/-/status", headers=headers, timeout=ANSWER_S)
+        told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+        raise OperationError(f"No gateway answers at {url} ({type(error).__name__}). Is the address right, and the herd up?") from error
+    if answer.status_code in (401, 403):
+        raise OperationError(f"The gateway at {url} shows its pages to operators only. Set HERD_SECRET to the herd's secret.")
+    if "models" not in told:
+        raise OperationError(f"{url} answers with {answer.status_code}, and is no gateway of a herd.")
+    known, waiting = told["models"], told.get("waiting", {})
+    return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, _reports(known, list(known))
+
+
+def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float) -> Facts:
+    rows = seats(known, (), (), now)
+    ready = sum(row.state == "ready" for row in rows)
+    found = standing("RUNNING" if rows else None, {"RUNNING": len(rows)}, ready, 1, sum(row.ongoing for row in rows))
+    return Facts(model, found, rows, queue=queue, by_http=True)
+
+
+def _reports(known: Mapping[str, list[dict[str, Any]]], models: list[str]) -> Reports:
+    return {model: [of_plain(one.get("figures")) for one in known.get(model, [])] for model in models}
