@@ -230,6 +230,8 @@ class Environment:
     """Keys that were made of the secret where this process was started."""
     ray_asks_for_token: bool = False
     """Whether Ray's token authentication is on; Ray's processes inherit what the node's Ray was started with."""
+    api_key: SecretStr | None = None
+    """The key that this user's commands show to a gateway that asks for one, where OpenAI's own clients look for theirs."""
 
     @property
     def models(self) -> Path:
@@ -254,7 +256,7 @@ class Environment:
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Reads `HERD_STATE` and `HERD_CACHE` (by default below XDG's folders), and `HERD_SECRET` or the keys that are made of it."""
+    """Reads `HERD_STATE`, `HERD_CACHE` (by default below XDG's folders), `HERD_SECRET` or keys made of it, and `OPENAI_API_KEY`."""
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or "~").expanduser()
     state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
@@ -262,8 +264,15 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
     secret = env.get(ROOT)
     keys = {purpose: SecretStr(key) for purpose in PURPOSES if (key := env.get(VARIABLES[purpose]))}
     ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
+    api_key = env.get("OPENAI_API_KEY")
     return Environment(
-        state, cache, SecretStr(secret) if secret else None, ray_token, keys, env.get("RAY_AUTH_MODE", "").lower() == "token"
+        state=state,
+        cache=cache,
+        secret=SecretStr(secret) if secret else None,
+        ray_token=ray_token,
+        keys=keys,
+        ray_asks_for_token=env.get("RAY_AUTH_MODE", "").lower() == "token",
+        api_key=SecretStr(api_key) if api_key else None,
     )
 
 

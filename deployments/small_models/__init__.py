@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from deployments.small_models.cache import Recipe, SmallModelError, root_cause
+from deployments.small_models.cache import Recipe, SmallModelError, place, root_cause
 from deployments.small_models.cache import obtain as _obtain
 
-__all__ = ["NAMES", "SmallModelError", "ensure"]
+__all__ = ["NAMES", "SmallModelError", "built", "ensure"]
 
 #: What both kinds are built with: a distribution, and what follows `pip install` to get it.
 _COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
@@ -55,3 +55,12 @@ def ensure(name: str, root: Path) -> Path:
     except KeyError:
         raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
     return _obtain(recipe, root)
+
+
+def built(name: str, root: Path) -> Path | None:
+    """The directory of a model's checkpoint under `root`; None where it is not there, or cannot be known here."""
+    try:
+        found = place(_RECIPES[name], root)
+    except (KeyError, SmallModelError):
+        return None
+    return found if found.is_dir() else None

@@ -17,7 +17,12 @@ def validate(
     config: Annotated[Path, typer.Argument(help="A herd's YAML file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check a config, and tell every problem at once. Needs no GPU, no Ray and no vLLM."""
+    """Check a config, and tell every problem at once. Needs no GPU, no Ray and no vLLM.
+
+    \b
+    herd validate configs/scout-h100.yaml
+    herd validate configs/herd.yaml --json
+    """
     try:
         herd = read(config, problems)
     except ConfigError as error:

@@ -35,7 +35,12 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan."""
+    """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan.
+
+    \b
+    herd status --watch
+    herd status --json
+    """
     with told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), name)
         with operate.connected(herd, lambda _: None):
