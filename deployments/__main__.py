@@ -35,9 +35,10 @@ def _plan(words: list[str]) -> None:
     import typer
 
     from deployments.commands.plan import plan
+    from deployments.commands.terminal import reflowed
 
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command()(plan)
+    app.command(help=reflowed(plan.__doc__))(plan)
     app(words, prog_name="herd plan")
 
 

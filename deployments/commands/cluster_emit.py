@@ -90,8 +90,7 @@ def interface(
 ) -> None:
     """Print this node's own address and network interface, as exports for a shell.
 
-    `eval "$(herd cluster interface --to HEAD)"` before `ray start` brings gloo, NCCL and vLLM onto the network of the cluster, whichever
-    other networks the host has.
+    `eval "$(herd cluster interface --to HEAD)"` before `ray start` brings gloo, NCCL and vLLM onto the cluster's network of several.
 
     \b
     herd cluster interface --to 10.0.0.11

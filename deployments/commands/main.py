@@ -18,7 +18,7 @@ from deployments.commands.looking.status import status
 from deployments.commands.plan import plan
 from deployments.commands.pull import pull
 from deployments.commands.secret import secret
-from deployments.commands.terminal import STAYS, interrupt, out
+from deployments.commands.terminal import STAYS, interrupt, out, reflowed
 from deployments.commands.using.bench import bench
 from deployments.commands.using.chat import chat
 from deployments.commands.using.models import models
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (plan, pull, doctor, status, secret, up, down, models, validate, chat, bench, support_bundle):
-    app.command()(command)
+    app.command(help=reflowed(command.__doc__))(command)
 app.add_typer(cluster_command.commands, name="cluster")
 
 

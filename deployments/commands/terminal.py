@@ -1,6 +1,7 @@
 """Prints for the commands: answers on standard output, all else on standard error. Decides how a failure is told, and the exit codes."""
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,3 +94,9 @@ def interrupt(sentence: str) -> NoReturn:
     """Ends a command after Ctrl-C."""
     err.print(f"\nInterrupted. {sentence}".rstrip(), markup=False)
     raise SystemExit(INTERRUPTED) from None
+
+
+def reflowed(text: str | None) -> str:
+    """Returns the help of a command, each paragraph in one line for the terminal to break; those that begin with \\b keep their lines."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(one if one.startswith("\b") else one.replace("\n", " ") for one in paragraphs)

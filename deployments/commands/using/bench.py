@@ -70,9 +70,13 @@ def bench(  # noqa: PLR0913 (an option each)
     if as_json:
         sys.stdout.write(json.dumps(as_data(endpoint.url, card["id"], load, figures, plan)) + "\n")
         return
-    out.print(sentence(card["id"], load, figures), markup=False)
+    out.print(sentence(card["id"], load, figures), markup=False, soft_wrap=True)
     out.print(table(figures, plan))
-    out.print(plan if isinstance(plan, str) else f"The plan is for {plan.on}; its first token is that of an idle replica.", markup=False)
+    out.print(
+        plan if isinstance(plan, str) else f"The plan is for {plan.on}; its first token is that of an idle replica.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _card(endpoint: Endpoint, model: str | None, load: Load) -> Card:

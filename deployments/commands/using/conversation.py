@@ -171,7 +171,8 @@ class Conversation:
         self._pending = Pending()
         try:
             for piece in generated(self._client, {"model": self._card["id"], "messages": [*system, *asked], **self._sampling}, answer):
-                self._screen.out.print(CONTROL.sub("", piece), end="", markup=False, emoji=False, soft_wrap=True)
+                self._screen.out.file.write(CONTROL.sub("", piece))  # as it is: the console would expand tabs in each piece
+                self._screen.out.file.flush()
         except KeyboardInterrupt:
             self._ended(answer)
             if not self._screen.interactive:

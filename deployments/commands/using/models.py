@@ -30,10 +30,10 @@ def models(name: Name = None, url: Url = None, ca: Ca = None, as_json: AsJson = 
 
 
 def models_table(found: list[Card]) -> Table:
-    """Returns a table with a row for each model. A name breaks at no place, a long list of aliases between two of them."""
+    """Returns a table with a row for each model. A model's name is in one line; aliases break between two of them."""
     table = Table()
     table.add_column("model", no_wrap=True, overflow="fold")
-    table.add_column("aliases")
+    table.add_column("aliases", overflow="fold")
     table.add_column("context", justify="right", no_wrap=True)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("licence")

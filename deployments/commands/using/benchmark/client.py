@@ -15,6 +15,7 @@ from typing import Any
 
 from deployments.commands.using.benchmark import prompts
 from deployments.commands.using.benchmark.load import Load
+from deployments.commands.using.benchmark.times import with_times
 from deployments.commands.using.endpoint import Endpoint
 from deployments.lifecycle.herd import OperationError
 
@@ -48,7 +49,7 @@ def measured(endpoint: Endpoint, model: str, load: Load, tokenizer: Path | None,
         figures: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     if not figures.get("completed"):
         raise OperationError(f"No request was answered: {next(filter(None, figures.get('errors', ())), 'the client does not say why')}")
-    return figures
+    return with_times(figures)
 
 
 def arguments(endpoint: Endpoint, model: str, load: Load, tokenizer: Path | None, folder: Path) -> list[str]:
