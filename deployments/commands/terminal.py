@@ -43,7 +43,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
         0: "It is done.",
         FAILED: "It could not be done, and standard error says why. `herd plan`: it does not fit. `herd doctor`: something is sick.",
-        WRONG_WORDS: "The command line is wrong. `herd up --dry-run`: something would change.",
+        WRONG_WORDS: "The command line is wrong. A dry run of `herd up`: something would change.",
         WRONG_CONFIG: "The config is wrong, and standard error names every field.",
         INTERRUPTED: "Ctrl-C ended it.",
     }
