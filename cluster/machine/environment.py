@@ -131,10 +131,10 @@ def install(venv: Venv, wanted: plan.Step, constraints: str = "") -> None:
 
 def bring(venv: Venv, each: Sequence[str], constraints: str) -> bool:
     """Installs by uv where that is there and can, else by pip."""
-    before, expected = venv.packages(), plan.wanted_packages(each, constraints)
+    before, brought, expected = venv.packages(), venv.unpacked(), plan.wanted_packages(each, constraints)
 
     def count() -> str:
-        return plan.counted(venv.packages() - before, expected)
+        return plan.counted(max(venv.packages() - before, venv.unpacked() - brought), expected)
 
     if (venv.site_packages / "uv").is_dir():
         settings = venv.pip_settings()

@@ -71,6 +71,12 @@ class Venv(NamedTuple):
         """Counts the packages that are installed."""
         return sum(1 for _ in self.site_packages.glob("*.dist-info"))
 
+    @staticmethod
+    def unpacked() -> int:
+        """Counts the packages in uv's cache: it brings them all before it installs the first."""
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return sum(1 for _ in Path(os.environ.get("UV_CACHE_DIR") or Path(caches) / "uv").glob("archive-v*/*"))
+
     def compile(self) -> None:
         """Compiles on all cores what is imported. Packages carry a few files for other Pythons, so a complaint means nothing."""
         folders = [str(path) for name in plan.COMPILED if (path := self.site_packages / name).exists()]

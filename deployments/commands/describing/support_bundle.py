@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,15 @@ from rich.text import Text
 from configs.load import environment
 from deployments.commands.changing.steps import steps
 from deployments.commands.describing.bundle.archive import Missing, Part, gathered, write
-from deployments.commands.describing.bundle.sources import of_the_config, of_the_running, of_this_machine, secrets_of
+from deployments.commands.describing.bundle.sources import (
+    of_ray,
+    of_the_config,
+    of_the_gateway,
+    of_the_logs,
+    of_the_nodes,
+    of_this_machine,
+    secrets_of,
+)
 from deployments.commands.terminal import Name, out, tell, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
@@ -66,23 +73,20 @@ def _known(name: str | None) -> tuple[Herd | None, list[Missing]]:
 
 
 def _gathered(herd: Herd | None, logs_bytes: int, say: Say) -> tuple[list[Part], list[Missing]]:
-    parts, missing = gathered(of_this_machine(), say)
     if herd is None:
-        return parts, missing
+        return gathered(of_this_machine(), say)
+    sources, missing = [*of_this_machine(), *of_the_config(herd), *of_the_logs(herd, logs_bytes)], []
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_connected(herd, say))
+            say("Connecting to Ray")
+            stack.enter_context(operate.connected(herd, say))
         except OperationError as error:
-            missing.append(Missing("Ray", str(error)))
-        more, lacking = gathered([*of_the_config(herd), *of_the_running(herd, logs_bytes)], say)
-    return [*parts, *more], [*missing, *lacking]
-
-
-@contextlib.contextmanager
-def _connected(herd: Herd, say: Say) -> Iterator[None]:
-    say("Connecting to Ray")
-    with operate.connected(herd, say):
-        yield
+            missing.append(Missing("Ray Serve's status, and the doctor's report", str(error)))
+            sources += of_the_gateway(herd, connected=False)
+        else:
+            sources += [*of_the_gateway(herd, connected=True), *of_ray(), *of_the_nodes(herd)]
+        parts, lacking = gathered(sources, say)
+    return parts, [*missing, *lacking]
 
 
 def contents(parts: list[Part]) -> Table:

@@ -92,7 +92,7 @@ def _run(words: list[str], environment: Mapping[str, str], log: Path, within_s: 
         child = subprocess.Popen(
             [sys.executable, "-m", MODULE, *words],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # the client ends with it, also where this process is killed
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the command, which ends the client itself
@@ -106,10 +106,10 @@ def _run(words: list[str], environment: Mapping[str, str], log: Path, within_s: 
     finally:
         child.terminate()
         try:
-            child.wait(END_S)
+            child.communicate(timeout=END_S)
         except subprocess.TimeoutExpired:
             child.kill()
-            child.wait()
+            child.communicate()
 
 
 def _why(log: Path) -> str:
