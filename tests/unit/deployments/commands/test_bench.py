@@ -58,8 +58,8 @@ def herd(folder: Path, text: str) -> Herd:
 
 ON_GPUS = """
 hardware: {node: dgx-h100, nodes: 1}
-models: [{id: scout, kind: llama-4-scout, checkpoint: RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic, context_tokens: 131072, replicas: 2,
-          parallel: {tensor: 4}, accelerator: H100}]
+models: [{id: scout, kind: llama-4-scout, checkpoint: RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic, context_tokens: 131072,
+          replicas: 2, parallel: {tensor: 4}, accelerator: H100}]
 """
 ON_CPU = "models: [{id: small, kind: smollm2-135m, checkpoint: 'small:smollm2-135m-instruct', context_tokens: 2048, accelerator: cpu}]"
 
@@ -245,7 +245,7 @@ def test_interrupted_load_ends_its_client(gateway: Gateway) -> None:
     assert not running(below), "the client ends with its standard input, even where it was not told to"
 
 
-def running(pids: list[str]) -> list[str]:
+def running(pids: list[str]) -> list[Path]:
     """Those that run; one that has ended may still have to be waited for by somebody."""
     stats = (path for pid in pids if (path := Path(f"/proc/{pid}/stat")).exists())
     return [one for one in stats if one.read_text().rpartition(")")[2].split()[0] != "Z"]
