@@ -160,8 +160,6 @@ def plan(  # noqa: PLR0913 (an option each)
 ) -> None:
     """Tell what fits on which GPUs, how long, how many and how fast, by arithmetic, before a GPU is booked.
 
-    The first example plans a model, the second checks a whole herd on a whole cluster.
-
     \b
     herd plan llama-4-scout --gpu h100 --context 1M
     herd plan configs/herd.yaml --nodes 2

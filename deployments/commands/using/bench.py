@@ -50,10 +50,6 @@ def bench(  # noqa: PLR0913 (an option each)
     herd bench llama-4-scout --concurrency 64 --input-tokens 1000
     herd bench scout --url http://host:8000 --rate 4 --requests 200 --json
     """
-    from deployments.commands.using.benchmark.beside_plan import planned
-    from deployments.commands.using.benchmark.client import measured
-    from deployments.commands.using.benchmark.tables import as_data, sentence, table
-
     if sum(one is not None for one in (concurrency, rate, trace)) > 1:
         raise typer.BadParameter("--concurrency, --rate and --trace each say when requests are sent: give one of them")
     at_once = None if rate is not None or trace is not None else concurrency or AT_ONCE
@@ -64,19 +60,24 @@ def bench(  # noqa: PLR0913 (an option each)
         words = tokenizer or _tokenizer(endpoint, card["id"])
         if trace is not None:
             _usable(trace, words)
-        with progress.status(f"{requests} requests to {card['id']} …"):
-            figures = measured(endpoint, card["id"], load, words, within_s)
-        plan = planned(endpoint.herd, card["id"], load, figures)
+        _measure(endpoint, card["id"], load, words, within_s, as_json)
+
+
+def _measure(endpoint: Endpoint, model: str, load: Load, tokenizer: Path | None, within_s: float, as_json: bool) -> None:
+    from deployments.commands.using.benchmark.beside_plan import planned
+    from deployments.commands.using.benchmark.client import measured
+    from deployments.commands.using.benchmark.tables import as_data, sentence, table
+
+    with progress.status(f"{load.requests} requests to {model} …"):
+        figures = measured(endpoint, model, load, tokenizer, within_s)
+    plan = planned(endpoint.herd, model, load, figures)
     if as_json:
-        sys.stdout.write(json.dumps(as_data(endpoint.url, card["id"], load, figures, plan)) + "\n")
+        sys.stdout.write(json.dumps(as_data(endpoint.url, model, load, figures, plan)) + "\n")
         return
-    out.print(sentence(card["id"], load, figures), markup=False, soft_wrap=True)
+    out.print(sentence(model, load, figures), markup=False, soft_wrap=True)
     out.print(table(figures, plan))
-    out.print(
-        plan if isinstance(plan, str) else f"The plan is for {plan.on}; its first token is that of an idle replica.",
-        markup=False,
-        soft_wrap=True,
-    )
+    beside = plan if isinstance(plan, str) else f"The plan is for {plan.on}; its first token is that of an idle replica."
+    out.print(beside, markup=False, soft_wrap=True)
 
 
 def _card(endpoint: Endpoint, model: str | None, load: Load) -> Card:
