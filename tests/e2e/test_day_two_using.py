@@ -36,15 +36,18 @@ class Terminal:
 
     def shows(self, words: str, within_s: float = 120) -> str:
         """Waits for words; returns what was shown up to them, and forgets it."""
-
-        def there() -> bool:
-            with contextlib.suppress(BlockingIOError, OSError):
-                self._shown += os.read(self._ours, 1 << 16).decode(errors="replace")
-            return words in self._shown
-
-        wait_for(f"{words!r} on the terminal", there, within_s, every_s=0.05)
+        wait_for(f"{words!r} on the terminal", lambda: words in self._read(), within_s, every_s=0.05)
         before, _, self._shown = self._shown.partition(words)
         return before
+
+    def goes_on(self, letters: int, within_s: float = 60) -> None:
+        """Waits until so many letters more were shown."""
+        wait_for("an answer on the terminal", lambda: len(self._read()) >= letters, within_s, every_s=0.05)
+
+    def _read(self) -> str:
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._shown += os.read(self._ours, 1 << 16).decode(errors="replace")
+        return self._shown
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -81,6 +84,7 @@ def test_answer_that_is_stopped_is_stopped_in_the_engine_and_the_chat_goes_on(he
     chat.shows("red.png goes with the next message")
     chat.types("What is this?")
     wait_for("the engine runs it", lambda: running(herd), within_s=60)
+    chat.goes_on(letters=60)
     chat.process.send_signal(signal.SIGINT)
     chat.shows("(stopped: ")
     wait_for("the engine has stopped it", lambda: not running(herd), within_s=20)
