@@ -124,6 +124,12 @@ def test_other_words_stay() -> None:
     assert redacted(text, set()) == text
 
 
+def test_json_stays_json() -> None:
+    said = {"key": 12345678, "b": {"my_token": "SECRETSECRET", "password": None, "secret": 1234567.5}}
+    assert json.loads(redacted(json.dumps(said), set())) == {"key": 12345678, "b": {**said["b"], "my_token": REMOVED}}  # type: ignore[dict-item]
+    assert json.loads(redacted(json.dumps(said, indent=1), set()))["b"]["my_token"] == REMOVED
+
+
 def test_commands_that_print_secrets_are_taken_out_wherever_they_stand() -> None:
     config = {
         "cluster": {"secret_command": "echo a", "secrets": {"HF_TOKEN": {"command": "echo b", "file": None}}},
