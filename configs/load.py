@@ -186,6 +186,8 @@ class Environment:
     """Whether Ray's token authentication is on; Ray's processes inherit what the node's Ray was started with."""
     replica: tuple[str, str] | None = None
     """In a process of an engine: the id of its replica, and that of its model."""
+    api_key: SecretStr | None = None
+    """The key that this user's commands show to a gateway that asks for one, where OpenAI's own clients look for theirs."""
 
     @property
     def models(self) -> Path:
@@ -210,7 +212,7 @@ class Environment:
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Reads `HERD_STATE` and `HERD_CACHE` (by default below XDG's folders), and `HERD_SECRET` or the keys that are made of it."""
+    """Reads `HERD_STATE`, `HERD_CACHE` (by default below XDG's folders), `HERD_SECRET` or keys made of it, and `OPENAI_API_KEY`."""
     env = os.environ if environ is None else environ
     home = Path(env.get("HOME") or "~").expanduser()
     state = _folder(env.get("HERD_STATE"), env.get("XDG_STATE_HOME"), home / ".local/state")
@@ -219,14 +221,16 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
     keys = {purpose: SecretStr(key) for purpose in PURPOSES if (key := env.get(VARIABLES[purpose]))}
     ray_token = bool(env.get("RAY_AUTH_TOKEN") or env.get("RAY_AUTH_TOKEN_PATH"))
     replica, _, model = env.get(REPLICA, "").partition(" ")
+    api_key = env.get("OPENAI_API_KEY")
     return Environment(
-        state,
-        cache,
-        SecretStr(secret) if secret else None,
-        ray_token,
-        keys,
+        state=state,
+        cache=cache,
+        secret=SecretStr(secret) if secret else None,
+        ray_token=ray_token,
+        keys=keys,
         ray_asks_for_token=env.get("RAY_AUTH_MODE", "").lower() == "token",
         replica=(replica, model) if replica and model else None,
+        api_key=SecretStr(api_key) if api_key else None,
     )
 
 

@@ -1,29 +1,44 @@
 """The entry of `herd`, and of `python -m deployments`.
 
 Decides which commands are imported: `herd plan`, which people ask again and again with other words, is answered before those that act on
-a cluster would be imported.
+a cluster would be imported. Takes the words that hold for every command, wherever they stand: consoles look for them when they are made.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 
-import typer
+#: The environment variable that each of these words sets.
+EVERYWHERE = {"--no-color": "NO_COLOR", "--quiet": "HERD_QUIET"}
 
-from deployments.commands.plan import plan
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a command line into the words that hold for every command, and the others. Behind `--`, all are others."""
+    end = words.index("--") if "--" in words else len(words)
+    ours = [word for word in words[:end] if word in EVERYWHERE]
+    return ours, [word for word in words[:end] if word not in EVERYWHERE] + list(words[end:])
 
 
 def main() -> None:
     """Runs the command that the command line names."""
-    if sys.argv[1:2] == ["plan"]:
-        _plan(sys.argv[2:])
+    ours, words = split(sys.argv[1:])
+    os.environ.update({EVERYWHERE[word]: "1" for word in ours})
+    if words[:1] == ["plan"]:
+        _plan(words[1:])
         return
     from deployments.commands.main import main as any_command
 
-    any_command()
+    any_command(words)
 
 
 def _plan(words: list[str]) -> None:
+    import typer
+
+    from deployments.commands.plan import plan
+    from deployments.commands.terminal import reflowed
+
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command()(plan)
+    app.command(help=reflowed(plan.__doc__))(plan)
     app(words, prog_name="herd plan")
 
 

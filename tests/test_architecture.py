@@ -31,9 +31,15 @@ READERS = {
     "configs/load.py": "the one reader of the environment, and writes YAML",
     "configs/yaml_text.py": "the one reader of YAML, for it",
     "cluster/machine/environment.py": "runs before anything is installed, `configs` included",
+    "cluster/machine/venv.py": "is a part of it, and hands its own environment on to pip and uv",
     "cluster/machine/local_node.py": "hands its own environment on to Ray's processes, unread",
+    "deployments/__main__.py": "sets what the consoles look for when they are made, and reads nothing",
+    "deployments/commands/describing/bundle/sources.py": "looks for values that must not get into a bundle",
+    "deployments/commands/terminal.py": "makes the consoles, before `configs` would have been imported for `herd plan`",
+    "deployments/commands/using/benchmark/client.py": "hands its own environment on to vLLM's client, less a key",
     "deployments/engine/beginning.py": "sets what vLLM reads for one engine, and reads nothing",
     "deployments/lifecycle/known.py": "sets what Ray reads when it is imported, and reads nothing",
+    "deployments/small_models/__init__.py": "sets what libraries read when they are imported, and reads nothing",
 }
 
 

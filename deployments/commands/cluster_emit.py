@@ -68,7 +68,12 @@ def emit(
     sets: Sets = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:
-    """Write the file that brings the config's machines up. No secret is ever in it."""
+    """Write the file that brings the config's machines up. No secret is ever in it.
+
+    \b
+    herd cluster emit configs/maverick-2xdgx-onprem.yaml --provider onprem
+    herd cluster emit configs/maverick-2xp5en.yaml --provider aws --out aws.yaml
+    """
     with told():
         text = emitted(files(config, more), provider, sets or ())
     try:
@@ -88,8 +93,11 @@ def interface(
 ) -> None:
     """Print this node's own address and network interface, as exports for a shell.
 
-    `eval "$(herd cluster interface --to HEAD)"` before `ray start` brings gloo, NCCL and vLLM onto the network of the cluster, whichever
-    other networks the host has.
+    `eval "$(herd cluster interface --to HEAD)"` before `ray start` brings gloo, NCCL and vLLM onto the cluster's network of several.
+
+    \b
+    herd cluster interface --to 10.0.0.11
+    herd cluster interface 10.0.0.11 10.0.0.12
     """
     with told(NoInterface):
         if to is None and not addresses:
@@ -103,6 +111,10 @@ def start_head(context: typer.Context) -> None:
     """Start Ray's head with the options of `ray start --head`, and a password for Redis from standard input.
 
     The password is then in no process's arguments. An empty input means that Redis asks for none.
+
+    \b
+    herd cluster start-head --port 6379
+    herd cluster start-head --port 6379 --dashboard-host 127.0.0.1
     """
     from deployments.ray_calls.start_head import start_head as start  # here, because it brings Ray
 

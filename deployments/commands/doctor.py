@@ -21,7 +21,7 @@ from cluster.machine.read_node import read_node
 from cluster.planner.config_problems import problems
 from configs.load import environment, loaded
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
-from deployments.commands.terminal import More, Sets, err, files, out, tell, told
+from deployments.commands.terminal import More, Sets, err, files, out, progress, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -56,6 +56,10 @@ def doctor(  # noqa: PLR0913 (an option each)
     """Examine every node before it serves: GPUs, NVLink, network cards, clock, disk, limits, versions, an all-reduce between each pair.
 
     Changes nothing without --drain. Exits with 1 if a node is sick.
+
+    \b
+    herd doctor
+    herd doctor --node --gpus 8 --gpu H100 --nvlink
     """
     with told(OperationError):
         if node:
@@ -92,7 +96,7 @@ def _cluster(herd: Herd, pairs: bool, drain_s: float | None, json_: bool) -> Non
     if herd.config.ray.address == "local" and herd.node.address is None:
         report = _this_machine(need)  # what `herd up` would start on
     else:
-        with err.status("Connecting") as spinner, operate.connected(herd, spinner.update):
+        with progress.status("Connecting") as spinner, operate.connected(herd, spinner.update):
             from deployments.doctor.examine import examine  # here, because it imports Ray
 
             report = examine(need, pairs, spinner.update)

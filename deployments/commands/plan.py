@@ -173,7 +173,9 @@ def plan(  # noqa: PLR0913 (an option each)
 ) -> None:
     """Tell what fits on which GPUs, how long, how many and how fast, by arithmetic, before a GPU is booked.
 
-    `herd plan llama-4-scout --gpu h100 --context 1M` plans a model; `herd plan herd.yaml --nodes 2` checks a whole herd on a whole cluster.
+    \b
+    herd plan llama-4-scout --gpu h100 --context 1M
+    herd plan configs/herd.yaml --nodes 2
     """
     if wrong := "; ".join(_contradictions(context_of_call)):
         raise typer.BadParameter(wrong)

@@ -16,7 +16,7 @@ from cluster.machine.local_node import NodeError
 from cluster.planner.config_problems import problems
 from configs.load import environment, loaded
 from configs.schema import Config, Model
-from deployments.commands.terminal import More, Sets, err, files, out, tell, told
+from deployments.commands.terminal import More, Sets, files, out, progress, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -55,6 +55,10 @@ def pull(
     """Bring the weights of models to every node that may serve them, each file checked; `herd up` then downloads nothing.
 
     A download that was broken off goes on where it stopped. A branch is taken as it is now; `checkpoint: repository@commit` pins it.
+
+    \b
+    herd pull configs/herd.yaml llama-4-scout
+    herd pull --verify
     """
     if whence not in ORIGINS:
         raise typer.BadParameter(f"{whence!r} is none of {', '.join(ORIGINS)}", param_hint="--from")
@@ -116,7 +120,7 @@ def _asked(words: Sequence[str], name: str | None, more: Sequence[Path], sets: S
     models = chosen(herd.config, wanted)
     for model in models:
         if not sources_of(model.checkpoint, model.engine):
-            err.print(f"[dim]{model.id}: {model.checkpoint} is not on the Hub; nothing to pull[/dim]")
+            progress.print(f"[dim]{model.id}: {model.checkpoint} is not on the Hub; nothing to pull[/dim]")
     return herd, tuple(model for model in models if sources_of(model.checkpoint, model.engine))
 
 
@@ -126,7 +130,7 @@ def _agents(herd: Herd, models: Sequence[Model]) -> Iterator[tuple["Crew", list[
     with ExitStack() as stack:
         if herd.config.ray.address == "local" and herd.node.address is None:
             stack.callback(herd.node.stop)
-        stack.enter_context(operate.connected(herd, lambda step: err.print(f"[dim]{step}[/dim]"), start=True))
+        stack.enter_context(operate.connected(herd, lambda step: progress.print(f"[dim]{step}[/dim]"), start=True))
         from deployments.weights.cache import WeightsError
         from deployments.weights.crew import alive, crew_of
         from deployments.weights.spread import Need
@@ -148,7 +152,7 @@ def _pull(herd: Herd, models: Sequence[Model], whence: str) -> bool:
     with _agents(herd, models) as (crew, wanted):
         from deployments.weights.spread import Whence, jobs
 
-        found = jobs(crew, wanted, Whence(whence), fresh=True, say=lambda sentence: err.print(sentence, markup=False))
+        found = jobs(crew, wanted, Whence(whence), fresh=True, say=lambda sentence: progress.print(sentence, markup=False))
         outcomes = [_brought(crew, job, Whence(whence)) for job in found]
         for outcome in outcomes:
             _tell(crew, outcome, time.monotonic() - started)
@@ -161,15 +165,17 @@ def _brought(crew: "Crew", job: "Job", whence: "Whence") -> "Outcome":
 
     if job.missing:
         lacking = ", ".join(crew.names[node] for node in job.missing)
-        err.print(f"{job.need.source} at {job.manifest.commit[:12]}, {size(job.manifest.size_bytes)}, comes to {lacking}", markup=False)
-    with Board(err) as board:
+        progress.print(
+            f"{job.need.source} at {job.manifest.commit[:12]}, {size(job.manifest.size_bytes)}, comes to {lacking}", markup=False
+        )
+    with Board(progress) as board:
         return bring(crew, job, whence, board.show)
 
 
 def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
     job = outcome.job
     for node, paths in outcome.damaged.items():
-        err.print(f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again", markup=False)
+        progress.print(f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again", markup=False)
     reasons: dict[str, list[str]] = {}
     for node, error in outcome.failed.items():
         reasons.setdefault(str(error), []).append(crew.names[node])

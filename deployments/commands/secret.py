@@ -40,6 +40,10 @@ def secret(
     The secret is HERD_SECRET, or else the output of the config's `cluster.secret_command` on this machine.
     `eval "$(herd secret)"` before `ray start` gives Ray's processes the keys without the secret. `herd secret pages` prints the key
     that the gateways' own pages ask for (`/-/targets` for Prometheus).
+
+    \b
+    herd secret
+    herd secret pages --config configs/maverick-2xdgx-onprem.yaml
     """
     if purpose is not None and purpose not in PURPOSES:
         raise typer.BadParameter(f"{purpose!r} is none of {', '.join(PURPOSES)}", param_hint="purpose")

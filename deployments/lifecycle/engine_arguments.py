@@ -33,6 +33,7 @@ def engine_arguments(model: Model) -> dict[str, Any]:
         **({} if model.parallel.data == 1 else {"data_parallel_size": model.parallel.data}),
         **_options(model),
         "disable_log_stats": False,
+        "use_tqdm_on_load": False,  # a bar that is drawn over itself, in a log
         "scheduling_policy": "priority",
     }
     if entry.chat_template is not None:
@@ -78,6 +79,9 @@ def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]
         # Processes of an engine on other nodes say in their logs of which replica they are.
         "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": REPLICA,
         "VLLM_NO_USAGE_STATS": "1",
+        # Bars of libraries are drawn over themselves, which a log cannot be.
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         # The gateway refuses a larger image already; the engine's own limit is the second wall.
         "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),
     }

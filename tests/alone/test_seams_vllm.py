@@ -103,6 +103,10 @@ SEAMS = [
     ),
     Seam("engine/vllm/grammar", "vllm.v1.request:Request", has=("request_id", "sampling_params")),
     Seam("engine/vllm/grammar", "vllm.config:StructuredOutputsConfig", has=("backend",)),
+    # The benchmark client.
+    Seam("engine/vllm/benchmark_client", "vllm.benchmarks.serve:add_cli_args", takes=("parser",)),
+    Seam("engine/vllm/benchmark_client", "vllm.benchmarks.serve:main", takes=("args",)),
+    Seam("engine/vllm/benchmark_client", "vllm.utils.argparse_utils:FlexibleArgumentParser", has=("parse_args",)),
     # An image on CPU.
     Seam("engine/vllm/cpu_images", "vllm.platforms:current_platform", has=("is_cpu",)),
     Seam("engine/vllm/cpu_images", "vllm.model_executor.models.mllama4:Llama4UnfoldConvolution.forward", takes=("self", "hidden_states")),
@@ -172,7 +176,7 @@ def test_every_seam_is_in_a_file_of_ours() -> None:
 
 def test_vllm_reads_the_variables_that_its_processes_are_started_with() -> None:
     """`deployments/lifecycle/engine_arguments.py` and `deployments/engine/replica.py`."""
-    asked = [*engine_environment(scout(), "cpu"), "VLLM_NIXL_SIDE_CHANNEL_PORT"]
+    asked = [*(name for name in engine_environment(scout(), "cpu") if name.startswith("VLLM_")), "VLLM_NIXL_SIDE_CHANNEL_PORT"]
     assert vllm_itself.ask("reads_variables", asked) == dict.fromkeys(asked, True)
 
 

@@ -58,15 +58,6 @@ def line(herd: Herd, text: str) -> int:
     return next(number for number, one in enumerate(herd.config.read_text(encoding="utf-8").splitlines(), 1) if text in one)
 
 
-def test_chat_in_the_terminal(herd: Herd) -> None:
-    chat = herd.run("chat", "smollm2", "--temperature", "0", "--max-tokens", "24", stdin="What is a llama?\n/reset\n/exit\n")
-    assert chat.returncode == 0, chat.stderr
-    assert "llama" in chat.stdout.partition("you")[2].lower()
-    refused = herd.run("chat", "gpt-9")
-    assert refused.returncode == 1
-    assert "Served: auto, llama-4-scout-tiny, scout, smollm2" in refused.stderr
-
-
 def test_health_can_be_a_real_generation(herd: Herd) -> None:
     assert herd.get("/health") == {"status": "ok", "ready": {SMOLLM: 2, SCOUT: 1}}
     assert herd.get("/health?generate=true")["generated"] == {SMOLLM: 2, SCOUT: 1}

@@ -48,9 +48,9 @@ def in_backticks(text: str) -> list[str]:
 
 
 def typed_commands(text: str) -> list[list[str]]:
-    """Returns the words behind `herd` of every command in a page's shell blocks, also of those inside `$(…)` or quotes."""
+    """Returns the words behind `herd` of every command in a page's shell blocks, also of those behind a pipe, inside `$(…)` or quotes."""
     lines = [re.sub(r"(^|\s)#.*", "", line) for code in blocks(text, "sh") for line in code.splitlines()]
-    return [shlex.split(words) for line in lines for words in re.findall(r"(?:^|['(])herd ([^'\"()|>]*)", line)]
+    return [shlex.split(words) for line in lines for words in re.findall(r"(?:^|\| |['(])herd ((?:\"[^\"]*\"|[^'\"()|>])*)", line)]
 
 
 def named_commands(text: str) -> list[list[str]]:

@@ -1,5 +1,6 @@
-"""The help of every `herd` command: each word of the command line is explained in plain sentences."""
+"""The help of every `herd` command: each word is explained in plain sentences, and examples show how it is typed."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,30 @@ def test_every_command_is_here() -> None:
     assert len(PARAMETERS) > 40
 
 
+#: Those that do something themselves, and do not only hold others.
+LEAVES = [name for name, command in COMMANDS.items() if not hasattr(command, "commands")]
+MOST_COLUMNS = 78
+
+
+def parts(name: str) -> tuple[str, list[str]]:
+    """Splits a command's help into its sentences and its examples, which are lines that begin as they are typed."""
+    lines = [line.strip(" \b") for line in (COMMANDS[name].help or "").splitlines()]
+    examples = [line for line in lines if line.startswith("herd ")]
+    return " ".join(" ".join(line for line in lines if line not in examples).split()), examples
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_help_of_a_command_has_two_examples_that_are_understood(name: str) -> None:
+    examples = [line for line in parts(name)[1] if line == name or line.startswith(f"{name} ")]
+    assert len(examples) >= 2, f"the help of `{name}` needs two lines that begin with `{name}`, in a paragraph that begins with \\b"
+    for line in examples:
+        COMMANDS[name].make_context(name, shlex.split(line)[len(name.split()) :])  # raises where a word is not understood; runs nothing
+        assert len(line) <= MOST_COLUMNS, "a terminal of 80 columns would break it"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_is_explained_in_plain_sentences(name: str) -> None:
-    text = " ".join((COMMANDS[name].help or "").split())
+    text = parts(name)[0].removesuffix(":") + "." * parts(name)[0].endswith(":")
     assert text.endswith("."), text
     assert text[0].isupper(), text
     assert not RIDDLE.search(text), text

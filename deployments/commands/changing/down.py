@@ -10,7 +10,12 @@ from deployments.lifecycle.herd import OperationError
 
 
 def down(name: Name = None) -> None:
-    """Take a herd down. A Ray node that it started stops with it; a cluster that was there before stays."""
+    """Take a herd down. A Ray node that it started stops with it; a cluster that was there before stays.
+
+    \b
+    herd down
+    herd down --name local
+    """
     started = time.monotonic()
     with steps() as say, told(OperationError, interrupted=STAYS):
         operate.down(operate.known(environment(), name), say)

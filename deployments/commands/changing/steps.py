@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from deployments.commands.terminal import err
+from deployments.commands.terminal import progress
 from deployments.progress import Say
 
 
@@ -12,11 +12,11 @@ from deployments.progress import Say
 def steps() -> Iterator[Say]:
     """Tells each step with the seconds since the start; a step told again is not printed again."""
     started, last = time.monotonic(), [""]
-    with err.status("") as spinner:
+    with progress.status("") as spinner:
 
         def say(step: str) -> None:
             if step != last[0]:
-                err.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
+                progress.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
             last[0] = step
             spinner.update(f"{step} …")
 

@@ -37,6 +37,10 @@ def up(
 
     Only models that differ from the config are restarted, one after the other. Models that the config no longer names are removed. A
     change that does not come up is undone: the herd is then what it was before.
+
+    \b
+    herd up
+    herd up configs/scout-h100.yaml --within-s 1800
     """
     started = time.monotonic()
     with steps() as say, told(OperationError, interrupted=STAYS):

@@ -72,8 +72,11 @@ def init(  # noqa: PLR0913 (an option each)
 ) -> None:
     """Write a commented config that validates and plans, out of a few questions; without a terminal, out of options and defaults.
 
-    `herd init` begins a herd of small models on this machine. `herd init --from onprem --hosts 10.0.0.11,10.0.0.12` asks only for what is
-    left.
+    The first begins a herd of small models on this machine, the second asks only for what is left.
+
+    \b
+    herd init
+    herd init --from onprem --hosts 10.0.0.11,10.0.0.12
     """
     if output != Path("-") and output.exists() and not force:
         tell(f"{output} is there already: name another file with --output, or write over it with --force.")

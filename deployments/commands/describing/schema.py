@@ -8,7 +8,11 @@ from configs.json_schema import schema_text
 def schema() -> None:
     """Print the JSON Schema of a config, for editors and other tools.
 
-    `herd schema > herd.schema.json` makes the file that an editor with the YAML language server finds by a line
-    `# yaml-language-server: $schema=herd.schema.json` in the config.
+    An editor with the YAML language server finds the second's file by a line `# yaml-language-server: $schema=herd.schema.json` in the
+    config.
+
+    \b
+    herd schema
+    herd schema > herd.schema.json
     """
     sys.stdout.write(schema_text())

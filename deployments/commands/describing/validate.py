@@ -23,8 +23,12 @@ def validate(
 ) -> None:
     """Check a config, and tell every problem at once, each by its field and the file and line that it comes from.
 
-    Needs no GPU, no Ray and no vLLM. `herd validate base.yaml -f prod.yaml` checks two files together, and `herd validate -` reads standard
-    input.
+    Needs no GPU, no Ray and no vLLM.
+
+    \b
+    herd validate configs/scout-h100.yaml
+    herd validate configs/herd.yaml -f prod.yaml --json
+    herd validate -
     """
     paths = files(config, more)
     try:

@@ -31,7 +31,9 @@ def events(name: Name = None, since: Since = None, as_json: AsJson = False) -> N
 
     The cluster keeps the last thousand events, for every operator. Those of a herd on a Ray node of its own end with that node.
 
-    Examples: `herd events --since 1h`, `herd events --json | tail -1`.
+    \b
+    herd events --since 1h
+    herd events --json
     """
     first = began(since)
     with told(OperationError, interrupted=STAYS):

@@ -47,7 +47,9 @@ def logs(  # noqa: PLR0913 (an option each)
 
     vLLM's own lines are among them: weights that load, the size of the KV cache, NCCL.
 
-    Examples: `herd logs scout -f`, `herd logs gateway --since 10m --grep error`.
+    \b
+    herd logs scout -f
+    herd logs gateway --since 10m --grep error
     """
     first = began(since)
     _checked(grep)

@@ -50,7 +50,9 @@ def status(
 ) -> None:
     """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan.
 
-    Examples: `herd status --wide --watch`, `herd status --url http://10.0.0.11:8000`.
+    \b
+    herd status --wide --watch
+    herd status --url http://10.0.0.11:8000
     """
     with told(OperationError, interrupted=STAYS), _asking(name, url) as asked:
         if watch:

@@ -28,7 +28,9 @@ def why(
 ) -> None:
     """Say what a model waits for and since when, why its last starts failed, and what to do.
 
-    Examples: `herd why scout`, `herd why scout --json`.
+    \b
+    herd why scout
+    herd why scout --json
     """
     with told(OperationError, interrupted=STAYS):
         facts = _facts(model, name, url)

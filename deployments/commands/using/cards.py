@@ -1,28 +1,37 @@
-"""What a herd's gateway tells its clients, asked by a command."""
+"""The models that an endpoint serves, as it tells its clients."""
 
-import json
 from typing import Any
 
-from deployments.lifecycle.herd import Herd, OperationError
-from deployments.lifecycle.own_certificate import trust
+from deployments.commands.using.endpoint import Endpoint
+from deployments.lifecycle.herd import OperationError
+
+Card = dict[str, Any]
+"""A model in the list of an endpoint. Those of other servers than a herd's gateway may lack all members but `id`."""
 
 
-def cards(herd: Herd) -> list[dict[str, Any]]:
-    """Returns the card of each model that is served, once: its aliases stand in its card."""
-    return [card for card in get(herd, "/v1/models")["data"] if not card.get("parent")]
-
-
-def get(herd: Herd, path: str) -> dict[str, Any]:
-    """Returns what a path of the herd's gateway answers.
+def cards(endpoint: Endpoint) -> list[Card]:
+    """Returns the card of each model that is served, once: its aliases stand in its card.
 
     Raises:
-        OperationError: it does not answer.
+        OperationError: the endpoint does not answer, or with something else.
     """
-    import httpx  # here, because `herd plan` answers before it would be imported
+    found = endpoint.get("/v1/models").get("data")
+    if not isinstance(found, list) or not all(isinstance(card, dict) and isinstance(card.get("id"), str) for card in found):
+        raise OperationError(f"{endpoint.url}/v1/models is no list of models. {endpoint.way_out}")
+    return [card for card in found if not card.get("parent")]
 
-    url = f"{herd.endpoint}{path}"
-    try:
-        answer: dict[str, Any] = httpx.get(url, timeout=10, verify=trust(herd.config.gateway.tls)).raise_for_status().json()
-    except (httpx.HTTPError, json.JSONDecodeError) as error:
-        raise OperationError(f"{url} does not answer ({error}). `herd status` may tell more.") from error
-    return answer
+
+def by_name(found: list[Card]) -> dict[str, Card]:
+    """Returns the cards by every name of their models."""
+    return {name: card for card in found for name in (card["id"], *card.get("aliases", ()))}
+
+
+def chosen(found: dict[str, Card], model: str) -> Card:
+    """Returns the card of a model, by one of its names.
+
+    Raises:
+        OperationError: none has this name.
+    """
+    if model not in found:
+        raise OperationError(f"'{model}' is not served here. Served: {', '.join(sorted(found))}.")
+    return found[model]

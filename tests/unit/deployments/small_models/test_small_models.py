@@ -196,3 +196,18 @@ def test_the_command_fails_with_one_sentence(tmp_path: Path, capsys: pytest.Capt
 def test_importing_the_package_imports_neither_torch_nor_transformers() -> None:
     script = "import sys, deployments.small_models; sys.exit(bool({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_libraries_that_build_draw_no_bars() -> None:
+    script = """
+from pathlib import Path
+from deployments.small_models import SmallModelError, _builder
+try:
+    _builder("no_such_module", "x")(Path("."))
+except SmallModelError:
+    import tqdm
+    from huggingface_hub.utils import are_progress_bars_disabled
+    print(tqdm.tqdm([]).disable, are_progress_bars_disabled())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("True True\n", "")

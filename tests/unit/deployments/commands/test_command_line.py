@@ -1,0 +1,138 @@
+"""The manners of `herd`: words that hold for every command, exit codes, versions, completion, and texts at 80 columns and in a pipe."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from deployments.__main__ import split
+from deployments.commands import versions
+from deployments.commands.main import app
+from deployments.commands.terminal import EXIT_CODES
+from deployments.commands.using.known_names import known_names
+from deployments.commands.using.models import models_table
+from tests.unit.deployments.commands.fake_gateway import BLIND, SEEING, serving
+
+ROOT = Path(__file__).parents[4]
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def herd(*words: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the command in a pipe, 80 columns wide and with the colours that it would have."""
+    given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "HERD_QUIET")}
+    given |= {"COLUMNS": "80", "HERD_SECRET": "", **env}
+    command = [sys.executable, "-m", "deployments", *words]
+    return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "ours", "others"),
+    [
+        (["--quiet", "up", "x.yaml"], ["--quiet"], ["up", "x.yaml"]),
+        (["up", "x.yaml", "--no-color", "--quiet"], ["--no-color", "--quiet"], ["up", "x.yaml"]),
+        (["chat", "--", "--quiet"], [], ["chat", "--", "--quiet"]),
+        ([], [], []),
+    ],
+)
+def test_words_for_every_command_may_stand_anywhere(words: list[str], ours: list[str], others: list[str]) -> None:
+    assert split(words) == (ours, others)
+
+
+def test_no_color_and_quiet_hold_before_and_behind_the_name_of_a_command(tmp_path: Path) -> None:
+    with serving() as gateway:
+        loud = herd("chat", "scout", "--url", gateway.url, stdin="Hi\n", FORCE_COLOR="1")
+        assert "\x1b[" in loud.stderr
+        assert "\x1b[3" not in herd("chat", "gpt-9", "--url", gateway.url, "--no-color", FORCE_COLOR="1").stderr
+        quiet = herd("--quiet", "chat", "scout", "--url", gateway.url, stdin="Hi\n")
+        assert (quiet.stdout, quiet.stderr) == ("A llama is an animal.\n", "")
+        failed = herd("chat", "gpt-9", "--url", gateway.url, "--quiet")
+        assert failed.returncode == 1
+        assert "is not served here" in failed.stderr
+    assert "\x1b[3" not in herd("plan", "llama-4-scout", "--no-color", FORCE_COLOR="1").stdout
+
+
+def test_version_names_what_is_installed() -> None:
+    lines = dict(line.split() for line in CliRunner().invoke(app, ["--version"]).stdout.splitlines())
+    assert {"herd", "ray", "torch", "python"} <= lines.keys()
+    assert lines["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_version_imports_neither_ray_nor_vllm_nor_torch() -> None:
+    program = (
+        "import sys; from deployments.commands import main, versions; versions.versions();"
+        "print(sorted({'ray', 'vllm', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "TOLD", ("llama-herd", "no-such-package"))
+    assert versions.versions().keys() == {"herd", "python"}
+    assert "pydantic" in versions.installed()
+
+
+def test_exit_codes_are_those_of_the_page() -> None:
+    page = (ROOT / "deployments/README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*?) \|$", page, re.MULTILINE))
+    assert {int(code): said for code, said in rows.items()} == dict(EXIT_CODES)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--version"], 0),
+        (["models", "--url", "http://127.0.0.1:9"], 1),
+        (["models", "--no-such-option"], 2),
+        (["bench", "--rate", "1", "--concurrency", "1"], 2),
+        (["validate", "/nowhere.yaml"], 3),
+    ],
+)
+def test_exit_code_says_what_became_of_it(words: list[str], code: int) -> None:
+    assert code in EXIT_CODES
+    assert CliRunner().invoke(app, words).exit_code == code
+
+
+def test_shell_completes_names_of_models_that_are_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERD_STATE", str(tmp_path))
+    for name, text in (("one", '{"models": [{"id": "llama-4-scout", "aliases": ["scout"]}, {"id": "smollm2"}]}'), ("broken", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text, encoding="utf-8")
+    assert known_names("s") == ["scout", "smollm2"]
+    env = {"_HERD_COMPLETE": "complete_bash", "COMP_WORDS": "herd chat sc", "COMP_CWORD": "2", "HERD_STATE": str(tmp_path)}
+    assert herd(**env).stdout.split() == ["scout"]
+    assert "complete" in herd("--show-completion", "bash").stdout
+
+
+def golden(name: str, text: str) -> None:
+    """Compares with a text that somebody has looked at; `HERD_GOLDEN=1` writes it anew."""
+    path = GOLDEN / f"{name}.txt"
+    said = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    if os.environ.get("HERD_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(said, encoding="utf-8")
+    assert said == path.read_text(encoding="utf-8"), "look at the difference, then run this test with HERD_GOLDEN=1"
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ["chat", "bench", "models", "support-bundle"])
+def test_help_at_80_columns_is_as_it_was_looked_at(command: str) -> None:
+    golden(f"help-{command}", herd(command, "--help").stdout)
+
+
+def shown(*what: Any) -> str:
+    console = Console(width=80, highlight=False, no_color=True)
+    with console.capture() as captured:
+        console.print(*what)
+    return captured.get()
+
+
+def test_table_of_models_at_80_columns_breaks_no_name() -> None:
+    golden(
+        "models", shown(models_table([SEEING, BLIND | {"aliases": ["smollm2", "words", "the-small-one-with-a-long-name"]}, {"id": "bare"}]))
+    )
