@@ -16,6 +16,7 @@ from deployments.lifecycle import herd as operate
 from deployments.lifecycle import known as finding
 from deployments.lifecycle import rollout
 from deployments.lifecycle.access import RayHere
+from deployments.lifecycle.changing import coming_up, preflight
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.memory import CAME_UP, CONFIG, InCluster, InFolder
 from deployments.policy.fleet.rollout_steps import Declared
@@ -60,19 +61,20 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         yield
 
     def wait(herd: Herd, say: Any, deadline: float) -> None:
-        operate._running(one["name"] for one in made.declared[-1]["applications"])
+        coming_up.running(one["name"] for one in made.declared[-1]["applications"])
 
     for target, name, instead in (
         (operate, "connected", connected),
-        (operate, "_preflight", lambda _: None),
-        (operate, "_guarded", lambda *_: None),
+        (preflight, "preflight", lambda _: None),
+        (preflight, "guarded", lambda *_: None),
         (operate, "_wanted", lambda herd, _: as_declared(herd.config)),
-        (operate, "_wait", wait),
+        (coming_up, "wait", wait),
         (serve_api, "declare", made.declared.append),
         (serve_api, "running", made.running),
         (serve_api, "runs", lambda _: bool(made.declared)),
         (serve_api, "replicas", lambda _: dict(made.states)),
         (serve_api, "room_for", lambda **_: True),
+        (coming_up, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
         (operate, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
     ):
         monkeypatch.setattr(target, name, instead)
