@@ -4,6 +4,8 @@ They are in the GCS, beside what Ray Serve itself keeps there: everybody with th
 GCS has a store outside (Redis), they outlive the head. Decides nothing.
 """
 
+from collections.abc import Sequence
+
 NAMESPACE = "llama-herd"
 
 
@@ -27,3 +29,20 @@ def forget(name: str) -> None:
     from ray.experimental.internal_kv import _internal_kv_del
 
     _internal_kv_del(name, namespace=NAMESPACE)
+
+
+def names(beginning: str) -> list[str]:
+    """Returns the names that begin so, in no order."""
+    from ray.experimental.internal_kv import _internal_kv_list
+
+    return [bytes(name).decode() for name in _internal_kv_list(beginning, namespace=NAMESPACE)]
+
+
+def several(names: Sequence[str]) -> dict[str, str]:
+    """Returns the texts of these names, as far as they are there. Asks the cluster once."""
+    from ray.experimental.internal_kv import internal_kv_get_gcs_client
+
+    if not names:
+        return {}
+    found = internal_kv_get_gcs_client().internal_kv_multi_get([name.encode() for name in names], NAMESPACE.encode())
+    return {bytes(name).decode(): bytes(text).decode() for name, text in found.items()}
