@@ -25,7 +25,7 @@ from deployments.lifecycle.standings import survey
 from deployments.lifecycle.started import reports
 from deployments.policy.fleet.model_state import ModelState, Standing
 
-COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red"}
+COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red", ModelState.STOPPED: "dim"}
 Reports = Mapping[str, Sequence[Report | None]]
 """By model, one for each replica; None for one that tells nothing."""
 
