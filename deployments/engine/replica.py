@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from ray import serve
 from ray.serve.llm import LLMConfig
 
-from cluster.planner.placement import straddled
 from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import environment
 from configs.schema import Model
@@ -28,6 +27,7 @@ from deployments.engine.canary import Canaries, Gate, NotFit, Others
 from deployments.engine.canary_request import Engine
 from deployments.engine.front_door import Door
 from deployments.engine.load import EngineLoad
+from deployments.engine.on_one_node import together
 from deployments.engine.vllm import grammar as vllm_grammar
 from deployments.engine.vllm import resume, token_by_token
 from deployments.engine.vllm import worker_memory as vllm_memory
@@ -41,7 +41,6 @@ from deployments.policy.routing.types import ReplicaState, RunsAtOnce
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
-from deployments.ray_calls.nodes import of_own_bundles
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING
 from deployments.weights import engine_start
@@ -87,10 +86,10 @@ class EngineServer(EngineProcess):
         began = time.monotonic()
         logs.configure()
         key = _key_of_the_door(site)
-        _together(gate.tensor)
+        together(gate.tensor)
         llm_config = await _settled(config)
         await super().__init__(llm_config)
-        self._model, self._leaving = llm_config.model_id, False
+        self._model, self._leaving, self._dismissed = llm_config.model_id, False, False
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._vllm = EngineState(self.engine_client)
         self._door = Door(in_short(await self.openai_app()), key, self.describe)
@@ -169,7 +168,7 @@ class EngineServer(EngineProcess):
             return ReplicaState.DEAD
         if self._canaries.sick:
             return ReplicaState.SICK
-        return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
+        return ReplicaState.LEAVING if self._leaving or self._dismissed else ReplicaState.READY
 
     async def _lives(self) -> bool:
         try:
@@ -186,11 +185,19 @@ class EngineServer(EngineProcess):
         """Ray Serve restarts the replica when this raises.
 
         Raises:
-            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, or the canary says that it is sick.
+            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, the canary says that it is sick, or an operator
+                has it replaced.
         """
         await self._check_alive()
+        if self._dismissed:
+            raise RuntimeError("an operator has this replica replaced")
         if self._canaries.sick:
             raise RuntimeError(f"its canary is {self._canaries.sick.value}: {self._canaries.why}")
+
+    async def leave(self, replica: str) -> bool:
+        """Has this replica replaced, if it is the one with this id; returns whether it is. It finishes the requests that it has."""
+        self._dismissed = self._dismissed or replica == self._id
+        return replica == self._id
 
     async def _check_alive(self) -> None:
         await super().check_health()
@@ -244,20 +251,6 @@ def _key_of_the_door(site: Site) -> SecretStr:
     for name in (ROOT, *NOT_FOR_CHILDREN):
         os.environ.pop(name, None)
     return key
-
-
-class PlacementError(RuntimeError):
-    """Ray has placed the engine where it would be slow; the message says what to do."""
-
-
-def _together(tensor: int | None) -> None:
-    """Looks where Ray has placed this engine.
-
-    Raises:
-        PlacementError: a tensor parallel group is on several nodes.
-    """
-    if tensor is not None and (why := straddled(of_own_bundles(), tensor)):
-        raise PlacementError(why)
 
 
 def _keep_what_is_loaded() -> None:

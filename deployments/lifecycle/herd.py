@@ -14,42 +14,96 @@ import psutil
 from cluster.machine.local_node import NodeError
 from cluster.planner.engine_groups import pools
 from configs.load import Environment
-from configs.schema import Model
+from configs.schema import Config, Model
 from deployments.lifecycle import rollout
-from deployments.lifecycle.changing import coming_up, preflight
+from deployments.lifecycle.changing import coming_up, declared, going_down, preflight, roll_lock
 from deployments.lifecycle.changing.coming_up import replicas as replicas
 from deployments.lifecycle.changing.preflight import SMALL, SMALL_ENGINE_GIB
 from deployments.lifecycle.changing.preflight import planned as planned
+from deployments.lifecycle.changing.rolls import Progress
 from deployments.lifecycle.known import Herd as Herd
 from deployments.lifecycle.known import OperationError as OperationError
 from deployments.lifecycle.known import connected as connected
 from deployments.lifecycle.known import herd as herd
 from deployments.lifecycle.known import known as known
-from deployments.lifecycle.memory import CAME_UP, CONFIG
+from deployments.lifecycle.memory import ALL, CONFIG, InFolder
 from deployments.lifecycle.rollout import CameUp
+from deployments.policy.fleet.by_hand import DeclaredHerd, Order, Refused, overruled, resolved
+from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
 from deployments.ray_calls import pending, serve_api
 from deployments.ray_calls.names import app_name
+from deployments.records import event_log
 
 
-def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terms:
+    """How a change is carried out."""
+
+    within_s: float
+    """No step, and no replica of a step, may take longer."""
+    force: bool = False
+    """The planner's arithmetic is no reason against it."""
+
+
+def carry_out(herd: Herd, order: Order, environment: Environment, progress: Progress, terms: Terms) -> None:
     """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
 
-    A change that does not come up is undone: the herd that last was up is declared again. No step, and no replica of a step, may take
-    longer than `within_s`.
+    A change that does not come up is undone: the herd that last was up is declared again.
+
+    Args:
+        herd: the herd, with the config of the order's file if it has one.
+        order: the change. Only a whole file starts a Ray node of the herd's own.
+        environment: of this process.
+        progress: is told each step.
+        terms: how long it may take.
 
     Raises:
         OperationError: it could not, with the reason and the way out.
     """
-    preflight.preflight(herd)
-    checkpoints = preflight.small_checkpoints(herd.config, environment, say)
-    herd.remember()  # first: what is started now, `down` must find, however this ends
+    whole, checkpoints = order.what == "up" and order.model is None, dict[str, str]()
+    if whole:
+        preflight.preflight(herd)
+        checkpoints = preflight.small_checkpoints(herd.config, environment, progress.say)
+    if whole and herd.config.ray.address == "local":
+        herd.remember()  # first: what is started now, `down` must find, however this ends
+    with connected(herd, progress.say, start=whole), roll_lock.in_cluster(herd, progress):
+        wanted = resolved_for(herd, order, progress.say)
+        herd = dataclasses.replace(herd, config=wanted.config)
+        if not whole:
+            herd = planned(herd, terms.force)
+            checkpoints = preflight.small_checkpoints(herd.config, environment, lambda _: None)
+        if whole or InFolder(herd.folder).kept(CONFIG) is not None:
+            herd.remember()
+        declared.keep(herd.memory, wanted)
+        preflight.guarded(herd, progress.say)
+        preflight.gathered(herd.config.cluster, progress.say)
+        _rolled(herd, order, wanted, as_declared(herd.config, checkpoints, wanted.restarts), progress, terms.within_s)
+
+
+def resolved_for(herd: Herd, order: Order, say: Say) -> DeclaredHerd:
+    """Returns the herd that an order declares, and tells which changes by hand it takes back. Needs `connected`.
+
+    Raises:
+        OperationError: it cannot be carried out.
+    """
+    now = declared.now(herd.memory)
+    try:
+        wanted = resolved(order, now, declared.before(herd.memory))
+    except Refused as error:
+        raise OperationError(str(error)) from error
+    for sentence in overruled(order, now):
+        say(f"{sentence}: the file takes it back")
+    return wanted
+
+
+def _rolled(herd: Herd, order: Order, wanted: DeclaredHerd, applications: Declared, progress: Progress, within_s: float) -> None:
     models = {app_name(pool.id): pool for pool in pools(herd.config.models)}
 
     def come_up(application: str | None) -> None:
         if application is None:
-            coming_up.wait(herd, say, time.monotonic() + within_s)
+            coming_up.wait(herd, progress.say, time.monotonic() + within_s)
             return
         seen = None
         while application not in coming_up.running([application]):  # each of its new replicas has passed its own gate before it counts
@@ -58,22 +112,30 @@ def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
             coming_up.still([models[application].id], deadline)
             time.sleep(1)
 
-    with connected(herd, say, start=True):
-        herd.memory.keep(CONFIG, herd.config.model_dump_json())
-        preflight.guarded(herd, say)
-        preflight.gathered(herd.config.cluster, say)
-        before = _before(herd)
-        wanted = _wanted(herd, checkpoints)
-        try:
-            declared = rollout.roll(before, wanted, lambda application: _surges(herd, models[application]), come_up, say, pending.placed)
-        except (OperationError, KeyboardInterrupt) as error:
-            if before is None:
-                raise
-            _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
-        CameUp(herd.config, declared).remember(herd.memory)
+    before, model = running_before(herd), _id(herd.config, order.model)
+    event_log.tell(Kind.SCALE if order.what == "scale" else Kind.CHANGE, f"`{order.words}` begins", model)
+
+    def step(told: str) -> None:
+        progress.say(told)
+        event_log.tell(Kind.STEP, told)
+
+    try:
+        found = rollout.roll(before, applications, lambda application: surges(herd, models[application]), come_up, step, pending.placed)
+    except (OperationError, KeyboardInterrupt) as error:
+        event_log.tell(Kind.FAILED, f"`{order.words}` did not come up: {str(error) or 'it was interrupted'}", model)
+        if before is None:
+            raise
+        _roll_back(dataclasses.replace(herd, config=before.config), before, error, progress.say, within_s)
+    CameUp(wanted, found).remember(herd.memory)
+    event_log.tell(Kind.UP, f"`{order.words}` is done: every model has answered", model)
 
 
-def _before(herd: Herd) -> CameUp | None:
+def _id(config: Config, name: str | None) -> str:
+    """Returns the id of the model that an order is about; empty where it is about the whole herd."""
+    return next((model.id for model in config.models if name in (model.id, *model.aliases)), "")
+
+
+def running_before(herd: Herd) -> CameUp | None:
     """Returns the herd to go back to, whoever brought it up; None if nothing of it runs."""
     good = rollout.last_good(herd.memory)
     if good is None or good.config.ray.address != herd.config.ray.address or not serve_api.runs(good.declared):
@@ -81,7 +143,7 @@ def _before(herd: Herd) -> CameUp | None:
     return good
 
 
-def _surges(herd: Herd, model: Model) -> bool:
+def surges(herd: Herd, model: Model) -> bool:
     """Tells whether a new replica starts before an old one stops: as the config says, else if there is room for both."""
     if model.surge is not None or model.parallel.data > 1:  # whether there is room for all ranks of a replica cannot be asked
         return bool(model.surge)
@@ -96,9 +158,11 @@ def _surges(herd: Herd, model: Model) -> bool:
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares the herd that last was up again, and raises an error that says how that went."""
     say("Rolling back to the herd that last was up")
+    event_log.tell(Kind.ROLLBACK, "The herd that last was up is declared again")
     serve_api.declare(before.declared)
-    herd.remember()
-    herd.memory.keep(CONFIG, herd.config.model_dump_json())
+    if InFolder(herd.folder).kept(CONFIG) is not None:
+        herd.remember()
+    declared.keep(herd.memory, before.herd)
     if isinstance(error, KeyboardInterrupt):
         raise error
     try:
@@ -114,6 +178,7 @@ def down(herd: Herd, say: Say) -> None:
     Raises:
         OperationError: it could not.
     """
+    going_down.end_change(herd, say)
     if herd.config.ray.address == "local":
         say("Stopping Ray and everything on it")
         try:
@@ -124,17 +189,21 @@ def down(herd: Herd, say: Say) -> None:
         with connected(herd, say):
             from ray import serve
 
+            if (other := roll_lock.held()) is not None:
+                raise other.refusal()
             say("Stopping the herd; Ray itself stays")
+            event_log.tell(Kind.DOWN, f"{herd.config.name} is taken down")
             serve.shutdown()
-            for name in (CONFIG, CAME_UP):
+            for name in (*ALL, roll_lock.LAST):
                 herd.memory.forget(name)
     herd.forget()
 
 
-def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
+def as_declared(config: Config, checkpoints: Mapping[str, str], restarts: Mapping[str, str]) -> Declared:
+    """Returns a herd as it is declared to the Ray Serve of the cluster that this process is connected to."""
     from deployments.doctor.examine import members
-    from deployments.lifecycle.applications import declared
+    from deployments.lifecycle.applications import declared as built
 
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
-    wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
-    return wanted
+    found: Declared = built(config, nodes, checkpoints, restarts).model_dump(mode="json", exclude_unset=True)
+    return found

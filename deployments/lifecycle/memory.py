@@ -14,7 +14,12 @@ from configs.schema import Config
 from deployments.ray_calls import cluster_store
 
 CONFIG = "config.json"
+#: The config of the file that was brought up, and the changes by hand since (`policy.fleet.by_hand.DeclaredHerd`).
+DECLARED = "declared.json"
 CAME_UP = "came-up.json"
+#: The herd that last was up with another file.
+BEFORE = "came-up-before.json"
+ALL = (CONFIG, DECLARED, CAME_UP, BEFORE)
 
 
 class Memory(Protocol):

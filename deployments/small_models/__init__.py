@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 from deployments.small_models.cache import Recipe, SmallModelError, root_cause
 from deployments.small_models.cache import obtain as _obtain
+from deployments.small_models.cache import place as _place
 
-__all__ = ["NAMES", "SmallModelError", "ensure"]
+__all__ = ["NAMES", "SmallModelError", "ensure", "place"]
 
 #: What both kinds are built with: a distribution, and what follows `pip install` to get it.
 _COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
@@ -50,8 +51,16 @@ NAMES: tuple[str, ...] = tuple(_RECIPES)
 
 def ensure(name: str, root: Path) -> Path:
     """The directory of a model's checkpoint under `root`, built first where it is not there yet."""
+    return _obtain(_recipe(name), root)
+
+
+def place(name: str, root: Path) -> Path:
+    """The directory of a model's checkpoint under `root`, whether it has been built yet or not."""
+    return _place(_recipe(name), root)
+
+
+def _recipe(name: str) -> Recipe:
     try:
-        recipe = _RECIPES[name]
+        return _RECIPES[name]
     except KeyError:
         raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
-    return _obtain(recipe, root)

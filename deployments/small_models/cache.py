@@ -39,7 +39,7 @@ class Recipe:
 
 def obtain(recipe: Recipe, root: Path) -> Path:
     """The model's directory below `root`, built first unless it is there."""
-    target = root / f"{recipe.name}-{fingerprint(recipe)}"
+    target = place(recipe, root)
     if target.is_dir():
         return target
     try:
@@ -53,6 +53,11 @@ def obtain(recipe: Recipe, root: Path) -> Path:
             "there and permission to write: name another directory in HERD_CACHE"
         ) from error
     return target
+
+
+def place(recipe: Recipe, root: Path) -> Path:
+    """The model's directory below `root`, whether it is there or not."""
+    return root / f"{recipe.name}-{fingerprint(recipe)}"
 
 
 def fingerprint(recipe: Recipe) -> str:

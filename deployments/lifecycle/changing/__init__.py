@@ -1,1 +1,1 @@
-"""The parts of a change of a herd: what is checked first, and how it is told that everything has come up. Imported by `herd`."""
+"""A change of a herd: looked at before, checked, carried out in a process of its own, followed and waited for. `herd` has its steps."""

@@ -25,7 +25,8 @@ def wait(herd: Herd, say: Say, deadline: float) -> None:
     while waiting:
         there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        for name in [name for name in settled if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
+        whole = [name for name in settled if found[name].running >= waiting[name].scale.min_replicas]
+        for name in [name for name in whole if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
             waiting.pop(name)
             say(f"{name} answers")
         if waiting:

@@ -51,12 +51,20 @@ def preflight(herd: Herd) -> None:
     if herd.config.ray.address != "local" or herd.node.address is not None:
         return
     _require_port(herd.config.gateway.host, herd.config.gateway.port)
-    small = sum(pool.scale.min_replicas for pool in pools(herd.config.models) if pool.checkpoint.startswith(SMALL))
-    if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
-        raise OperationError(
-            f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
-            "Close other programs, or take a model out of the config."
-        )
+    small = small_engines(herd.config)
+    if problem := memory_problem(small, RAY_GIB):
+        raise OperationError(f"{problem} Close other programs, or take a model out of the config.")
+
+
+def small_engines(config: Config) -> int:
+    """Counts the engines of small models, which share this machine's memory."""
+    return sum(pool.scale.min_replicas for pool in pools(config.models) if pool.checkpoint.startswith(SMALL))
+
+
+def memory_problem(engines: int, beside_gib: float = 0.0) -> str:
+    """Returns a sentence where this machine has too little memory for so many more engines of small models; empty where it has enough."""
+    free, needed = psutil.virtual_memory().available / 2**30, engines * SMALL_ENGINE_GIB + beside_gib
+    return "" if free >= needed else f"Too little memory: {engines} engines need about {needed:.1f} GiB, {free:.1f} GiB are free."
 
 
 def _require_port(host: str, port: int) -> None:
@@ -92,6 +100,17 @@ def small_checkpoints(config: Config, environment: Environment, say: Say) -> dic
             except SmallModelError as error:
                 raise OperationError(str(error)) from error
     return paths
+
+
+def checkpoint_paths(config: Config, environment: Environment) -> dict[str, str]:
+    """Returns where the checkpoints are, or will be, of the models that are built here, by model id."""
+    from deployments.small_models import SmallModelError, place
+
+    small = {one.id: one.checkpoint.removeprefix(SMALL) for one in config.models if one.checkpoint.startswith(SMALL)}
+    try:
+        return {model: str(place(name, environment.models)) for model, name in small.items()}
+    except SmallModelError as error:
+        raise OperationError(str(error)) from error
 
 
 def guarded(herd: Herd, say: Say) -> None:
