@@ -1,6 +1,7 @@
 """Prints for the commands: answers on standard output, all else on standard error. Decides how a failure is told.
 
-Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted.
+Exit codes: 0 done · 1 it could not be done · 2 the command line is wrong · 3 the config is wrong · 130 interrupted. `herd diff` and
+`--dry-run` end with 2 where something would change.
 """
 
 import contextlib
