@@ -156,7 +156,7 @@ def resolved(order: Order, now: DeclaredHerd | None, before: DeclaredHerd | None
         return DeclaredHerd(file=before.file, by_hand=by_hand, by=order.by, at=order.at)
     if order.file is not None:
         return _with_one(order.file, str(order.model), now, marked)
-    by_hand = _ordered(order, _named(now.config, str(order.model)), now.by_hand, marked)
+    by_hand = _needed(now.file, _ordered(order, _named(now.config, str(order.model)), now.by_hand, marked))
     return now.model_copy(update={"by_hand": by_hand, "by": order.by, "at": order.at})
 
 
@@ -181,6 +181,15 @@ def _ordered(order: Order, model: Model, by_hand: ByHand, marked: Marked) -> ByH
         return by_hand.model_copy(update={"restarted": by_hand.restarted | {model.id: marked}})
     switched = Switched(by=marked.by, at=marked.at, off=order.what == "stop")
     return by_hand.model_copy(update={"switched": by_hand.switched | {model.id: switched}})
+
+
+def _needed(file: Config, by_hand: ByHand) -> ByHand:
+    """Returns the changes by hand without those that come to what the file says anyway."""
+    ranges = {model.id: (model.scale.min_replicas, model.scale.max_replicas) for model in file.models}
+    stopped = {model.id: model.stopped for model in file.models}
+    scaled = {model: one for model, one in by_hand.scaled.items() if ranges.get(model) != (one.least, one.most)}
+    switched = {model: one for model, one in by_hand.switched.items() if stopped.get(model) is not one.off}
+    return by_hand.model_copy(update={"scaled": scaled, "switched": switched})
 
 
 def _scaled(order: Order, model: Model, marked: Marked) -> Scaled:

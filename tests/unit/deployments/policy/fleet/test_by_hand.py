@@ -31,7 +31,8 @@ def test_fixed_number_is_scaled(name: str) -> None:
     scaled = after("scale", model=name, replicas=3)
     assert (scaled.config.models[0].replicas, scaled.config.models[0].scaling) == (3, None)
     assert (scaled.file, scaled.by) == (FILE, "ann@head")
-    assert after("scale", now=scaled, model=name, replicas=1).config.models[0].replicas == 1
+    again = after("scale", now=scaled, model=name, replicas=1)
+    assert (again.config, again.by_hand) == (FILE, ByHand()), "as the file says"
 
 
 def test_fixed_number_becomes_a_range_where_a_most_is_given() -> None:
@@ -67,7 +68,8 @@ def test_model_is_stopped_and_started() -> None:
     for what in ("stop", "restart"):
         with pytest.raises(Refused, match=r"scout is stopped. `herd start scout` starts it."):
             after(what, now=stopped, model="scout")
-    assert after("start", now=stopped, model="scout").config == FILE
+    started = after("start", now=stopped, model="scout")
+    assert (started.config, started.by_hand) == (FILE, ByHand()), "as the file says: nothing is left to be taken back"
     with pytest.raises(Refused, match="llama is not stopped"):
         after("start", now=stopped, model="llama")
 
@@ -128,8 +130,8 @@ def test_changes_by_hand_are_told_with_their_operator_and_time() -> None:
         "llama was stopped by hand by ann@head at 2026-11-28T12:00:00Z",
     ]
     assert list(told(hand, frozenset({"scout"}))) == ["scout was scaled by hand to 2 to 4 by ann@head at 2026-11-28T12:00:00Z"]
-    started = after("start", now=NOW.model_copy(update={"by_hand": hand}), model="llama").by_hand
-    assert list(told(started, frozenset({"llama"})))[1] == "llama was started by hand by ann@head at 2026-11-28T12:00:00Z"
+    off = DeclaredHerd(file=config(model(stopped=True)))
+    assert list(told(after("start", now=off, model="llama").by_hand)) == ["llama was started by hand by ann@head at 2026-11-28T12:00:00Z"]
     assert list(told(taken_back(hand, frozenset({"llama"})))) == ["scout was scaled by hand to 2 to 4 by ann@head at 2026-11-28T12:00:00Z"]
 
 
