@@ -84,7 +84,8 @@ def roll(herd: Herd, order: Order, terms: Terms, say: Say, detach: bool) -> None
         OperationError: another change is under way, or it did not come to a good end.
         KeyboardInterrupt: it was interrupted.
     """
-    pid = worker.start(herd, order, terms, roll_lock.of_folder(herd.folder))
+    process = worker.start(herd, order, terms, roll_lock.of_folder(herd.folder))
+    pid = process.pid
     with interrupting(pid) as handed_on:
         try:
             rolls.begun(herd.folder, pid)

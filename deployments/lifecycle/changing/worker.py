@@ -44,8 +44,8 @@ class Task(Strict):
     force: bool
 
 
-def start(herd: Herd, order: Order, terms: operate.Terms, lock: int) -> int:
-    """Starts the process in a session of its own, with the lock of the herd's folder; returns its id."""
+def start(herd: Herd, order: Order, terms: operate.Terms, lock: int) -> "subprocess.Popen[bytes]":
+    """Starts the process in a session of its own, with the lock of the herd's folder."""
     folder = herd.folder.absolute()
     task = Task(folder=folder, config=herd.config, order=order, within_s=terms.within_s, force=terms.force)
     InFolder(folder).keep(TASK, task.model_dump_json())
@@ -55,7 +55,7 @@ def start(herd: Herd, order: Order, terms: operate.Terms, lock: int) -> int:
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock], close_fds=True
         )
     os.close(lock)
-    return process.pid
+    return process
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,9 +49,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
         def __exit__(self, *_: object) -> None: ...
 
-    def start(herd: Herd, order: Order, terms: operate.Terms, lock: int) -> int:
+    def start(herd: Herd, order: Order, terms: operate.Terms, lock: int) -> Any:
         made.orders.append(order)
-        return 1
+        return SimpleNamespace(pid=1)
 
     def follow(*_: Any) -> None:
         if made.fails:

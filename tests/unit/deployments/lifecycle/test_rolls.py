@@ -194,3 +194,17 @@ def test_herd_that_another_one_has_replaced_is_not_taken_for_it(shared: InFolder
 
 def test_herd_whose_ray_is_gone_is_named_all_the_same(tmp_path: Path) -> None:
     assert going_down.sentence(Herd(tmp_path, config()), named=False).endswith("its Ray node does not run.")
+
+
+def test_process_of_a_change_is_one_of_its_own_and_tells_its_end(tmp_path: Path) -> None:
+    """A herd whose Ray node does not run: the process finds that out, and changes nothing."""
+    herd = Herd(tmp_path / "herd", config())
+    order = ORDER.model_copy(update={"what": "stop", "model": "llama", "file": None})
+    process = worker.start(herd, order, operate.Terms(5), roll_lock.of_folder(herd.folder))
+    pid = process.pid
+    assert os.getsid(pid) == pid, "no hang-up of this terminal reaches it"
+    rolls.begun(herd.folder, pid)
+    with pytest.raises(OperationError, match=r"The herd's Ray node is not running. `herd up` starts it"):
+        rolls.follow(lambda: rolls.begun(herd.folder, pid), lambda roll: roll.lives, lambda _: None)
+    assert process.wait(timeout=30) == 0
+    os.close(roll_lock.of_folder(herd.folder))
