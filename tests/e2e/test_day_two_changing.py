@@ -227,14 +227,14 @@ def test_change_in_the_background_is_followed_by_the_same_command(herd: Herd) ->
 def test_ctrl_c_undoes_the_change(herd: Herd) -> None:
     env = os.environ | {"HERD_STATE": str(herd.folder / "state")}
     words = [HERD, "up", str(herd.changed(longer))]
-    begun = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert begun.stderr is not None
-    for line in begun.stderr:
-        if "Replacing" in line:
-            break
-    begun.send_signal(signal.SIGINT)
-    rest = begun.stderr.read()
-    assert begun.wait(timeout=120) == 130, rest
+    with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as begun:
+        assert begun.stderr is not None
+        for line in begun.stderr:
+            if "Replacing" in line:
+                break
+        begun.send_signal(signal.SIGINT)
+        rest = begun.stderr.read()
+        assert begun.wait(timeout=120) == 130, rest
     assert "Rolling back to the herd that last was up" in rest
     assert herd.run("up", str(herd.config), "--dry-run").returncode == 0
 
