@@ -204,6 +204,10 @@ class Model(Strict):
     fallbacks: tuple[ModelId, ...] = Field(
         (), description="These models answer in its place while it is full or has no replica, the first that can. The answer says so."
     )
+    stopped: bool = Field(
+        False,
+        description="The model has no engines if this is true: its GPUs are free, and clients are told that it is stopped.",
+    )
     stop_s: float = Field(600, ge=0, le=86400, description="A replica that must stop may go on with its requests for this many seconds.")
     surge: bool | None = Field(
         None,

@@ -13,8 +13,8 @@ KV_TRANSFER = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_load_f
 
 
 def pools(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Every group of engines, those of a model before those that compute prompts for it."""
-    return tuple(pool for model in models for pool in _pools(model))
+    """Every group of engines, those of a model before those that compute prompts for it. A model that is stopped has none."""
+    return tuple(pool for model in models if not model.stopped for pool in _pools(model))
 
 
 def prefill_of(model: str) -> str:

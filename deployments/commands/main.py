@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from deployments.commands import cluster_emit as cluster_command
+from deployments.commands.changing.diff import diff
 from deployments.commands.changing.down import down
+from deployments.commands.changing.restart import restart
+from deployments.commands.changing.rollback import rollback
+from deployments.commands.changing.scale import scale
+from deployments.commands.changing.start import start
+from deployments.commands.changing.stop import stop
 from deployments.commands.changing.up import up
 from deployments.commands.describing import config as config_command
 from deployments.commands.describing.init import init
@@ -36,7 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    *(init, plan, pull, doctor, up, status, why, logs, events, models, chat, bench, down),
+    *(init, plan, pull, doctor),
+    *(up, diff, scale, restart, stop, start, rollback, down),
+    *(status, why, logs, events, models, chat, bench),
     *(validate, schema, secret, support_bundle),
 )
 for command in COMMANDS:

@@ -101,7 +101,8 @@ class EngineServer(EngineProcess):
         log.phase(starts.ENGINE)
         await super().__init__(llm_config)
         log.phase(starts.GATE)
-        self._model, self._leaving, self._reports = llm_config.model_id, False, count(1)
+        self._model, self._reports = llm_config.model_id, count(1)
+        self._leaving = self._dismissed = False
         self._own = Engines(key.get_secret_value(), tls=engine_tls.client(site.engine_tls))
         self._vllm = EngineState(self.engine_client)
         await self._open(key, site)
@@ -186,7 +187,7 @@ class EngineServer(EngineProcess):
             return ReplicaState.DEAD
         if self._canaries.sick:
             return ReplicaState.SICK
-        return ReplicaState.LEAVING if self._leaving else ReplicaState.READY
+        return ReplicaState.LEAVING if self._leaving or self._dismissed else ReplicaState.READY
 
     async def _lives(self) -> bool:
         try:
@@ -203,13 +204,21 @@ class EngineServer(EngineProcess):
         """Ray Serve restarts the replica when this raises.
 
         Raises:
-            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, or the canary says that it is sick.
+            Exception: the engine is dead (vLLM's own error), the HTTP server has stopped, the canary says that it is sick, or an operator
+                has it replaced.
         """
         await self._check_alive()
+        if self._dismissed:
+            raise RuntimeError("an operator has this replica replaced")
         if self._canaries.sick:
             why = f"its canary is {self._canaries.sick.value}: {self._canaries.why}"
             self._tell(Kind.SICK, why)
             raise RuntimeError(why)
+
+    async def leave(self, replica: str) -> bool:
+        """Has this replica replaced, if it is the one with this id; returns whether it is. It finishes the requests that it has."""
+        self._dismissed = self._dismissed or replica == self._id
+        return replica == self._id
 
     async def _check_alive(self) -> None:
         await super().check_health()

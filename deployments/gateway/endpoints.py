@@ -160,7 +160,8 @@ class Front:
         """Whether every model has a replica that takes requests; with `?generate=true`, whether every replica generates."""
         models = self._roster.models
         ready = {model: self._roster.ready(model) for model in models}
-        healthy = all(ready[served.id] for served in self._catalog.models)  # the others' work these can do themselves
+        # Engines that only compute prompts may be away: the others do their work. A model that is stopped has no engines to be ready.
+        healthy = all(ready[served.id] for served in self._catalog.models if served.id in ready)
         answer: dict[str, Any] = {"status": "ok" if healthy else "degraded", "ready": ready}
         if b"generate=true" in exchange.query:
             answer["generated"] = {model: count for model, count in (await self._generated.get()).items() if model in ready}

@@ -33,7 +33,7 @@ from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_n
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
 #: Fields of a model that its engines do not know of.
-NOT_THE_ENGINES = ("replicas", "scaling", "stop_s", "surge", "aliases", "fallbacks", "prefill")
+NOT_THE_ENGINES = ("replicas", "scaling", "stopped", "stop_s", "surge", "aliases", "fallbacks", "prefill")
 #: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
@@ -44,22 +44,31 @@ HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 30.0
 
 
-def declared(config: Config, nodes: int, checkpoints: Mapping[str, str]) -> ServeDeploySchema:
+def declared(config: Config, nodes: int, checkpoints: Mapping[str, str], restarts: Mapping[str, str] | None = None) -> ServeDeploySchema:
     """Returns the herd as Ray Serve's own data.
 
     Args:
         config: the operator's config.
         nodes: nodes of the cluster; each gets the gateway.
         checkpoints: where the models are whose checkpoint is built here, by model id.
+        restarts: when operators last had a model's engines made anew, by model id.
     """
     engines = [
-        model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site)
+        _restarted(
+            model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site),
+            (restarts or {}).get(model_of(pool.id)),
+        )
         for pool in pools(config.models)
     ]
     applications = [*engines, gateway_application(config, nodes)]
     # Without this, Serve writes a line whenever a gateway asks a replica how it is.
     quiet = {"enable_access_log": False}
     return ServeDeploySchema.model_validate({"proxy_location": "Disabled", "logging_config": quiet, "applications": applications})
+
+
+def _restarted(application: dict[str, Any], at: str | None) -> dict[str, Any]:
+    """Returns an application that knows when an operator had its engines made anew: another time makes Ray Serve do it."""
+    return application if at is None else application | {"args": application["args"] | {"restarted": at}}
 
 
 def gpus_per_node(config: Config) -> int:

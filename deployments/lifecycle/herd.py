@@ -4,125 +4,139 @@ Decides the order of steps and when a herd is up: when a real generation has com
 `deployments.commands`, and the applications themselves to `deployments.lifecycle.applications`.
 """
 
-import contextlib
 import dataclasses
-import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NoReturn
 
 import psutil
 
 from cluster.machine.local_node import NodeError
-from cluster.planner.engine_groups import only_prefills, pools
-from cluster.planner.herd_fit import known_cluster
-from configs.inventory import Inventory
-from configs.load import ConfigError, Environment
+from cluster.planner.engine_groups import pools
+from configs.load import Environment
 from configs.schema import Config, Model
 from deployments.lifecycle import rollout
-from deployments.lifecycle.fit import CannotPlan, checked
+from deployments.lifecycle.changing import coming_up, declared, going_down, preflight, roll_lock
+from deployments.lifecycle.changing.coming_up import replicas as replicas
+from deployments.lifecycle.changing.preflight import SMALL, SMALL_ENGINE_GIB
+from deployments.lifecycle.changing.preflight import planned as planned
+from deployments.lifecycle.changing.rolls import Progress
 from deployments.lifecycle.known import Herd as Herd
 from deployments.lifecycle.known import OperationError as OperationError
 from deployments.lifecycle.known import connected as connected
 from deployments.lifecycle.known import herd as herd
 from deployments.lifecycle.known import known as known
 from deployments.lifecycle.known import remembered as remembered
-from deployments.lifecycle.memory import CAME_UP, CONFIG
-from deployments.lifecycle.operator_pages import Replicas, roster
-from deployments.lifecycle.own_certificate import trust
+from deployments.lifecycle.memory import ALL, CONFIG, InFolder
 from deployments.lifecycle.rollout import CameUp
-from deployments.lifecycle.standings import survey
+from deployments.policy.fleet.by_hand import DeclaredHerd, Order, Refused, overruled, resolved
 from deployments.policy.fleet.events import Kind
-from deployments.policy.fleet.model_state import ModelState
 from deployments.policy.fleet.rollout_steps import Declared
 from deployments.progress import Say
 from deployments.ray_calls import pending, serve_api
-from deployments.ray_calls.names import GATEWAY, app_name
-from deployments.ray_calls.nodes import living
-from deployments.ray_calls.ray_guard import OPEN, answers_without_token
+from deployments.ray_calls.names import app_name
 from deployments.records import event_log
 
-#: Memory that an engine of a small model takes on CPU (2.4 GiB for SmolLM2, 3.7 for the tiny Scout, by proportional set size), and Ray.
-SMALL_ENGINE_GIB = 3.0
-RAY_GIB = 1.5
-SMALL = "small:"
-#: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
-JOIN_S = 120.0
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terms:
+    """How a change is carried out."""
+
+    within_s: float
+    """No step, and no replica of a step, may take longer."""
+    force: bool = False
+    """The planner's arithmetic is no reason against it."""
 
 
-def planned(herd: Herd, force: bool) -> Herd:
-    """Returns the herd with every shape chosen, if the planner agrees; `force` overrules its arithmetic, and never legality.
-
-    Raises:
-        OperationError: it cannot work, or the planner says that it does not fit.
-    """
-    try:
-        config, found = checked(herd.config, known_cluster(herd.config))
-    except (CannotPlan, ConfigError) as error:
-        raise OperationError(str(error)) from error
-    if found.refusals:
-        raise OperationError("\n".join(found.refusals))
-    if found.shortages and not force:
-        raise OperationError("\n".join([*found.shortages, "`herd plan` tells what would fit. --force starts the herd all the same."]))
-    return dataclasses.replace(herd, config=config)
-
-
-def up(herd: Herd, environment: Environment, say: Say, within_s: float) -> None:
+def carry_out(herd: Herd, order: Order, environment: Environment, progress: Progress, terms: Terms) -> None:
     """Brings a herd up, or changes a running one in place, step by step; returns when every model has generated.
 
-    A change that does not come up is undone: the herd that last was up is declared again. No step, and no replica of a step, may take
-    longer than `within_s`.
+    A change that does not come up is undone: the herd that last was up is declared again.
+
+    Args:
+        herd: the herd, with the config of the order's file if it has one.
+        order: the change. Only a whole file starts a Ray node of the herd's own.
+        environment: of this process.
+        progress: is told each step.
+        terms: how long it may take.
 
     Raises:
         OperationError: it could not, with the reason and the way out.
     """
-    _preflight(herd)
-    checkpoints = _small_checkpoints(herd.config, environment, say)
-    herd.remember()  # first: what is started now, `down` must find, however this ends
+    whole, checkpoints = order.what == "up" and order.model is None, dict[str, str]()
+    if whole:
+        preflight.preflight(herd)
+        checkpoints = preflight.small_checkpoints(herd.config, environment, progress.say)
+    if whole and herd.config.ray.address == "local":
+        herd.remember()  # first: what is started now, `down` must find, however this ends
+    with connected(herd, progress.say, start=whole), roll_lock.in_cluster(herd, progress):
+        wanted = resolved_for(herd, order, progress.say)
+        herd = dataclasses.replace(herd, config=wanted.config)
+        if not whole:
+            herd = planned(herd, terms.force)
+            checkpoints = preflight.small_checkpoints(herd.config, environment, lambda _: None)
+        if whole or InFolder(herd.folder).kept(CONFIG) is not None:
+            herd.remember()
+        declared.keep(herd.memory, wanted)
+        preflight.guarded(herd, progress.say)
+        preflight.gathered(herd.config.cluster, progress.say)
+        _rolled(herd, order, wanted, as_declared(herd.config, checkpoints, wanted.restarts), progress, terms.within_s)
+
+
+def resolved_for(herd: Herd, order: Order, say: Say) -> DeclaredHerd:
+    """Returns the herd that an order declares, and tells which changes by hand it takes back. Needs `connected`.
+
+    Raises:
+        OperationError: it cannot be carried out.
+    """
+    now = declared.now(herd.memory)
+    try:
+        wanted = resolved(order, now, declared.before(herd.memory))
+    except Refused as error:
+        raise OperationError(str(error)) from error
+    for sentence in overruled(order, now):
+        say(f"{sentence}: the file takes it back")
+    return wanted
+
+
+def _rolled(herd: Herd, order: Order, wanted: DeclaredHerd, applications: Declared, progress: Progress, within_s: float) -> None:
     models = {app_name(pool.id): pool for pool in pools(herd.config.models)}
 
     def come_up(application: str | None) -> None:
         if application is None:
-            _wait(herd, say, time.monotonic() + within_s)
+            coming_up.wait(herd, progress.say, time.monotonic() + within_s)
             return
         seen = None
-        while application not in _running([application]):  # each of its new replicas has passed its own gate before it counts
+        while application not in coming_up.running([application]):  # each of its new replicas has passed its own gate before it counts
             if seen != (now := serve_api.replicas(application)):  # one more has come or gone: many take many times as long
                 seen, deadline = now, time.monotonic() + within_s
-            _still([models[application].id], deadline)
+            coming_up.still([models[application].id], deadline)
             time.sleep(1)
 
-    with connected(herd, say, start=True):
-        herd.memory.keep(CONFIG, herd.config.model_dump_json())
-        _guarded(herd, say)
-        _gathered(herd.config.cluster, say)
-        before = _before(herd)
-        wanted = _wanted(herd, checkpoints)
-        event_log.tell(Kind.CHANGE, f"a change of the herd began: {', '.join(one.id for one in herd.config.models)}")
-        try:
-            declared = rollout.roll(
-                before, wanted, lambda application: _surges(herd, models[application]), come_up, _telling(say), pending.placed
-            )
-        except (OperationError, KeyboardInterrupt) as error:
-            event_log.tell(Kind.FAILED, f"the change did not come up: {str(error) or 'interrupted'}")
-            if before is None:
-                raise
-            _roll_back(dataclasses.replace(herd, config=before.config), before, error, say, within_s)
-        CameUp(herd.config, declared).remember(herd.memory)
-        event_log.tell(Kind.UP, "the herd is up: every model has answered")
+    before, model = running_before(herd), _id(herd.config, order.model)
+    event_log.tell(Kind.SCALE if order.what == "scale" else Kind.CHANGE, f"`{order.words}` begins", model)
+
+    def step(told: str) -> None:
+        progress.say(told)
+        event_log.tell(Kind.STEP, told)
+
+    try:
+        found = rollout.roll(before, applications, lambda application: surges(herd, models[application]), come_up, step, pending.placed)
+    except (OperationError, KeyboardInterrupt) as error:
+        event_log.tell(Kind.FAILED, f"`{order.words}` did not come up: {str(error) or 'it was interrupted'}", model)
+        if before is None:
+            raise
+        _roll_back(dataclasses.replace(herd, config=before.config), before, error, progress.say, within_s)
+    CameUp(wanted, found).remember(herd.memory)
+    event_log.tell(Kind.UP, f"`{order.words}` is done: every model has answered", model)
 
 
-def _telling(say: Say) -> Say:
-    """Returns `say` that also keeps each step among the herd's events."""
-
-    def step(sentence: str) -> None:
-        say(sentence)
-        event_log.tell(Kind.STEP, sentence)
-
-    return step
+def _id(config: Config, name: str | None) -> str:
+    """Returns the id of the model that an order is about; empty where it is about the whole herd."""
+    return next((model.id for model in config.models if name in (model.id, *model.aliases)), "")
 
 
-def _before(herd: Herd) -> CameUp | None:
+def running_before(herd: Herd) -> CameUp | None:
     """Returns the herd to go back to, whoever brought it up; None if nothing of it runs."""
     good = rollout.last_good(herd.memory)
     if good is None or good.config.ray.address != herd.config.ray.address or not serve_api.runs(good.declared):
@@ -130,7 +144,7 @@ def _before(herd: Herd) -> CameUp | None:
     return good
 
 
-def _surges(herd: Herd, model: Model) -> bool:
+def surges(herd: Herd, model: Model) -> bool:
     """Tells whether a new replica starts before an old one stops: as the config says, else if there is room for both."""
     if model.surge is not None or model.parallel.data > 1:  # whether there is room for all ranks of a replica cannot be asked
         return bool(model.surge)
@@ -145,14 +159,15 @@ def _surges(herd: Herd, model: Model) -> bool:
 def _roll_back(herd: Herd, before: CameUp, error: BaseException, say: Say, within_s: float) -> NoReturn:
     """Declares the herd that last was up again, and raises an error that says how that went."""
     say("Rolling back to the herd that last was up")
-    event_log.tell(Kind.ROLLBACK, "the herd that last was up is declared again")
+    event_log.tell(Kind.ROLLBACK, "The herd that last was up is declared again")
     serve_api.declare(before.declared)
-    herd.remember()
-    herd.memory.keep(CONFIG, herd.config.model_dump_json())
+    if InFolder(herd.folder).kept(CONFIG) is not None:
+        herd.remember()
+    declared.keep(herd.memory, before.herd)
     if isinstance(error, KeyboardInterrupt):
         raise error
     try:
-        _wait(herd, say, time.monotonic() + within_s)
+        coming_up.wait(herd, say, time.monotonic() + within_s)
     except OperationError as worse:
         raise OperationError(f"{error}\nThe change was rolled back, and the herd before it has not come up again: {worse}") from error
     raise OperationError(f"{error}\nRolled back: the herd is what it was before.") from error
@@ -164,6 +179,7 @@ def down(herd: Herd, say: Say) -> None:
     Raises:
         OperationError: it could not.
     """
+    going_down.end_change(herd, say)
     if herd.config.ray.address == "local":
         say("Stopping Ray and everything on it")
         try:
@@ -174,140 +190,21 @@ def down(herd: Herd, say: Say) -> None:
         with connected(herd, say):
             from ray import serve
 
+            if (other := roll_lock.held()) is not None:
+                raise other.refusal()
             say("Stopping the herd; Ray itself stays")
+            event_log.tell(Kind.DOWN, f"{herd.config.name} is taken down")
             serve.shutdown()
-            for name in (CONFIG, CAME_UP):
+            for name in (*ALL, roll_lock.LAST):
                 herd.memory.forget(name)
     herd.forget()
 
 
-def _preflight(herd: Herd) -> None:
-    """Checks the port and the memory before anything is started, because their faults would show late and obscurely."""
-    if herd.config.ray.address != "local" or herd.node.address is not None:
-        return
-    _require_port(herd.config.gateway.host, herd.config.gateway.port)
-    small = sum(pool.scale.min_replicas for pool in pools(herd.config.models) if pool.checkpoint.startswith(SMALL))
-    if (free := psutil.virtual_memory().available / 2**30) < (needed := small * SMALL_ENGINE_GIB + RAY_GIB):
-        raise OperationError(
-            f"Too little memory: {small} engines need about {needed:.1f} GiB, {free:.1f} GiB are free. "
-            "Close other programs, or take a model out of the config."
-        )
-
-
-def _require_port(host: str, port: int) -> None:
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        raise OperationError(
-            f"The gateway cannot listen on port {port} of {host} ({error.strerror}{_holder(port)}). "
-            "Stop the program that uses it, or set gateway.host and gateway.port in the config."
-        ) from error
-
-
-def _holder(port: int) -> str:
-    """Returns the process that holds a port, as far as this user may know."""
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-                return f": process {connection.pid}, {psutil.Process(connection.pid).name()}"
-    return ""
-
-
-def _small_checkpoints(config: Config, environment: Environment, say: Say) -> dict[str, str]:
-    from deployments.small_models import SmallModelError, ensure
-
-    paths = {}
-    for model in config.models:
-        if model.checkpoint.startswith(SMALL):
-            say(f"Checkpoint of {model.id}")
-            try:
-                paths[model.id] = str(ensure(model.checkpoint.removeprefix(SMALL), environment.models))
-            except SmallModelError as error:
-                raise OperationError(str(error)) from error
-    return paths
-
-
-def _wanted(herd: Herd, checkpoints: Mapping[str, str]) -> Declared:
+def as_declared(config: Config, checkpoints: Mapping[str, str], restarts: Mapping[str, str]) -> Declared:
+    """Returns a herd as it is declared to the Ray Serve of the cluster that this process is connected to."""
     from deployments.doctor.examine import members
-    from deployments.lifecycle.applications import declared
+    from deployments.lifecycle.applications import declared as built
 
     nodes = sum(not member.draining for member in members())  # on the others no gateway would start any more
-    wanted: Declared = declared(herd.config, nodes, checkpoints).model_dump(mode="json", exclude_unset=True)
-    return wanted
-
-
-def _guarded(herd: Herd, say: Say) -> None:
-    """Refuses a Ray that anybody may use, unless the config takes it."""
-    import ray
-
-    if answers_without_token(ray.get_runtime_context().gcs_address):
-        if herd.config.ray.require_token:
-            raise OperationError(OPEN)
-        say("Ray asks for no token (ray.require_token: false): a program that reaches its ports can run code on every node")
-
-
-def _gathered(inventory: Inventory | None, say: Say) -> None:
-    """Waits for the hosts that the config names: `ray up` returns when the head runs, and the others come a little later."""
-    if inventory is None or inventory.onprem is None:
-        return
-    wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
-    while (there := len(living())) < wanted and time.monotonic() < deadline:
-        say(f"{there} of {wanted} hosts have joined")
-        time.sleep(1)
-
-
-def _wait(herd: Herd, say: Say, deadline: float) -> None:
-    """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
-    waiting = {pool.id: pool for pool in pools(herd.config.models)}
-    while waiting:
-        there, found = _running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
-        settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        for name in [name for name in settled if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
-            waiting.pop(name)
-            say(f"{name} answers")
-        if waiting:
-            reasons = "".join(f"\n{name} waits: {found[name].why}." for name in waiting if found[name].why)
-            _still(waiting, deadline, reasons)
-            say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
-            time.sleep(1)
-
-
-def _still(waiting: Iterable[str], deadline: float, reasons: str = "") -> None:
-    if time.monotonic() > deadline:
-        way_out = "`herd status` shows how far it is; `herd up` again goes on waiting."
-        raise OperationError(f"{', '.join(waiting)} did not answer in time. {way_out}{reasons}")
-
-
-def _running(applications: Iterable[str]) -> set[str]:
-    """Returns those of these applications that are where they were declared to be.
-
-    Raises:
-        OperationError: one of them cannot get there.
-    """
-    called = {name: "The gateway" if name == GATEWAY else f"The engine of '{name.partition('.')[2]}'" for name in applications}
-    try:
-        return serve_api.running(called)
-    except serve_api.CannotStart as error:
-        raise OperationError(str(error)) from error
-
-
-def replicas(herd: Herd) -> tuple[Config, Replicas]:
-    """Returns the config of what is up, and the replicas that its gateway knows. Needs `connected`."""
-    config = remembered(herd)
-    return config, roster(herd.endpoint, config, herd.node)
-
-
-def _serves(herd: Herd, model: Model) -> bool:
-    """Tells whether a model generates for a client; engines that only compute prompts have generated at their own gate."""
-    import httpx
-
-    if only_prefills(model):
-        return True
-    body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
-    try:
-        answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200 and bool(answer.json().get("choices"))
+    found: Declared = built(config, nodes, checkpoints, restarts).model_dump(mode="json", exclude_unset=True)
+    return found

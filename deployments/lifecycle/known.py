@@ -17,7 +17,7 @@ from cluster.machine.local_node import LocalNode, NodeError
 from configs.load import Environment
 from configs.schema import Config
 from deployments.lifecycle.access import NoSecret, ray_here, ray_token
-from deployments.lifecycle.memory import CAME_UP, CONFIG, PLACES, InCluster, InFolder, Memory, memory_of
+from deployments.lifecycle.memory import ALL, CONFIG, PLACES, InCluster, InFolder, Memory, memory_of
 from deployments.progress import Say
 
 IS_IT_UP = "Is it up? `ray status` tells."
@@ -70,7 +70,7 @@ class Herd:
 
     def forget(self) -> None:
         """Removes what was kept here: the herd is down."""
-        for name in (CONFIG, CAME_UP, PLACES):
+        for name in ALL:
             InFolder(self.folder).forget(name)
 
 

@@ -14,9 +14,14 @@ from configs.schema import Config
 from deployments.ray_calls import cluster_store
 
 CONFIG = "config.json"
+#: The config of the file that was brought up, and the changes by hand since (`policy.fleet.by_hand.DeclaredHerd`).
+DECLARED = "declared.json"
 CAME_UP = "came-up.json"
 #: Where the values of the config come from, for `herd config show`.
 PLACES = "places.json"
+#: The herd that last was up with another file.
+BEFORE = "came-up-before.json"
+ALL = (CONFIG, DECLARED, CAME_UP, BEFORE, PLACES)
 
 
 class Memory(Protocol):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from configs.schema import Config
-from deployments.lifecycle.memory import CAME_UP, Memory
+from deployments.lifecycle.memory import BEFORE, CAME_UP, Memory
+from deployments.policy.fleet.by_hand import DeclaredHerd
 from deployments.policy.fleet.rollout_steps import Declared, largest_first, steps, stopping_first
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY
@@ -26,22 +27,36 @@ PLACES_S = 30.0
 class CameUp:
     """A herd as it was when all of it last was up."""
 
-    config: Config
+    herd: DeclaredHerd
     declared: Declared
 
+    @property
+    def config(self) -> Config:
+        """Returns its config, with the changes by hand."""
+        return self.herd.config
+
     def remember(self, memory: Memory) -> None:
-        """Keeps the herd, wholly or not at all."""
-        memory.keep(CAME_UP, json.dumps({"config": self.config.model_dump(mode="json"), "declared": self.declared}))
+        """Keeps the herd, wholly or not at all. The herd that was up with another file is kept beside it, to go back to by hand."""
+        before = last_good(memory)
+        if before is not None and before.herd.file != self.herd.file:
+            memory.keep(BEFORE, before.text)
+        memory.keep(CAME_UP, self.text)
+
+    @property
+    def text(self) -> str:
+        """Returns the herd as JSON."""
+        return json.dumps({"herd": self.herd.model_dump(mode="json"), "declared": self.declared})
 
 
-def last_good(memory: Memory) -> CameUp | None:
-    """Returns the herd that was remembered; None if there is none, or if another release remembered it."""
-    text = memory.kept(CAME_UP)
+def last_good(memory: Memory, name: str = CAME_UP) -> CameUp | None:
+    """Returns the herd that was remembered under a name; None if there is none, or if another release remembered it."""
+    text = memory.kept(name)
     if text is None:
         return None
     with contextlib.suppress(ValueError, KeyError):
         kept = json.loads(text)
-        came_up = CameUp(Config.model_validate(kept["config"]), kept["declared"])
+        herd = kept["herd"] if "herd" in kept else {"file": kept["config"]}
+        came_up = CameUp(DeclaredHerd.model_validate(herd), kept["declared"])
         return came_up if _is_of_this_release(came_up.declared) else None
     return None
 

@@ -5,7 +5,7 @@ Decides nothing: a replica's row is `policy.fleet.seats`', reasons are `policy.f
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cluster.planner.engine_groups import pools
@@ -46,7 +46,7 @@ def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
         begun, details = starts_of(model), placed.get(app_name(model), serve_api.Details())
         rows = seats(known.get(model, []), details.replicas, begun, now)
         found[model] = Facts(model, surveyed[model], rows, begun, details.said, _asked(past, model), waiting.get(model, 0), canaries)
-    return config, found, _reports(known, models)
+    return config, found, reports(known, models)
 
 
 def _asked(past: list[Event], model: str) -> float | None:
@@ -74,7 +74,7 @@ def of_gateway(url: str) -> tuple[dict[str, Facts], Reports]:
     if "models" not in told:
         raise OperationError(f"{url} answers with {answer.status_code}, and is no gateway of a herd.")
     known, waiting = told["models"], told.get("waiting", {})
-    return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, _reports(known, list(known))
+    return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, reports(known, list(known))
 
 
 def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float) -> Facts:
@@ -84,5 +84,6 @@ def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float) ->
     return Facts(model, found, rows, queue=queue, by_http=True)
 
 
-def _reports(known: Mapping[str, list[dict[str, Any]]], models: list[str]) -> Reports:
+def reports(known: Mapping[str, list[dict[str, Any]]], models: Iterable[str]) -> Reports:
+    """Returns what the engines of each model tell beside their plans, by a gateway's page; None for a replica of an older release."""
     return {model: [of_plain(one.get("figures")) for one in known.get(model, [])] for model in models}

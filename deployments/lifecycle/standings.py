@@ -9,7 +9,7 @@ from typing import Any
 from cluster.planner.engine_groups import pools
 from configs.schema import Config, Model
 from deployments.lifecycle.operator_pages import Replicas
-from deployments.policy.fleet.model_state import Standing, standing
+from deployments.policy.fleet.model_state import ModelState, Standing, standing
 from deployments.policy.fleet.placement_reason import why_pending
 from deployments.ray_calls.names import ENGINE, app_name
 from deployments.ray_calls.pending import pending, room
@@ -20,9 +20,11 @@ def survey(config: Config, known: Replicas) -> dict[str, Standing]:
     from ray import serve
 
     applications = serve.status().applications
-    return {
+    found = {
         one.id: _reasoned(_standing(applications.get(app_name(one.id)), known.get(one.id, []), one), one) for one in pools(config.models)
     }
+    stopped = {model.id: Standing(ModelState.STOPPED, 0, 0) for model in config.models if model.stopped}
+    return found | stopped
 
 
 def _reasoned(found: Standing, model: Model) -> Standing:

@@ -37,7 +37,7 @@ class Replicas:
         """
         return tuple(map(view_of, await self.ask(app_name(model), ENGINE, "describe")))
 
-    async def ask(self, app: str, deployment: str, method: str, within_s: float | None = None) -> list[Any]:
+    async def ask(self, app: str, deployment: str, method: str, within_s: float | None = None, arguments: Sequence[str] = ()) -> list[Any]:
         """The answers of all live replicas; those that broke off are left out, and no replica at all is an empty list.
 
         Raises:
@@ -45,7 +45,7 @@ class Replicas:
         """
         try:
             handle = await self._handle(app, deployment)
-            answers = await handle.broadcast(method).results_async(timeout_s=within_s or self._answer_s, return_exceptions=True)
+            answers = await handle.broadcast(method, *arguments).results_async(timeout_s=within_s or self._answer_s, return_exceptions=True)
         except DeploymentUnavailableError:
             return []
         except (RayError, RayServeException) as error:

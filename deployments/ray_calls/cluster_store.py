@@ -16,6 +16,13 @@ def keep(name: str, text: str) -> None:
     _internal_kv_put(name, text, overwrite=True, namespace=NAMESPACE)
 
 
+def keep_new(name: str, text: str) -> bool:
+    """Keeps a text under a name that has none; returns whether it was so. Of several that try at once one has it."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    return not _internal_kv_put(name, text, overwrite=False, namespace=NAMESPACE)
+
+
 def kept(name: str) -> str | None:
     """Returns the text of a name; None if there is none."""
     from ray.experimental.internal_kv import _internal_kv_get

@@ -11,10 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from deployments.small_models.cache import Recipe, SmallModelError, place, root_cause
+from deployments.small_models.cache import Recipe, SmallModelError, root_cause
 from deployments.small_models.cache import obtain as _obtain
+from deployments.small_models.cache import place as _place
 
-__all__ = ["NAMES", "SmallModelError", "built", "ensure"]
+__all__ = ["NAMES", "SmallModelError", "built", "ensure", "place"]
 
 #: What both kinds are built with: a distribution, and what follows `pip install` to get it.
 _COMMON = {"torch": '"llama-herd[cpu]"', "transformers": '"llama-herd[cpu]"'}
@@ -56,17 +57,25 @@ NAMES: tuple[str, ...] = tuple(_RECIPES)
 
 def ensure(name: str, root: Path) -> Path:
     """The directory of a model's checkpoint under `root`, built first where it is not there yet."""
+    return _obtain(_recipe(name), root)
+
+
+def place(name: str, root: Path) -> Path:
+    """The directory of a model's checkpoint under `root`, whether it has been built yet or not."""
+    return _place(_recipe(name), root)
+
+
+def _recipe(name: str) -> Recipe:
     try:
-        recipe = _RECIPES[name]
+        return _RECIPES[name]
     except KeyError:
         raise SmallModelError(f"there is no small model named {name!r}; there are: {', '.join(NAMES)}") from None
-    return _obtain(recipe, root)
 
 
 def built(name: str, root: Path) -> Path | None:
     """The directory of a model's checkpoint under `root`; None where it is not there, or cannot be known here."""
     try:
-        found = place(_RECIPES[name], root)
-    except (KeyError, SmallModelError):
+        found = place(name, root)
+    except SmallModelError:
         return None
     return found if found.is_dir() else None

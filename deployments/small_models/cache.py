@@ -56,7 +56,7 @@ def obtain(recipe: Recipe, root: Path) -> Path:
 
 
 def place(recipe: Recipe, root: Path) -> Path:
-    """Where a model is below `root`, if it has been built."""
+    """The model's directory below `root`, whether it is there or not."""
     return root / f"{recipe.name}-{fingerprint(recipe)}"
 
 

@@ -37,6 +37,28 @@ ASK_AS_ANOTHER = f"import os, ray\nfrom deployments.lifecycle import herd\nos.se
 FORGET = KEEP.replace(
     "assert InCluster().kept(CONFIG) == sys.argv[1]", "InCluster().forget(CONFIG); assert InCluster().kept(CONFIG) is None"
 )
+#: An operator who changes the herd, for as long as the first argument says.
+CHANGE = """
+import sys, time
+from pathlib import Path
+from configs.load import environment
+from configs.schema import Config
+from deployments.lifecycle.access import ray_here
+from deployments.lifecycle.changing import declared, roll_lock, rolls
+from deployments.lifecycle.changing.rolls import Progress
+from deployments.lifecycle.known import Herd, OperationError, _in_ray
+here, herd = ray_here(environment()), Herd(Path(sys.argv[2]), Config.model_validate_json(sys.argv[3]))
+progress = Progress(herd.folder, rolls.of_this_process(declared.order("rollback")))
+with _in_ray(here.address, here.variables, ""):
+    try:
+        with roll_lock.in_cluster(herd, progress):
+            progress.say("Deploying")
+            print("changes", flush=True)
+            time.sleep(float(sys.argv[1]))
+        print("ended:", rolls.read(roll_lock.cluster_store.kept(roll_lock.LAST)).steps[-1][1], roll_lock.held())
+    except OperationError as error:
+        print("refused:", error, flush=True)
+"""
 STORY = """
 ip link set lo up
 RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef \
@@ -47,11 +69,17 @@ HERD_STATE="$1.second" python -c "$ASK"
 HERD_STATE="$1.third" python -c "$ASK_AS_ANOTHER"
 python -c "$FORGET" "$CONFIG"
 HERD_STATE="$1.second" python -c "$ASK"
+python -c "$CHANGE" 600 "$1.first" "$CONFIG" > "$1.first.out" & first=$!
+for _ in $(seq 600); do grep -q changes "$1.first.out" && break; sleep 0.1; done
+python -c "$CHANGE" 0 "$1.second" "$CONFIG"
+kill -9 $first
+sleep 3
+python -c "$CHANGE" 0 "$1.second" "$CONFIG"
 """
 
 
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="needs root, for a process namespace of its own")
-def test_cluster_remembers_its_herd_for_everybody_whom_ray_lets_in(tmp_path: Path) -> None:
+def test_cluster_remembers_its_herd_for_everybody_whom_ray_lets_in_and_who_changes_it(tmp_path: Path) -> None:
     herd = config(name="ours", ray={"address": "auto"}).model_dump_json()
     variables = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
@@ -62,16 +90,22 @@ def test_cluster_remembers_its_herd_for_everybody_whom_ray_lets_in(tmp_path: Pat
         "ASK": ASK,
         "ASK_AS_ANOTHER": ASK_AS_ANOTHER,
         "FORGET": FORGET,
+        "CHANGE": CHANGE,
         "RAY_raylet_start_wait_time_s": "120",
     }
     words = [*APART, "bash", "-e", "-c", STORY, "story", f"/tmp/herd-memory-{os.getpid()}"]
     try:
         done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=240, check=False)
     finally:
-        shutil.rmtree(words[-1], ignore_errors=True)
-        Path(f"{words[-1]}.log").unlink(missing_ok=True)
+        for left in Path("/tmp").glob(f"{Path(words[-1]).name}*"):
+            shutil.rmtree(left, ignore_errors=True)
+            left.unlink(missing_ok=True)
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout.splitlines()
     assert [line for line in said if line.startswith("up:")] == ["up: ours"]
     assert "refused: Ray runs here as root, and this user cannot know its token: run this as root, or set HERD_SECRET." in said
-    assert said[-1] == "refused: No herd is up."
+    none, refused, _, ended = said[-4:]
+    assert none == "refused: No herd is up."
+    assert refused.startswith("refused: `herd rollback` by root@"), "one operator at a time"
+    assert refused.endswith(", at: Deploying. `herd up --attach` shows it; try again when it has ended.")
+    assert ended == "ended: Deploying None", "the lock of an operator whose program was killed is free"

@@ -20,7 +20,10 @@ import psutil
 from configs.load import Environment, environment, read
 from configs.schema import Config, Gateway, Model
 from deployments.lifecycle import herd as operate
-from deployments.lifecycle.herd import Herd
+from deployments.lifecycle.changing import declared, rolls
+from deployments.lifecycle.changing.preflight import SMALL
+from deployments.lifecycle.changing.rolls import Progress
+from deployments.lifecycle.herd import Herd, Terms
 from deployments.policy.routing.types import ReplicaState
 from deployments.progress import Say
 from deployments.ray_calls.names import ENGINE, app_name
@@ -58,7 +61,8 @@ def herd(folder: Path, say: Say, models: tuple[Model, ...] = ()) -> Iterator[str
     mine, own = _herd(folder, models)
     os.environ.update(THREADS)
     try:
-        operate.up(mine, own, say, UP_S)
+        order = declared.order("up", file=mine.config)
+        operate.carry_out(mine, order, own, Progress(mine.folder, rolls.of_this_process(order), say), Terms(UP_S))
         yield mine.endpoint
     finally:
         operate.down(mine, say)
@@ -123,7 +127,7 @@ def _command(port: int) -> list[str]:
     from deployments.small_models import ensure
 
     served = model()
-    checkpoint = ensure(served.checkpoint.removeprefix(operate.SMALL), environment().models)
+    checkpoint = ensure(served.checkpoint.removeprefix(SMALL), environment().models)
     own = ["--model", str(checkpoint), "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     arguments = engine_arguments(served) | AS_RAY_DOES
     return [

@@ -155,6 +155,9 @@ def test_head_comes_back_after_its_host_was_off(site: Site) -> None:
 
 
 def test_down_leaves_no_container(site: Site) -> None:
-    for step in (*between("ray exec cluster.yaml 'herd down'", "ray exec cluster.yaml 'herd down'"), *between("ray down", "ray down")):
+    for step in (
+        *between("ray exec cluster.yaml 'herd down --yes'", "ray exec cluster.yaml 'herd down --yes'"),
+        *between("ray down", "ray down"),
+    ):
         site.cluster.operator(step, within_s=300)
     assert [site.dockers.run(host, "ps", "--all", "--quiet") for host in site.hosts] == ["", ""]

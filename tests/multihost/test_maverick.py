@@ -86,7 +86,7 @@ def test_status_counts_replicas_and_not_ranks(cluster: Cluster) -> None:
 
 
 def test_down_leaves_nothing(cluster: Cluster) -> None:
-    for step in between("ray exec cluster.yaml 'herd down'", "ray exec cluster.yaml 'herd down'"):
+    for step in between("ray exec cluster.yaml 'herd down --yes'", "ray exec cluster.yaml 'herd down --yes'"):
         cluster.operator(step, within_s=240)
     assert not hosts_with(cluster, "ServeReplica")
     assert all(PORT not in host.listening() for host in cluster.hosts.cluster)

@@ -44,7 +44,7 @@ async def test_request_that_waits_while_a_model_is_removed_is_refused_and_no_def
     serves(herd, *left)
     refused = await asked
     assert refused.status_code == status
-    assert refused.json()["error"]["code"] in ("overloaded", "engine_starting", "engine_gone")
+    assert refused.json()["error"]["code"] in ("overloaded", "model_stopped", "engine_gone")
     assert not engine.requests
 
 

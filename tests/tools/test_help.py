@@ -43,7 +43,9 @@ def test_help_of_a_command_has_two_examples_that_are_understood(name: str) -> No
     examples = [line for line in parts(name)[1] if line == name or line.startswith(f"{name} ")]
     assert len(examples) >= 2, f"the help of `{name}` needs two lines that begin with `{name}`, in a paragraph that begins with \\b"
     for line in examples:
-        COMMANDS[name].make_context(name, shlex.split(line.partition(" > ")[0])[len(name.split()) :])  # raises where a word is not understood; runs nothing
+        COMMANDS[name].make_context(
+            name, shlex.split(line.partition(" > ")[0])[len(name.split()) :]
+        )  # raises where a word is not understood; runs nothing
         assert len(line) <= MOST_COLUMNS, "a terminal of 80 columns would break it"
 
 

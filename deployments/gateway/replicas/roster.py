@@ -11,6 +11,7 @@ from dataclasses import replace
 from configs.routing import Routing
 from deployments.gateway.replicas.departures import Departures
 from deployments.gateway.replicas.known_replicas import KnownReplicas
+from deployments.policy.errors.client_errors import ModelStopped
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.replica_report import after_silence, is_older, still_silent
@@ -168,11 +169,13 @@ class Roster:
             ask: what is known of the request, and which replicas it has failed on.
 
         Raises:
-            Unavailable: no replica takes requests, or only these.
+            Unavailable: no replica takes requests, or only these; or the model is stopped.
         """
         try:
             return self._router(model).pick(ask)
         except NobodyTakes:
+            if model not in self._known:  # it is named in the config, and has no engines there
+                raise ModelStopped(model) from None
             raise unavailable(model, self._of(model).absence.ever_ready, self.retry_after_s(model)) from None
 
     def retry_after_s(self, model: str) -> int:

@@ -20,6 +20,7 @@
     ├── Overloaded            429  overloaded: with Retry-After
     ├── TooManyConnections    429  of one address, or 503 of all
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
+        ├── ModelStopped      503  model_stopped: by an operator
         ├── EngineLost        503  engine_gone: its connection broke
         │   └── EnginesLost   503  engine_gone: of two, so that no other is asked
         └── EngineFailed      502  the engine answered with an error of its own
@@ -202,6 +203,19 @@ class Unavailable(HerdError):
     type = "server_error"
     code = "engine_unavailable"
     retryable = True
+
+
+class ModelStopped(Unavailable):
+    """An operator has taken the model's engines away; it is served again when they are started."""
+
+    code = "model_stopped"
+    retryable = False
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model '{model}' is stopped: its operator has taken its engines away. Ask for another one; /v1/models lists them.",
+            param="model",
+        )
 
 
 class Overloaded(HerdError):

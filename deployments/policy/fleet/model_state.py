@@ -16,6 +16,8 @@ class ModelState(StrEnum):
     STARTING = "starting"
     UNHEALTHY = "unhealthy"
     """No replica takes requests, and it is not because they are still starting."""
+    STOPPED = "stopped"
+    """An operator has taken its engines away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,9 +135,11 @@ def catalog(models: Iterable[Model], created: int, auto: Iterable[str] = ()) -> 
         created: the time to show, in seconds since 1970.
         auto: ids of those that `auto` may mean, in order.
     """
+    models = tuple(models)
     served = tuple(_served(model, created) for model in models)
     by_name = {name: model for model in served for name in (model.id, *model.aliases)}
-    choices = tuple(by_name[name] for name in auto)
+    stopped = {model.id for model in models if model.stopped}
+    choices = tuple(by_name[name] for name in sorted(auto, key=lambda name: name in stopped))  # a stopped one is the last choice
     cards = {model.id: model.card for model in served} | ({AUTO: _auto_card(choices, created)} if choices else {})
     return Catalog(served, MappingProxyType(by_name), choices, MappingProxyType(cards))
 

@@ -7,7 +7,7 @@ import pytest
 from configs.routing import Routing
 from deployments.gateway.replicas.departures import GONE_S
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.errors.client_errors import Unavailable
+from deployments.policy.errors.client_errors import ModelStopped, Unavailable
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView
@@ -154,7 +154,9 @@ def test_forgotten_model_does_not_come_back(roster: Roster) -> None:
     roster.update("llama", [A])
     assert not roster.models
     assert roster.replicas("llama") == ()
-    assert refusal(roster, "llama") == "engine_starting"
+    with pytest.raises(ModelStopped, match=r"^The model 'llama' is stopped: its operator has taken its engines away") as refused:
+        chosen(roster, "llama")
+    assert (refused.value.status, refused.value.param, refused.value.reason) == (503, "model", "model_stopped")
 
 
 def test_replica_that_is_silent_is_out_when_its_machine_is_not_reached(roster: Roster) -> None:

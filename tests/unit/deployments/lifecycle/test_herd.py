@@ -16,10 +16,13 @@ from deployments.lifecycle import herd as operate
 from deployments.lifecycle import known as finding
 from deployments.lifecycle import rollout
 from deployments.lifecycle.access import RayHere
-from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.changing import coming_up, declared, preflight, roll_lock, rolls
+from deployments.lifecycle.changing.rolls import Progress, Roll
+from deployments.lifecycle.herd import Herd, OperationError, Terms
 from deployments.lifecycle.memory import CAME_UP, CONFIG, InCluster, InFolder
+from deployments.policy.fleet.by_hand import DeclaredHerd, Order
 from deployments.policy.fleet.rollout_steps import Declared
-from deployments.ray_calls import cluster_store, serve_api
+from deployments.ray_calls import cluster_store, jobs, serve_api
 from deployments.records import event_log
 from tests.unit.samples import config, model, scout
 
@@ -32,12 +35,13 @@ class Serve:
 
     def __init__(self) -> None:
         self.declared: list[Declared] = []
+        self.events: list[str] = []
+        self.jobs = {"01"}
         self.broken: set[int | None] = set()
         """Context lengths of models that cannot start."""
         self.arrives_after_s: dict[str, float] = {}
         self.states: dict[str, int] = {}
         self.now = 0.0
-        self.events: list[tuple[str, str]] = []
 
     def contexts(self, declared: Declared) -> dict[str, int | None]:
         return {one["name"]: one["args"].get("model", {}).get("context_tokens") for one in declared["applications"]}
@@ -62,33 +66,54 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         yield
 
     def wait(herd: Herd, say: Any, deadline: float) -> None:
-        operate._running(one["name"] for one in made.declared[-1]["applications"])
+        coming_up.running(one["name"] for one in made.declared[-1]["applications"])
 
     for target, name, instead in (
         (operate, "connected", connected),
-        (operate, "_preflight", lambda _: None),
-        (operate, "_guarded", lambda *_: None),
-        (operate, "_wanted", lambda herd, _: as_declared(herd.config)),
-        (operate, "_wait", wait),
+        (preflight, "preflight", lambda _: None),
+        (preflight, "guarded", lambda *_: None),
+        (operate, "as_declared", lambda config, _, restarts: as_declared(config, restarts)),
+        (event_log, "tell", lambda *said, **_: made.events.append(" ".join(map(str, said[:2])))),
+        (jobs, "own", lambda: "01"),
+        (jobs, "lives", lambda job: job in made.jobs),
+        (coming_up, "wait", wait),
         (serve_api, "declare", made.declared.append),
         (serve_api, "running", made.running),
         (serve_api, "runs", lambda _: bool(made.declared)),
         (serve_api, "replicas", lambda _: dict(made.states)),
         (serve_api, "room_for", lambda **_: True),
-        (event_log, "tell", lambda kind, words, **_: made.events.append((str(kind), words))),
+        (coming_up, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
+        (roll_lock, "TAKEN_S", 0.0),
         (operate, "time", SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)),
     ):
         monkeypatch.setattr(target, name, instead)
     return made
 
 
-def as_declared(wanted: Config) -> Declared:
-    return dict(app.declared(wanted, 1, {}).model_dump(mode="json", exclude_unset=True))
+def as_declared(wanted: Config, restarts: dict[str, str] | None = None) -> Declared:
+    return dict(app.declared(wanted, 1, {}, restarts or {}).model_dump(mode="json", exclude_unset=True))
 
 
-def up(folder: Path, wanted: Config, within_s: float = 60) -> None:
+def order(what: Any, **fields: Any) -> Order:
+    return Order(what=what, by="ann@head", at="2026-11-28T12:00:00Z", **fields)
+
+
+def ordered(folder: Path, herd: Herd, wanted: Order, within_s: float = 60) -> list[str]:
+    """Carries an order out; returns its steps."""
+    progress = Progress(herd.folder, rolls.of_this_process(wanted))
     environment = Environment(state=folder, cache=folder, secret=SecretStr("0123456789abcdef" * 2))
-    operate.up(operate.herd(environment, wanted), environment, lambda _: None, within_s)
+    operate.carry_out(herd, wanted, environment, progress, Terms(within_s))
+    return [step for _, step in progress.roll.steps]
+
+
+def up(folder: Path, wanted: Config, within_s: float = 60) -> list[str]:
+    environment = Environment(state=folder, cache=folder, secret=SecretStr("0123456789abcdef" * 2))
+    return ordered(folder, operate.herd(environment, wanted), order("up", file=wanted), within_s)
+
+
+def by_hand(folder: Path, what: Any, **fields: Any) -> list[str]:
+    config = Config.model_validate_json((folder / "herd" / "config.json").read_text())
+    return ordered(folder, Herd(folder / "herd", config), order(what, **fields))
 
 
 def remembered(folder: Path) -> Config:
@@ -104,21 +129,6 @@ def test_what_came_up_is_what_to_go_back_to(serve: Serve, tmp_path: Path) -> Non
     good = rollout.last_good(InFolder(tmp_path / "herd"))
     assert good is not None
     assert (good.config, good.declared) == (NEW, as_declared(NEW))
-
-
-def test_change_its_steps_and_its_end_are_events(serve: Serve, tmp_path: Path) -> None:
-    up(tmp_path, OLD)
-    assert serve.events == [
-        ("change", "a change of the herd began: llama, scout"),
-        ("step", "Deploying"),
-        ("up", "the herd is up: every model has answered"),
-    ]
-    serve.events.clear()
-    serve.broken = {4096}
-    with pytest.raises(OperationError):
-        up(tmp_path, NEW)
-    assert [kind for kind, _ in serve.events] == ["change", "step", "failed", "rollback"]
-    assert "The engine of 'llama' could not start." in serve.events[2][1]
 
 
 @pytest.mark.parametrize(("breaks", "steps"), [(4096, 1), (65536, 2)])
@@ -193,6 +203,11 @@ def test_new_replicas_come_first_where_there_is_room_or_the_config_says_so(
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What a Ray cluster keeps, whoever asks."""
     kept: dict[str, str] = {}
+
+    def keep_new(name: str, text: str) -> bool:
+        return name not in kept and kept.setdefault(name, text) == text
+
+    monkeypatch.setattr(cluster_store, "keep_new", keep_new)
     monkeypatch.setattr(cluster_store, "keep", kept.__setitem__)
     monkeypatch.setattr(cluster_store, "kept", kept.get)
     monkeypatch.setattr(cluster_store, "forget", lambda name: kept.pop(name, None))
@@ -259,3 +274,93 @@ def test_herd_of_this_machine_stays_out_of_every_cluster(serve: Serve, tmp_path:
     up(tmp_path, OLD)
     assert cluster == {}
     assert (tmp_path / "herd" / CAME_UP).exists()
+
+
+def scales(declared: Declared) -> dict[str, int]:
+    """The fewest replicas of each model."""
+    found = {one["name"]: one["deployments"][0].get("autoscaling_config") for one in declared["applications"]}
+    return {name: one["min_replicas"] for name, one in found.items() if one is not None}
+
+
+def test_change_by_hand_is_declared_remembered_and_kept_as_an_event(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    by_hand(tmp_path, "scale", model="old", replicas=3)
+    assert scales(serve.declared[-1]) == {"model.llama": 3, "model.scout": 1}
+    assert remembered(tmp_path).models[0].replicas == 3
+    by_hand(tmp_path, "stop", model="scout")
+    assert scales(serve.declared[-1]) == {"model.llama": 3}
+    assert remembered(tmp_path).models[1].stopped
+    by_hand(tmp_path, "start", model="scout")
+    assert scales(serve.declared[-1]) == {"model.llama": 3, "model.scout": 1}
+    said = [event for event in serve.events if event.endswith(("begins", "answered"))]
+    assert said[2:4] == ["scale `herd scale old 3` begins", "up `herd scale old 3` is done: every model has answered"]
+
+
+def test_file_takes_changes_by_hand_back_and_says_so(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    by_hand(tmp_path, "scale", model="llama", replicas=3)
+    assert up(tmp_path, OLD)[0] == "llama was scaled by hand to 3 by ann@head at 2026-11-28T12:00:00Z: the file takes it back"
+    assert scales(serve.declared[-1])["model.llama"] == 1
+
+
+def test_restart_makes_the_engines_of_one_model_anew_and_a_file_not_again(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    assert "Replacing model.llama: new replicas first" in by_hand(tmp_path, "restart", model="llama")
+    assert [one["args"].get("restarted") for one in serve.declared[-1]["applications"]] == ["2026-11-28T12:00:00Z", None, None]
+    assert not [step for step in up(tmp_path, OLD) if step.startswith("Replacing")]
+
+
+def test_change_by_hand_that_does_not_come_up_is_undone(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    serve.broken = {8192}
+    with pytest.raises(OperationError, match="has not come up again"):
+        by_hand(tmp_path, "scale", model="llama", replicas=3)
+    assert remembered(tmp_path) == OLD
+    assert declared.now(InFolder(tmp_path / "herd")) == DeclaredHerd(file=OLD, by="ann@head", at="2026-11-28T12:00:00Z")
+
+
+def test_roll_back_goes_to_the_file_before_and_forward_again(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    with pytest.raises(OperationError, match="nothing to go back to"):
+        by_hand(tmp_path, "rollback")
+    by_hand(tmp_path, "scale", model="llama", replicas=2)
+    up(tmp_path, NEW)
+    by_hand(tmp_path, "rollback")
+    assert (scales(serve.declared[-1])["model.llama"], remembered(tmp_path).models[0].aliases) == (2, ("old",))
+    by_hand(tmp_path, "rollback")
+    assert remembered(tmp_path) == NEW
+
+
+def test_order_that_cannot_be_is_refused_and_nothing_is_declared(serve: Serve, tmp_path: Path) -> None:
+    up(tmp_path, OLD)
+    with pytest.raises(OperationError, match="The herd has no model 'gone'"):
+        by_hand(tmp_path, "stop", model="gone")
+    assert len(serve.declared) == 1
+
+
+def test_second_operator_of_a_cluster_is_refused_while_the_first_changes_it(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    busy = Roll(order=order("up", file=of_cluster(OLD)), host="head", pid=1, began=0, job="02", steps=((1.0, "Deploying"),))
+    cluster[roll_lock.LOCK] = busy.model_dump_json()
+    serve.jobs.add("02")
+    words = r"^`herd up` by ann@head is under way since 2026-11-28T12:00:00Z, at: Deploying. `herd up --attach` shows it"
+    with pytest.raises(OperationError, match=words):
+        up(tmp_path, of_cluster(NEW))
+    assert (serve.declared, cluster.get(CONFIG)) == ([], None)
+    assert cluster[roll_lock.LOCK] == busy.model_dump_json(), "still the first one's"
+
+
+def test_lock_of_an_operator_whose_program_is_gone_is_taken_over(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    cluster[roll_lock.LOCK] = Roll(order=order("rollback"), host="head", pid=1, began=0, job="02").model_dump_json()
+    up(tmp_path, of_cluster(OLD))
+    assert roll_lock.LOCK not in cluster
+    ended = Roll.model_validate_json(cluster[roll_lock.LAST])
+    assert (ended.job, ended.ended) == ("01", "")
+    assert ended.steps[-1][1] == "Deploying"
+
+
+def test_change_that_fails_gives_the_lock_back_with_its_reason(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
+    serve.broken = {8192}
+    with pytest.raises(OperationError):
+        up(tmp_path, of_cluster(OLD))
+    assert roll_lock.LOCK not in cluster
+    assert "could not start" in str(Roll.model_validate_json(cluster[roll_lock.LAST]).ended)

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from configs.site import Site
-from deployments.lifecycle import herd as operate
-from deployments.lifecycle.herd import OperationError
+from deployments.lifecycle.changing import preflight
+from deployments.lifecycle.herd import Herd, OperationError
 from deployments.ray_calls import ray_guard
 from deployments.ray_calls.ray_guard import OpenRay, answers_without_token, refuse_open
 from tests.unit.samples import config, model
@@ -74,12 +74,12 @@ def test_process_of_a_guarded_ray_starts(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_herd_comes_up_on_an_open_ray_only_where_the_config_takes_it(
     guarded: bool, required: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    herd, said = operate.Herd(Path("none"), config(model(), ray={"require_token": required})), list[str]()
+    herd, said = Herd(Path("none"), config(model(), ray={"require_token": required})), list[str]()
     with gcs(guarded) as address:
         monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
         if guarded or not required:
-            operate._guarded(herd, said.append)
+            preflight.guarded(herd, said.append)
         else:
             with pytest.raises(OperationError, match=r"ray\.require_token: false"):
-                operate._guarded(herd, said.append)
+                preflight.guarded(herd, said.append)
     assert bool(said) is (not guarded and not required)

@@ -19,6 +19,7 @@ from deployments.policy.errors.client_errors import (
     Forbidden,
     KillsEngines,
     MaxTokensTooLarge,
+    ModelStopped,
     NotFound,
     NotServed,
     Overloaded,
@@ -62,6 +63,7 @@ EXAMPLES = [
     (Unavailable("m", code="engine_gone"), 503, "server_error", "engine_gone", True),
     (Overloaded("m", 5), 429, "rate_limit_error", "overloaded", True),
     (EngineLost("m", 5), 503, "server_error", "engine_gone", True),
+    (ModelStopped("m"), 503, "server_error", "model_stopped", False),
     (EnginesLost(5), 503, "server_error", "engine_gone", True),
     (EngineFailed("m"), 502, "server_error", "engine_failed", True),
 ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deployments.policy.fleet.model_state import ModelState, Standing, standing
 
-RUNNING, STARTING, UNHEALTHY = ModelState
+RUNNING, STARTING, UNHEALTHY, _ = ModelState
 APPLICATIONS = st.sampled_from([None, "NOT_STARTED", "DEPLOYING", "RUNNING", "DEPLOY_FAILED", "DELETING", "UNHEALTHY"])
 REPLICAS = st.dictionaries(st.sampled_from(["STARTING", "UPDATING", "RECOVERING", "RUNNING", "STOPPING"]), st.integers(0, 9))
 COUNTS = st.integers(0, 9)

@@ -10,6 +10,7 @@ from deployments.lifecycle import applications as app
 from deployments.lifecycle import rollout
 from deployments.lifecycle.memory import CAME_UP, InFolder
 from deployments.lifecycle.rollout import CameUp
+from deployments.policy.fleet.by_hand import DeclaredHerd
 from deployments.policy.fleet.rollout_steps import Declared, Step, largest_first, regrouped, steps, stopping_first
 from deployments.ray_calls import serve_api
 from tests.unit.samples import config, model, scout
@@ -138,7 +139,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 def test_each_step_waits_for_its_own(serve: Serve) -> None:
-    before = CameUp(config(model(), scout()), declared(model(), scout()))
+    before = CameUp(DeclaredHerd(file=config(model(), scout())), declared(model(), scout()))
     wanted = declared(model(context_tokens=4096), scout(context_tokens=65536))
     final = rollout.roll(before, wanted, lambda name: name == "model.llama", serve.come_up, serve.said.append, lambda _: True)
     assert serve.waited == ["model.llama", "model.scout", None]
@@ -151,7 +152,7 @@ def test_what_does_not_come_up_ends_it(serve: Serve) -> None:
     def fails(_application: str | None) -> None:
         raise serve_api.CannotStart("no")
 
-    before = CameUp(config(model(), scout()), declared(model(), scout()))
+    before = CameUp(DeclaredHerd(file=config(model(), scout())), declared(model(), scout()))
     with pytest.raises(serve_api.CannotStart):
         rollout.roll(
             before,
@@ -167,7 +168,7 @@ def test_what_does_not_come_up_ends_it(serve: Serve) -> None:
 def test_what_came_up_is_remembered_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = InFolder(tmp_path / "herd")
     assert rollout.last_good(folder) is None
-    up = CameUp(config(model()), declared(model()))
+    up = CameUp(DeclaredHerd(file=config(model())), declared(model()))
     up.remember(folder)
     assert rollout.last_good(folder) == up
     assert [path.name for path in folder.folder.iterdir()] == [CAME_UP]
@@ -180,7 +181,7 @@ def test_what_came_up_is_remembered_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_herd_of_a_release_whose_modules_are_not_here_is_not_declared_again(tmp_path: Path, gone: str) -> None:
     of_before = declared(model())
     of_before["applications"][0]["import_path"] = gone
-    CameUp(config(model()), of_before).remember(InFolder(tmp_path))
+    CameUp(DeclaredHerd(file=config(model())), of_before).remember(InFolder(tmp_path))
     assert rollout.last_good(InFolder(tmp_path)) is None
 
 
@@ -192,7 +193,7 @@ def test_what_this_release_cannot_read_is_as_if_nothing_were(tmp_path: Path, tex
 
 def test_what_is_declared_can_be_declared_again_from_a_file(tmp_path: Path) -> None:
     herd = Config.model_validate(config(model(), scout(images_per_prompt=2)).model_dump(mode="json"))
-    CameUp(herd, declared(model(), scout(images_per_prompt=2))).remember(InFolder(tmp_path))
+    CameUp(DeclaredHerd(file=herd), declared(model(), scout(images_per_prompt=2))).remember(InFolder(tmp_path))
     again = rollout.last_good(InFolder(tmp_path))
     assert again is not None
     assert steps(again.declared, declared(model(), scout(images_per_prompt=2)), GATEWAY) == (Step(again.declared),), "nothing restarts"

@@ -1,0 +1,21 @@
+"""`herd start`: brings a stopped model back."""
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, WithinS, by_hand
+from deployments.commands.terminal import Name
+from deployments.lifecycle.changing import declared
+
+
+def start(
+    model: Annotated[str, typer.Argument(help="The id or an alias of a model.")],
+    name: Name = None,
+    within_s: WithinS = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+) -> None:
+    """Start a model again that was stopped."""
+    by_hand(declared.order("start", model=model), Asked(name, within_s, force, dry_run, detach))

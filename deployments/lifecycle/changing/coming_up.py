@@ -1,0 +1,76 @@
+"""Waits until a herd is up: until a real generation has come back from every model. Needs a connection to the herd's Ray.
+
+Decides when a wait is over. What is declared is the caller's.
+"""
+
+import time
+from collections.abc import Iterable
+
+from cluster.planner.engine_groups import only_prefills, pools
+from configs.schema import Config, Model
+from deployments.lifecycle.known import Herd, OperationError, read_back
+from deployments.lifecycle.memory import CONFIG
+from deployments.lifecycle.operator_pages import Replicas, roster
+from deployments.lifecycle.own_certificate import trust
+from deployments.lifecycle.standings import survey
+from deployments.policy.fleet.model_state import ModelState
+from deployments.progress import Say
+from deployments.ray_calls import serve_api
+from deployments.ray_calls.names import GATEWAY, app_name
+
+
+def wait(herd: Herd, say: Say, deadline: float) -> None:
+    """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
+    waiting = {pool.id: pool for pool in pools(herd.config.models)}
+    while waiting:
+        there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
+        settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
+        whole = [name for name in settled if found[name].running >= waiting[name].scale.min_replicas]
+        for name in [name for name in whole if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
+            waiting.pop(name)
+            say(f"{name} answers")
+        if waiting:
+            reasons = "".join(f"\n{name} waits: {found[name].why}." for name in waiting if found[name].why)
+            still(waiting, deadline, reasons)
+            say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
+            time.sleep(1)
+
+
+def still(waiting: Iterable[str], deadline: float, reasons: str = "") -> None:
+    if time.monotonic() > deadline:
+        way_out = "`herd status` shows how far it is; `herd up` again goes on waiting."
+        raise OperationError(f"{', '.join(waiting)} did not answer in time. {way_out}{reasons}")
+
+
+def running(applications: Iterable[str]) -> set[str]:
+    """Returns those of these applications that are where they were declared to be.
+
+    Raises:
+        OperationError: one of them cannot get there.
+    """
+    called = {name: "The gateway" if name == GATEWAY else f"The engine of '{name.partition('.')[2]}'" for name in applications}
+    try:
+        return serve_api.running(called)
+    except serve_api.CannotStart as error:
+        raise OperationError(str(error)) from error
+
+
+def replicas(herd: Herd) -> tuple[Config, Replicas]:
+    """Returns the config of what is up, and the replicas that its gateway knows. Needs `connected`."""
+    text = herd.memory.kept(CONFIG)  # another operator may have changed it
+    config = herd.config if text is None else read_back(text, "The herd's memory")
+    return config, roster(herd.endpoint, config, herd.node)
+
+
+def _serves(herd: Herd, model: Model) -> bool:
+    """Tells whether a model generates for a client; engines that only compute prompts have generated at their own gate."""
+    import httpx
+
+    if only_prefills(model):
+        return True
+    body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
+    try:
+        answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and bool(answer.json().get("choices"))
