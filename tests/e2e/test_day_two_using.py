@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,10 @@ class Terminal:
 
     def shows(self, words: str, within_s: float = 120) -> str:
         """Waits for words; returns what was shown up to them, and forgets it."""
-        wait_for(f"{words!r} on the terminal", lambda: words in self._read(), within_s, every_s=0.05)
+        deadline = time.monotonic() + within_s
+        while words not in self._read():
+            assert time.monotonic() < deadline, f"{words!r} is not on the terminal, which shows {self._shown[-2000:]!r}"
+            time.sleep(0.05)
         before, _, self._shown = self._shown.partition(words)
         return before
 
@@ -58,7 +62,7 @@ class Terminal:
 
 @pytest.fixture
 def chat(herd: Herd) -> Iterator[Terminal]:
-    terminal = Terminal(herd, "chat", "scout", "--temperature", "0", "--max-tokens", "5000")
+    terminal = Terminal(herd, "chat", "scout", "--temperature", "0", "--max-tokens", "1500")  # SmolLM2 has room for 2,048
     try:
         terminal.shows("you ›")
         yield terminal
