@@ -135,6 +135,11 @@ def _arguments(said: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+Vllm = Annotated[
+    str | None, typer.Option("--vllm", "--vllm-version", callback=_version, help="The version of vLLM. Default: the pinned one.")
+]
+
+
 def plan(  # noqa: PLR0913 (an option each)
     context_of_call: typer.Context,
     model: Annotated[str, typer.Argument(help="A model (llama-4-scout), a repository, a folder with config.json, or a herd's YAML file.")],
@@ -159,9 +164,7 @@ def plan(  # noqa: PLR0913 (an option each)
     hybrid_kv: Annotated[bool, typer.Option(help="Let chunked layers free tokens that they no longer see, as vLLM does.")] = True,
     gpu_memory_utilization: Share = GPU_MEMORY_UTILIZATION,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="Sequences at once. Default: vLLM's, or fewer if needed.")] = None,
-    vllm: Annotated[
-        str | None, typer.Option("--vllm", "--vllm-version", callback=_version, help="The version of vLLM. Default: the pinned one.")
-    ] = None,
+    vllm: Vllm = None,
     engine: Annotated[
         list[str] | None, typer.Option(help="An argument of vLLM's engine: max_num_batched_tokens=4096.", metavar="NAME=VALUE")
     ] = None,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from deployments.policy.queue.demand import Lines
-from deployments.policy.routing import poison
+from deployments.policy.request import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.load_query import LoadQuery
 from deployments.policy.routing.report_stream import NOTHING_NEW, NUMBER, Pace, changes, is_due, is_news, until_tick

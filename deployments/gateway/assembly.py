@@ -29,8 +29,8 @@ from deployments.gateway.request import Asked, Rules
 from deployments.policy.fleet.events import Kind
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
+from deployments.policy.request.poison import Poison
 from deployments.policy.request.served_models import catalog
-from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.types import ReplicaView
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.client.listener import Bounds, Listener, sockets

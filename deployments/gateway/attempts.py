@@ -20,7 +20,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.queue.admission import Waiting
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
-from deployments.policy.routing.poison import Poison
+from deployments.policy.request.poison import Poison
 from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines

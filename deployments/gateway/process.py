@@ -23,11 +23,10 @@ from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaView
-from deployments.ray_calls.broadcast import Replicas
+from deployments.ray_calls.broadcast import Changes, Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
-from deployments.ray_calls.replica_changes import Changes
 from deployments.records.event_log import Teller
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls

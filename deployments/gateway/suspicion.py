@@ -1,6 +1,6 @@
 """One request's part in the deaths of engines, while it is on its way.
 
-Decides nothing: `policy.routing.poison` does. A request that has seen no engine die is neither looked up nor known by its digest, unless
+Decides nothing: `policy.request.poison` does. A request that has seen no engine die is neither looked up nor known by its digest, unless
 the gateway remembers a death.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from deployments.gateway.admission import Place
 from deployments.gateway.request import Asked
 from deployments.policy.errors.client_errors import EngineLost, EnginesLost, KillsEngines
-from deployments.policy.routing.poison import DEATHS, Death, Poison, digest_of
+from deployments.policy.request.poison import DEATHS, Death, Poison, digest_of
 
 #: Bodies from this size on are hashed in a thread: BLAKE2b takes about 1.5 ms for a MiB, and lets the event loop go on meanwhile.
 LARGE_BYTES = 256 << 10

@@ -1,14 +1,19 @@
-"""Ray Serve ↔ the roster: asks every replica of a deployment what it is, by `DeploymentHandle.broadcast`.
+"""Ray Serve ↔ the roster: asks every replica of a deployment what it is, by `DeploymentHandle.broadcast`, and tells when there are others.
 
-Decides nothing.
+Decides nothing. That replicas change is told by the long poll that Ray's own handles use. Only that something has changed is taken from it:
+what a replica is, the replica says itself.
 """
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import ray
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private.common import DeploymentID
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+from ray.serve._private.long_poll import LongPollNamespace
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeStatus
@@ -16,6 +21,9 @@ from ray.serve.schema import ServeStatus
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaView
 from deployments.ray_calls.names import ENGINE, app_name
+
+_NEVER = -1
+"""Before the number of any snapshot."""
 
 
 class Replicas:
@@ -73,3 +81,30 @@ class Replicas:
             handle = await asyncio.to_thread(serve.get_deployment_handle, deployment, app)
             self._handles[app, deployment] = handle
         return handle
+
+
+class Changes:
+    """What Ray Serve's controller has told of deployments."""
+
+    def __init__(self) -> None:
+        self._controller: Any = None
+        self._seen: dict[DeploymentID, int] = {}
+
+    async def next(self, app: str, deployment: str) -> None:
+        """Returns when the running replicas of a deployment are others than when this returned before; at once the first time.
+
+        Raises:
+            OSError: the controller could not be asked, as while Ray's head is away.
+        """
+        which = DeploymentID(name=deployment, app_name=app)
+        key = (LongPollNamespace.DEPLOYMENT_TARGETS, which)
+        try:
+            if self._controller is None:  # it asks the head, and waits for it
+                self._controller = await asyncio.to_thread(ray.get_actor, SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+            told: Any = {}
+            while not isinstance(told, dict) or key not in told:  # the controller answers at least once a minute
+                told = await self._controller.listen_for_change.remote({key: self._seen.get(which, _NEVER)})
+        except (RayError, ValueError) as error:
+            self._controller = None
+            raise OSError(str(error)) from error
+        self._seen[which] = told[key].snapshot_id

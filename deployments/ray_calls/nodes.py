@@ -6,6 +6,7 @@ imported when a function is called: most of the herd's commands run without it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 #: A resource that Ray gives to the node of its head, and to no other.
 HEAD = "node:__internal_head__"
@@ -71,3 +72,10 @@ def of_own_bundles() -> list[str]:
 def of_own_placement_group() -> list[str]:
     """Returns the ids of the nodes that this process's placement group is spread over, in order; its own node's where it has no group."""
     return sorted(set(of_own_bundles()))
+
+
+def logs_folder() -> Path:
+    """Returns the folder in which the Ray of this process's node writes its logs. Ray has no public name for it."""
+    from ray._private import worker
+
+    return Path(worker._global_node.get_logs_dir_path())  # noqa: SLF001 (Ray Serve finds its folder so, too)

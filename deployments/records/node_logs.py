@@ -50,7 +50,7 @@ class NodeLogs:
         node: what the node is called.
         """
         if folder is None:
-            from deployments.ray_calls.session import logs_folder
+            from deployments.ray_calls.nodes import logs_folder
 
             folder = logs_folder()
         self._folder = folder

@@ -48,8 +48,8 @@ SEAMS = [
     Seam("ray_calls/serve_api", "ray.serve.schema:ApplicationStatusOverview", has=("status", "message", "deployments")),
     Seam("ray_calls/serve_api", "ray.serve.schema:DeploymentStatusOverview", has=("message", "replica_states")),
     Seam("ray_calls/serve_api", "ray.serve.schema:ReplicaDetails", has=("replica_id", "state", "node_ip", "start_time_s")),
-    Seam("ray_calls/session", "ray._private:worker"),
-    Seam("ray_calls/session", "ray._private.node:Node.get_logs_dir_path", takes=("self",)),
+    Seam("ray_calls/nodes", "ray._private:worker"),
+    Seam("ray_calls/nodes", "ray._private.node:Node.get_logs_dir_path", takes=("self",)),
     Seam("ray_calls/serve_api", "ray.util:placement_group", has=("bundles", "strategy", "bundle_label_selector")),
     Seam("ray_calls/serve_api", "ray.util.placement_group:PlacementGroup.wait", has=("timeout_seconds",)),
     Seam("ray_calls/serve_api", "ray.util:remove_placement_group", takes=("placement_group",)),
@@ -64,15 +64,15 @@ SEAMS = [
     Seam("ray_calls/broadcast", "ray.serve.exceptions:RayServeException"),
     Seam("ray_calls/broadcast", "ray.serve.schema:ServeStatus", has=("applications",)),
     Seam("ray_calls/broadcast", "ray.exceptions:RayError"),
-    Seam("ray_calls/replica_changes", "ray:get_actor", has=("name", "namespace")),
-    Seam("ray_calls/replica_changes", "ray.exceptions:RayError"),
-    Seam("ray_calls/replica_changes", "ray.serve._private.common:DeploymentID", has=("name", "app_name")),
-    Seam("ray_calls/replica_changes", "ray.serve._private.constants:SERVE_CONTROLLER_NAME"),
-    Seam("ray_calls/replica_changes", "ray.serve._private.constants:SERVE_NAMESPACE"),
-    Seam("ray_calls/replica_changes", "ray.serve._private.long_poll:LongPollNamespace.DEPLOYMENT_TARGETS"),
-    Seam("ray_calls/replica_changes", "ray.serve._private.long_poll:UpdatedObject", has=("snapshot_id",)),
+    Seam("ray_calls/broadcast", "ray:get_actor", has=("name", "namespace")),
+    Seam("ray_calls/broadcast", "ray.exceptions:RayError"),
+    Seam("ray_calls/broadcast", "ray.serve._private.common:DeploymentID", has=("name", "app_name")),
+    Seam("ray_calls/broadcast", "ray.serve._private.constants:SERVE_CONTROLLER_NAME"),
+    Seam("ray_calls/broadcast", "ray.serve._private.constants:SERVE_NAMESPACE"),
+    Seam("ray_calls/broadcast", "ray.serve._private.long_poll:LongPollNamespace.DEPLOYMENT_TARGETS"),
+    Seam("ray_calls/broadcast", "ray.serve._private.long_poll:UpdatedObject", has=("snapshot_id",)),
     Seam(
-        "ray_calls/replica_changes",
+        "ray_calls/broadcast",
         "ray.serve._private.controller:ServeController.listen_for_change",
         takes=("self", "keys_to_snapshot_ids"),
     ),
@@ -231,7 +231,7 @@ def test_ray_serve_awaits_constructors_and_destructors() -> None:
 
 
 def test_ray_serve_tells_of_replicas_by_deployment_and_takes_zero_for_no_timer() -> None:
-    """`deployments/ray_calls/replica_changes.py` and `deployments/lifecycle/applications.py`."""
+    """`deployments/ray_calls/broadcast.py` and `deployments/lifecycle/applications.py`."""
     told = inspect.getsource(deployment_state)
     assert re.search(r"LongPollNamespace\.DEPLOYMENT_TARGETS,\s+self\._id,", told), "by the whole id"
     (name,) = QUIET

@@ -15,8 +15,8 @@ from deployments.engine.front_door import Door, Receive, Scope, Send
 from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.report_stream import ANSWER_PERIODS
 from deployments.gateway.replicas.roster import Roster
+from deployments.policy.request.poison import Poison
 from deployments.policy.request.prompt_blocks import in_blocks
-from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.prompt_gossip import Sent, written
 from deployments.policy.routing.replica_report import GIVEN_UP_AFTER, SUSPECTED_AFTER
 from deployments.policy.routing.types import Ask, ReplicaState, ReplicaView, Trust

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from deployments.engine.front_door import Door
 from deployments.gateway.replicas.load_feed import Feed
-from deployments.policy.routing.poison import Death, Poison, digest_of
+from deployments.policy.request.poison import Death, Poison, digest_of
 from deployments.policy.routing.replica_report import view_of
 from deployments.policy.routing.types import ReplicaState, Trust
 from deployments.wire.asgi_server import Server

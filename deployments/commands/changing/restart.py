@@ -27,7 +27,12 @@ def restart(  # noqa: PLR0913 (an option each)
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
-    """Make a model's engines anew, one after the other: a new one first where there is room. Answers under way are finished."""
+    """Make a model's engines anew, one after the other: a new one first where there is room. Answers under way are finished.
+
+    \b
+    herd restart scout
+    herd restart scout --replica x1y2
+    """
     if replica is None:
         by_hand(declared.order("restart", model=model), Asked(name, within_s, force, dry_run, detach))
         return

@@ -9,5 +9,9 @@ def rollback(name: Name = None, within_s: WithinS = None, force: Force = False, 
     """Go back to the herd that last was up with another file, with the changes by hand that it had.
 
     A second rollback goes forward again.
+
+    \b
+    herd rollback --dry-run
+    herd rollback
     """
     by_hand(declared.order("rollback"), Asked(name, within_s, force, dry_run, detach))

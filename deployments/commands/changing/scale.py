@@ -19,5 +19,10 @@ def scale(  # noqa: PLR0913 (an option each)
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
-    """Change a model's number of replicas, until `herd up` with a file takes it back."""
+    """Change a model's number of replicas, until `herd up` with a file takes it back.
+
+    \b
+    herd scale scout 3
+    herd scale scout 2 --max 6
+    """
     by_hand(declared.order("scale", model=model, replicas=replicas, most=most), Asked(name, within_s, force, dry_run, detach))

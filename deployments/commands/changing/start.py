@@ -17,5 +17,10 @@ def start(
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
-    """Start a model again that was stopped."""
+    """Start a model again that was stopped.
+
+    \b
+    herd start scout
+    herd start scout --detach
+    """
     by_hand(declared.order("start", model=model), Asked(name, within_s, force, dry_run, detach))

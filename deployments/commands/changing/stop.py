@@ -20,5 +20,9 @@ def stop(
     """Stop a model: its engines go, its GPUs are free, and clients are told that it is stopped.
 
     It stays in the config, and `herd start` brings it back. Requests under way are finished first.
+
+    \b
+    herd stop scout
+    herd stop scout --dry-run
     """
     by_hand(declared.order("stop", model=model), Asked(name, within_s, force, dry_run, detach))

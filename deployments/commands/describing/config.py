@@ -46,8 +46,8 @@ def show(  # noqa: PLR0913 (an option each)
 ) -> None:
     """Show every value of a config and where it comes from: a file and its line, --set, a variable of the environment, or a default.
 
-    A secret that stands in the config is not shown, except by --yaml, which leaves commands as they are. The first is about the
-    herd that is up, the second makes one file of prod.yaml and all that it extends.
+    A secret that stands in the config is not shown, except by --yaml, which leaves commands as they are. The first is about the herd that
+    is up, the second makes one file of prod.yaml and all that it extends.
 
     \b
     herd config show --no-defaults

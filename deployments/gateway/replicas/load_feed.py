@@ -16,9 +16,9 @@ from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.report_stream import ReportStream
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.replicas.telling import Telling
-from deployments.policy.routing import poison
+from deployments.policy.request import poison
+from deployments.policy.request.poison import Poison
 from deployments.policy.routing import prompt_gossip as sent
-from deployments.policy.routing.poison import Poison
 from deployments.policy.routing.report_stream import HEARTBEAT_S, Pace, pace
 from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 from deployments.wire.engine.client import Engines

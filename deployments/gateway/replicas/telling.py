@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.report_stream import PATH, ReportStream
 from deployments.policy.queue import demand
-from deployments.policy.routing import load_query, poison
+from deployments.policy.request import poison
+from deployments.policy.request.poison import Poison
+from deployments.policy.routing import load_query
 from deployments.policy.routing.load_query import LoadQuery
-from deployments.policy.routing.poison import Poison
 from deployments.wire.engine.answer import Broken
 from deployments.wire.engine.client import Engines
 

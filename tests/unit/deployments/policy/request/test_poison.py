@@ -1,8 +1,8 @@
-"""`deployments.policy.routing.poison`: which request engines die of, and which was only there."""
+"""`deployments.policy.request.poison`: which request engines die of, and which was only there."""
 
 import pytest
 
-from deployments.policy.routing.poison import DEATHS_IN_COMPANY, KEPT_S, MOST_KEPT, MOST_TOLD, Death, Poison, digest_of, read, written
+from deployments.policy.request.poison import DEATHS_IN_COMPANY, KEPT_S, MOST_KEPT, MOST_TOLD, Death, Poison, digest_of, read, written
 
 ONE, TWO = digest_of("/v1/completions", b"one"), digest_of("/v1/completions", b"two")
 
