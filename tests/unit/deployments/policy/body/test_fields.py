@@ -1,5 +1,6 @@
 """`deployments.policy.body.fields` and its table: every row, with a value that passes and one that is refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -167,3 +168,13 @@ def test_lists_of_token_ids_are_as_long_as_an_engine_on_gpus_takes(name: str, mo
     assert unknown("chat", LEAST["chat"] | {name: [7] * most}, REQUESTS) == ()
     with pytest.raises(BadRequest, match=f"'{name}' has {most + 1} token ids; it may have {most}"):
         unknown("chat", LEAST["chat"] | {name: [7] * (most + 1)}, REQUESTS)
+
+
+@pytest.mark.parametrize("name", ["json", "structural_tag"])
+def test_schema_in_a_text_is_bounded_as_one_in_an_object_is(name: str) -> None:
+    chat = LEAST["chat"]
+    for schema in ({"enum": [f"w{number}" for number in range(1001)]}, {"a": [{"b": [1] * 900}] * 5}):
+        with pytest.raises(BadRequest, match="values|members"):
+            unknown("chat", {**chat, "structured_outputs": {name: json.dumps(schema)}}, REQUESTS)
+    for text in (json.dumps({"enum": [f"w{number}" for number in range(900)]}), "{" * 5000, "[" * 30_000 + "]" * 30_000):
+        unknown("chat", {**chat, "structured_outputs": {name: text}}, REQUESTS)  # what is no JSON is for vLLM to refuse
