@@ -111,7 +111,9 @@ async def test_text_that_no_context_holds_hides_in_no_tools(herd: Herd, engine: 
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("field", ["tools", "tool_choice", "messages", "input", "system", "prompt", "documents", "stream", "n", "background"])
+@pytest.mark.parametrize(
+    "field", ["tools", "tool_choice", "messages", "input", "system", "prompt", "documents", "stream", "n", "background"]
+)
 async def test_field_that_an_api_lacks_may_hold_anything(herd: Herd, engine: FakeEngine, path: str, field: str) -> None:
     """What the gateway reads of it elsewhere must not be taken for what it is here."""
     async with fake_engine() as other:

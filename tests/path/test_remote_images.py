@@ -196,12 +196,16 @@ async def test_name_that_no_resolver_can_be_asked_for_is_the_clients_mistake(eng
 
 @pytest.mark.parametrize(
     "address",
-    ["http://" + "é" * 1_000_000, "http://" + "é" * 4_000, "http://x/" + "a/../" * 300_000, "http://" + "a" * 3_000_000, "http://x/" + "é" * MIB],
+    [
+        "http://" + "é" * 1_000_000,
+        "http://" + "é" * 4_000,
+        "http://x/" + "a/../" * 300_000,
+        "http://" + "a" * 3_000_000,
+        "http://x/" + "é" * MIB,
+    ],
     ids=["letters", "few letters", "dots", "host", "path"],
 )
-async def test_address_that_takes_long_to_parse_is_refused_at_once_and_not_repeated(
-    herd: Herd, engine: FakeEngine, address: str
-) -> None:
+async def test_address_that_takes_long_to_parse_is_refused_at_once_and_not_repeated(herd: Herd, engine: FakeEngine, address: str) -> None:
     body = json.dumps({"model": SCOUT, **chat(address)}, ensure_ascii=False).encode()
     loop = asyncio.get_running_loop()
     began = loop.time()
