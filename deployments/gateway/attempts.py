@@ -181,4 +181,5 @@ def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdEr
 
 
 def _question(asked: Asked, raw: bytes) -> engine_errors.Question:
-    return engine_errors.Question(asked.body, len(raw), handed_over=b'"kv_transfer_params"' in raw)
+    appended = raw[asked.raw.rindex(b"}") :]  # a client may name the field too: as null, or inside of others
+    return engine_errors.Question(asked.body, len(raw), handed_over=b'"kv_transfer_params"' in appended)

@@ -22,7 +22,7 @@ from deployments.policy.body.structure import Structure
 from deployments.policy.errors.client_errors import BadRequest, UnknownModel
 from deployments.policy.request.served_models import catalog
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine, answers
+from tests.path.fake_engine import FakeEngine, answers, fake_engine
 from tests.path.herd import CHAT, LLAMA, MODELS, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
 from tests.unit.samples import JSON
@@ -108,6 +108,33 @@ async def test_text_that_no_context_holds_hides_in_no_tools(herd: Herd, engine: 
     answer = await herd.http.post(path, json={"model": LLAMA, "messages": SAID, "tools": [tool] * 128})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "tools")
     assert not engine.requests
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "field", ["tools", "tool_choice", "messages", "input", "system", "prompt", "documents", "stream", "n", "background"]
+)
+async def test_field_that_an_api_lacks_may_hold_anything(herd: Herd, engine: FakeEngine, path: str, field: str) -> None:
+    """What the gateway reads of it elsewhere must not be taken for what it is here."""
+    async with fake_engine() as other:
+        herd.has(engine, other)  # where there is a choice, the prompt is looked at
+        strange = [10**30, [10**30, {"content": 7}], {"content": [{"type": ["x"]}], "output": 7}, [[{"image_url": []}]], True, "x" * 300]
+        for value in strange:
+            engine.script = other.script = answers(200, {"input_tokens": 3})
+            answer = await herd.http.post(path, content=json.dumps({"model": LLAMA, "x": "x" * 100, **PATHS[path], field: value}))
+            assert answer.status_code in (200, 400), (value, answer.text)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_name_that_a_client_made_up_is_not_repeated_at_length(herd: Herd, engine: FakeEngine, path: str) -> None:
+    name = "k" * (2 * MIB)
+    for more in ({f"herd_{name}": 1}, {f"{name}_transfer_params": 1}, {"repetition_detection": {name: 1}}):
+        answer = await herd.http.post(path, json={"model": LLAMA, **PATHS[path], **more})
+        if answer.status_code != 200:  # not each API has the last one
+            error = answer.json()["error"]
+            assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+            assert len(answer.content) < 10_000
+            assert error["param"] in {*more} | {f"repetition_detection.{name}"} or error["param"].endswith("…")
 
 
 async def test_token_id_behind_the_last_one_is_refused(herd: Herd, engine: FakeEngine) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -167,7 +168,51 @@ async def test_two_addresses_in_one_part_are_both_fetched(herd: Herd, engine: Fa
 async def test_one_bad_image_among_good_ones_refuses_the_request(herd: Herd, engine: FakeEngine, url: str) -> None:
     parts = [{"type": "image_url", "image_url": {"url": f"{url}/{name}"}} for name in ("llama.png", "none", "llama.png")]
     answer = await herd.http.post("/v1/chat/completions", json={"model": SCOUT, "messages": [{"role": "user", "content": parts}]})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_image_url", "messages[0].content[1].image_url")
+    assert not engine.requests
+
+
+async def test_bad_address_is_named_where_it_stands_in_each_api(herd: Herd, engine: FakeEngine) -> None:
+    address = "http://elsewhere.example/"
+    for path, body, place in (
+        ("/v1/responses", responses(address), "input[0].content[0].image_url"),
+        ("/v1/messages", messages({"type": "url", "url": address}), "messages[0].content[0].source"),
+    ):
+        answer = await herd.http.post(path, json={"model": SCOUT, **body})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, place)
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "a.", ".", "a." * 200, "a\0", "%ff", "-", "é" * 60])
+async def test_name_that_no_resolver_can_be_asked_for_is_the_clients_mistake(engine: FakeEngine, name: str) -> None:
+    """Below a listed name a client may make up any other."""
+    async with herd_of([], limits(), remote_images={"allowed_hosts": ("*.example.invalid",), "fetch_s": 5}) as herd:
+        herd.has(engine, model=SCOUT)
+        answer = await herd.http.post("/v1/chat/completions", json={"model": SCOUT, **chat(f"http://{name}.example.invalid/")})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
+    assert not engine.requests
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://" + "é" * 1_000_000,
+        "http://" + "é" * 4_000,
+        "http://x/" + "a/../" * 300_000,
+        "http://" + "a" * 3_000_000,
+        "http://x/" + "é" * MIB,
+    ],
+    ids=["letters", "few letters", "dots", "host", "path"],
+)
+async def test_address_that_takes_long_to_parse_is_refused_at_once_and_not_repeated(herd: Herd, engine: FakeEngine, address: str) -> None:
+    body = json.dumps({"model": SCOUT, **chat(address)}, ensure_ascii=False).encode()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    answer = await herd.http.post("/v1/chat/completions", content=body)
+    assert loop.time() - began < 2, "20 s for a million letters, in which nothing else of the gateway goes on"
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
+    assert len(answer.content) < 1000
     assert not engine.requests
 
 

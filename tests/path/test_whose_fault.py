@@ -98,6 +98,18 @@ async def test_whole_answer_whose_grammar_failed_is_the_requests_fault(herd: Her
         assert len(engine.requests) + len(other.requests) == 1
 
 
+@pytest.mark.parametrize("more", [{"kv_transfer_params": None}, {"x": ["kv_transfer_params"]}, {"x": {"kv_transfer_params": 1}}])
+async def test_field_of_the_clusters_that_a_client_names_makes_no_fault_the_engines(
+    herd: Herd, engine: FakeEngine, more: dict[str, Any]
+) -> None:
+    """Clients write members that are null. Only a KV cache that the gateway has handed over can be lost by an engine."""
+    async with fake_engine() as other:
+        await alone(herd, engine, answers(500, json.loads(CORE_ERROR[6:])), other)
+        got = await herd.chat(**CHOICE, **more)
+        assert (got.status_code, got.json()["error"]["code"]) == (400, "grammar_failed")
+        assert len(engine.requests) + len(other.requests) == 1
+
+
 async def test_what_an_engine_does_not_implement_is_asked_of_no_other(herd: Herd, engine: FakeEngine) -> None:
     async with fake_engine() as other:
         refusal = {"message": "Only base64 data URLs are supported for now.", "type": "NotImplementedError", "code": 501}

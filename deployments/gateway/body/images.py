@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.errors.client_errors import BadRequest
 from deployments.policy.images.media import Image
-from deployments.policy.images.settlement import settle
+from deployments.policy.images.settlement import place_of, settle
 from deployments.policy.request.served_models import Served
 
 #: Letters of base64, and bytes of fetched images, that are checked on the event loop: about a millisecond.
@@ -38,31 +38,38 @@ async def settled(source: Images, body: dict[str, Any], images: Sequence[Image],
     Raises:
         BadRequest: an image could not be fetched, or cannot be served.
     """
-    fetched = await _fetched(source, {address for image in images if (address := image.address) is not None})
+    sent = await _fetched(source, {address for image in images if (address := image.address) is not None})
+    fetched = {address: _released(data, body, images, address) for address, data in sent.items()}
     work = partial(settle, body, images, fetched, served.id, served.image_mpx)
     size = sum(len(data) for data in fetched.values()) + sum(len(image.given) for image in images if image.address is None)
     return work() if size <= _SMALL else await asyncio.to_thread(work)
 
 
-async def _fetched(source: Images, addresses: set[str]) -> dict[str, bytes]:
+async def _fetched(source: Images, addresses: set[str]) -> "dict[str, bytes | BadRequest]":
     """Each address is fetched once, all at the same time."""
     if not addresses:
         return {}
     async with asyncio.TaskGroup() as group:
         fetches = {address: group.create_task(_caught(source.fetch(address))) for address in addresses}
-    return {address: _released(fetch.result()) for address, fetch in fetches.items()}
+    return {address: fetch.result() for address, fetch in fetches.items()}
 
 
-async def _caught(fetch: Any) -> "bytes | HerdError":  # noqa: ANN401 (an awaitable)
+async def _caught(fetch: Any) -> "bytes | BadRequest":  # noqa: ANN401 (an awaitable)
     """An error as a value: a group of tasks would wrap it."""
     try:
         data: bytes = await fetch
-    except HerdError as error:
+    except BadRequest as error:
         return error
     return data
 
 
-def _released(data: "bytes | HerdError") -> bytes:
-    if isinstance(data, HerdError):
-        raise data
-    return data
+def _released(data: "bytes | BadRequest", body: dict[str, Any], images: Sequence[Image], address: str) -> bytes:
+    """Returns what an address sent.
+
+    Raises:
+        BadRequest: it sent no image. The error names the first place in the body where the address stands.
+    """
+    if isinstance(data, bytes):
+        return data
+    image = next(image for image in images if image.address == address)
+    raise BadRequest(data.message, param=place_of(body, image), code=data.reason) from None

@@ -6,6 +6,7 @@ are not followed. Engines never fetch anything.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -23,6 +24,10 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: All of IPv6 that is handed out to the open internet.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 Allowed = Callable[[str], bool]
+#: Characters of an address. Its parsing takes time: 20 s for a host of a million letters that are not ASCII.
+MOST_CHARACTERS = 8192
+#: A host of at most 255 characters, with user and port.
+_HOST = re.compile(r"https?://[^/?#]{0,512}(?:[/?#]|$)", re.IGNORECASE)
 
 
 def is_public(address: str) -> bool:
@@ -112,7 +117,7 @@ class ImageFetcher:
                 return await _read(response, host, rules)
         except TimeoutError as error:
             raise _bad(f"The image from '{host}' did not arrive within {within.total:g} s.") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a name that cannot be asked for
             raise _bad(f"The image from '{host}' could not be fetched.") from error
 
     def _host(self, url: URL, rules: RemoteImages) -> str:
@@ -139,6 +144,10 @@ async def _read(response: aiohttp.ClientResponse, host: str, rules: RemoteImages
 
 def _parsed(url: str) -> URL:
     """Parsed once: what is checked must be what is fetched."""
+    if len(url) > MOST_CHARACTERS:
+        raise _bad(f"An image's URL has {len(url)} characters; it may have {MOST_CHARACTERS}. Send the image itself as a data: URL.")
+    if _HOST.match(url) is None:
+        raise _bad("An image's URL is malformed.")
     try:
         return URL(url)
     except ValueError as error:

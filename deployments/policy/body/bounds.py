@@ -8,11 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from configs.requests import Requests, is_the_clusters
 from deployments.policy.body.json_size import json_size
 from deployments.policy.errors.client_errors import BadRequest
 
 KIB = 1024
+#: Characters of a number that comes as a string: reading one of 12 million digits takes 3 s.
+LONGEST_NUMBER = 256
+#: Members of `structured_outputs` that are an object, or its JSON as a text.
+_MAY_BE_TEXT = ("json", "structural_tag")
 MIB = KIB * KIB
 
 
@@ -41,7 +47,7 @@ def number_of(value: object) -> float | None:
     """Reads a number as vLLM's request classes do, which also take numbers in strings; None where there is none."""
     if isinstance(value, int | float):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= LONGEST_NUMBER:
         try:
             return float(value)
         except ValueError:
@@ -201,7 +207,20 @@ class Grammar:
         if size > requests.schema_kib * KIB:
             raise refused(at, f"may have {requests.schema_kib * KIB:g} bytes, and has more. {self.way_out}")
         if 2 * requests.enum_values < size:  # a value has two bytes or more: below that, nothing can be over the bounds
-            _check_members(at, value, requests, self.way_out)
+            _check_members(at, _unpacked(value), requests, self.way_out)
+
+
+def _unpacked(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns a grammar with the schemas decoded that stand in it as a text: vLLM takes them in either form."""
+    texts = {name: _decoded(text) for name in _MAY_BE_TEXT if isinstance(text := value.get(name), str)}
+    return value | texts
+
+
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):  # for vLLM to refuse
+        return None
 
 
 def _check_members(at: str, value: Any, requests: Requests, way_out: str) -> None:  # noqa: ANN401

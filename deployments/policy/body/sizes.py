@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from configs.requests import Requests
 from deployments.policy.body import tools
 from deployments.policy.body.bounds import KIB, refused
+from deployments.policy.body.field_table import FIELDS
 from deployments.policy.body.token_ids import are_ids, no_ids
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
@@ -35,6 +36,8 @@ _LIST = 100
 _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 #: The endpoints whose prompt may be token ids; `check_ids` finds nothing at any other.
 WITH_IDS = frozenset(_IDS)
+#: The endpoints that have tools: at others a field of this name is unknown, and may hold anything.
+_WITH_TOOLS = frozenset(endpoint for endpoint, rules in FIELDS.items() if "tools" in rules)
 
 
 def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:
@@ -53,7 +56,7 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
     """
     most = _most_characters(endpoint, model, requests)
     room = most
-    if body.get("tools") and size > min(tools.SMALL, most // tools.MOST_PER_BYTE):
+    if endpoint in _WITH_TOOLS and body.get("tools") and size > min(tools.SMALL, most // tools.MOST_PER_BYTE):
         written = tools.characters(body, most, requests)
         if written > most:
             raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)

@@ -23,6 +23,8 @@ _ANTHROPIC: Mapping[int, str] = MappingProxyType(
     }
 )
 _NUMBER = re.compile(rb'"sequence_number": ?(\d{1,12})')
+#: Characters of an error's sentence and of its field's name: a client may have made up a part of either, in megabytes.
+MOST_MESSAGE, MOST_PARAM = 8000, 256
 
 
 class HerdError(Exception):
@@ -34,9 +36,10 @@ class HerdError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None) -> None:
+        message = _short(message, MOST_MESSAGE)
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = None if param is None else _short(param, MOST_PARAM)
         self.reason = code or self.code
         self.retry_after_s = retry_after_s
         self._endpoint = ""
@@ -79,3 +82,7 @@ class HerdError(Exception):
             told = {**self.fields(), "type": "error", "sequence_number": self._number, "error": self.fields()}
             return b"event: error\ndata: " + msgspec.json.encode(told) + b"\n\n"
         return (b"event: error\ndata: " if self._for_anthropic else b"data: ") + self.body() + b"\n\n"
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"

@@ -47,10 +47,15 @@ def _settle(body: dict[str, Any], image: Image, fetched: Mapping[str, bytes], mo
         _check_size(found, model, mpx)
     except Unfit as error:
         host = "" if address is None else f" from '{host_of(address)}'"
-        raise BadImage(f"The image{host} {error}.", place(body, image.part, image.key if image.key == "source" else "image_url")) from error
+        raise BadImage(f"The image{host} {error}.", place_of(body, image)) from error
     if not content.as_engines_take_it:
         image.put(found.media_type, encoded(content.data))
     return not content.as_engines_take_it
+
+
+def place_of(body: dict[str, Any], image: Image) -> str:
+    """Returns where in a body an image stands, for example `messages[0].content[1].image_url`."""
+    return place(body, image.part, image.key if image.key == "source" else "image_url")
 
 
 def _check_size(found: Header, model: str, mpx: float) -> None:

@@ -56,10 +56,15 @@ class _Event(msgspec.Struct):
 
 def can_resume(endpoint: str, body: Mapping[str, Any]) -> bool:
     """Whether a request's stream could be continued: one choice, and nothing in it that token ids do not tell."""
-    if not body.get("stream") or body.get("include_reasoning") is False:
+    if not body.get("stream") or not body.get("include_reasoning", True) or body.get("echo"):
         return False
-    more = body.get("logprobs") or body.get("prompt_logprobs") or body.get("echo")
-    return not more and one_answer(endpoint, body)
+    return not asks_for(body, "logprobs") and not asks_for(body, "prompt_logprobs") and one_answer(endpoint, body)
+
+
+def asks_for(body: Mapping[str, Any], name: str) -> bool:
+    """Whether a field asks for log-probabilities: 0 asks for those of the tokens themselves, and for no others."""
+    value = body.get(name)
+    return value is not None and value is not False
 
 
 def one_answer(endpoint: str, body: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from deployments.policy.request.prompt_blocks import Prompt
-from deployments.policy.request.resume import one_answer
+from deployments.policy.request.resume import asks_for, one_answer
 
 _FIELD = "kv_transfer_params"
 #: Keep the blocks, for whoever comes with what the answer says.
@@ -44,7 +44,7 @@ def is_long(prompt: Prompt, from_tokens: int | None) -> bool:
 
 def can_hand_over(endpoint: str, body: Mapping[str, Any]) -> bool:
     """Whether the KV cache of a request's prompt can be handed over: it is taken once."""
-    return one_answer(endpoint, body) and not body.get("prompt_logprobs") and not body.get("echo")
+    return one_answer(endpoint, body) and not asks_for(body, "prompt_logprobs") and not body.get("echo")
 
 
 def prefilling(body: Mapping[str, Any], pool: str) -> bytes:

@@ -1,5 +1,6 @@
 """`deployments.policy.body.fields` and its table: every row, with a value that passes and one that is refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ TOOL = {"type": "function", "function": {"name": "hello", "parameters": {"type":
 EXAMPLES: dict[type, tuple[list[Any], list[Any]]] = {
     bounds.Plain: ([1, 0.5, True, "auto"], [[1], {"a": 1}, "x" * 257]),
     bounds.Flag: ([True, False, 0, 1], ["true", "no", [], 2]),
-    bounds.Number: ([1, 1.0, "1"], [10**6, "1000000", 1e9, "nan", "many", [1], -2]),
+    bounds.Number: ([1, 1.0, "1"], [10**6, "1000000", 1e9, "nan", "many", "1" * 257, "0" * 257 + "1", [1], -2]),
     bounds.Text: (["llama"], [7, ["llama"]]),
     bounds.Texts: (["a", ["a", "b"]], [["x"] * 65, [7], {"a": 1}, ["x" * 5000], ["x" * 500] * 64]),
     token_ids.Ids: ([[1, 2], []], ["1", [1.5], ["1"], [True], {"1": 1}]),
@@ -167,3 +168,13 @@ def test_lists_of_token_ids_are_as_long_as_an_engine_on_gpus_takes(name: str, mo
     assert unknown("chat", LEAST["chat"] | {name: [7] * most}, REQUESTS) == ()
     with pytest.raises(BadRequest, match=f"'{name}' has {most + 1} token ids; it may have {most}"):
         unknown("chat", LEAST["chat"] | {name: [7] * (most + 1)}, REQUESTS)
+
+
+@pytest.mark.parametrize("name", ["json", "structural_tag"])
+def test_schema_in_a_text_is_bounded_as_one_in_an_object_is(name: str) -> None:
+    chat = LEAST["chat"]
+    for schema in ({"enum": [f"w{number}" for number in range(1001)]}, {"a": [{"b": [1] * 900}] * 5}):
+        with pytest.raises(BadRequest, match=r"values|members"):
+            unknown("chat", {**chat, "structured_outputs": {name: json.dumps(schema)}}, REQUESTS)
+    for text in (json.dumps({"enum": [f"w{number}" for number in range(900)]}), "{" * 5000, "[" * 30_000 + "]" * 30_000):
+        unknown("chat", {**chat, "structured_outputs": {name: text}}, REQUESTS)  # what is no JSON is for vLLM to refuse

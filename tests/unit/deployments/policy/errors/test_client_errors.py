@@ -143,3 +143,10 @@ def test_event_of_responses_is_numbered_behind_the_last() -> None:
 def test_shape_is_kept_when_only_the_endpoint_is_said_again() -> None:
     error = BadRequest("m").told_in("responses", b'"sequence_number":7').told_in("responses")
     assert json.loads(error.event().partition(b"data: ")[2])["sequence_number"] == 8
+
+
+def test_names_that_a_client_made_up_are_told_in_short() -> None:
+    error = BadRequest("x" * 1_000_000, param="y" * 1_000_000)
+    assert (error.message, str(error), error.param) == ("x" * 8000 + "…", error.message, "y" * 256 + "…")
+    exact = BadRequest("x" * 8000, param="y" * 256)
+    assert (exact.message, exact.param) == ("x" * 8000, "y" * 256)

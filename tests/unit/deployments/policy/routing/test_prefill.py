@@ -25,6 +25,8 @@ def test_long_is_what_the_config_says(tokens: int, from_tokens: int | None, long
         ("completions", {"prompt": ["Hi", "you"]}, False),
         ("completions", {"prompt": "Hi", "echo": True}, False),
         ("chat", {"prompt_logprobs": 1}, False),
+        ("chat", {"prompt_logprobs": 0}, False),
+        ("chat", {"prompt_logprobs": None}, True),
         ("chat", {"n": 2}, False),
         ("responses", {}, False),
         ("embeddings", {}, False),
