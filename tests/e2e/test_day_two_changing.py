@@ -56,14 +56,14 @@ def longer(config: dict[str, Any]) -> None:
 class Stream:
     """A client that reads a long answer."""
 
-    def __init__(self, herd: Herd) -> None:
+    def __init__(self, herd: Herd, tokens: int) -> None:
         self.begun = threading.Event()
         self.events: list[str] = []
-        self._herd = herd
+        self._herd, self._tokens = herd, tokens
         self._thread = threading.Thread(target=self._read)
 
     def _read(self) -> None:
-        body = {"model": SMOLLM, "prompt": "Llamas", "max_tokens": 1500, "stream": True, "ignore_eos": True, "temperature": 0}
+        body = {"model": SMOLLM, "prompt": "Llamas", "max_tokens": self._tokens, "stream": True, "ignore_eos": True, "temperature": 0}
         with httpx.stream("POST", f"{self._herd.endpoint}/v1/completions", json=body, timeout=300) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data: "):
@@ -142,7 +142,7 @@ def test_model_is_scaled_by_hand_and_a_file_takes_it_back(herd: Herd) -> None:
 
 def test_restart_makes_an_engine_anew_while_a_stream_goes_on(herd: Herd) -> None:
     before = ready(herd)
-    with Stream(herd) as stream:
+    with Stream(herd, 1500) as stream:  # longer than a new engine takes to start
         assert "away 0 s, new replicas first" in well(herd.run("restart", "smollm2"))
         assert asked(herd).status_code == 200
     assert stream.is_whole
@@ -155,7 +155,7 @@ def test_one_replica_is_replaced_and_its_stream_goes_on(herd: Herd) -> None:
     unknown = herd.run("restart", "smollm2", "--replica", "nobody")
     assert unknown.returncode == 1
     assert f"Its replicas: {before}" in unknown.stderr
-    with Stream(herd) as stream:
+    with Stream(herd, 400) as stream:
         well(herd.run("restart", "smollm2", "--replica", before[:6]))
     assert stream.is_whole
     assert before not in ready(herd)
