@@ -9,7 +9,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs.cross_checks import cross_problems
 from configs.schema import Config, Model, Scaling
 from configs.strict import Strict
 
@@ -226,8 +225,6 @@ def _with_one(file: Config, name: str, now: DeclaredHerd, marked: Marked) -> Dec
         config = Config.model_validate(now.file.model_dump(mode="json") | {"models": [one.model_dump(mode="json") for one in models]})
     except ValueError as error:
         raise Refused(f"The herd cannot have {model.id} as the file has it: {_short(error)}. `herd up FILE` changes all of it.") from error
-    if found := [f"{path}: {message}" for path, message in cross_problems(config)]:
-        raise Refused("\n".join(found))
     kept = taken_back(now.by_hand, frozenset({model.id}))
     return DeclaredHerd(file=config, by_hand=kept, by=marked.by, at=marked.at)
 

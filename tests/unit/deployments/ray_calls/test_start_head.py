@@ -57,7 +57,7 @@ def test_command_hands_its_options_on_to_ray_start() -> None:
 
 def test_password_is_in_no_answer_of_the_command() -> None:
     """In a process of its own: it changes two of Ray's functions there."""
-    program = "from deployments.commands.main import main; main()"
+    program = "from deployments.__main__ import main; main()"
     command = [sys.executable, "-c", program, "cluster", "start-head", "--no-such-option"]
     done = subprocess.run(command, input="wo rd", capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2

@@ -123,6 +123,11 @@ def test_request_without_what_it_is_about_is_told_the_name(endpoint: str) -> Non
         assert refused.value.param == NEEDED[endpoint][0]
 
 
+@pytest.mark.parametrize("endpoint", [endpoint for endpoint, names in NEEDED.items() if len(names) > 1])
+def test_one_of_several_needed_fields_is_enough(endpoint: str) -> None:
+    assert unknown(endpoint, {NEEDED[endpoint][1]: SAID}, REQUESTS) == ()
+
+
 def test_prompts_times_choices_are_bounded() -> None:
     assert unknown("completions", {"prompt": ["a"] * 128, "n": None}, REQUESTS) == ()
     assert unknown("completions", {"prompt": ["a"] * 16, "n": "8"}, REQUESTS) == ()

@@ -25,6 +25,7 @@ def test_large_sets_that_leave_places_out_are_unpacked() -> None:
     columns = Columns()
     columns.reserve(16)
     assert columns.spread({0b11111111: 7, 0b1111100000000: 3}).tolist() == [7] * 8 + [3] * 5 + [0] * 3
+    assert columns.spread({0b11111111: 7, 0b1111111100000000: 3}).tolist() == [7] * 8 + [3] * 8
 
 
 def test_place_that_was_left_is_given_again_and_others_keep_theirs() -> None:
