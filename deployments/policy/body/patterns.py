@@ -43,7 +43,7 @@ class _Group:
     """The longest run at the end of one of its alternatives."""
     empty: bool = False
     """One of its alternatives may be empty."""
-    alternatives: int = 1
+    alternatives: int = 0
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class _Count:
     def _close(self, repeated: str | None) -> None:
         group = self.groups.pop() if len(self.groups) > 1 else _Group()
         self._end_alternative(group)
-        times, loose = _times(repeated) if repeated else (1, group.empty and group.alternatives > 2)  # noqa: PLR2004 (two and this one)
+        times, loose = _times(repeated) if repeated else (1, group.empty and group.alternatives > 1)
         self.cost += (self.cost - group.cost) * (times - 1)
         self.run = group.longest
         if loose:
