@@ -81,11 +81,13 @@ def check_tools(tools: list[dict[str, Any]], requests: Requests) -> None:
     Raises:
         BadRequest: they are too many.
     """
-    text = msgspec.json.encode(tools)
-    if text.count(b":") > requests.optional_properties:
-        for index, tool in enumerate(tools):
+    has_patterns = False
+    for index, tool in enumerate(tools):
+        text = msgspec.json.encode(tool)
+        if text.count(b":") > requests.optional_properties:
             _check_left_out(f"tools[{index}]", tool, requests)
-    if any(word in text for word in _WORDS):
+        has_patterns = has_patterns or any(word in text for word in _WORDS)
+    if has_patterns:
         _check_patterns("tools", tools, requests)
 
 
