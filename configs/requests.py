@@ -38,6 +38,16 @@ class Requests(Strict):
     schema_kib: float = Field(64, gt=0, le=4096, description="A JSON schema, regular expression or grammar may have this many KiB.")
     schema_members: int = Field(4000, ge=1, le=100_000, description="A JSON schema may have this many members and elements in all.")
     enum_values: int = Field(1000, ge=1, le=100_000, description="A list in a JSON schema (`enum`, `required`) may have this many values.")
+    optional_properties: int = Field(
+        200, ge=1, le=100_000, description="An object in a JSON schema may have this many properties that are not in `required`."
+    )
+    pattern_parts: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="The patterns and grammars of a request may have this many repeated parts (`?`, `*`, `+`, `{m,n}`, classes) together; "
+        "of several in a row that may be left out, the n-th counts n times.",
+    )
     tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="A text for `/tokenize` or `count_tokens` may have this many KiB.")
     structure: int = Field(100_000, ge=1000, le=100_000_000, description="A body may have this many lists, objects and strings.")
     text_mib: float = Field(

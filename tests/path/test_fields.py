@@ -137,6 +137,25 @@ async def test_name_that_a_client_made_up_is_not_repeated_at_length(herd: Herd, 
             assert error["param"] in {*more} | {f"repetition_detection.{name}"} or error["param"].endswith("…")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("structured_outputs", {"regex": "[a-z]?" * 80}),
+        ("structured_outputs", {"grammar": "root ::= " + "[a-z]? " * 80}),
+        ("structured_outputs", {"json": json.dumps({"type": "string", "pattern": "[a-z]?" * 80})}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"pattern": "[a-z]?" * 80}}}),
+        ("tools", [{"type": "function", "function": {"name": "x", "parameters": {"pattern": "[a-z]?" * 80}}}]),
+    ],
+)
+async def test_pattern_that_compiles_for_long_is_refused_before_an_engine_sees_it(
+    herd: Herd, engine: FakeEngine, field: str, value: Any
+) -> None:
+    answer = await herd.http.post(CHAT, json={"model": LLAMA, "messages": SAID, field: value})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert "Put literals between them" in answer.json()["error"]["message"]
+    assert not engine.requests
+
+
 async def test_token_id_behind_the_last_one_is_refused(herd: Herd, engine: FakeEngine) -> None:
     answer = await herd.http.post("/v1/completions", json={"model": LLAMA, "prompt": [128_255, 128_256]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")

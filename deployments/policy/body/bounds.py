@@ -4,11 +4,9 @@ Decides over one decoded value at a time, and raises `BadRequest` with the field
 never asked about: it means that the field is not there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import msgspec
 
 from configs.requests import Requests, is_the_clusters
 from deployments.policy.body.json_size import json_size
@@ -17,8 +15,6 @@ from deployments.policy.errors.client_errors import BadRequest
 KIB = 1024
 #: Characters of a number that comes as a string: reading one of 12 million digits takes 3 s.
 LONGEST_NUMBER = 256
-#: Members of `structured_outputs` that are an object, or its JSON as a text.
-_MAY_BE_TEXT = ("json", "structural_tag")
 MIB = KIB * KIB
 
 
@@ -186,60 +182,6 @@ class Members:
                 raise refused(f"{at}.{name}", f"is not known; there are: {', '.join(self.rules)}.")
             if inner is not None:
                 rule.check(f"{at}.{name}", inner, requests)
-
-
-@dataclass(frozen=True, slots=True)
-class Grammar:
-    """What an engine compiles into a grammar: an object with a JSON schema, a regular expression, choices or a grammar somewhere in it.
-
-    The time that compiling takes grows with the square of the members and of the values of an `enum` (xgrammar 0.2: 0.8 s for 1000
-    properties, 13 s for 5000; 6.6 s for an enum of 10,000). The numbers in a schema (`maxItems`, `{1,1000}`) cost 3 s at most, whatever
-    they are.
-    """
-
-    way_out: str = "Make the schema smaller."
-
-    def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
-        """See `Rule.check`."""
-        if not isinstance(value, dict):
-            raise refused(at, "must be an object.")
-        size = json_size(value, requests.schema_kib * KIB)
-        if size > requests.schema_kib * KIB:
-            raise refused(at, f"may have {requests.schema_kib * KIB:g} bytes, and has more. {self.way_out}")
-        if 2 * requests.enum_values < size:  # a value has two bytes or more: below that, nothing can be over the bounds
-            _check_members(at, _unpacked(value), requests, self.way_out)
-
-
-def _unpacked(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns a grammar with the schemas decoded that stand in it as a text: vLLM takes them in either form."""
-    texts = {name: _decoded(text) for name in _MAY_BE_TEXT if isinstance(text := value.get(name), str)}
-    return value | texts
-
-
-def _decoded(text: str) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # for vLLM to refuse
-        return None
-
-
-def _check_members(at: str, value: Any, requests: Requests, way_out: str) -> None:  # noqa: ANN401
-    total = 0
-    for node in _containers(value):
-        total += len(node)
-        if total > requests.schema_members:
-            raise refused(at, f"has more than {requests.schema_members} members. {way_out}")
-        if isinstance(node, list) and len(node) > requests.enum_values:
-            raise refused(at, f"has a list of {len(node)} values; a list in it may have {requests.enum_values}.")
-
-
-def _containers(value: Any) -> Iterator[list[Any] | dict[str, Any]]:  # noqa: ANN401
-    left = [value]
-    while left:
-        node = left.pop()
-        if isinstance(node, list | dict):
-            yield node
-            left.extend(node.values() if isinstance(node, dict) else node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from deployments.policy.body.bounds import (
     Biases,
     Flag,
-    Grammar,
     Keys,
     Members,
     Number,
@@ -23,6 +22,7 @@ from deployments.policy.body.bounds import (
     Texts,
     Xargs,
 )
+from deployments.policy.body.grammars import Grammar
 from deployments.policy.body.shape import Blocks, Items, Messages, Objects, Prompts, ToolChoice, Tools
 from deployments.policy.body.token_ids import Ids
 

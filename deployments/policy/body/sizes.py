@@ -12,6 +12,7 @@ from configs.requests import Requests
 from deployments.policy.body import tools
 from deployments.policy.body.bounds import KIB, refused
 from deployments.policy.body.field_table import FIELDS
+from deployments.policy.body.grammars import check_tools
 from deployments.policy.body.token_ids import are_ids, no_ids
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
@@ -56,11 +57,14 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
     """
     most = _most_characters(endpoint, model, requests)
     room = most
-    if endpoint in _WITH_TOOLS and body.get("tools") and size > min(tools.SMALL, most // tools.MOST_PER_BYTE):
-        written = tools.characters(body, most, requests)
-        if written > most:
-            raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)
-        room -= written
+    if endpoint in _WITH_TOOLS and body.get("tools"):
+        if size <= min(tools.SMALL, most // tools.MOST_PER_BYTE):
+            check_tools(body["tools"], requests)
+        else:
+            written = tools.characters(body, most, requests)
+            if written > most:
+                raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)
+            room -= written
     if size > most:
         _check_text(endpoint, body, room, model, requests)
 

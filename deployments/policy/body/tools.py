@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
-from deployments.policy.body.bounds import Grammar
+from deployments.policy.body.grammars import Grammar, check_size, check_tools
 from deployments.policy.body.structure import DEEPEST_OF_ALL
 
 #: Bytes of a body below which no grammar that is made of its tools takes long.
@@ -34,13 +34,14 @@ def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
         requests: the config's numbers.
 
     Raises:
-        BadRequest: a tool is too large for a grammar, or all of them are where the model must call one of them.
+        BadRequest: a tool or the patterns of all are too large for a grammar, or all tools are where the model must call one of them.
     """
     total = 0
     for index, tool in enumerate(body["tools"]):
-        Grammar().check(f"tools[{index}]", tool, requests)
+        check_size(f"tools[{index}]", tool, requests, "Make the schema smaller.")
         if total <= most:
             total += _laid_out(tool, most - total)
+    check_tools(body["tools"], requests)
     if _any_of_all(body.get("tool_choice")):
         Grammar("The model must call one of the tools, which makes one grammar of all. Send fewer tools, or name the one.").check(
             "tools", {str(index): _schema(tool) for index, tool in enumerate(body["tools"])}, requests

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configs.requests import Requests
-from deployments.policy.body import bounds, shape, token_ids
+from deployments.policy.body import bounds, grammars, shape, token_ids
 from deployments.policy.body.bounds import Rule
 from deployments.policy.body.field_table import EVERYWHERE, FIELDS, NEEDED
 from deployments.policy.body.fields import unknown
@@ -36,7 +36,7 @@ EXAMPLES: dict[type, tuple[list[Any], list[Any]]] = {
     bounds.Biases: ([{"1": -100}, {}], [{str(i): 1 for i in range(301)}, [1], {"1": [2]}, {"1" * 21: 1}]),
     bounds.Small: ([{"a": 1}, ["a"]], [["x" * (1 << 17)]]),
     bounds.Members: ([{"max_pattern_size": 8, "min_count": 3, "min_pattern_size": None}], [{"max_pattern_size": 10**6}, {"other": 1}, [1]]),
-    bounds.Grammar: ([{"type": "json_object"}], ["x", {"enum": list(range(1001))}, {"a": "x" * 65_536}, {"a": [{"b": [1] * 900}] * 5}]),
+    grammars.Grammar: ([{"type": "json_object"}], ["x", {"enum": list(range(1001))}, {"a": "x" * 65_536}, {"a": [{"b": [1] * 900}] * 5}]),
     bounds.Keys: ([{"enable_thinking": False}], [{"chat_template": "{{ 1 }}"}, {"mm_processor_kwargs": {}}, {"kv_x": 1}, [1]]),
     bounds.Xargs: ([{}], [{"ngram_size": 4}, {"kv_transfer_params": "x"}, {"herd_tokens": [1]}, {"ec_transfer_params": "x"}, [1]]),
     bounds.Refused: ([], [1, {}, "x", False]),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.requests import Requests
-from deployments.policy.body.bounds import Grammar, Keys, Object, Small, Xargs
+from deployments.policy.body.bounds import Keys, Object, Small, Xargs
+from deployments.policy.body.grammars import Grammar
 from deployments.policy.body.json_size import json_size
 from deployments.policy.errors.client_errors import BadRequest
 from tests.unit.samples import JSON

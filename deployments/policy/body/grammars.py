@@ -1,0 +1,172 @@
+"""What an engine compiles into a grammar: JSON schemas, regular expressions, choices, grammars.
+
+Decides by their size and by how their parts multiply. Nothing ends a compilation that has begun, and an engine has few threads for it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import msgspec
+
+from configs.requests import Requests
+from deployments.policy.body.bounds import KIB, refused
+from deployments.policy.body.json_size import json_size
+from deployments.policy.body.patterns import grammar_cost, regex_cost
+
+#: Members of `structured_outputs` that are an object, or its JSON as a text.
+_MAY_BE_TEXT = ("json", "structural_tag")
+#: Members that hold a regular expression: of JSON schemas, of `structured_outputs`, of structural tags.
+_REGEXES = ("pattern", "regex", "whitespace_pattern")
+#: One of these stands in the JSON of whatever has a pattern or a grammar.
+_WORDS = (b"pattern", b"regex", b"grammar")
+
+Count = Callable[[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """An object with a JSON schema, a regular expression, choices or a grammar somewhere in it.
+
+    The time that compiling takes grows with the square of the members and of the values of an `enum` (xgrammar 0.2: 0.5 s for 1000
+    properties that are required; 6.6 s for an enum of 10,000), and with the cube of the properties of one object that may be left out
+    (100: 0.4 s, 200: 1.1 s, 400: 5 s, 1000: more than a minute). The numbers in a schema (`maxItems`, `maxLength`) cost 3 s at most,
+    whatever they are; those in a pattern are counted (`deployments.policy.body.patterns`).
+    """
+
+    way_out: str = "Make the schema smaller."
+
+    def check(self, at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401 (whatever a client sends)
+        """See `deployments.policy.body.bounds.Rule.check`."""
+        check_parts(at, check_size(at, value, requests, self.way_out), requests)
+
+
+def check_size(at: str, value: Any, requests: Requests, way_out: str) -> dict[str, Any]:  # noqa: ANN401
+    """Checks how much there is to compile, whatever it is.
+
+    Returns:
+        The grammar, with the schemas decoded that stand in it as a text.
+
+    Raises:
+        BadRequest: it is no object, or too large.
+    """
+    if not isinstance(value, dict):
+        raise refused(at, "must be an object.")
+    size = json_size(value, requests.schema_kib * KIB)
+    if size > requests.schema_kib * KIB:
+        raise refused(at, f"may have {requests.schema_kib * KIB:g} bytes, and has more. {way_out}")
+    unpacked = _unpacked(value)
+    if 2 * requests.enum_values < size:  # a value has two bytes or more: below that, nothing can be over the bounds
+        _check_members(at, unpacked, requests, way_out)
+    return unpacked
+
+
+def check_parts(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
+    """Checks what multiplies in schemas of any size: properties that may be left out, and the parts of all patterns together.
+
+    Raises:
+        BadRequest: they are too many.
+    """
+    text = msgspec.json.encode(value)
+    if text.count(b":") > requests.optional_properties:
+        _check_left_out(at, value, requests)
+    if any(word in text for word in _WORDS):
+        _check_patterns(at, value, requests)
+
+
+def check_tools(tools: list[dict[str, Any]], requests: Requests) -> None:
+    """Checks the same of tools, which are a grammar each or one together: the properties of each one, the patterns of all.
+
+    Raises:
+        BadRequest: they are too many.
+    """
+    has_patterns = False
+    for index, tool in enumerate(tools):
+        text = msgspec.json.encode(tool)
+        if text.count(b":") > requests.optional_properties:
+            _check_left_out(f"tools[{index}]", tool, requests)
+        has_patterns = has_patterns or any(word in text for word in _WORDS)
+    if has_patterns:
+        _check_patterns("tools", tools, requests)
+
+
+def _check_left_out(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
+    squares = 0
+    for node in _containers(value):
+        squares += _left_out(node) ** 2 if isinstance(node, dict) else 0
+        if squares > requests.optional_properties**2:
+            raise refused(
+                at,
+                f"has too many properties that may be left out: as many as {isqrt(squares - 1) + 1} in one object; there may be "
+                f"{requests.optional_properties}. Name more of them in 'required', or make the schema smaller.",
+            )
+
+
+def _check_patterns(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
+    seen = set[tuple[Count, str]]()
+    parts, size = 0, 0
+    for node in _containers(value):
+        for pattern in set(_patterns(node)) - seen if isinstance(node, dict) else ():
+            seen.add(pattern)
+            count, text = pattern
+            size += len(text)
+            if size > requests.schema_kib * KIB:
+                raise refused(at, f"may have patterns of {requests.schema_kib * KIB:g} characters together, and has more. Send fewer.")
+            parts += count(text, requests.pattern_parts - parts)
+            if parts > requests.pattern_parts:
+                raise refused(
+                    at,
+                    f"has more than {requests.pattern_parts} parts in its patterns and grammars: a class or a repetition is one, '.' and "
+                    "'[^…]' are four, {m,n} is n of them, and the n-th of those in a row that may be left out counts n times. Put literals "
+                    "between them, write '*' instead of '{0,100}', or send fewer patterns.",
+                )
+
+
+def _left_out(schema: Mapping[str, Any]) -> int:
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return 0
+    needed = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set[str]()
+    return len(properties.keys() - needed)
+
+
+def _patterns(node: Mapping[str, Any]) -> Iterator[tuple[Count, str]]:
+    """Yields each pattern and grammar that stands directly in an object, and what counts its parts."""
+    yield from ((regex_cost, text) for name in _REGEXES if isinstance(text := node.get(name), str))
+    if isinstance(text := node.get("grammar"), str):
+        yield grammar_cost, text
+    if isinstance(names := node.get("patternProperties"), dict):
+        yield from ((regex_cost, text) for text in names)
+
+
+def _unpacked(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns a grammar with the schemas decoded that stand in it as a text: vLLM takes them in either form."""
+    texts = {name: _decoded(text) for name in _MAY_BE_TEXT if isinstance(text := value.get(name), str)}
+    return value | texts
+
+
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):  # for vLLM to refuse
+        return None
+
+
+def _check_members(at: str, value: Any, requests: Requests, way_out: str) -> None:  # noqa: ANN401
+    total = 0
+    for node in _containers(value):
+        total += len(node)
+        if total > requests.schema_members:
+            raise refused(at, f"has more than {requests.schema_members} members. {way_out}")
+        if isinstance(node, list) and len(node) > requests.enum_values:
+            raise refused(at, f"has a list of {len(node)} values; a list in it may have {requests.enum_values}.")
+
+
+def _containers(value: Any) -> Iterator[list[Any] | dict[str, Any]]:  # noqa: ANN401
+    left = [value]
+    while left:
+        node = left.pop()
+        if isinstance(node, list | dict):
+            yield node
+            left.extend(node.values() if isinstance(node, dict) else node)
