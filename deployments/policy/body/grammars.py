@@ -31,7 +31,7 @@ class Grammar:
 
     The time that compiling takes grows with the square of the members and of the values of an `enum` (xgrammar 0.2: 0.5 s for 1000
     properties that are required; 6.6 s for an enum of 10,000), and with the cube of the properties of one object that may be left out
-    (100: 0.4 s, 200: 1.1 s, 400: 5 s, 1000: more than a minute). The numbers in a schema (`maxItems`, `maxLength`) cost 3 s at most,
+    (100: 0.4 s, 200: 1.1 s, 400: 5 s, 1000: more than a minute). The numbers in a schema (`maxItems`, `maxLength`) cost seconds at most,
     whatever they are; those in a pattern are counted (`deployments.policy.body.patterns`).
     """
 
