@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cluster.planner.engine_groups import pools
 from cluster.planner.started.figures import Report, of_plain
 from configs.load import environment
 from configs.schema import Config
@@ -38,7 +37,8 @@ def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
     config, now = remembered(herd), time.time()
     told = page(herd.endpoint, config, herd.node)
     known, waiting = told.get("models", {}), told.get("waiting", {})
-    surveyed, models = survey(config, known), [one.id for one in pools(config.models)]
+    surveyed = survey(config, known)
+    models = list(surveyed)
     placed, past = serve_api.details([app_name(model) for model in models]), event_log.since(now - PAST_S)
     canaries = {event.subject: event.words for event in past if event.kind == Kind.SICK}
     found = {}

@@ -60,6 +60,8 @@ def why(facts: Facts, now: float) -> tuple[Finding, ...]:
         facts: what is known.
         now: seconds since 1970.
     """
+    if facts.standing.state is ModelState.STOPPED:
+        return (Finding("It is stopped: its operator has taken its engines away.", f"`herd start {facts.model}` starts it."),)
     found = [*_placing(facts, now), *_starting(facts, now), *_wrong(facts, now)]
     missing = facts.standing.target - facts.standing.running
     if not found and missing <= 0:

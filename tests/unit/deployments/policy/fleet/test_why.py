@@ -109,3 +109,9 @@ def test_gateway_alone_does_not_know_what_ray_serve_does() -> None:
 def test_model_that_runs_says_so_and_who_waits() -> None:
     up = Standing(ModelState.RUNNING, 2, 2)
     assert said(Facts("scout", up, (), queue=1)) == ["It runs. 1 request waits at the gateway: all replicas are full."]
+
+
+def test_model_that_is_stopped_says_how_it_is_started() -> None:
+    failed = Start("scout", "a", "10.0.0.2", "0.1.0", 900.0, ended=950.0, outcome="failed", error="no memory")
+    (found,) = why(Facts("scout", Standing(ModelState.STOPPED, 0, 0), (), (failed,)), 1000.0)
+    assert (found.what, found.todo) == ("It is stopped: its operator has taken its engines away.", "`herd start scout` starts it.")
