@@ -60,8 +60,10 @@ class Herd:
     def remember(self) -> None:
         """Keeps the config here, for later commands of this user, which must find the herd also while its cluster does not answer."""
         InFolder(self.folder).keep(CONFIG, self.config.model_dump_json())
-        if self.places:
-            InFolder(self.folder).keep(PLACES, json.dumps(dict(self.places)))
+
+    def remember_places(self) -> None:
+        """Keeps the places of the config's values, for `herd config show` of this user."""
+        InFolder(self.folder).keep(PLACES, json.dumps(dict(self.places)))
 
     def remembered_places(self) -> dict[str, ValuePlace]:
         """Returns the places of the config that this user brought up last; a value that has changed since has another place."""

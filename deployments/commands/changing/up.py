@@ -74,6 +74,7 @@ def _carried_out(herd: Herd, only: str | None, terms: Terms, say: Say, detach: b
         say(f"{other.words}: following it")
         attach(herd, say)
         return
+    herd.remember_places()
     roll(herd, order, terms, say, detach)
 
 

@@ -236,7 +236,9 @@ def test_herd_that_comes_up_is_the_one_that_was_laid_together() -> None:
 
 def test_herd_that_is_up_is_shown_with_the_places_that_herd_up_kept() -> None:
     given = loaded([Path("prod.yaml")], ["ray.address=local", "models.s.replicas=2"])
-    Herd(Path("state") / "prod", given.config, places(given)).remember()
+    herd = Herd(Path("state") / "prod", given.config, places(given))
+    herd.remember_places()
+    herd.remember()
     kept = Path("state/prod/places.json").read_text(encoding="utf-8")
     assert "hunter2" not in kept
     (model,) = given.config.models
