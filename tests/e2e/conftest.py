@@ -135,7 +135,7 @@ def up(folder: Path, config: dict[str, Any]) -> Iterator[Herd]:
         yield running
     finally:
         down = running.run("down", within_s=120)
-    assert down.returncode == 0, down.stdout + down.stderr
+    assert down.returncode == 0 or "No herd is up." in down.stderr, down.stdout + down.stderr  # a test may have taken it down itself
     assert not processes(running), "processes of the herd are left"
 
 
