@@ -36,7 +36,7 @@ def _failed(categories: list[Any]) -> Iterator[DiagnosedTest]:
     for test in _all(categories, "tests"):
         results = [one for one in _all([test], "results") if str(one.get("status", "")).lower().startswith("fail")]
         if results:
-            warnings = [one for result in results for one in result.get("warnings") or ()]
+            warnings = [one for result in results for one in _listed(result.get("warnings"))]
             texts = [str(one["warning"]) if isinstance(one, dict) and "warning" in one else str(one) for one in warnings]
             numbers = [one.get("error_severity") for one in warnings if isinstance(one, dict)]
             said = " ".join((texts or ["failed"])[0].split())[:MOST_CHARACTERS]
@@ -46,7 +46,11 @@ def _failed(categories: list[Any]) -> Iterator[DiagnosedTest]:
 def _all(parents: list[Any], name: str) -> Iterator[Mapping[str, Any]]:
     for parent in parents:
         children = parent.get(name) if isinstance(parent, dict) else None
-        yield from (one for one in children or () if isinstance(one, dict))
+        yield from (one for one in _listed(children) if isinstance(one, dict))
+
+
+def _listed(found: Any) -> list[Any]:  # noqa: ANN401 (of a document that others write)
+    return found if isinstance(found, list) else []
 
 
 def _worst(numbers: list[Any]) -> int | None:

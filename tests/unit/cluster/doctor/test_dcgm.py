@@ -107,6 +107,7 @@ def test_whatever_stands_in_the_document_ends_in_no_exception(anything: Any) -> 
         json.dumps({"DCGM Diagnostic": {"test_categories": anything}}),
         json.dumps({"DCGM Diagnostic": {"test_categories": [{"tests": anything}]}}),
         json.dumps({"DCGM Diagnostic": {"test_categories": [{"tests": [{"results": anything}]}]}}),
+        json.dumps({"DCGM Diagnostic": {"test_categories": [{"tests": [{"results": [{"status": "Fail", "warnings": anything}]}]}]}}),
     ):
         with contextlib.suppress(StopIteration):
             diagnosis(printed)
