@@ -43,6 +43,7 @@ def test_status_and_models_for_people_and_for_scripts(herd: Herd) -> None:
 
 
 def test_config_that_runs_is_shown_with_its_defaults_and_places(herd: Herd) -> None:
+    assert herd.run("up", str(herd.config)).returncode == 0, "an earlier test may have brought up another file"
     said = json.loads(herd.run("config", "show", "--json").stdout)
     found = {one["path"]: (one["value"], one["from"]) for one in said["values"]}
     assert said["name"] == "e2e"

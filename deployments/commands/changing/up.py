@@ -73,9 +73,11 @@ def _carried_out(herd: Herd, only: str | None, terms: Terms, say: Say, detach: b
     if other is not None and (other.order.file, other.order.model) == (order.file, order.model):
         say(f"{other.words}: following it")
         attach(herd, say)
-        return
+    else:
+        if detach:  # this command has ended by then
+            herd.remember_places()
+        roll(herd, order, terms, say, detach)
     herd.remember_places()
-    roll(herd, order, terms, say, detach)
 
 
 def _attach(named: Herd | None) -> None:
