@@ -18,9 +18,9 @@ from cluster.doctor.gpu_checks import busy
 from cluster.doctor.quarantine import as_ray, labels, to_drain
 from cluster.doctor.report import Examined, Member, Report, Wanted, own_findings, wanted
 from cluster.machine.read_node import read_node
-from cluster.planner.config_problems import problems
-from configs.load import environment, loaded
+from configs.load import environment
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
+from deployments.commands.from_files import loaded_herd
 from deployments.commands.terminal import More, Sets, err, files, out, progress, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
@@ -74,7 +74,7 @@ def doctor(  # noqa: PLR0913 (an option each)
             if config is None and not more and not sets:
                 herd = operate.known(environment(), name)
             else:
-                herd = operate.herd(environment(), loaded(files(config, more), sets or (), problems).config)
+                herd = loaded_herd(files(config, more), sets)
             _cluster(herd, pairs, within_s if drain else None, json_)
 
 

@@ -13,9 +13,9 @@ import typer
 
 from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
 from cluster.machine.local_node import NodeError
-from cluster.planner.config_problems import problems
-from configs.load import environment, loaded
+from configs.load import environment
 from configs.schema import Config, Model
+from deployments.commands.from_files import loaded_herd
 from deployments.commands.terminal import More, Sets, files, out, progress, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
@@ -111,10 +111,8 @@ def needs(models: Sequence[Model], nodes: Sequence[Node]) -> dict[Source, tuple[
 def _asked(words: Sequence[str], name: str | None, more: Sequence[Path], sets: Sequence[str]) -> tuple[Herd, tuple[Model, ...]]:
     path, wanted = split(words)
     try:
-        if path is None and not more and not sets:
-            herd = operate.known(environment(), name)
-        else:
-            herd = operate.herd(environment(), loaded(files(path, more), sets, problems).config)
+        named = path is not None or more or sets
+        herd = loaded_herd(files(path, more), sets) if named else operate.known(environment(), name)
     except OperationError as error:
         raise OperationError(f"{error} Or name a config: herd pull CONFIG {' '.join(wanted)}".rstrip()) from error
     models = chosen(herd.config, wanted)

@@ -1,4 +1,4 @@
-"""What an engine's process does before its engine starts, and when it has started: keys, place, weights, ports, memory.
+"""Prepares an engine's process before its engine starts, and tidies up when it has started: keys, place, weights, ports, memory.
 
 Decides nothing about the replica itself. Sets what vLLM reads in the environment, and reads nothing there.
 """

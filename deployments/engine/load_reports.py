@@ -1,4 +1,4 @@
-"""What a replica tells gateways of its load, and what gateways tell one another through it.
+"""A replica's reports of its load to gateways, and the words of gateways to one another that go with them.
 
 Decides how long a reading is good for, and what goes into a line of a stream. When a line is due is `policy.routing.report_stream`'s. The
 engine is read once a tick and a line written once, however many gateways follow the replica.

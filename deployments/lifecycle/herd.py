@@ -17,7 +17,6 @@ from configs.load import Environment
 from configs.schema import Config, Model
 from deployments.lifecycle import rollout
 from deployments.lifecycle.changing import coming_up, declared, going_down, preflight, roll_lock
-from deployments.lifecycle.changing.coming_up import replicas as replicas
 from deployments.lifecycle.changing.preflight import SMALL, SMALL_ENGINE_GIB
 from deployments.lifecycle.changing.preflight import planned as planned
 from deployments.lifecycle.changing.rolls import Progress

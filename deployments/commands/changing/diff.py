@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from cluster.planner.config_problems import problems
-from configs.load import environment, loaded
+from configs.load import environment
 from deployments.commands.changing.rolling import show
+from deployments.commands.from_files import loaded_herd
 from deployments.commands.terminal import AsJson, More, Sets, files, told
-from deployments.lifecycle import herd as operate
 from deployments.lifecycle.changing import declared, outlook
-from deployments.lifecycle.herd import Herd, OperationError
+from deployments.lifecycle.herd import OperationError
 
 Only = Annotated[str | None, typer.Option(metavar="MODEL", help="Only this model of the file; the others, and all else, stay as they are.")]
 
@@ -35,15 +34,6 @@ def diff(
     herd diff configs/herd.yaml --only scout --json
     """
     compare(files(config, more), sets, only, as_json)
-
-
-def loaded_herd(paths: Sequence[Path], sets: Sequence[str] | None) -> Herd:
-    """Returns the herd that files and values laid over them amount to.
-
-    Raises:
-        ConfigError: they cannot be used.
-    """
-    return operate.herd(environment(), loaded(paths, sets or (), problems).config)
 
 
 def compare(paths: Sequence[Path], sets: Sequence[str] | None, only: str | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from cluster.provision.start_time import start_limit_s
 from configs.load import environment
-from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, WithinS, by_hand
+from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, ModelName, WithinS, by_hand
 from deployments.commands.changing.steps import steps
 from deployments.commands.terminal import Name, out, told
 from deployments.lifecycle import herd as operate
@@ -16,7 +16,7 @@ from deployments.lifecycle.herd import OperationError
 
 
 def restart(  # noqa: PLR0913 (an option each)
-    model: Annotated[str, typer.Argument(help="The id or an alias of a model.")],
+    model: ModelName,
     replica: Annotated[
         str | None,
         typer.Option(help="Only the replica with this id, or the only one whose id begins so. The others take its requests meanwhile."),

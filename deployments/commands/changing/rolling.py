@@ -1,4 +1,4 @@
-"""What the commands that change a herd have in common: each shows what it will do, has it done by a process of its own, and follows that.
+"""Serves the commands that change a herd: each shows what it will do, has it done by a process of its own, and follows that.
 
 Decides what Ctrl-C means: it interrupts the change that this command has begun, and leaves one that it only looks at alone.
 """
@@ -26,6 +26,7 @@ from deployments.policy.fleet.by_hand import Order
 from deployments.policy.fleet.herd_diff import REFUSED, HerdDiff, lines
 from deployments.progress import Say
 
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="The id or an alias of a model.")]
 WithinS = Annotated[
     float | None,
     typer.Option(
@@ -65,7 +66,7 @@ def by_hand(order: Order, asked: Asked) -> None:
     with steps() as say, told(OperationError, interrupted=STAYS):
         herd = operate.known(environment(), asked.name)
         with operate.connected(herd, lambda _: None):
-            herd = Herd(herd.folder, operate.replicas(herd)[0])
+            herd = Herd(herd.folder, operate.remembered(herd))
             diff = outlook.of_order(herd, order, environment())
         show(diff)
         if asked.dry_run:

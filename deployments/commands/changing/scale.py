@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, WithinS, by_hand
+from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, ModelName, WithinS, by_hand
 from deployments.commands.terminal import Name
 from deployments.lifecycle.changing import declared
 
 
 def scale(  # noqa: PLR0913 (an option each)
-    model: Annotated[str, typer.Argument(help="The id or an alias of a model.")],
+    model: ModelName,
     replicas: Annotated[int, typer.Argument(help="The number of replicas; of a model with a range (`scaling`), the fewest.")],
     most: Annotated[int | None, typer.Option("--max", help="The most replicas. Default: as the config says.")] = None,
     name: Name = None,

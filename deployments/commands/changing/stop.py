@@ -1,16 +1,12 @@
 """`herd stop`: takes a model's engines away."""
 
-from typing import Annotated
-
-import typer
-
-from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, WithinS, by_hand
+from deployments.commands.changing.rolling import Asked, Detach, DryRun, Force, ModelName, WithinS, by_hand
 from deployments.commands.terminal import Name
 from deployments.lifecycle.changing import declared
 
 
 def stop(
-    model: Annotated[str, typer.Argument(help="The id or an alias of a model.")],
+    model: ModelName,
     name: Name = None,
     within_s: WithinS = None,
     force: Force = False,

@@ -10,10 +10,11 @@ from cluster.planner.config_problems import problems
 from cluster.provision.start_time import start_limit_s
 from configs.cross_checks import doubts
 from configs.load import environment, loaded
-from deployments.commands.changing.diff import Only, compare, loaded_herd
+from deployments.commands.changing.diff import Only, compare
 from deployments.commands.changing.rolling import Detach, DryRun, Force, WithinS, attach, roll
 from deployments.commands.changing.steps import steps
 from deployments.commands.describing.config_values import places
+from deployments.commands.from_files import loaded_herd
 from deployments.commands.terminal import STAYS, AsJson, More, Sets, files, out, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.changing import declared, rolls
@@ -55,7 +56,7 @@ def up(  # noqa: PLR0913 (an option each)
     if dry_run:
         compare(paths, sets, only, as_json)
     if attached:
-        _attach(None if config is None and not more and not sets else loaded_herd(paths, sets))
+        _attach(paths if config or more or sets else [], sets)
         return
     started = time.monotonic()
     with steps() as say, told(OperationError, interrupted=STAYS):
@@ -80,9 +81,10 @@ def _carried_out(herd: Herd, only: str | None, terms: Terms, say: Say, detach: b
     herd.remember_places()
 
 
-def _attach(named: Herd | None) -> None:
+def _attach(paths: list[Path], sets: list[str] | None) -> None:
+    """Follows the change of the herd of these files; without files, of the one that is up."""
     with steps() as say, told(OperationError, interrupted=GOES_ON):
-        attach(named or operate.known(environment(), None), say)
+        attach(loaded_herd(paths, sets) if paths else operate.known(environment(), None), say)
     out.print("[green]Done[/green].")
 
 

@@ -56,8 +56,7 @@ def logs(  # noqa: PLR0913 (an option each)
     with told(OperationError):
         herd = operate.known(environment(), name)
         with operate.connected(herd, lambda _: None):
-            query = _query(herd, whose)
-            _shown(Query(query.what, query.model, replica, first, grep, lines), node, follow, as_json)
+            _shown(Query(*_owner(herd, whose), replica, first, grep, lines), node, follow, as_json)
 
 
 def _checked(grep: str) -> None:
@@ -67,10 +66,11 @@ def _checked(grep: str) -> None:
         raise typer.BadParameter(f"'{grep}' is no regular expression: {error}", param_hint="--grep") from None
 
 
-def _query(herd: operate.Herd, whose: str) -> Query:
+def _owner(herd: operate.Herd, whose: str) -> tuple[str, str]:
+    """Returns whose lines are asked for: of models, of gateways or of Ray, and of which model."""
     if whose in (GATEWAY, RAY):
-        return Query(whose)
-    return Query(MODEL, of_config(remembered(herd), whose, (GATEWAY, RAY)).id)
+        return whose, ""
+    return MODEL, of_config(remembered(herd), whose, (GATEWAY, RAY)).id
 
 
 def _shown(query: Query, node: str, follow: bool, as_json: bool) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 from cluster.planner.engine_groups import only_prefills, pools
 from configs.schema import Config, Model
-from deployments.lifecycle.known import Herd, OperationError, read_back
-from deployments.lifecycle.memory import CONFIG
+from deployments.lifecycle.known import Herd, OperationError, remembered
 from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.standings import survey
@@ -57,8 +56,7 @@ def running(applications: Iterable[str]) -> set[str]:
 
 def replicas(herd: Herd) -> tuple[Config, Replicas]:
     """Returns the config of what is up, and the replicas that its gateway knows. Needs `connected`."""
-    text = herd.memory.kept(CONFIG)  # another operator may have changed it
-    config = herd.config if text is None else read_back(text, "The herd's memory")
+    config = remembered(herd)
     return config, roster(herd.endpoint, config, herd.node)
 
 

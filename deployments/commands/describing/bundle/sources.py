@@ -1,4 +1,4 @@
-"""What goes into a support bundle: of this machine, of a herd's config and plan, and of the herd while it runs.
+"""Gathers the parts of a support bundle: of this machine, of a herd's config and plan, and of the herd while it runs.
 
 Logs of other nodes are one more entry of `of_the_nodes`.
 """
@@ -34,10 +34,8 @@ RAY_FOLDER = Path("/tmp/ray")
 def secrets_of(herd: Herd | None, given: Environment) -> set[str]:
     """Returns all values that must not be in a bundle: of this process's environment, and the herd's keys as far as they are here."""
     roots = {given.secret.get_secret_value()} if given.secret else set()
-    for name in ("secret", "ray-token") if herd else ():
-        path = herd.folder / name if herd else Path(name)
-        if path.is_file():
-            roots.add(path.read_text(encoding="utf-8").strip())
+    files = () if herd is None else (herd.folder / "secret", herd.folder / "ray-token")
+    roots |= {path.read_text(encoding="utf-8").strip() for path in files if path.is_file()}
     return secrets_in(os.environ) | {one for root in roots for one in (root, *_keys(root))} - {""}
 
 
@@ -137,7 +135,7 @@ def _page(herd: Herd, path: str, name: str) -> list[Part]:
     from deployments.lifecycle.operator_pages import authorization
     from deployments.lifecycle.own_certificate import trust
 
-    headers = authorization(herd.config, herd.node) if path.startswith("/-/") else {}
+    headers = authorization(herd.config, herd.node) if path.startswith(OPERATORS) else {}
     answer = httpx.get(f"{herd.endpoint}{path}", headers=headers, timeout=PAGE_S, verify=trust(herd.config.gateway.tls))
     return [Part(f"gateway/{name}", f"the gateway's page {path}, status {answer.status_code}", answer.text)]
 

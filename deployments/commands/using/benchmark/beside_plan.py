@@ -1,4 +1,4 @@
-"""What the planner expects of a model under the load of a benchmark, to stand beside what was measured."""
+"""The planner's speed of a model under the load of a benchmark, to stand beside the measured one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -58,7 +58,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
             raise OperationError(made.fails)
 
     monkeypatch.setattr(operate, "connected", lambda *_, **__: Connected())
-    monkeypatch.setattr(operate, "replicas", lambda herd: (herd.config, {}))
+    monkeypatch.setattr(operate, "remembered", lambda herd: herd.config)
     monkeypatch.setattr(outlook, "of_order", lambda *_: made.diff)
     monkeypatch.setattr(outlook, "of_file", lambda *_: made.diff)
     monkeypatch.setattr(roll_lock, "of_folder", lambda _: 0)

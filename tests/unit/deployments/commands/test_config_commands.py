@@ -234,6 +234,11 @@ def test_herd_that_comes_up_is_the_one_that_was_laid_together() -> None:
     assert (done.exit_code, "models[0].replicas" in done.stderr, "(--set models.s.replicas)" in done.stderr) == (3, True, True)
 
 
+def test_wrong_config_is_refused_by_its_field_where_a_change_is_only_followed() -> None:
+    done = run("up", "base.yaml", "--attach", "--set", "nome=x")
+    assert (done.exit_code, "nome" in done.stderr) == (3, True)
+
+
 def test_herd_that_is_up_is_shown_with_the_places_that_herd_up_kept() -> None:
     given = loaded([Path("prod.yaml")], ["ray.address=local", "models.s.replicas=2"])
     herd = Herd(Path("state") / "prod", given.config, places(given))
