@@ -4,6 +4,7 @@ Decides nothing about the number: that is `deployments.ray_calls.scaling_policy`
 event is kept by a thread of its own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from deployments.policy.fleet.events import Kind
@@ -14,14 +15,16 @@ from deployments.records.event_log import Teller
 class Scaling(ByOngoingRequests):
     """A model's policy, which remembers what Ray Serve last moved to."""
 
-    def __init__(self, ranks: int = 1) -> None:
+    def __init__(self, ranks: int = 1, teller: Callable[[str], Teller] = Teller) -> None:
         """Args:
         ranks: of data-parallel attention, which Ray counts as replicas.
+        teller: makes what keeps the events, from the name of this process's kind.
         """
         super().__init__(ranks)
         self._ranks_each = ranks
         self._target: int | None = None
         self._events: Teller | None = None
+        self._teller = teller
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
         """Returns the number that Ray Serve should move to, and tells where it has moved since the last call."""
@@ -36,5 +39,5 @@ class Scaling(ByOngoingRequests):
 
     def _tell(self, words: str, model: str) -> None:
         if self._events is None:  # not in the constructor: Ray pickles the policy
-            self._events = Teller("autoscaling")
+            self._events = self._teller("autoscaling")
         self._events.tell(Kind.SCALE, words, model)

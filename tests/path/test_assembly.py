@@ -29,6 +29,8 @@ from tests.unit.pictures import data_url, png
 OFTEN_S, SELDOM_S = 0.02, 10.0
 #: Long enough to see that something happens often or not at all.
 MEANWHILE_S = 0.3
+#: Turns of `OFTEN_S` in which something that happens often happens three times, also on a busy machine.
+MANY_WITHIN = 60
 PICTURE = png()
 
 
@@ -114,10 +116,13 @@ async def gate(
 
 
 async def _has_many(count: Callable[[], int]) -> bool:
-    """Whether something happens often."""
+    """Whether something happens often: three times, long before the long period is over, also where the machine has other work."""
     before = count()
-    await asyncio.sleep(MEANWHILE_S)
-    return count() - before >= 3
+    for _ in range(MANY_WITHIN):
+        if count() - before >= 3:
+            return True
+        await asyncio.sleep(OFTEN_S)
+    return False
 
 
 async def _finds_replicas_often(one: Gate) -> bool:
