@@ -6,8 +6,8 @@ VENV ?= .venv
 IMAGE ?= llama-herd:0.1.0
 BUNDLED ?= [gpu]
 CORES := $(shell nproc)
-# Processes of the unit tests. On two cores they are as much work as all else in `make check`, which is done beside them.
-UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 0 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
+# Processes of the unit tests. They are more than half of what `make check` does, the rest of which is done beside them.
+UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 2 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 

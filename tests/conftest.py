@@ -6,6 +6,7 @@ third of them (`--hypothesis-profile quick`), `make test` all.
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ _HERE = Path(__file__).parent
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
 for _name in ("LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)
+
+# A shell that runs the tests in the background ignores Ctrl-C, and so would every program that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BUSY = [HealthCheck.too_slow]  # so is every strategy on a machine that does other things as well
 settings.register_profile("herd", derandomize=True, deadline=None, max_examples=50, suppress_health_check=_BUSY)
