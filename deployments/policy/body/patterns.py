@@ -1,11 +1,14 @@
 """How much work a regular expression or a grammar makes for the compiler of grammars, told by one look at its text.
 
-Decides by parts: a part is 1/64 s of one core, with xgrammar 0.2.8 and the vocabulary of Llama 4 (its compiler has 8 threads). Each place
-where a class may stand costs a walk through the tokens that fit there, so that a class counts by the letters, spaces and signs in it, and
-`{m,n}` is n of them. Seconds of a core, measured:
+Decides by parts: a part is about 1/64 s of one core. Each place where a class may stand costs a walk through the tokens that fit there, so
+that a class counts by the letters, spaces and signs in it, and `{m,n}` is n of them. Seconds of a core, measured on a busy machine (an idle
+one takes half as long) with xgrammar 0.2.8, whose compiler has 8 threads in an engine, and the vocabulary of Llama 4:
 
-    {0,100} of  [0-9]  [0-9a-f]  \\s   [a-z]  \\w   [A-Za-z0-9_-]  \\S   [ -~]  [^,]  .
-    seconds     0.02   0.05      0.3  0.6    0.9  1.1            2.3  2.8    4.7  5.5
+    {0,100} of   [0-9]  [0-9a-f]  \\s   [a-z]  \\w   [A-Za-z0-9_-]  \\S   [ -~]  [^,]  .
+    seconds      0.03   0.1       0.5  0.9    1.5  1.8            3.8  4.7    7.8   9.2
+
+    256 parts    36 × [a-z]?  100 × a?  13 × .?  51 × [^,]+,  345 × [a-z]+,  [ -~]{0,141}  .{1,102}  [A-Za-z ]{0,204}  [a-z]{0,691}
+    seconds      3.1          5.2       1.4      4.6          8.3            7.2           8.0       6.0               1.1
 
 80 times `[^,]+, ` take 6 s. A string of JSON with a `maxLength` takes as long as `[^"]{0,n}`: 2.5 to 5 s for 100, 5 to 8 s for any number
 over 256. The engine's compiler keeps the places up to 128 for all later schemas, and those of a number over 128 for the same number: a new
