@@ -342,9 +342,7 @@ def test_second_operator_of_a_cluster_is_refused_while_the_first_changes_it(serv
     busy = Roll(order=order("up", file=of_cluster(OLD)), host="head", pid=1, began=0, job="02", steps=((1.0, "Deploying"),))
     cluster[roll_lock.LOCK] = busy.model_dump_json()
     serve.jobs.add("02")
-    words = (
-        r"^`herd up` by ann@head is under way since 2026-11-28T12:00:00Z, at: Deploying. `herd up --attach` shows it.* It runs on head: if"
-    )
+    words = r"^`herd up` by ann@head is under way since 2026-11-28T12:00:00Z, at: Deploying. `herd up --attach` .* It runs on head: if"
     with pytest.raises(OperationError, match=words):
         up(tmp_path, of_cluster(NEW))
     assert (serve.declared, cluster.get(CONFIG)) == ([], None)
@@ -360,8 +358,8 @@ def test_lock_of_an_operator_whose_program_is_gone_is_taken_over(serve: Serve, t
     assert (ended.job, ended.ended) == ("01", "")
     assert ended.steps[-1][1] == "Deploying"
     assert [step for _, step in ended.steps if "taken over" in step] == [
-        "`herd rollback` by ann@head, begun 2026-11-28T12:00:00Z, at: Deploying, ended in the middle: Ray says that its process, or its host "
-        "worker-7, is gone. Its lock is taken over"
+        "`herd rollback` by ann@head, begun 2026-11-28T12:00:00Z, at: Deploying, ended in the middle: Ray says that its process, or its "
+        "host worker-7, is gone. Its lock is taken over"
     ]
 
 
