@@ -1,4 +1,4 @@
-"""What is known of a change that is under way: the order, its steps so far, and how it ended.
+"""The record of a change that is under way: the order, its steps so far, and how it ended.
 
 Decides where that stands: in the herd's folder on the machine where the change is carried out, and in a cluster's memory as well, where all
 operators see it.
@@ -44,7 +44,7 @@ class Roll(Strict):
 
     @property
     def words(self) -> str:
-        """Who changes the herd, since when, and how far it is."""
+        """Names the order, its operator, its beginning, and how far it is."""
         return f"`{self.order.words}` by {self.order.by} is under way since {self.order.at}{self._at}"
 
     @property

@@ -68,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self._begun = True
         """A head is expected to arrive soon: it has begun, or is the connection's first."""
         self._deaf = False
-        """What still comes is dropped."""
+        """Bytes that still come are dropped."""
         self._half_closed = False
         """The client sends no more, and may still wait for answers."""
         self._reads = True
@@ -106,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
         A client that has gone looks the same until something is sent to it: see `_probe`. TLS knows no connection that is half open.
 
         Returns:
-            Whether the connection stays open. Whoever leaves inside a request or an answer has hung up.
+            Whether the connection stays open. A client that leaves inside a request or an answer has hung up.
         """
         exchange = self._exchange
         if self._half_closed:
@@ -271,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:
-    """Whose connection it is: an IPv4 address, or the 64 bits of an IPv6 address that a site gives to one host."""
+    """Returns the client of a connection: an IPv4 address, or the 64 bits of an IPv6 address that a site gives to one host."""
     host = (transport.get_extra_info("peername") or ("",))[0]
     try:
         address = ip_address(host.partition("%")[0])
