@@ -1,4 +1,4 @@
-"""What an engine compiles into a grammar: JSON schemas, regular expressions, choices, grammars.
+"""Values that an engine compiles into a grammar: JSON schemas, regular expressions, choices, grammars.
 
 Decides by their size and by how their parts multiply. Nothing ends a compilation that has begun, and an engine has few threads for it.
 """

@@ -59,7 +59,7 @@ _SINGLE = re.compile(r"'([^'\r\n]*)'")
 
 @dataclass(slots=True)
 class _Group:
-    """What was before a group, and how its alternatives so far end."""
+    """The count before a group, and how its alternatives so far end."""
 
     cost: float = 0
     run: int = 0
