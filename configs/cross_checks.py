@@ -32,7 +32,7 @@ class Check:
     of_model: Callable[[Model], Iterable[Found]]
     """Paths are inside the model."""
     of_config: Callable[[Config], Iterable[Found]]
-    """What sections demand of each other; it is asked where each section is well formed."""
+    """Returns the demands of sections on each other that are not met; it is asked where each section is well formed."""
 
 
 def cross_problems(config: Config) -> Iterator[Found]:

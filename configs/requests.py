@@ -45,8 +45,8 @@ class Requests(Strict):
         256,
         ge=1,
         le=1_000_000,
-        description="The patterns and grammars of a request may have this many repeated parts (`?`, `*`, `+`, `{m,n}`, classes) together; "
-        "of several in a row that may be left out, the n-th counts n times.",
+        description="The patterns, grammars and string lengths of a request may have this many parts together, each 1/64 s of a compiler's "
+        "core: `.` is 2.5, `[a-z]` 0.4, `{m,n}` n of them, each different length over 128 is 64.",
     )
     tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="A text for `/tokenize` or `count_tokens` may have this many KiB.")
     structure: int = Field(100_000, ge=1000, le=100_000_000, description="A body may have this many lists, objects and strings.")

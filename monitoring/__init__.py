@@ -1,1 +1,1 @@
-"""What we see: every metric by name, and how they leave a process."""
+"""Metrics by name, and how they leave a process."""

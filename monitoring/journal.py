@@ -1,4 +1,4 @@
-"""What became of each request: written down while it is answered, and counted once, when it has ended.
+"""The course of each request: written down while it is answered, and counted once, when it has ended.
 
 Decides which metrics a request moves. Everything here is synchronous, so that a request whose client hangs up, and whose task is therefore
 cancelled, is counted like any other. Two gauges move at once, for they tell what is under way: requests and streams. What waits for room

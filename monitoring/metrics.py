@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 class Retry(StrEnum):
-    """What another replica was asked after one had failed."""
+    """The question to another replica after one had failed."""
 
     AGAIN = "again"
     """The whole answer: the client had none of it."""
@@ -39,7 +39,7 @@ class Retry(StrEnum):
 
 
 class PrefillBy(StrEnum):
-    """Who computed a long prompt of a model whose prefill is apart."""
+    """The engine that computed a long prompt of a model whose prefill is apart."""
 
     PREFILL = "prefill"
     """An engine that only computes prompts."""

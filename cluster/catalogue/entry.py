@@ -1,4 +1,4 @@
-"""What the catalogue says about a model: its licence and duties, its checkpoints, what it reads, how its engine should run.
+"""The catalogue's entry about a model: its licence and duties, its checkpoints, what it reads, how its engine should run.
 
 Decides the form only; the facts are in `cluster.catalogue.models`. Licence duties are from the licences and use policies in llama-models.
 """

@@ -52,7 +52,7 @@ class Source:
 
 
 def source_of(checkpoint: str, revision: str | None = None, cache: str | None = None) -> Source | None:
-    """What a checkpoint names on the Hub: `repository` or `repository@revision`; none where it is a path, another store or built here."""
+    """Returns a checkpoint's name on the Hub, `repository` or `repository@revision`; none for a path, another store or one built here."""
     repository, mark, own = checkpoint.partition("@")
     wanted = own if mark else revision or DEFAULT_REVISION
     if not REPOSITORY.fullmatch(repository) or not REVISION.fullmatch(wanted) or ".." in wanted:
@@ -102,7 +102,7 @@ class File(Strict):
 
 
 class Manifest(Strict):
-    """What a revision was when the Hub was asked, and what every file must be; kept beside the files, so a later check needs no network."""
+    """A revision as it was when the Hub was asked, with its files' digests; kept beside the files, so a later check needs no network."""
 
     repository: str
     revision: str

@@ -1,4 +1,4 @@
-"""What only shows beside the other nodes: versions, network cards, clocks.
+"""Differences that only show beside the other nodes: versions, network cards, clocks.
 
 Decides by the majority what is usual; with two nodes that differ, the head's word counts.
 """
@@ -83,5 +83,5 @@ def _skew(seconds: float) -> Iterator[Finding]:
 
 
 def beyond(seconds: float, uncertain_s: float) -> float:
-    """What is left of a difference between clocks when their reading is that uncertain."""
+    """Returns the part of a difference between clocks that is left when their reading is that uncertain."""
     return max(0.0, abs(seconds) - uncertain_s) * (1 if seconds > 0 else -1)

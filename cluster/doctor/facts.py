@@ -1,4 +1,4 @@
-"""What a node is, as read, and what was found about it.
+"""The facts that are read of a node, and the findings about it.
 
 Decides the words: facts go in, findings come out. Facts are read by `cluster.machine.read_node`, and judged by `cluster.doctor.gpu_checks`,
 `cluster.doctor.host_checks` and `cluster.doctor.compare_nodes`.
@@ -116,7 +116,7 @@ class RdmaPort:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What a node says about itself. None: it cannot be read."""
+    """The facts about a node. None: it cannot be read."""
 
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a config says about its nodes."""
+    """The config's words about its nodes."""
 
     gpus: int
     memory_gib: float
@@ -206,6 +206,6 @@ def gib(count: float) -> str:
 
 
 def names(addresses: Mapping[str, str]) -> dict[str, str]:
-    """What to call each node, by id: its address, and the beginning of its id where several have the same."""
+    """Returns a name for each node, by id: its address, and the beginning of its id where several have the same."""
     known = list(addresses.values())
     return {node: address if known.count(address) == 1 else f"{address}/{node[:6]}" for node, address in addresses.items()}

@@ -95,7 +95,7 @@ def _told(xids: list[Xid]) -> str:
 
 
 def _diagnosis(facts: NodeFacts) -> Iterator[Finding]:
-    """What DCGM's level 1 says: libraries, permissions, retired pages, InfoROM. Silent where it is not installed."""
+    """Yields the findings of DCGM's level 1: libraries, permissions, retired pages, InfoROM. Silent where it is not installed."""
     if facts.diagnosis:
         sick = [test for test in facts.diagnosis if is_sick_test(test)]
         worst = (sick or facts.diagnosis)[0]

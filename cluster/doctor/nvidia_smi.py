@@ -1,4 +1,4 @@
-"""What `nvidia-smi` prints, as facts.
+"""Reads the output of `nvidia-smi` as facts.
 
 Decides how its words are read. `nvidia-smi -q -x` prints XML by nvsmi_device_v12.dtd (drivers 530 to 580 at least; element names after
 reports of drivers 550, 555, 575 and 580), `nvidia-smi nvlink -s` text. A field that is N/A, or that a driver does not know, is none.
@@ -21,7 +21,7 @@ class NotReadable(ValueError):
 
 
 def gpu_report(printed: str) -> GpuReport:
-    """What `nvidia-smi -q -x` printed.
+    """Reads the output of `nvidia-smi -q -x`.
 
     Raises:
         NotReadable: it printed something else, its complaint for instance.

@@ -60,7 +60,7 @@ def rounds(names: Sequence[Name], most: int | None = None) -> list[list[tuple[Na
 
 
 def pair_findings(results: Sequence[PairResult], card_gbyte_s: Mapping[str, float]) -> dict[str, tuple[Finding, ...]]:
-    """What all results together say about each node.
+    """Judges each node by all results together.
 
     A node that fails with everybody is sick; one that fails with some may only have met those.
 

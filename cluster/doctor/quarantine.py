@@ -22,7 +22,7 @@ EXAMINATION_S = 300
 
 
 def labels(findings: Iterable[Finding]) -> dict[str, str]:
-    """What a node says of itself when it starts: whether it is sick, and by which checks."""
+    """A node's own verdict when it starts: whether it is sick, and by which checks."""
     failed = [re.sub(r"[^a-z0-9]+", "-", one.check.lower()).strip("-") for one in findings if one.level is Level.FAIL]
     if not failed:
         return {HEALTH_LABEL: "ok"}

@@ -21,7 +21,7 @@ DRAINING = Finding("draining", Level.WARN, "Ray drains it: it gets nothing new",
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a herd needs of its nodes."""
+    """The needs of a herd that its nodes must meet."""
 
     expected: Expected | None = None
     nodes: int | None = None
@@ -73,7 +73,7 @@ class Examined:
 
     @property
     def candidate(self) -> Candidate:
-        """What decides whether it is drained."""
+        """Returns the findings that decide whether it is drained."""
         return Candidate(self.member.name, self.level is Level.FAIL, self.member.head, self.member.draining, self.serves)
 
 
@@ -93,7 +93,7 @@ class Report:
 
 
 def wanted(config: Config) -> Wanted:
-    """What a config needs of its nodes."""
+    """Returns the needs of a config that its nodes must meet."""
     there = tuple(model.checkpoint for model in config.models if model.checkpoint.startswith("/"))
     downloads = (_bytes(model) for model in config.models if not model.checkpoint.startswith(("/", SMALL)))
     nodes = config.hardware.nodes if config.hardware else None
@@ -108,7 +108,7 @@ def _bytes(model: Model) -> float:
 
 
 def own_findings(member: Member, facts: NodeFacts, need: Wanted) -> tuple[Finding, ...]:
-    """What one node can be judged by on its own."""
+    """Returns the findings about one node on its own."""
     without = member.serves_nothing and facts.report is None and facts.driver_error is None
     found = node_findings(facts, None if without else need.expected, 0.0 if without else need.weights_bytes, idle=not member.engines)
     return (*_standing(member, worst(found)), *found)

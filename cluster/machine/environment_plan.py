@@ -77,7 +77,7 @@ class Accelerator(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What an environment was made for; kept inside it. An unfinished one has an empty stamp."""
+    """The packages and versions that an environment was made for; kept inside it. An unfinished one has an empty stamp."""
 
     accelerator: str
     python: str

@@ -71,7 +71,7 @@ class LocalNode:
         return self._kept("ray-token")
 
     def environment(self) -> dict[str, str]:
-        """What the node's processes and whoever connects to them must have in their environment before they import Ray."""
+        """Returns the variables that the node's processes, and those that connect to them, need before they import Ray."""
         self.ray_token()
         return {
             # Ray then keeps to the loopback interface, as it does on machines that cannot be part of a cluster.
@@ -136,7 +136,7 @@ class LocalNode:
 
     @property
     def log(self) -> Path:
-        """What `ray start` said."""
+        """The file with the output of `ray start`."""
         return self.state / "ray.log"
 
     def _spawn(self, port: int, object_store_mib: int) -> "subprocess.Popen[bytes]":

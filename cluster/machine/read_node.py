@@ -173,7 +173,7 @@ def _options(file: Path) -> dict[str, str]:
 
 
 def _clock_synchronised() -> bool | None:
-    """What the kernel knows, whichever daemon keeps the clock; it may not be asked in every container."""
+    """Reads the kernel's state of the clock, whichever daemon keeps the clock; it may not be asked in every container."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))  # an empty request reads and changes nothing
     except (OSError, AttributeError):

@@ -21,14 +21,14 @@ LENGTHS: Mapping[str, int] = {"4K": 4096, "32K": 32_768, "128K": 131_072, "1M": 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one engine's GPUs hold; sizes per GPU, of the stage that has least left."""
+    """The contents of one engine's GPUs; sizes per GPU, of the stage that has least left."""
 
     usable_bytes: float
     """Memory times utilisation."""
     weights_bytes: float
     rope_bytes: float
     parts: tuple[Part, ...]
-    """What vLLM takes beside them."""
+    """The memory that vLLM takes beside them."""
     kv_bytes: float
     """Left for the KV cache; negative: so much is missing."""
     side_tables_bytes: float
@@ -67,7 +67,7 @@ def side_tables_bytes(engine: Engine) -> tuple[float, float]:
 
 
 def capacity(engine: Engine) -> Capacity:
-    """What an engine's GPUs hold."""
+    """Returns the contents of an engine's GPUs."""
     cache, settings = engine.kv_cache, engine.settings
     usable = settings.gpu_memory_utilization * engine.gpu.memory_bytes
     rope, weights = rope_bytes(engine), stage_weight_bytes(engine)

@@ -18,7 +18,7 @@ def pools(models: Iterable[Model]) -> tuple[Model, ...]:
 
 
 def prefill_of(model: str) -> str:
-    """What the group is called that computes prompts for a model."""
+    """Returns the name of the group that computes prompts for a model."""
     return f"{model}{PREFILL}"
 
 

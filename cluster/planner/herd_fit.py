@@ -37,9 +37,9 @@ class Verdict:
     """None: it runs where no GPU is known."""
     capacity: Capacity | None
     refusals: tuple[str, ...] = ()
-    """What cannot work at all; memory is in the capacity's problems."""
+    """Problems that cannot work at all; memory is in the capacity's problems."""
     gpu: Gpu | None = None
-    """What it runs on, where that is known."""
+    """The hardware that it runs on, where that is known."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Verdict:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What options cost, and what the arithmetic leaves out."""
+        """Returns the costs of options, and the parts that the arithmetic leaves out."""
         if self.gpu is None:
             return ()
         if self.engine is None:
@@ -65,21 +65,21 @@ class Assessment:
     nodes: int
     """Nodes that the replicas take, each on as few as it can be."""
     too_many: tuple[str, ...] = ()
-    """What the cluster has too little of."""
+    """Resources of which the cluster has too little."""
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """What nobody can overrule."""
+        """Returns the problems that nobody can overrule."""
         return tuple(f"{one.model.id}: {reason}" for one in self.verdicts for reason in one.refusals)
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What options cost that the models ask for."""
+        """Returns the costs of options that the models ask for."""
         return tuple(f"{one.model.id}: {cost}" for one in self.verdicts for cost in one.notes)
 
     @property
     def shortages(self) -> tuple[str, ...]:
-        """What the arithmetic says about memory and GPUs."""
+        """Returns the arithmetic's problems with memory and GPUs."""
         found = (f"{one.model.id}: {problem}" for one in self.verdicts if one.capacity for problem in one.capacity.problems)
         return (*found, *self.too_many)
 

@@ -61,7 +61,7 @@ class KvCache:
 
     @property
     def bytes_per_token(self) -> float:
-        """What one more token of a long request takes on a GPU, once its chunks are full."""
+        """Returns the bytes that one more token of a long request takes on a GPU, once its chunks are full."""
         growing = sum(not group.chunked for group in self.groups)
         return self.block_bytes(0) * growing / self.block_tokens
 
@@ -85,7 +85,7 @@ class KvCache:
         return max(0, min(int(left // size) for left, size in sizes if size))
 
     def pool_tokens(self, pool_blocks: int, context_tokens: int) -> int:
-        """What vLLM calls "GPU KV cache size": how many requests of the whole context fit, in tokens (`get_kv_cache_capacity`)."""
+        """Returns vLLM's "GPU KV cache size": how many requests of the whole context fit, in tokens (`get_kv_cache_capacity`)."""
         return int(pool_blocks / self.blocks(context_tokens) * context_tokens)
 
     def longest_request(self, pool_blocks: int, most_tokens: int) -> int:

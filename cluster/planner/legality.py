@@ -102,7 +102,7 @@ def tensor_sizes(architecture: Architecture) -> tuple[int, ...]:
 
 
 def stored_refusals(layout: Layout, kv_fp8: bool, gpu: Gpu) -> Iterator[Refusal]:
-    """What vLLM does not compute with on a kind of GPU.
+    """Names the number formats with which vLLM does not compute on a kind of GPU.
 
     Weights in NVFP4 or FP8 are unpacked to bf16 where a GPU lacks the arithmetic (Marlin, from compute capability 8.0), and a KV cache in
     fp8 is read by FlashInfer's kernels from there on (`flashinfer.py::supports_compute_capability`).

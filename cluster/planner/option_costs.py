@@ -1,4 +1,4 @@
-"""What an engine's options cost in KV cache, each told beside the same engine without it. Decides nothing: the operator does."""
+"""The costs of an engine's options in KV cache, each told beside the same engine without it. Decides nothing: the operator does."""
 
 from collections.abc import Iterator
 from dataclasses import replace

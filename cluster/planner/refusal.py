@@ -27,7 +27,7 @@ def _why(subject: Subject, cluster: Cluster, wish: Wish, found: tuple[Plan, ...]
 
 
 def _alternatives(subject: Subject, cluster: Cluster, wish: Wish) -> Iterator[str]:
-    """What of the wish could be given up, one thing at a time, and what then fits."""
+    """Yields the parts of the wish that could be given up, one thing at a time, and what then fits."""
     if wish.tensor and tensor_refusal(subject.architecture, wish.tensor):
         most = max(size for size in tensor_sizes(subject.architecture) if size < wish.tensor)
         if plan := _first(subject, cluster, replace(wish, tensor=most)):

@@ -48,7 +48,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted, and what is pinned; None leaves it to the planner."""
+    """The wish, and its pinned fields; None leaves it to the planner."""
 
     context_tokens: int | None = None
     concurrency: int | None = None
@@ -67,7 +67,7 @@ class Wish:
     max_num_seqs: int | None = None
     vllm: Version = VLLM
     told: Settings | None = None
-    """What an engine is told anyway; the fields of the wish and of its kind stand above it."""
+    """Further arguments of an engine; the fields of the wish and of its kind stand above it."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of vLLM's engine, by vLLM's own names."""
 

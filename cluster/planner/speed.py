@@ -18,7 +18,7 @@ from cluster.planner.memory.engine import KV_BYTES, Engine
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """What an engine gets of a GPU: shares of its bandwidth and its dense arithmetic, and the time of a layer that no batch gets below."""
+    """An engine's part of a GPU: shares of its bandwidth and its dense arithmetic, and the time of a layer that no batch gets below."""
 
     bandwidth: float
     arithmetic: float
@@ -43,13 +43,13 @@ SPREAD = 0.20
 
 
 def efficiency(architecture: Architecture) -> Efficiency:
-    """What engines of a model get of a GPU."""
+    """Returns the part of a GPU that engines of a model get."""
     return WITH_EXPERTS if architecture.experts else DENSE
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one engine step works on, over all data-parallel ranks."""
+    """The work of one engine step, over all data-parallel ranks."""
 
     decode_requests: float = 0
     decode_context_tokens: float = 0
@@ -139,7 +139,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What one replica does under a load."""
+    """The speed of one replica under a load."""
 
     user_tokens_s: float
     """Of a request that runs."""
@@ -177,6 +177,6 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
 
 
 def _prefill_s(engine: Engine, prompt_tokens: int) -> float:
-    """What a prompt adds to the steps that it shares with others: its arithmetic, not another reading of the weights."""
+    """Returns the time that a prompt adds to the steps that it shares with others: its arithmetic, not another reading of the weights."""
     step = Step(prefill_tokens=prompt_tokens)
     return _operations(engine, step) / _arithmetic(engine)

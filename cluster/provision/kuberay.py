@@ -21,7 +21,7 @@ OF_RDMA = ("rdma", "/efa", "/ib", "infiniband", "roce")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the pods serve."""
+    """Returns the config that the pods serve."""
 
     gpus: int
     """Of a worker."""
@@ -111,7 +111,7 @@ def _toleration(one: Toleration) -> dict[str, str]:
 
 
 def _of_both(inventory: Inventory, site: KubeRay) -> dict[str, Any]:
-    """What head and workers have: folders, and the right to the image."""
+    """Returns the parts that head and workers share: folders, and the right to the image."""
     volumes = [_volume(index, folder, site.claims) for index, folder in enumerate(inventory.mounts)]
     return {
         **({"volumes": volumes} if volumes else {}),

@@ -1,4 +1,4 @@
-"""What a replica tells of its engine beside the plan: asked for once, when the engine has started, and kept.
+"""The figures of a replica's engine beside the plan: asked for once, when the engine has started, and kept.
 
 Decides nothing that a request depends on: an engine whose workers cannot tell their memory serves all the same, and is shown so.
 """

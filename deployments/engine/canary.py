@@ -47,7 +47,7 @@ class Others:
     """The model's other replicas of the same make."""
 
     told: Sequence[Told] = ()
-    """What they say of their canaries."""
+    """The siblings' own words about their canaries."""
     complete: bool = False
     """All replicas of the model run, and none is being started or stopped."""
 
@@ -62,7 +62,7 @@ class NotFit(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a replica must show before it serves, and goes on showing."""
+    """The proof that a replica gives before it serves, and goes on giving."""
 
     canary: Canary
     abilities: Abilities
@@ -99,7 +99,7 @@ class Canaries:
 
     @property
     def sick(self) -> Verdict | None:
-        """What is wrong with the replica; None where it may serve."""
+        """Says why the replica is sick; None where it may serve."""
         return self._history.last if self._history.sick else None
 
     @property
@@ -215,7 +215,7 @@ class Canaries:
         return stuck_after(self._settings, 0, self._engine.batch_tokens, crowd)
 
     async def _vote(self, newcomer: bool) -> Vote:
-        """What the replicas that serve say of its known answer. They are asked until most agree: two may have begun wrong together."""
+        """Asks the replicas that serve for their known answer. They are asked until most agree: two may have begun wrong together."""
         others = [told.known for told in (await self._asked()).told]
         found = vote(self._history.known, others, self._settings.tolerance, newcomer)
         self._agreed = found is Vote.AGREED

@@ -25,7 +25,7 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What canaries need to know of the engine that they go through."""
+    """The engine that canaries go through, as far as they need to know it."""
 
     model: str
     name: str
@@ -131,7 +131,7 @@ class _Watch:
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """Returns the answer so far."""
         return b"".join(self._pieces).decode(errors="replace")
 
     @property

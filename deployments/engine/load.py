@@ -59,7 +59,7 @@ class EngineLoad:
         }
 
     def progress(self) -> Progress:
-        """What the engine has done and has to do. A long prompt that is computed in parts shows in the memory that it takes."""
+        """Returns the engine's work, done and still to do. A long prompt that is computed in parts shows in the memory that it takes."""
         values = self._read().values
         return Progress(
             values[STEPS],

@@ -162,7 +162,7 @@ class EngineServer(EngineProcess):
         return name
 
     async def describe(self) -> dict[str, Any]:
-        """What a gateway's roster wants to know, by the names of `policy.routing.ReplicaView`."""
+        """Returns the replica's state for a gateway's roster, by the names of `policy.routing.ReplicaView`."""
         return {
             "id": self._id,
             "model": self._model,
@@ -197,7 +197,7 @@ class EngineServer(EngineProcess):
         return True
 
     async def _is_trusted(self) -> bool:
-        """What it still says is worth waiting for."""
+        """Tells whether an answer that it has begun is worth waiting for."""
         return not self._canaries.sick and await self._lives()
 
     async def check_health(self) -> None:

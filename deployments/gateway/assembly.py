@@ -52,7 +52,7 @@ def _nobody(*_event: object) -> None: ...
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What only the cluster can tell a gateway, or do for it."""
+    """The cluster, as far as only it can tell a gateway something, or do it for one."""
 
     gateways: Gateways
     generated: Generated
@@ -66,7 +66,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What stays the same for as long as a gateway's process lives."""
+    """Settings that stay the same for as long as a gateway's process lives."""
 
     host: str
     port: int

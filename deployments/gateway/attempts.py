@@ -154,7 +154,7 @@ class Forward:
             raise _worst(error, failed) from None
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
-        """What the next replica is asked: the same, or, where the client has a part of the answer, to go on behind that."""
+        """Returns the request to the next replica: the same, or, where the client has a part of the answer, to go on behind that."""
         try:
             so_far = delivery.goes_on()
         except resume.CannotResume:
@@ -170,7 +170,7 @@ def _worst(error: HerdError, failed: Mapping[str, Unavailable]) -> HerdError:
 
 
 def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:
-    """What to raise for an engine's error.
+    """Returns the exception for an engine's error.
 
     Raises:
         EngineGone: it tells that its engine core has died.

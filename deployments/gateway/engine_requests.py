@@ -21,7 +21,7 @@ from deployments.wire.types import Address, Headers
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """What a model is asked from inside the herd. Its answer is not streamed."""
+    """A question to a model from inside the herd. Its answer is not streamed."""
 
     model: str
     """The model's id, or that of its engines for prompts."""
@@ -31,14 +31,14 @@ class Inquiry:
     raw: bytes
     """The request's body."""
     ask: Ask
-    """What routing knows of it."""
+    """The request as routing knows it."""
     limits: Limits
     """How long it may wait for room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of an inquiry."""
+    """The result of an inquiry."""
 
     place: Place
     """Where it was asked."""
@@ -49,7 +49,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """What the model wrote; nothing where it refused."""
+        """Returns the text that the model wrote; nothing where it refused."""
         return answer_texts.of_body(self.body).get(0, "") if self.status == 200 else ""
 
 

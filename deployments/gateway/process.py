@@ -37,7 +37,7 @@ GENERATE_S = 35.0
 
 
 class RayCluster:
-    """What a gateway asks of the Ray that it runs in."""
+    """The Ray that a gateway runs in, as far as the gateway asks it."""
 
     def __init__(self) -> None:
         self._replicas = Replicas()

@@ -43,7 +43,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the config says about requests; replaced as a whole when it changes."""
+    """The config's part about requests; replaced as a whole when it changes."""
 
     catalog: Catalog
     limits: Limits
@@ -67,7 +67,7 @@ class Request(msgspec.Struct, frozen=True):
     rules: Rules
     """The config's rules at the request's arrival."""
     entry: Entry
-    """What is written down of it."""
+    """The journal of the request."""
 
     @property
     def arrived_s(self) -> float:
@@ -97,9 +97,9 @@ class Asked(msgspec.Struct, frozen=True):
     """As an engine gets it."""
     chosen: Chosen
     ask: Ask
-    """What routing knows of it."""
+    """The request as routing knows it."""
     trial: Trial
-    """What is written down of this model's part."""
+    """The journal of this model's part."""
 
     @property
     def limits(self) -> Limits:

@@ -1,4 +1,4 @@
-"""What engines have said of one stream: put together to whole events, and kept where another engine might have to go on.
+"""The words of engines in one stream: put together to whole events, and kept where another engine might have to go on.
 
 Decides how much is kept.
 """
@@ -26,7 +26,7 @@ class Said:
         self.is_kept = resumable
         """All of it is here."""
         self.pieces: deque[bytes] | list[bytes] = [] if resumable else deque(maxlen=LAST_PIECES)
-        """Whoever takes a piece appends it here: a method of this class would be one more call for each piece of each stream."""
+        """Pieces, appended by those who take them: a method of this class would be one more call for each piece of each stream."""
 
     def __bool__(self) -> bool:
         """Whether anything has been said."""
@@ -79,7 +79,7 @@ class Events:
 
     def __init__(self) -> None:
         self.held: list[bytes] = []
-        """What waits for the end of its event."""
+        """Returns the bytes that wait for the end of their event."""
         self.held_bytes = 0
 
     def add(self, data: bytes) -> bytes:

@@ -18,7 +18,7 @@ LARGE_BYTES = 256 << 10
 
 
 class Suspicion:
-    """What is held against one request."""
+    """The engines that died under one request."""
 
     __slots__ = ("_clock", "_deaths", "_digest", "_poison", "_request", "_suspected")
 

@@ -47,7 +47,7 @@ class RayHere:
     user: str
     """The user whose processes it consists of."""
     variables: Mapping[str, str] | None
-    """What Ray needs in the environment to be let in; None if this user cannot know it."""
+    """Returns the variables by which Ray lets a process in; None if this user cannot know it."""
 
 
 def ray_here(given: Environment) -> RayHere | None:

@@ -3,15 +3,13 @@
 Decides nothing: a replica's row is `policy.fleet.seats`', reasons are `policy.fleet.why`'s.
 """
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cluster.planner.started.figures import Report, of_plain
-from configs.load import environment
 from configs.schema import Config
-from deployments.lifecycle.known import Herd, OperationError, remembered
+from deployments.lifecycle.known import Herd, remembered
 from deployments.lifecycle.operator_pages import page
 from deployments.lifecycle.standings import survey
 from deployments.policy.fleet.events import Event, Kind
@@ -25,7 +23,6 @@ from deployments.records.start_log import starts_of
 
 #: Events that say that somebody wants other replicas than before.
 ASKED = (Kind.CHANGE, Kind.SCALE)
-ANSWER_S = 10.0
 #: How far back changes and sick canaries are looked for.
 PAST_S = 86400.0
 Reports = Mapping[str, list[Report | None]]
@@ -53,27 +50,9 @@ def _asked(past: list[Event], model: str) -> float | None:
     return max((event.when for event in past if event.kind in ASKED and event.model in ("", model)), default=None)
 
 
-def of_gateway(url: str) -> tuple[dict[str, Facts], Reports]:
-    """Returns what a gateway tells of every model over HTTP, from any machine. The key to its page is made of `HERD_SECRET`, where set.
-
-    Raises:
-        OperationError: it does not answer, or does not accept the key.
-    """
-    import httpx
-
-    given, now = environment(), time.time()
-    has_key = given.secret is not None or "pages" in given.keys
-    headers = {"authorization": f"Bearer {given.key('pages').get_secret_value()}"} if has_key else {}
-    try:
-        answer = httpx.get(f"{url.rstrip('/').removesuffix('/v1')}/-/status", headers=headers, timeout=ANSWER_S)
-        told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
-        raise OperationError(f"No gateway answers at {url} ({type(error).__name__}). Is the address right, and the herd up?") from error
-    if answer.status_code in (401, 403):
-        raise OperationError(f"The gateway at {url} shows its pages to operators only. Set HERD_SECRET to the herd's secret.")
-    if "models" not in told:
-        raise OperationError(f"{url} answers with {answer.status_code}, and is no gateway of a herd.")
-    known, waiting = told["models"], told.get("waiting", {})
+def of_page(told: Mapping[str, Any]) -> tuple[dict[str, Facts], Reports]:
+    """Returns what a gateway's page of status tells of every model."""
+    known, waiting, now = told["models"], told.get("waiting", {}), time.time()
     return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, reports(known, list(known))
 
 

@@ -38,7 +38,7 @@ class Replicas:
         self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
 
     async def views(self, model: str) -> Sequence[ReplicaView]:
-        """What every replica of a model says of itself.
+        """Asks every replica of a model for its state.
 
         Raises:
             OSError: nobody could be asked, or not all answered in time.
@@ -84,7 +84,7 @@ class Replicas:
 
 
 class Changes:
-    """What Ray Serve's controller has told of deployments."""
+    """The news of deployments from Ray Serve's controller."""
 
     def __init__(self) -> None:
         self._controller: Any = None

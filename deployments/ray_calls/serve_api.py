@@ -68,7 +68,7 @@ def replicas(application: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What Ray Serve says of one application's engine."""
+    """Ray Serve's words about one application's engine."""
 
     replicas: tuple[Placed, ...] = ()
     said: str = ""

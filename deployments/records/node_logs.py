@@ -7,7 +7,7 @@ replicas that have died are read like others. What a file and a line are is `pol
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,8 @@ class NodeLogs:
         pattern = re.compile(query.grep) if query.grep else None
         found: list[Line] = []
         for file in self._files(query):
-            lines = self._grown(file) if file.identity in self._read_to or self._began else self._newest(file, query, pattern)
-            of_file = [
-                Line(when, self._node, file.owner.model, file.owner.replica, text)
-                for when, text in lines
-                if when >= query.since and (pattern is None or pattern.search(text))
-            ]
+            lines = self._grown(file, pattern) if file.identity in self._read_to or self._began else self._newest(file, query, pattern)
+            of_file = [Line(when, self._node, file.owner.model, file.owner.replica, text) for when, text in lines if when >= query.since]
             found += of_file[-query.lines :] if not self._began else of_file
         self._began = True
         return sorted(found, key=lambda line: line.when)[-MOST_LINES:]
@@ -111,12 +107,12 @@ class NodeLogs:
             if at and not whole:
                 continue  # one line that is longer than the block
             lines = list(self._shown(file, whole, file.path.stat().st_mtime if not found else found[0][0]))
-            found = [one for one in lines if pattern is None or pattern.search(one[1])] + found
+            found = _matching(lines, pattern) + found
             if lines and lines[0][0] < query.since:
                 break
         return found[-query.lines :]
 
-    def _grown(self, file: _File) -> list[tuple[float, str]]:
+    def _grown(self, file: _File, pattern: "re.Pattern[str] | None") -> list[tuple[float, str]]:
         """Reads the whole lines that a file has got since it was last read."""
         begin = self._read_to.get(file.identity, 0)
         if file.size < begin:  # emptied
@@ -124,11 +120,15 @@ class NodeLogs:
         block = _read(file.path, begin, min(file.size - begin, MOST_NEW_BYTES))
         end = len(block) if len(block) == MOST_NEW_BYTES and b"\n" not in block else block.rfind(b"\n") + 1
         self._read_to[file.identity] = begin + end
-        return list(self._shown(file, block[:end], time.time()))
+        return _matching(self._shown(file, block[:end], time.time()), pattern)
 
     def _shown(self, file: _File, block: bytes, before: float) -> Iterator[tuple[float, str]]:
         texts = block.decode(errors="replace").split("\n")
         return lines_of(texts, file.worker, float(time.localtime().tm_gmtoff), before)
+
+
+def _matching(lines: Iterable[tuple[float, str]], pattern: "re.Pattern[str] | None") -> list[tuple[float, str]]:
+    return list(lines) if pattern is None else [one for one in lines if pattern.search(one[1])]
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:

@@ -74,7 +74,7 @@ def fingerprint(recipe: Recipe) -> str:
 
 
 def root_cause(error: BaseException) -> str:
-    """What an error says, by its first cause: the outer ones only say that something did not work."""
+    """Returns the words of an error's first cause: the outer ones only say that something did not work."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

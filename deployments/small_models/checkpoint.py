@@ -1,4 +1,4 @@
-"""What every builder does with transformers: work without chatter, and save weights such that a full disk is an `OSError`."""
+"""Steps of every builder with transformers: works without chatter, and saves weights such that a full disk is an `OSError`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

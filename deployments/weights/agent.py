@@ -1,4 +1,4 @@
-"""What is done on a node: look, ask the Hub, fetch, hand on, check. A Ray actor, one a node, that ends with whoever started it.
+"""The work on a node: look, ask the Hub, fetch, hand on, check. A Ray actor, one a node, that ends with whoever started it.
 
 Decides nothing about other nodes: `spread` says from whom to get files, and may say another one in the middle.
 """
@@ -18,10 +18,10 @@ from deployments.weights.server import FileServer
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a node has of a source. A pull that was broken off leaves what was whole before, for engines to start from."""
+    """The files of a source on a node. A pull that was broken off leaves what was whole before, for engines to start from."""
 
     known: Manifest | None = None
-    """What it was when it was last pulled here."""
+    """The source as it was when it was last pulled here."""
     whole: Manifest | None = None
     """The last of it that is whole."""
 
@@ -35,7 +35,7 @@ class Progress:
 
 
 def held(source: Source, own: Path | None = None) -> Held:
-    """What this node has of a source, without asking anybody."""
+    """Returns the files of a source on this node, without asking anybody."""
     cache = cache_of(source, own)
     known = cache.known(source)
     return Held(next(iter(known), None), next((one for one in known if cache.complete(one)), None))
@@ -63,11 +63,11 @@ class Agent:
         return await asyncio.to_thread(held, source, self.own)
 
     async def resolve(self, source: Source) -> Manifest:
-        """What the Hub says that the source is now; see `origins.resolve`."""
+        """Returns the source as it is at the Hub now; see `origins.resolve`."""
         return await asyncio.to_thread(resolve, source, time.time())
 
     async def room(self, wanted: list[tuple[Source, Manifest]]) -> list[Room]:
-        """What is still needed and what is free, for each cache."""
+        """Returns the bytes still needed and those free, for each cache."""
         caches = {cache.root: cache for cache in map(self._cache, (source for source, _ in wanted))}
         rooms = []
         for root in caches:

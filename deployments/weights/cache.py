@@ -88,7 +88,7 @@ class Cache:
         return found
 
     def arrived_bytes(self, manifest: Manifest) -> int:
-        """What is here of a manifest's files, begun ones included."""
+        """Counts the bytes of a manifest's files that are here, begun ones included."""
         return sum(self._arrived(file) for file in {file.digest: file for file in manifest.files}.values())
 
     def _arrived(self, file: File) -> int:
@@ -126,7 +126,7 @@ class Cache:
         return sorted(ours, key=lambda one: one.resolved_s, reverse=True)
 
     def room(self, manifests: "list[Manifest]") -> Room:
-        """What the manifests still need, and what the disk has."""
+        """Compares the manifests' missing bytes with the disk's free ones."""
         needed = sum(manifest.size_bytes - self.arrived_bytes(manifest) for manifest in manifests)
         there = next(path for path in (self.root, *self.root.parents) if path.exists())
         return Room(str(self.root), needed, shutil.disk_usage(there).free)

@@ -68,7 +68,7 @@ class Crew:
         return list(found)
 
     def answer(self, node: str, ref: Any) -> Any:  # noqa: ANN401
-        """What came of a question, or the `WeightsError` in its place."""
+        """Returns the answer to a question, or the `WeightsError` in its place."""
         try:
             return ray.get(ref, timeout=ANSWER_S)
         except GetTimeoutError:

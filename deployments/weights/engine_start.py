@@ -1,4 +1,4 @@
-"""What an engine does before it starts: its weights are on all of its nodes, whole and checked, or are brought there.
+"""The step before an engine starts: its weights are on all of its nodes, whole and checked, or are brought there.
 
 Decides that an engine never asks the Hub what is pulled already: it gets the folder. What is not pulled comes as `herd pull` brings it,
 from a node that has it before the Hub. Where neither can give it, the engine is left to what vLLM finds in the Hub's cache itself.

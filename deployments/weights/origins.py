@@ -66,7 +66,7 @@ class Origin(Protocol):
 
 
 def resolve(source: Source, now_s: float, endpoint: str | None = None) -> Manifest:
-    """What a revision is at the Hub, and the files of it that an engine reads.
+    """Returns a revision as it is at the Hub, and the files of it that an engine reads.
 
     Raises:
         WeightsError: there is none, or this node may not have it.
@@ -155,7 +155,7 @@ class FromNode:
 
 
 def told(error: Exception, repository: str, revision: str, path: str | None = None) -> WeightsError:
-    """What the Hub, the network or the disk refused, as a sentence with the way out. No header and no token is ever in it."""
+    """Tells a refusal of the Hub, the network or the disk, as a sentence with the way out. No header and no token is ever in it."""
     what = repository if path is None else f"{path} of {repository}"
     match error:
         case HfHubHTTPError():
@@ -173,7 +173,7 @@ def told(error: Exception, repository: str, revision: str, path: str | None = No
 
 
 def _refused(error: HfHubHTTPError, repository: str, revision: str, what: str) -> WeightsError:
-    """What the Hub answered, once it did."""
+    """Returns the Hub's answer, once it has come."""
     page, status, token = f"{constants.ENDPOINT}/{repository}", error.response.status_code, get_token()
     if isinstance(error, GatedRepoError):
         said = "its token has no access to it" if token else "it has no token"

@@ -51,7 +51,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What came of a job."""
+    """The result of a job."""
 
     job: Job
     failed: dict[str, WeightsError] = field(default_factory=dict)
@@ -64,7 +64,7 @@ See = Callable[[Sequence[Row]], None]
 
 
 def jobs(crew: Crew, needs: Sequence[Need], whence: Whence, fresh: bool, say: Callable[[str], None]) -> list[Job]:
-    """What is to be done; nothing is transferred yet.
+    """Plans the transfers; nothing is transferred yet.
 
     Args:
         crew: agents of all nodes that may have something.
@@ -111,7 +111,7 @@ def _job(crew: Crew, need: Need, whence: Whence, fresh: bool, say: Callable[[str
 
 
 def _resolved(crew: Crew, need: Need, whole: Manifest | None, say: Callable[[str], None]) -> tuple[Manifest, tuple[str, ...]]:
-    """What the Hub says to the first node that it answers, and the targets with that one in front."""
+    """Returns the Hub's words to the first node that it answers, and the targets with that one in front."""
     errors: list[WeightsError] = []
     for nodes in (need.targets[:1], need.targets[1:]):
         for node, answer in crew.ask(nodes, "resolve", need.source).items():

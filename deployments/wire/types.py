@@ -7,7 +7,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Flow(Protocol):
-    """What is slowed down when who takes it does not keep up."""
+    """A flow of bytes that is slowed down when its reader does not keep up."""
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...

@@ -107,5 +107,5 @@ def test_cluster_remembers_its_herd_for_everybody_whom_ray_lets_in_and_who_chang
     none, refused, _, ended = said[-4:]
     assert none == "refused: No herd is up."
     assert refused.startswith("refused: `herd rollback` by root@"), "one operator at a time"
-    assert refused.endswith(", at: Deploying. `herd up --attach` shows it; try again when it has ended.")
+    assert ", at: Deploying. `herd up --attach` shows it; try again when it has ended. It runs on " in refused
     assert ended == "ended: Deploying None", "the lock of an operator whose program was killed is free"

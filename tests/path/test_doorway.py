@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from configs.doorway import Tls
 from deployments.lifecycle.own_certificate import trust
+from deployments.wire.client import listener
 from deployments.wire.client.certificate import Certificate
+from deployments.wire.client.connection import LEAST_TAKEN_BYTES, ClientConnection
 from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.listener import Bounds, Listener, sockets
 from deployments.wire.key_pair import UnusableFiles
@@ -31,6 +33,7 @@ from tests.wire_format import DONE, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+HOUR_S = 3600.0
 MODELS = request(path="/v1/models", method="GET")
 
 
@@ -53,15 +56,26 @@ async def test_reader_that_takes_nothing_of_a_whole_answer_is_let_go(engine: Fak
             await client.reader.readexactly(16 << 20)
 
 
-async def test_slow_reader_that_takes_something_is_kept(engine: FakeEngine) -> None:
-    engine.script = answers(200, b"y" * (24 << 20))
-    async with herd_of([engine], limits(write_s=0.4)) as herd, connected(herd.port, limit=4096) as client:
+async def test_slow_reader_that_takes_something_is_kept(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five times, nearly as long as a client has passes while it takes something. The clock is the test's: how fast bytes come to the
+    client does not count, nor that the system hands them over in lumps of a megabyte or more."""
+    monkeypatch.setattr(listener, "LOOK_S", HOUR_S)  # the listener itself does not look, for 75 s
+    engine.script = answers(200, b"y" * (32 << 20))
+    slow = herd_of([engine], limits(write_s=HOUR_S, header_s=300), keep_alive_s=300)
+    async with slow as herd, connected(herd.port, limit=4096) as client:
         await client.send(request(asking()))
         await client.head()
-        left = 24 << 20
-        for _ in range(12):
-            left -= len(await client.reader.readexactly(1 << 20))
-            await asyncio.sleep(0.1)
+        (connection,) = herd.server._connections
+        assert isinstance(connection, ClientConnection)
+        now, left, waiting = asyncio.get_running_loop().time(), 32 << 20, connection._transport.get_write_buffer_size
+        for _ in range(5):
+            enough = waiting() - LEAST_TAKEN_BYTES
+            assert enough > 0
+            while waiting() > enough:
+                left -= len(await client.reader.read(64 << 10))
+                await asyncio.sleep(0.001)
+            now += 0.9 * HOUR_S
+            connection.check(now)
         assert len(await client.reader.readexactly(left)) == left
 
 

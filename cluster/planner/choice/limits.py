@@ -1,4 +1,4 @@
-"""What limits a plan: the part of memory, or of time, that ends its start, its context, its requests at once and its speed.
+"""The limits of a plan: the part of memory, or of time, that ends its start, its context, its requests at once and its speed.
 
 Decides which part is named, and by how much it would have to shrink or grow. Computes by `cluster.planner.capacity` and
 `cluster.planner.speed` only: a share of a step is what the step loses when a GPU's bandwidth or arithmetic is endless.

@@ -35,7 +35,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Demands:
-    """What a plan for production must do."""
+    """The demands on a plan for production."""
 
     eight_bits: bool
     context_tokens: int

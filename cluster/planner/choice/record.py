@@ -64,7 +64,7 @@ KEYS_OF_HERDS = ("model", "replicas", "verdict", *KEYS)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What all rows of an answer have in common."""
+    """The facts that all rows of an answer have in common."""
 
     load: Load
     gpu_hour_price: float | None = None

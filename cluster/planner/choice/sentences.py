@@ -1,4 +1,4 @@
-"""What was asked, and what is best, each in a sentence for people."""
+"""The question, and the best answer, each in a sentence for people."""
 
 from collections.abc import Iterator
 

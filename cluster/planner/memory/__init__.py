@@ -1,1 +1,1 @@
-"""What one engine keeps in the memory of each of its GPUs, part by part. Imports `catalogue` and the KV cache's paging only."""
+"""The contents of the memory of each of an engine's GPUs, part by part. Imports `catalogue` and the KV cache's paging only."""

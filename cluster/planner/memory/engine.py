@@ -55,7 +55,7 @@ class Loras:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an engine is told beside its shape. What is None is vLLM's default for the GPU, or the model's own."""
+    """The settings of an engine beside its shape. One that is None is vLLM's default for the GPU, or the model's own."""
 
     context_tokens: int
     kv_dtype: KvDtype = "bf16"

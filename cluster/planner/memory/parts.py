@@ -1,4 +1,4 @@
-"""What vLLM takes beside weights and KV cache, as parts: each with its rule, the source of the rule, and the versions that it holds for.
+"""Memory that vLLM takes beside weights and KV cache, as parts: each with its rule, the rule's source, and the versions that it holds for.
 
 Decides what vLLM finds out in its profiling run (`GPUWorker.determine_available_memory`): it runs one step of the most tokens, samples for
 the most sequences, and leaves the highest peak free. A part is counted from what that run allocates. Few numbers are calibrated, on logs
@@ -123,7 +123,7 @@ CACHED_SHARE = 0.025
 
 
 def parts(engine: Engine, stage: int = 0) -> tuple[Part, ...]:
-    """What a GPU of a pipeline stage keeps beside weights, rope cache and KV cache."""
+    """Returns the memory that a GPU of a pipeline stage keeps beside weights, rope cache and KV cache."""
     return tuple(part for part in _parts(engine, stage) if part.size_bytes and part.rule.holds(engine.settings.vllm))
 
 

@@ -1,4 +1,4 @@
-"""What a model entry's engine arguments say about memory: settings, how weights are stored, the shape, and what is not counted.
+"""A model entry's engine arguments about memory: settings, how weights are stored, the shape, and what is not counted.
 
 Decides which of vLLM's arguments change the arithmetic. Values that vLLM would refuse are left for vLLM to refuse.
 """
@@ -44,12 +44,12 @@ NOT_COUNTED = (
 
 
 def settings_of(model: Model, vllm: Version = VLLM) -> Settings:
-    """What a model entry tells vLLM that memory depends on."""
+    """Returns the settings of a model entry that memory depends on."""
     return settings_from(model.engine, model.context_tokens, drafts=model.draft is not None, vllm=vllm)
 
 
 def settings_from(said: Mapping[str, Any], context_tokens: int, *, drafts: bool = False, vllm: Version = VLLM) -> Settings:
-    """What engine arguments tell vLLM that memory depends on."""
+    """Returns the settings in engine arguments that memory depends on."""
     wide = said.get("dtype") in FLOAT32
     return Settings(
         context_tokens=context_tokens,
@@ -95,7 +95,7 @@ def not_counted(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _on_the_way(method: object, architecture: Architecture) -> Layout | None:
-    """What a bf16 checkpoint becomes where the engine is told to quantise it."""
+    """Returns the storage of a bf16 checkpoint where the engine is told to quantise it."""
     if method in ("fp8", "fp8_per_tensor", "fp8_per_block"):
         return LINEAR_FP8
     if method == "bitsandbytes":

@@ -1,1 +1,1 @@
-"""What a started engine tells of itself, beside what was planned for it. Imports the rest of the planner."""
+"""The figures of a started engine, beside those planned for it. Imports the rest of the planner."""

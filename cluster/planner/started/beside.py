@@ -24,7 +24,7 @@ NO_GPU = Gpu("none", memory_gib=1.0, bandwidth_bytes_s=1.0, bf16_flops=1.0)
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a started engine tells of itself."""
+    """The figures that a started engine tells."""
 
     device: str
     figures: Figures

@@ -13,6 +13,7 @@ from configs.load import environment
 from deployments.commands.changing.steps import steps
 from deployments.commands.describing.bundle.archive import Missing, Part, gathered, write
 from deployments.commands.describing.bundle.sources import (
+    of_all_logs,
     of_ray,
     of_the_config,
     of_the_gateway,
@@ -34,7 +35,7 @@ def support_bundle(
     output: Annotated[
         Path | None, typer.Option(help="The file to write; none may be there. Default: herd-support-NAME-TIME.tar.gz, in this folder.")
     ] = None,
-    logs_mib: Annotated[int, typer.Option(help="The most of Ray's and the engines' logs of this node, in MiB.", min=0, max=512)] = LOGS_MIB,
+    logs_mib: Annotated[int, typer.Option(help="The most of Ray's and the engines' logs of all nodes, in MiB.", min=0, max=512)] = LOGS_MIB,
 ) -> None:
     """Write versions, config, plan, status, doctor's report and logs into one file, to be sent to somebody who helps.
 
@@ -75,16 +76,16 @@ def _known(name: str | None) -> tuple[Herd | None, list[Missing]]:
 def _gathered(herd: Herd | None, logs_bytes: int, say: Say) -> tuple[list[Part], list[Missing]]:
     if herd is None:
         return gathered(of_this_machine(), say)
-    sources, missing = [*of_this_machine(), *of_the_config(herd), *of_the_logs(herd, logs_bytes)], []
+    sources, missing = [*of_this_machine(), *of_the_config(herd)], []
     with contextlib.ExitStack() as stack:
         try:
             say("Connecting to Ray")
             stack.enter_context(operate.connected(herd, say))
         except OperationError as error:
             missing.append(Missing("Ray Serve's status, and the doctor's report", str(error)))
-            sources += of_the_gateway(herd, connected=False)
+            sources += [*of_the_logs(herd, logs_bytes), *of_the_gateway(herd, connected=False)]
         else:
-            sources += [*of_the_gateway(herd, connected=True), *of_ray(), *of_the_nodes(herd)]
+            sources += [*of_the_gateway(herd, connected=True), *of_ray(), *of_the_nodes(herd), *of_all_logs(herd, logs_bytes)]
         parts, lacking = gathered(sources, say)
     return parts, [*missing, *lacking]
 
@@ -98,5 +99,5 @@ def contents(parts: list[Part]) -> Table:
         if one not in logs:
             table.add_row(Text(one.path), Text(one.about), f"{len(one.text) / 1024:,.0f}")
     if logs:
-        table.add_row("logs/…", f"the ends of {len(logs)} logs of this node", f"{sum(len(one.text) for one in logs) / 1024:,.0f}")
+        table.add_row("logs/…", f"the ends of {len(logs)} logs", f"{sum(len(one.text) for one in logs) / 1024:,.0f}")
     return table

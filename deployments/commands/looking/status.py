@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,8 +20,10 @@ from rich.text import Text
 
 from cluster.planner.started.figures import NAMES, Report, as_plain, differences, rows, summary
 from configs.load import environment
+from deployments.commands.looking.by_http import NOTE, by_http
 from deployments.commands.looking.spans import iso
-from deployments.commands.terminal import STAYS, AsJson, Name, out, told
+from deployments.commands.terminal import STAYS, AsJson, Ca, Name, out, told
+from deployments.commands.using.endpoint import no_ca
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle import seen
 from deployments.lifecycle.herd import OperationError
@@ -38,7 +41,6 @@ Seen = tuple[str, Mapping[str, Facts], Reports]
 """The title, what is known of each model, and its engines' figures."""
 #: Columns of the table of replicas: what does not fit a terminal goes on in its next line.
 WIDE = 150
-BY_HTTP = "By HTTP alone: replicas that have no place yet, phases of starts and errors are told only where the cluster can be asked."
 
 
 def status(
@@ -47,6 +49,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
     wide: Annotated[bool, typer.Option("--wide", help="Show a row for each replica too: its node, GPUs, release, phase.")] = False,
     url: Url = None,
+    ca: Ca = None,
 ) -> None:
     """Show every model: its state, its replicas, their requests, and its engines' memory beside the plan.
 
@@ -54,7 +57,7 @@ def status(
     herd status --wide --watch
     herd status --url http://10.0.0.11:8000
     """
-    with told(OperationError, interrupted=STAYS), _asking(name, url) as asked:
+    with told(OperationError, interrupted=STAYS), _asking(name, url, ca) as asked:
         if watch:
             _watch(asked, wide)
         elif as_json:
@@ -62,15 +65,17 @@ def status(
         else:
             _print(asked(), wide)
             if url is not None:
-                out.print(BY_HTTP, style="dim")
+                out.print(NOTE, style="dim")
 
 
 @contextlib.contextmanager
-def _asking(name: str | None, url: str | None) -> Iterator[Callable[[], Seen]]:
+def _asking(name: str | None, url: str | None, ca: Path | None) -> Iterator[Callable[[], Seen]]:
     """Yields a function that asks the cluster, or one gateway."""
     if url is not None:
-        yield lambda: (url, *seen.of_gateway(url))
+        address, told_by = by_http(url, ca, name, environment())
+        yield lambda: (address, *told_by())
         return
+    no_ca(ca)
     herd = operate.known(environment(), name)
 
     def ask() -> Seen:

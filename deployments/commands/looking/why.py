@@ -5,14 +5,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from configs.load import environment
+from deployments.commands.looking.by_http import NOTE, by_http
 from deployments.commands.looking.named import of_config
-from deployments.commands.looking.status import BY_HTTP, COLOURS, Url
-from deployments.commands.terminal import STAYS, AsJson, Name, out, told
+from deployments.commands.looking.status import COLOURS, Url
+from deployments.commands.terminal import STAYS, AsJson, Ca, Name, out, told
+from deployments.commands.using.endpoint import no_ca
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle import seen
 from deployments.lifecycle.herd import OperationError
@@ -25,6 +28,7 @@ def why(
     name: Name = None,
     as_json: AsJson = False,
     url: Url = None,
+    ca: Ca = None,
 ) -> None:
     """Say what a model waits for and since when, why its last starts failed, and what to do.
 
@@ -33,22 +37,23 @@ def why(
     herd why scout --json
     """
     with told(OperationError, interrupted=STAYS):
-        facts = _facts(model, name, url)
+        facts = _facts(model, name, url, ca)
     found = reasons.why(facts, time.time())
     if as_json:
         sys.stdout.write(as_line(facts, found))
         return
     _print(facts, found)
     if url is not None:
-        out.print(BY_HTTP, style="dim")
+        out.print(NOTE, style="dim")
 
 
-def _facts(model: str, name: str | None, url: str | None) -> Facts:
+def _facts(model: str, name: str | None, url: str | None, ca: Path | None) -> Facts:
     if url is not None:
-        found, _ = seen.of_gateway(url)
+        found, _ = by_http(url, ca, name, environment())[1]()
         if model not in found:
             raise OperationError(f"No model has the id '{model}' there. There are: {', '.join(found)}.")
         return found[model]
+    no_ca(ca)
     herd = operate.known(environment(), name)
     with operate.connected(herd, lambda _: None):
         config, known, _ = seen.of_cluster(herd)

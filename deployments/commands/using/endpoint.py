@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # `herd plan` answers before it would be imported
 #: Longest wait for a page, and for the next bytes of an answer, in seconds.
 PAGE_S, ANSWER_S = 10.0, 300.0
 UNAUTHORIZED = 401
+#: Variables that keys come from: of clients, and of operators.
+API_KEY, SECRET = "OPENAI_API_KEY", "HERD_SECRET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Endpoint:
     """The herd of this machine that it belongs to; None if only the address is known."""
     ca: Path | None = None
     """The file whose certificates alone are trusted, if there is one."""
+    key_from: str = API_KEY
+    """The variable that `key` comes from, or would."""
 
     def client(self, read_s: float = ANSWER_S) -> "httpx.Client":
         """Returns an HTTP client of it, to be closed by the caller; the next bytes of an answer may take `read_s` seconds."""
@@ -61,7 +65,7 @@ class Endpoint:
         except httpx.HTTPError as error:
             raise OperationError(f"{self.url}{path} does not answer ({error}). {self.way_out}") from error
         if answer.status_code == UNAUTHORIZED:
-            raise OperationError(f"{self.url} asks for an API key: {'the one in' if self.key else 'set'} OPENAI_API_KEY{self._wrong}.")
+            raise OperationError(self._refused)
         try:
             found = answer.raise_for_status().json()
         except (httpx.HTTPStatusError, json.JSONDecodeError) as error:
@@ -85,8 +89,9 @@ class Endpoint:
         return "`herd status` may tell more." if self.herd else "Is the address right? It is the gateway's, for instance http://host:8000."
 
     @property
-    def _wrong(self) -> str:
-        return " is not right" if self.key else ""
+    def _refused(self) -> str:
+        wanted = "an API key" if self.key_from == API_KEY else "a key to its pages, which are for operators"
+        return f"{self.url} asks for {wanted}: " + (f"the one in {self.key_from} is not right." if self.key else f"set {self.key_from}.")
 
 
 def _short(error: Exception) -> str:
@@ -156,6 +161,15 @@ def named(url: str | None, ca: Path | None, name: str | None, given: Environment
         if name is not None:
             raise OperationError("--url and --name both say which herd: give one of them.")
         return at(url, ca, given)
+    no_ca(ca)
+    return of_herd(operate.known(given, name), given)
+
+
+def no_ca(ca: Path | None) -> None:
+    """Refuses certificates where no address is given.
+
+    Raises:
+        OperationError: there is a file of them.
+    """
     if ca is not None:
         raise OperationError("--ca is for --url: a herd of this machine is known by its own certificate.")
-    return of_herd(operate.known(given, name), given)

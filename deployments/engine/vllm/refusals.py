@@ -120,7 +120,7 @@ def blaming(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def request_fault(error: BaseException) -> str | None:
-    """What is wrong with the request that an exception of the frontend's comes from; None where vLLM's own answer stands.
+    """Says how the request is wrong that an exception of the frontend's comes from; None where vLLM's own answer stands.
 
     vLLM's own answer stands for its own classes of errors, and for errors of the machine: no memory, no file, no connection.
     """
@@ -182,7 +182,7 @@ def _event(error: Exception) -> bytes:
 
 
 def _meant(error: Exception) -> Exception:
-    """What ended the stream, under what Starlette makes of it: that an exception came too late to be answered.
+    """Finds the exception that ended the stream, below Starlette's own, which says that an exception came too late to be answered.
 
     vLLM tells a failed generation as an event of the wrong kind, which pydantic then refuses: what had failed came before.
     """

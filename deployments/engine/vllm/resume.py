@@ -30,7 +30,7 @@ def serve_here() -> None:
 
 
 def so_far(params: SamplingParams | None) -> Delivered | None:
-    """What a request says was delivered; None where it begins as others do."""
+    """Returns the tokens that a request says were delivered; None where it begins as others do."""
     said = (params.extra_args if params is not None else None) or {}
     tokens = said.get(TOKENS)
     return None if tokens is None else Delivered(tuple(tokens), tuple(said.get(GROUPS, ())), said.get(FINISH), said.get(STOP))
@@ -59,7 +59,7 @@ def _adding(add: Add) -> Add:
 
 
 def replayed(processor: OutputProcessor, request: EngineCoreRequest, delivered: Delivered) -> list[RequestOutput]:
-    """What the output processor makes of the delivered tokens, one output for each group."""
+    """Returns the output processor's outputs for the delivered tokens, one for each group."""
     state = processor.request_states[request.request_id]
     queue, state.queue = state.queue, None  # without one, it hands its outputs back
     outputs: list[RequestOutput] = []

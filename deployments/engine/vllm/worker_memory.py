@@ -11,7 +11,7 @@ TELL = "herd_memory"
 
 
 class WorkerMemory:
-    """What vLLM's worker can do beside its own."""
+    """Methods that vLLM's worker gets beside its own."""
 
     model_runner: Any
     device: Any

@@ -1,4 +1,4 @@
-"""What reads an answer before its client does: the protocol, and what a reader may do.
+"""Readers of an answer before its client: the protocol, and what a reader may do.
 
 Decides nothing. A reader is made for one answer. It gets every piece that an engine says, and its gate lets pieces go, ends the answer or
 makes the engine wait, at once or later, from a task of the reader's own. A client gets a piece when every reader has let it go.

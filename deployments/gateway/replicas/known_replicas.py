@@ -1,4 +1,4 @@
-"""What a gateway knows of the replicas of one model. News of one replica costs the same however many there are."""
+"""The replicas of one model, as a gateway knows them. News of one replica costs the same however many there are."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ class KnownReplicas:
         return self._all
 
     def get(self, replica: str) -> ReplicaView | None:
-        """What is known of the replica with this id; None where it is not known."""
+        """Returns the view of the replica with this id; None where it is not known."""
         return self._views.get(replica)
 
     def update(self, replicas: Sequence[ReplicaView], now_s: float) -> None:

@@ -66,7 +66,7 @@ class Feed:
         self._views: dict[str, ReplicaView] = {}
         self._streams: dict[str, ReportStream] = {}
         self._fresh: dict[str, ReplicaView] = {}
-        """What the roster has not been told yet."""
+        """Reports that the roster has not been told yet."""
         self._unread: dict[ReportStream, None] = {}
         self._reading: asyncio.TimerHandle | None = None
         self._doubted: set[str] = set()

@@ -43,7 +43,7 @@ class Follower(Protocol):
 
 
 class ReportStream:
-    """What one replica says."""
+    """The reports of one replica."""
 
     def __init__(self, view: ReplicaView, engines: Engines, follower: Follower, wanted: Pace) -> None:
         """Args:
@@ -57,7 +57,7 @@ class ReportStream:
         self.last = 0
         """Prompts of the replica's that have been heard of."""
         self.said: ReplicaView | None = None
-        """What it has said of itself."""
+        """The replica's last report."""
         self.pace = wanted
         """How often it was asked to speak."""
         self.reached = False

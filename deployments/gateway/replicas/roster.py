@@ -75,7 +75,7 @@ class Roster:
         return router
 
     def update(self, model: str, replicas: Sequence[ReplicaView]) -> None:
-        """What the replicas of a model say now; who says nothing is out."""
+        """Takes in the reports of a model's replicas; one without a report is out."""
         known = self._known.get(model)
         if known is not None:
             before = {view.id: view for view in known.all}
@@ -111,7 +111,7 @@ class Roster:
         self._router(replica.model).learn(replica.id, prompt)
 
     def _last(self, view: ReplicaView) -> ReplicaView | None:
-        """What is known of a replica by now; None where it is not known."""
+        """Returns a replica's view by now; None where it is not known."""
         return self._of(view.model).get(view.id)
 
     def _takes(self, view: ReplicaView) -> bool:
@@ -206,5 +206,5 @@ class Roster:
 
 
 def _newest(last: ReplicaView | None, told: ReplicaView) -> ReplicaView:
-    """What is known of a replica that Ray tells of; what a replica has told the feed meanwhile is newer."""
+    """Returns the view of a replica that Ray tells of; what a replica has told the feed meanwhile is newer."""
     return last if last is not None and is_older(told, last) else still_silent(last, told)

@@ -1,4 +1,4 @@
-"""What a gateway tells replicas: how many requests wait here for their model, and which requests are refused because engines died of them.
+"""The news of a gateway for replicas: how many requests wait here for their model, and which are refused because engines died of them.
 
 Decides when a replica is told: with each question for its reports, and in between where there is something new, or something that would
 else be forgotten there. Nothing is sent while nothing waits.
@@ -44,9 +44,9 @@ class Telling:
         self._refused = refused
         self._waiting = waiting
         self._told: dict[str, tuple[LoadQuery, float]] = {}
-        """What each replica was told last, without the seconds that a request is refused yet, and when."""
+        """The last news of each replica, without the seconds that a request is refused yet, and when."""
         self._known: dict[str, LoadQuery] = {}
-        """What the replicas of each model should know."""
+        """The news for the replicas of each model."""
         self.is_open = False
         """Some replica must be told something, though nothing has changed."""
         self._tasks: set[asyncio.Task[None]] = set()

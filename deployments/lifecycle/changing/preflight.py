@@ -1,4 +1,4 @@
-"""What is checked and made before anything of a herd is started or changed, because its faults would show late and obscurely.
+"""Checks and preparations before anything of a herd is started or changed, because their faults would show late and obscurely.
 
 Decides which faults are a reason not to start. Raises `OperationError`, whose message says why and what to do.
 """

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from deployments.lifecycle.changing import rolls
 from deployments.lifecycle.changing.rolls import Progress, Roll
-from deployments.lifecycle.known import Herd
+from deployments.lifecycle.known import Herd, OperationError
 from deployments.lifecycle.memory import InCluster
+from deployments.progress import Say
 from deployments.ray_calls import cluster_store, jobs
 
 FILE = "roll.lock"
@@ -51,7 +52,7 @@ def in_cluster(herd: Herd, progress: Progress) -> Iterator[None]:
         yield
         return
     job, memory = jobs.own(), InCluster()
-    _take(progress.roll.model_copy(update={"job": job}))
+    _take(progress.roll.model_copy(update={"job": job}), progress.say)
     progress.also_in(memory, LOCK, job)
     ended: dict[str, object] = {"ended": ""}
     try:
@@ -86,11 +87,16 @@ def known(roll: Roll) -> Roll:
     return roll
 
 
-def _take(mine: Roll) -> None:
+def _take(mine: Roll, say: Say) -> None:
     if cluster_store.keep_new(LOCK, mine.model_dump_json()):
         return
-    if (other := held()) is not None:
-        raise other.refusal()
+    other = taken()
+    if other is not None and jobs.lives(other.job):
+        raise OperationError(
+            f"{other.refusal()} It runs on {other.host}: if that host is gone, Ray knows within a minute, and lets you go on."
+        )
+    if other is not None:
+        say(other.left)
     cluster_store.keep(LOCK, mine.model_dump_json())
     time.sleep(TAKEN_S)
     now = taken()

@@ -1,4 +1,4 @@
-"""What is known of a change that is under way: the order, its steps so far, and how it ended.
+"""The record of a change that is under way: the order, its steps so far, and how it ended.
 
 Decides where that stands: in the herd's folder on the machine where the change is carried out, and in a cluster's memory as well, where all
 operators see it.
@@ -44,9 +44,20 @@ class Roll(Strict):
 
     @property
     def words(self) -> str:
-        """Who changes the herd, since when, and how far it is."""
-        step = f", at: {self.steps[-1][1].splitlines()[0]}" if self.steps else ""
-        return f"`{self.order.words}` by {self.order.by} is under way since {self.order.at}{step}"
+        """Names the order, its operator, its beginning, and how far it is."""
+        return f"`{self.order.words}` by {self.order.by} is under way since {self.order.at}{self._at}"
+
+    @property
+    def left(self) -> str:
+        """Says that it ended without a word, as a step of the next change, which has its lock."""
+        return (
+            f"`{self.order.words}` by {self.order.by}, begun {self.order.at}{self._at}, ended in the middle: Ray says that its process, or "
+            f"its host {self.host}, is gone. Its lock is taken over"
+        )
+
+    @property
+    def _at(self) -> str:
+        return f", at: {self.steps[-1][1].splitlines()[0]}" if self.steps else ""
 
     @property
     def lives(self) -> bool:

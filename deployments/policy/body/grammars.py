@@ -1,4 +1,4 @@
-"""What an engine compiles into a grammar: JSON schemas, regular expressions, choices, grammars.
+"""Values that an engine compiles into a grammar: JSON schemas, regular expressions, choices, grammars.
 
 Decides by their size and by how their parts multiply. Nothing ends a compilation that has begun, and an engine has few threads for it.
 """
@@ -13,7 +13,7 @@ import msgspec
 from configs.requests import Requests
 from deployments.policy.body.bounds import KIB, refused
 from deployments.policy.body.json_size import json_size
-from deployments.policy.body.patterns import grammar_cost, regex_cost
+from deployments.policy.body.patterns import LENGTH, SHARED_LENGTH, grammar_cost, length_cost, regex_cost
 
 #: Members of `structured_outputs` that are an object, or its JSON as a text.
 _MAY_BE_TEXT = ("json", "structural_tag")
@@ -22,7 +22,11 @@ _REGEXES = ("pattern", "regex", "whitespace_pattern")
 #: One of these stands in the JSON of whatever has a pattern or a grammar.
 _WORDS = (b"pattern", b"regex", b"grammar")
 
-Count = Callable[[str, int], int]
+#: Members with the bounds of a string's length.
+_LENGTHS = ("minLength", "maxLength")
+
+Count = Callable[[str, float], float]
+Find = Callable[[Mapping[str, Any]], Iterator[tuple[Count, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class Grammar:
 
     The time that compiling takes grows with the square of the members and of the values of an `enum` (xgrammar 0.2: 0.5 s for 1000
     properties that are required; 6.6 s for an enum of 10,000), and with the cube of the properties of one object that may be left out
-    (100: 0.4 s, 200: 1.1 s, 400: 5 s, 1000: more than a minute). The numbers in a schema (`maxItems`, `maxLength`) cost seconds at most,
-    whatever they are; those in a pattern are counted (`deployments.policy.body.patterns`).
+    (100: 0.4 s, 200: 1.1 s, 400: 5 s, 1000: more than a minute). `minItems` and `maxItems` cost next to nothing, whatever they are.
+    Patterns, grammars and the lengths of strings are counted in parts (`deployments.policy.body.patterns`).
     """
 
     way_out: str = "Make the schema smaller."
@@ -71,12 +75,14 @@ def check_parts(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN40
     text = msgspec.json.encode(value)
     if text.count(b":") > requests.optional_properties:
         _check_left_out(at, value, requests)
-    if any(word in text for word in _WORDS):
-        _check_patterns(at, value, requests)
+    if any(word in text for word in (*_WORDS, b"Length")):
+        _check_patterns(at, value, requests, _patterns_and_lengths)
 
 
 def check_tools(tools: list[dict[str, Any]], requests: Requests) -> None:
     """Checks the same of tools, which are a grammar each or one together: the properties of each one, the patterns of all.
+
+    Lengths are not counted: most tools become no grammar, and many different ones have many different lengths.
 
     Raises:
         BadRequest: they are too many.
@@ -88,7 +94,7 @@ def check_tools(tools: list[dict[str, Any]], requests: Requests) -> None:
             _check_left_out(f"tools[{index}]", tool, requests)
         has_patterns = has_patterns or any(word in text for word in _WORDS)
     if has_patterns:
-        _check_patterns("tools", tools, requests)
+        _check_patterns("tools", tools, requests, _patterns)
 
 
 def _check_left_out(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
@@ -103,11 +109,11 @@ def _check_left_out(at: str, value: Any, requests: Requests) -> None:  # noqa: A
             )
 
 
-def _check_patterns(at: str, value: Any, requests: Requests) -> None:  # noqa: ANN401
+def _check_patterns(at: str, value: Any, requests: Requests, found: Find) -> None:  # noqa: ANN401
     seen = set[tuple[Count, str]]()
-    parts, size = 0, 0
+    parts, size = 0.0, 0
     for node in _containers(value):
-        for pattern in set(_patterns(node)) - seen if isinstance(node, dict) else ():
+        for pattern in set(found(node)) - seen if isinstance(node, dict) else ():
             seen.add(pattern)
             count, text = pattern
             size += len(text)
@@ -117,9 +123,10 @@ def _check_patterns(at: str, value: Any, requests: Requests) -> None:  # noqa: A
             if parts > requests.pattern_parts:
                 raise refused(
                     at,
-                    f"has more than {requests.pattern_parts} parts in its patterns and grammars: a class or a repetition is one, '.' and "
-                    "'[^…]' are four, {m,n} is n of them, and the n-th of those in a row that may be left out counts n times. Put literals "
-                    "between them, write '*' instead of '{0,100}', or send fewer patterns.",
+                    f"has more than {requests.pattern_parts} parts in its patterns, grammars and lengths of strings: '.' is 2.5, a class "
+                    "is less, {m,n} is n of them, the n-th of those in a row that may be left out counts n times, and each different "
+                    f"minLength or maxLength over {SHARED_LENGTH} is {LENGTH}. Put literals between them, write '*' instead of "
+                    "'{0,100}', or send fewer.",
                 )
 
 
@@ -132,12 +139,19 @@ def _left_out(schema: Mapping[str, Any]) -> int:
 
 
 def _patterns(node: Mapping[str, Any]) -> Iterator[tuple[Count, str]]:
-    """Yields each pattern and grammar that stands directly in an object, and what counts its parts."""
+    """Yields each pattern and grammar that stands directly in an object, and the function that counts its parts."""
     yield from ((regex_cost, text) for name in _REGEXES if isinstance(text := node.get(name), str))
     if isinstance(text := node.get("grammar"), str):
         yield grammar_cost, text
     if isinstance(names := node.get("patternProperties"), dict):
         yield from ((regex_cost, text) for text in names)
+
+
+def _patterns_and_lengths(node: Mapping[str, Any]) -> Iterator[tuple[Count, str]]:
+    """Yields the bounds of a string's length, too."""
+    yield from _patterns(node)
+    if any(isinstance(node.get(name), int) for name in _LENGTHS):
+        yield length_cost, f"{node.get(_LENGTHS[0])} {node.get(_LENGTHS[1])}"
 
 
 def _unpacked(value: dict[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Forbidden(BadRequest):
 
 
 class Unauthorized(BadRequest):
-    """What is asked for needs a key, and the request has another one or none."""
+    """The page needs a key, and the request has another one or none."""
 
     status = 401
     code = "unauthorized"

@@ -61,7 +61,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked, as far as it matters for an error."""
+    """The request, as far as it matters for an error."""
 
     body: Mapping[str, Any]
     size: int = 0

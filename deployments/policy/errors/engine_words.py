@@ -100,7 +100,7 @@ def _wrong_type(body: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def grammar(fields: Sequence[str]) -> str:
-    """What is told where the engine core ended a request with a grammar."""
+    """Returns the sentence for a request with a grammar that the engine core ended."""
     named = " and ".join(f"'{name}'" for name in fields)
     return (
         f"The engine could not follow what {named} ask{'s' if len(fields) == 1 else ''} for: the grammar cannot be built, "

@@ -62,7 +62,7 @@ class HerdError(Exception):
         return self._endpoint.startswith(("messages", "count_tokens"))
 
     def fields(self) -> dict[str, Any]:
-        """What stands under `error`."""
+        """Returns the members under `error`."""
         kind: str = self.type
         if self._for_anthropic:
             kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")

@@ -75,7 +75,7 @@ class ByHand(Strict):
 
 
 class DeclaredHerd(Strict):
-    """What shall run."""
+    """The herd that shall run."""
 
     file: Config
     by_hand: ByHand = ByHand()

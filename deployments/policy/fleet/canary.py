@@ -23,7 +23,7 @@ GAIN = 4
 
 
 class Verdict(StrEnum):
-    """What one canary says; also a metric's label."""
+    """The verdict of one canary; also a metric's label."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came back from one canary."""
+    """The answer to one canary."""
 
     text: str = ""
     tokens: tuple[Token, ...] = ()
@@ -68,12 +68,12 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a replica's canaries have said so far."""
+    """The verdicts of a replica's canaries so far."""
 
     known: tuple[Token, ...] = ()
     """The answer that it has to give."""
     usual_s: float = 0.0
-    """What its tokens usually take."""
+    """The usual time of its tokens."""
     in_a_row: int = 0
     """Bad ones, one after the other; slow ones do not count."""
     slowness: Slowness = NOT_SLOW
@@ -85,7 +85,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What another replica of the same make says of its canaries."""
+    """The words of another replica of the same make about its canaries."""
 
     known: tuple[Token, ...]
     """The answer that it has to give."""

@@ -20,7 +20,7 @@ PNG = (
 NOT_ITS_FAULT = ("chat template", "context length")
 
 Fault = str | None
-"""What is wrong with an answer; None where nothing is."""
+"""Returns the fault of an answer; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine was started for."""
+    """The abilities that an engine was started for."""
 
     images: bool = False
     tools: bool = False
@@ -62,7 +62,7 @@ def checks(model: str, abilities: Abilities) -> Iterator[Check]:
 
 
 def complaint(check: Check, status: int, text: str) -> Fault:
-    """What is wrong with the answer to a check, in a sentence that names it."""
+    """Returns the fault of the answer to a check, in a sentence that names it."""
     if status == 400 and check.status == 200 and any(lacks in text for lacks in NOT_ITS_FAULT):
         return None
     if status != check.status:

@@ -1,4 +1,4 @@
-"""What a change of a herd would do, told before it is done: which fields differ, and which model's engines come, go or are made anew.
+"""The effects of a change of a herd, told before it is done: which fields differ, and which model's engines come, go or are made anew.
 
 Decides in which order that happens (`rollout_steps` has the steps), and for how long a model would be away. How long its engines take to
 start, and whether there is room for new ones beside the old ones, are arguments.
@@ -30,7 +30,7 @@ class Field:
 
 
 class Kind(StrEnum):
-    """What happens to an application."""
+    """The effect on an application."""
 
     RESTARTS = "restarts"
     STARTS = "starts"
@@ -40,14 +40,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What happens to the engines of a model, or to the gateways."""
+    """The effect on the engines of a model, or on the gateways."""
 
     application: str
     kind: Kind
     replicas: tuple[int, int]
     """Before and after: the fewest that there shall be."""
     because: tuple[str, ...] = ()
-    """What engines are made of and that differs; of a restart."""
+    """Fields that engines are made of and that differ; of a restart."""
     whole: bool = False
     """All replicas go before one comes: they have another number of ranks."""
 

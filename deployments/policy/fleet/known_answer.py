@@ -29,7 +29,7 @@ class Token:
 
 
 class Vote(StrEnum):
-    """What the known answers of the other replicas say of this one's."""
+    """The verdict of the other replicas' known answers on this one's."""
 
     ALONE = "alone"
     AGREED = "agreed"
@@ -81,7 +81,7 @@ def _ahead(token: Token, rival: str) -> float:
 
 
 def vote(known: Sequence[Token], others: Sequence[Sequence[Token]], tolerance: float, newcomer: bool = False) -> Vote:
-    """What the other replicas' known answers say; a newcomer's own voice does not count against theirs."""
+    """Compares with the other replicas' known answers; a newcomer's own voice does not count against theirs."""
     if not others:
         return Vote.ALONE
     against = sum(disagreement(known, other) > tolerance for other in others)

@@ -30,7 +30,7 @@ class Standing:
     ongoing: int = 0
     """Requests inside its replicas."""
     why: str = ""
-    """What an engine of it waits for, where one has no place."""
+    """The lack for which an engine of it waits, where one has no place."""
 
 
 _GOING = frozenset({"STOPPING"})

@@ -1,4 +1,4 @@
-"""What a cloud says before it takes a machine away: what to ask its metadata server, and what the answers mean.
+"""The notices of a cloud before it takes a machine away: what to ask its metadata server, and what the answers mean.
 
 Sources: AWS, "Spot Instance interruption notices" and "Scheduled events for your instances"; Google Cloud, "Preempted VMs" and "Live
 migration and host maintenance" (machines with GPUs do not migrate, and are told an hour before).
@@ -37,7 +37,7 @@ class Notice:
 
 
 def notice(question: str, body: str, now: datetime) -> Notice | None:
-    """What an answer to a question means; none where the machine stays, or the answer is not understood.
+    """Reads the notice in an answer to a question; none where the machine stays, or the answer is not understood.
 
     Args:
         question: one of `QUESTIONS`.

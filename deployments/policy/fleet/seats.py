@@ -17,7 +17,7 @@ _WORDS = {"STARTING": STARTING, "UPDATING": STARTING, "RECOVERING": STARTING, "R
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What Ray Serve says of a replica."""
+    """Ray Serve's words about a replica."""
 
     id: str
     state: str

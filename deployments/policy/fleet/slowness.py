@@ -20,7 +20,7 @@ CROWDED = 1.0
 
 
 class Progress(NamedTuple):
-    """What an engine has done since its start, and what it has to do; it changes whenever the engine has taken a step."""
+    """The work of an engine since its start, and the work it still has; it changes whenever the engine has taken a step."""
 
     steps: float = 0.0
     """Steps that gave tokens to some request."""
@@ -67,7 +67,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Slowness:
-    """What is known of one replica's slowness."""
+    """The record of one replica's slowness."""
 
     row: int = 0
     """Slow canaries, one after the other, while most other replicas were faster."""
@@ -84,7 +84,7 @@ NOT_SLOW = Slowness()
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a replica that seems slow knows of itself and its surroundings."""
+    """A replica that seems slow and its surroundings, as it knows them."""
 
     own: Pace
     others: Sequence[Pace]

@@ -23,7 +23,7 @@ BEFORE_START = "its process starts, and imports vLLM"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a model."""
+    """The known facts about a model."""
 
     model: str
     standing: Standing
@@ -31,13 +31,13 @@ class Facts:
     starts: Sequence[Start] = ()
     """Those that are kept, oldest first."""
     said: str = ""
-    """What Ray Serve says of an application that could not come up."""
+    """Ray Serve's words about an application that could not come up."""
     asked: float | None = None
     """When the last change of the herd or of this model's size began, in seconds since 1970."""
     queue: int = 0
     """Requests that wait at a gateway."""
     canaries: Mapping[str, str] = field(default_factory=dict)
-    """What each sick replica has said of its canary, by its id."""
+    """The last words of each sick replica about its canary, by its id."""
     by_http: bool = False
     """A gateway alone was asked, which knows no replica before it takes requests."""
 

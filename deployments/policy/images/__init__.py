@@ -1,1 +1,1 @@
-"""What an image in a request may be, read from its bytes without decoding it. Imports `policy.errors`."""
+"""The rules for images in a request, read from its bytes without decoding it. Imports `policy.errors`."""

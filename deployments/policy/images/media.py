@@ -83,7 +83,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What a request carries."""
+    """Images and other media of a request."""
 
     images: tuple[Image, ...]
     changed: bool
@@ -160,7 +160,7 @@ def place(body: dict[str, Any], part: dict[str, Any], key: str) -> str:
 
 
 def _below(node: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (whatever the client sent)
-    """What is inside a list, or inside these members of a mapping, and the step to it."""
+    """Yields the values inside a list, or inside these members of a mapping, and the step to it."""
     if isinstance(node, list):
         yield from ((f"[{index}]", one) for index, one in enumerate(node))
     elif isinstance(node, dict):

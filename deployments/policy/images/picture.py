@@ -1,4 +1,4 @@
-"""What an image's file says of itself, and how the gateway refuses one that it will not pass on."""
+"""The header of an image's file, and how the gateway refuses one that it will not pass on."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What an image may be, wherever it comes from: one of four formats, and no more pixels than its model takes.
+"""The rules for an image, wherever it comes from: one of four formats, and no more pixels than its model takes.
 
 Decides over whole images in memory. It runs before any decoder, and what it lets pass stands in the body in the one form that engines read.
 """

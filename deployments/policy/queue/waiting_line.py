@@ -1,4 +1,4 @@
-"""Who waits for a replica with room: in which order, how many, and about how long.
+"""The line of requests that wait for a replica with room: in which order, how many, and about how long.
 
 Decides over numbers: it has no clock, times come in as arguments (seconds, of any one clock). Interactive requests go before batch ones,
 else first come, first served. Who would wait longer than the config allows is refused at once: that costs nothing, and tells the client

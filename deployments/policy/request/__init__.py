@@ -1,4 +1,4 @@
-"""What a request is: its path, model, prompt, origin, and what it takes to continue its answer.
+"""A request: its path, model, prompt, origin, and what it takes to continue its answer.
 
 Imports `policy.images` and `policy.errors`.
 """

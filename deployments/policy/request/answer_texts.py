@@ -1,4 +1,4 @@
-"""What a model wrote, read from the bytes of its answer: text, reasoning and the arguments of calls, by the index of the choice.
+"""The text that a model wrote, read from the bytes of its answer: text, reasoning and the arguments of calls, by the index of the choice.
 
 Decides over bytes, for all four APIs that generate. In messages and responses everything belongs to choice 0.
 """

@@ -52,7 +52,7 @@ def guests(host: str, wanted: Doorway) -> Guests:
 
 
 def admitted(guests: Guests, headers: Headers) -> Answer:
-    """What the answer to a request must tell a browser.
+    """Returns the headers that an answer must have for a browser.
 
     Args:
         guests: who may come.
@@ -99,7 +99,7 @@ def _sentence(origin: bytes | None) -> str:
 
 
 def preflight(guests: Guests, headers: Headers) -> Answer | None:
-    """What the answer to an OPTIONS request says beside `admitted`'s; none where it is no browser's preflight.
+    """Returns the headers of the answer to an OPTIONS request beside `admitted`'s; none where it is no browser's preflight.
 
     The request has been admitted.
     """

@@ -1,4 +1,4 @@
-"""What the gateway answers to: the allow-list of the engine's routes, and what a call is.
+"""Calls that the gateway answers: the allow-list of the engine's routes, and what a call is.
 
 Decides which paths exist. vLLM's app has many more, some of which stop or change an engine; none of these is reachable from outside.
 """
@@ -118,7 +118,7 @@ def model_of(body: bytes) -> object:
 
 
 def session_of(named: str | None, body: Mapping[str, Any]) -> str | None:
-    """What a request belongs to: as its header names it, else by OpenAI's `prompt_cache_key` or `user`."""
+    """Returns the session of a request: as its header names it, else by OpenAI's `prompt_cache_key` or `user`."""
     if named:
         return named
     for name in (body.get("prompt_cache_key"), body.get("user")):

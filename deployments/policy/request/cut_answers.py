@@ -23,7 +23,7 @@ def choices_of(body: Mapping[str, Any]) -> int:
 
 
 class Outline:
-    """What must be known of a stream to end it early."""
+    """The facts about a stream by which it can be ended early."""
 
     def __init__(self, choices: int) -> None:
         """Args:

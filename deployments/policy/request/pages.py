@@ -13,7 +13,7 @@ OPERATORS = "/-/"
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What a gateway must know to show its own pages."""
+    """Settings by which a gateway shows its own pages."""
 
     key: str | None = None
     """Asked for below `/-/`. None: nobody is asked."""

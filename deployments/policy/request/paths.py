@@ -1,4 +1,4 @@
-"""What a path that is not served may have been meant for.
+"""Hints for a path that is not served: the one that may have been meant.
 
 Decides by what clients' settings get wrong: a base URL with a slash too many, with `/v1` twice or not at all, or in capitals.
 """

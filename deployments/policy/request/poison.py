@@ -120,7 +120,7 @@ class Poison:
 
 
 def digest_of(path: str, body: bytes) -> str:
-    """What a request is known by, as its client sent it: 32 hexadecimal digits."""
+    """Returns the mark of a request, as its client sent it: 32 hexadecimal digits."""
     digest = blake2b(path.encode(), digest_size=16)
     digest.update(b"\0")
     digest.update(body)

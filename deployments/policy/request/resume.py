@@ -33,7 +33,7 @@ class CannotResume(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What an engine had said when it died."""
+    """The words of an engine until it died."""
 
     tokens: tuple[int, ...]
     groups: tuple[int, ...]
@@ -102,7 +102,7 @@ def is_whole(said: bytes) -> bool:
 
 
 def delivered(said: bytes) -> Delivered:
-    """What was said, as tokens.
+    """Returns the delivered answer as tokens.
 
     Args:
         said: whole events, with their token ids.
@@ -157,7 +157,7 @@ class Seam:
         self._seen: dict[bytes, bytes] = {}
 
     def after(self, events: bytes) -> bytes:
-        """What of these whole events is new.
+        """Returns the part of these whole events that is new.
 
         Raises:
             CannotResume: they say something else than what was said.

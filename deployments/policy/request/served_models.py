@@ -23,7 +23,7 @@ _ANSWER_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a request takes of a model."""
+    """The needs of a request that a model must meet."""
 
     images: int
     tokens: int
@@ -31,7 +31,7 @@ class Needs:
 
 
 def needs_of(body: dict[str, Any]) -> Needs:
-    """What a decoded request takes of a model."""
+    """Returns the needs of a decoded request that a model must meet."""
     wanted = [value for name in _ANSWER_TOKENS if isinstance(value := body.get(name), int)]
     return Needs(media.count(body), tokens_of(body) + max(wanted, default=0))
 
@@ -44,7 +44,7 @@ class Served:
     aliases: tuple[str, ...]
     images_per_prompt: int
     card: Mapping[str, Any]
-    """What `/v1/models` says of it."""
+    """The model's entry in `/v1/models`."""
     context_tokens: int = 0
     fallbacks: tuple[str, ...] = ()
     by_priority: bool = True
@@ -76,9 +76,9 @@ class Catalog:
     models: tuple[Served, ...]
     by_name: Mapping[str, Served]
     auto: tuple[Served, ...]
-    """What `auto` may mean, the preferred ones first."""
+    """Models that `auto` may mean, the preferred ones first."""
     cards: Mapping[str, Mapping[str, Any]]
-    """What `/v1/models` says of each id, and of `auto`."""
+    """Entries in `/v1/models`, by each id, and of `auto`."""
 
     @property
     def listed(self) -> tuple[Mapping[str, Any], ...]:

@@ -32,7 +32,7 @@ def of_stream(tail: bytes) -> Usage | None:
 
 
 class _Answer(msgspec.Struct):
-    """What is read of an answer or event; nothing is built of the rest."""
+    """The members that are read of an answer or event; nothing is built of the rest."""
 
     usage: Any = None
     response: Any = None

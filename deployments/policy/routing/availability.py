@@ -12,7 +12,7 @@ RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """What is known of one model's coming and going."""
+    """The coming and going of one model's replicas."""
 
     ever_ready: bool = False
     gone_at: float | None = None

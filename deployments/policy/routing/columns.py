@@ -1,4 +1,4 @@
-"""What is known of all replicas of one model, in columns: a replica is a place, and each fact is an array over all places.
+"""All replicas of one model, in columns: a replica is a place, and each fact is an array over all places.
 
 A choice looks at every replica by a few array operations instead of a loop, each about a nanosecond per replica. News of one replica
 writes one place. Whole numbers are kept as doubles, which are exact up to 2**53.

@@ -1,4 +1,4 @@
-"""What one replica has from this gateway, and what it has in all by now: its last report, and what has changed since.
+"""Requests that one replica has from this gateway, and in all by now: its last report, and what has changed since.
 
 Decides over numbers. Reports are told apart by their number, so a view that was only doubted meanwhile is still the same report.
 """
@@ -11,7 +11,7 @@ from deployments.policy.routing.types import ReplicaView
 
 
 class Flight:
-    """What one replica has from this gateway."""
+    """Requests that one replica has from this gateway."""
 
     __slots__ = (
         "_changed",

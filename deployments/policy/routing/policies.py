@@ -59,10 +59,10 @@ SCORES: Mapping[str, Reason] = MappingProxyType(
 
 
 class Question(NamedTuple):
-    """What a policy is asked: where one request should go. A tuple, because one is made per request."""
+    """The question to a policy: where one request should go. A tuple, because one is made per request."""
 
     columns: Columns
-    """What is known of the replicas."""
+    """The replicas, as they are known."""
     able: Able
     """The replicas that may be picked: two at least."""
     tokens: int = 0
@@ -72,7 +72,7 @@ class Question(NamedTuple):
     matches: Mapping[int, int] = MappingProxyType({})
     """How many of its first blocks replicas have, by sets of places (`PrefixIndex.matches`)."""
     key: int | None = None
-    """What names its home; None where nothing does."""
+    """The key that names its home; None where there is none."""
     turn: int = 0
     """How many requests the gateway has routed before: what turns, and what stands in for dice."""
     usual_tokens: float = 0.0
@@ -114,7 +114,7 @@ class Herd:
         """
         self._weights = weights
         self._x: Floats = np.array([[0.0]] * (LAST_USED + 1) + [[getattr(weights, name)] for name in OF_REPORTS])
-        """What each row is multiplied with; the first ones are the request's."""
+        """Weights of the rows; the first ones are the request's."""
         self._most: Floats = np.array([[weights.kv], [weights.balance]])
         self._scored = np.empty_like(self._x)
         self._reasons = tuple(reason if getattr(weights, name) else None for name, reason in SCORES.items())

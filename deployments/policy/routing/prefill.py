@@ -48,7 +48,7 @@ def can_hand_over(endpoint: str, body: Mapping[str, Any]) -> bool:
 
 
 def prefilling(body: Mapping[str, Any], pool: str) -> bytes:
-    """What an engine is asked that only computes the prompt of a request."""
+    """Returns the request to an engine that only computes the prompt."""
     kept = {name: value for name, value in body.items() if name not in _OF_THE_ANSWER}
     # A call that must be made cannot be made in one token; which tools there are stays in the prompt.
     calls = {"tool_choice": "none"} if body.get("tools") else {}
@@ -56,7 +56,7 @@ def prefilling(body: Mapping[str, Any], pool: str) -> bytes:
 
 
 def handed_over(answer: bytes) -> bytes | None:
-    """What the engine is told that goes on: a field of its request. None where there is nothing to take."""
+    """Returns the field for the engine that goes on: a member of its request. None where there is nothing to take."""
     try:
         said = msgspec.json.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError):

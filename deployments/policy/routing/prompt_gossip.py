@@ -1,4 +1,4 @@
-"""What gateways tell a replica of each prompt that they send, so that the other gateways hear of it with the replica's next report.
+"""The news of each prompt that gateways send to a replica, so that the other gateways hear of it with the replica's next report.
 
 Decides how it is written, and how much a replica keeps for those who have not asked yet. With it several gateways know as much of every
 cache as one would, and need neither a lock nor a shared index; one that has just started learns what was sent lately before it came.
@@ -84,7 +84,7 @@ class Recent:
             self.prefill_tokens -= tokens
 
     def after(self, number: int) -> tuple[int, Sequence[str]]:
-        """What has come since this number, as it was told, and the number to ask with the next time.
+        """Returns the news since this number, as they were told, and the number to ask with the next time.
 
         A number from before a restart is answered with everything that is kept.
         """

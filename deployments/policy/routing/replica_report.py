@@ -1,4 +1,4 @@
-"""What a replica says of itself, as a gateway's view of it, and what its silence means.
+"""A replica's report, as a gateway's view of it, and the meaning of its silence.
 
 Decides over decoded JSON and ages. A report of an older or newer release may lack fields or have more: what is missing keeps its default.
 """
@@ -48,7 +48,7 @@ def is_older(view: ReplicaView, other: ReplicaView) -> bool:
 
 
 def still_silent(before: ReplicaView | None, told: ReplicaView) -> ReplicaView:
-    """What Ray tells of a replica that the gateway has doubts about: Ray can reach it, and that it answers requests is not said by that."""
+    """Returns the view of a replica that a gateway doubts: Ray can reach it, and that it answers requests is not said by that."""
     if before is None or before.trust is Trust.TRUSTED:
         return told
     given_up = before.trust is Trust.AVOIDED and before.state is ReplicaState.DEAD

@@ -16,7 +16,7 @@ from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 
 
 class ReplicaState(StrEnum):
-    """What a replica says of itself."""
+    """The state of a replica, by its own words."""
 
     READY = "ready"
     LEAVING = "leaving"
@@ -51,7 +51,7 @@ class Reason(StrEnum):
     SESSION = "session"
     """The session's own, or where every gateway would put a prompt that it has not seen."""
     ROOM = "room"
-    """What its cache would forget for this prompt is the oldest."""
+    """The blocks that its cache would forget for this prompt are the oldest."""
     KV = "kv"
     """It has memory left."""
     WARM = "warm"
@@ -99,7 +99,7 @@ class ReplicaView:
     about: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Its release and its number of GPUs, for the pages; routing does not look at it. Empty where it has not said."""
     canary: str = ""
-    """What is wrong with one that is sick (`policy.fleet.canary.Verdict`)."""
+    """The fault of one that is sick (`policy.fleet.canary.Verdict`)."""
     slow: bool = False
     """Its canaries are far slower than those of the other replicas: it takes requests only while these are full."""
     number: int = 0
@@ -108,7 +108,7 @@ class ReplicaView:
 
 
 class Ask(NamedTuple):
-    """What routing needs to know of a request. A tuple, because one is made per request."""
+    """A request, as far as routing needs to know it. A tuple, because one is made per request."""
 
     prompt: Prompt = NO_PROMPT
     session: str | None = None

@@ -30,7 +30,7 @@ class Certificate:
         self._files = files
         self._stamp = self._stamped()
         self.context = self._read()
-        """What new connections are made with: another object for each certificate."""
+        """The TLS context of new connections: another object for each certificate."""
 
     async def follow(self, period_s: float = LOOK_S) -> None:
         """Reads the files again whenever they have changed, for ever. What cannot be used is told in the log, and changes nothing."""
@@ -58,7 +58,7 @@ class Certificate:
         return context
 
     def _stamped(self) -> _Stamp:
-        """What changes when one of the files does."""
+        """Returns a stamp that changes when one of the files does."""
         try:
             found = [Path(name).stat() for name in (self._files.certificate, self._files.key)]
         except OSError as error:

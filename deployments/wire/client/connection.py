@@ -21,6 +21,8 @@ MOST_AHEAD_BYTES = 64 << 10
 LINGER_S = 2
 #: Bytes that a client takes of what waits for it within `write_s`, at least, or all of it: 280 bytes a second with the default of 60 s.
 LEAST_TAKEN_BYTES = 16 << 10
+#: Seconds after a client's last byte until it is asked whether it is still there, and the longest time from one question to the next.
+PROBE_S, LONGEST_PROBE_S = 0.25, 4.0
 
 
 class Counted(Protocol):
@@ -66,7 +68,9 @@ class ClientConnection(asyncio.Protocol):
         self._begun = True
         """A head is expected to arrive soon: it has begun, or is the connection's first."""
         self._deaf = False
-        """What still comes is dropped."""
+        """Bytes that still come are dropped."""
+        self._half_closed = False
+        """The client sends no more, and may still wait for answers."""
         self._reads = True
         self._slow = False
         self._until = math.inf
@@ -96,6 +100,23 @@ class ClientConnection(asyncio.Protocol):
         elif reader.held > MOST_AHEAD_BYTES:
             self._pause()
 
+    def eof_received(self) -> bool:
+        """Keeps the connection open for a client that has sent its whole request and then closed its side, as `nc -N` does.
+
+        A client that has gone looks the same until something is sent to it: see `_probe`. TLS knows no connection that is half open.
+
+        Returns:
+            Whether the connection stays open. A client that leaves inside a request or an answer has hung up.
+        """
+        exchange = self._exchange
+        if self._half_closed:
+            return True
+        if self._deaf or self._raw is not None or exchange is None or exchange.started or not exchange.whole:
+            return False
+        self._half_closed = True
+        self._loop.call_later(PROBE_S, self._probe, PROBE_S)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.left(self)
         self._deaf = True
@@ -117,7 +138,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def stops(self) -> bool:
         """No other request is read."""
-        return self._server.stopping
+        return self._server.stopping or (self._half_closed and not self._reader.held)
 
     def follow(self, flow: Flow) -> None:
         """Slows the flow of the present answer down whenever the client is slower than it."""
@@ -134,7 +155,7 @@ class ClientConnection(asyncio.Protocol):
     def ended(self, exchange: Exchange) -> None:
         """The answer is whole: the next request is read, or the connection closes."""
         self._exchange = self._flow = None
-        closes = exchange.closes or self._server.stopping
+        closes = exchange.closes or self.stops
         if not exchange.whole or (closes and self._reader.held):
             self._linger()
         elif closes:
@@ -144,6 +165,8 @@ class ClientConnection(asyncio.Protocol):
             self.want_more()
             if self._reader.held:
                 self._next()
+            if self._half_closed and self._exchange is None and not self._deaf:
+                self._close()
 
     # what the server asks for
     def check(self, now: float) -> None:
@@ -201,6 +224,8 @@ class ClientConnection(asyncio.Protocol):
         exchange.answered_in(self._server.run(exchange))
         if not exchange.whole:
             self._more(exchange)
+            if self._half_closed and not exchange.whole:
+                exchange.breaks(Unreadable("The connection ends inside the request's body."))
 
     def _more(self, exchange: Exchange) -> None:
         try:
@@ -211,6 +236,20 @@ class ClientConnection(asyncio.Protocol):
             return
         if not exchange.take(piece, self._reader.whole) or self._reader.held > MOST_AHEAD_BYTES:
             self._pause()
+
+    def _probe(self, waited_s: float) -> None:
+        """Asks a client that sends no more whether it is still there, for as long as its answer has not begun.
+
+        The system of a client that has gone answers the first bytes with a reset, so that sending the next ones ends the connection.
+        """
+        exchange = self._exchange
+        if self._deaf or exchange is None:
+            return
+        if not exchange.encourage():
+            self.abort()
+            return
+        wait_s = min(2 * waited_s, LONGEST_PROBE_S)
+        self._loop.call_later(wait_s, self._probe, wait_s)
 
     def _pause(self) -> None:
         if self._reads:
@@ -232,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:
-    """Whose connection it is: an IPv4 address, or the 64 bits of an IPv6 address that a site gives to one host."""
+    """Returns the client of a connection: an IPv4 address, or the 64 bits of an IPv6 address that a site gives to one host."""
     host = (transport.get_extra_info("peername") or ("",))[0]
     try:
         address = ip_address(host.partition("%")[0])

@@ -21,6 +21,7 @@ MOST_UNASKED_BYTES = 64 << 10
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus}
 _NO_CONTENT = 204
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(Protocol):
@@ -141,7 +142,7 @@ class Exchange:
     async def _arriving(self, limit: int, limit_mib: float, within_s: float, count: Callable[[int], None]) -> None:
         self._asked = True
         if self._head.expects_continue and not self.gone and not self._size:
-            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._send(_CONTINUE)
         self._connection.want_more()
         loop, counted = asyncio.get_running_loop(), 0
         try:
@@ -223,6 +224,16 @@ class Exchange:
         """Its task has begun to answer. One that is cancelled before never runs, and could not clear up behind itself."""
         self._begun = True
 
+    def encourage(self) -> bool:
+        """Sends an interim answer while the answer has not begun: any client of HTTP/1.1 passes over it (RFC 9110, section 15.2).
+
+        Returns:
+            Whether the client understands interim answers, or has its answer before its eyes.
+        """
+        if not self.started:
+            self._send(_CONTINUE)
+        return True
+
     def lost(self) -> None:
         """The client has hung up: who works on its answer stops."""
         self.gone = True
@@ -243,6 +254,10 @@ class Exchange:
 
 class Unframed(Exchange):
     """With a client of HTTP/1.0, which knows no chunks: its answer ends where the connection does."""
+
+    def encourage(self) -> bool:
+        """See `Exchange.encourage`; HTTP/1.0 has no interim answers."""
+        return self.started
 
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:
         """Begins a streamed answer with its first piece, in one write. From now on the flow waits while the client is slower than it."""

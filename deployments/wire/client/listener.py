@@ -35,7 +35,7 @@ LAST_WORDS_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What clients' connections may take."""
+    """Bounds of clients' connections."""
 
     header_s: float = 10
     """Longest time for a request's head to arrive."""

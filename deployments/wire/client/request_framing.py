@@ -197,7 +197,7 @@ class RequestReader:
         return True
 
     def body(self) -> bytes:
-        """What there is of the last request's body; `whole` says whether that was its end.
+        """Takes the part of the last request's body that has come; `whole` says whether that was its end.
 
         Raises:
             Unreadable: the bytes are no chunked body.

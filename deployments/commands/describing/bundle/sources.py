@@ -1,7 +1,4 @@
-"""Gathers the parts of a support bundle: of this machine, of a herd's config and plan, and of the herd while it runs.
-
-Logs of other nodes are one more entry of `of_the_nodes`.
-"""
+"""Gathers the parts of a support bundle: of this machine, of a herd's config and plan, and of the herd while it runs."""
 
 import dataclasses
 import json
@@ -18,7 +15,7 @@ import psutil
 from configs.keys import PURPOSES, WeakSecret, derived
 from configs.load import Environment, as_yaml
 from deployments.commands.describing.bundle.archive import Part, Source
-from deployments.commands.describing.bundle.logs import log_ends
+from deployments.commands.describing.bundle.logs import line_ends, log_ends
 from deployments.commands.describing.bundle.redaction import secrets_in, without_commands
 from deployments.commands.versions import installed, versions
 from deployments.lifecycle.herd import Herd
@@ -79,6 +76,13 @@ def of_ray() -> list[Source]:
 def of_the_nodes(herd: Herd) -> list[Source]:
     """Returns what the nodes tell. Needs a connection to the herd's Ray, as `of_ray`."""
     return [Source("the doctor's report", lambda: [_doctor(herd)])]
+
+
+def of_all_logs(herd: Herd, most_bytes: int) -> list[Source]:
+    """Returns the newest log lines of all nodes, as many bytes as are asked for. Needs a connection to the herd's Ray, as `of_ray`."""
+    if herd.config.ray.address == "local":  # it has one node, this one, where all files can be read
+        return of_the_logs(herd, most_bytes)
+    return [Source("logs of all nodes", lambda: _cluster_lines(most_bytes))]
 
 
 def of_the_logs(herd: Herd, most_bytes: int) -> list[Source]:
@@ -152,6 +156,17 @@ def _doctor(herd: Herd) -> Part:
     from deployments.doctor.examine import examine
 
     return _json("doctor.json", "what `herd doctor --no-pairs` finds", as_json(examine(wanted(herd.config), False, lambda _: None)))
+
+
+def _cluster_lines(most_bytes: int) -> list[Part]:
+    from deployments.records.cluster_logs import cluster_logs
+
+    with cluster_logs() as readers:
+        parts, silent = line_ends(readers.read, "logs", most_bytes)
+    if silent:
+        about = "nodes that did not answer when they were asked for their logs"
+        parts.append(Part("logs/silent-nodes.txt", about, "\n".join(silent) + "\n"))
+    return parts
 
 
 def _logs_folder(herd: Herd) -> Path:

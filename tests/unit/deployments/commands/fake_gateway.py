@@ -41,6 +41,8 @@ class Gateway:
     refusal: dict[str, Any] | None = None
     """An error for every generation."""
     key: str | None = None
+    status: Any = None
+    """The page `/-/status`; None: there is none."""
     models: Any = field(default_factory=lambda: [SEEING, BLIND, ALIAS])
     asked: list[tuple[str, dict[str, Any] | None, str | None]] = field(default_factory=list)
     """Path, body and `authorization` of each request."""
@@ -76,7 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def do_GET(self) -> None:
-        if self.allowed(None):
+        if not self.allowed(None):
+            return
+        if self.path == "/-/status" and self.gateway.status is not None:
+            self.answer(200, self.gateway.status)
+        else:
             self.answer(200 if self.path == "/v1/models" else 404, {"object": "list", "data": self.gateway.models})
 
     def do_POST(self) -> None:

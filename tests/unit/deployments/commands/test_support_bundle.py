@@ -15,12 +15,13 @@ from configs.keys import derived
 from configs.load import environment, parse
 from deployments.commands.describing.bundle import archive
 from deployments.commands.describing.bundle.archive import Missing, Part, Source, gathered, write
-from deployments.commands.describing.bundle.logs import log_ends
+from deployments.commands.describing.bundle.logs import line_ends, log_ends
 from deployments.commands.describing.bundle.redaction import REMOVED, redacted, secrets_in, without_commands
 from deployments.commands.describing.bundle.sources import of_the_config, of_the_gateway, secrets_of
 from deployments.commands.describing.support_bundle import contents
 from deployments.commands.main import app
 from deployments.lifecycle.herd import Herd
+from deployments.policy.records.log_lines import GATEWAY, MODEL, RAY, Line, Query
 
 ROOT = "0123456789abcdef" * 4
 CONFIG = """
@@ -205,3 +206,30 @@ def test_plan_of_the_config_is_in_it(tmp_path: Path) -> None:
     assert not missing
     (plan,) = [one for one in parts if one.path == "plan.json"]
     assert json.loads(plan.text)["models"][0]["model"] == "small"
+
+
+def told_by_nodes(query: Query) -> tuple[list[Line], list[str]]:
+    """Two nodes with a replica each, and a third one that does not answer the first question."""
+    lines = {
+        MODEL: [Line(1.0, "n1", "scout", "r1", "oldest"), Line(4.0, "n2", "scout", "../r2", "newest")],
+        GATEWAY: [Line(2.0, "n1", "", "g1", "second")],
+        RAY: [Line(3.0, "n2", "", "raylet", "third"), Line(3.5, "n2", "", "raylet", "fourth")],
+    }
+    return lines[query.what], ["n3"] if query.what == MODEL else []
+
+
+def test_lines_of_all_nodes_become_a_file_for_each_replica_and_process() -> None:
+    parts, silent = line_ends(told_by_nodes, "logs", 1 << 20)
+    assert {part.path: part.text for part in parts} == {
+        "logs/n1/g1.log": "1970-01-01T00:00:02Z second\n",
+        "logs/n1/scout/r1.log": "1970-01-01T00:00:01Z oldest\n",
+        "logs/n2/raylet.log": "1970-01-01T00:00:03Z third\n1970-01-01T00:00:03Z fourth\n",
+        "logs/n2/scout/_r2.log": "1970-01-01T00:00:04Z newest\n",
+    }
+    assert silent == ["n3"]
+
+
+def test_oldest_lines_of_all_nodes_are_left_out_first() -> None:
+    parts, _ = line_ends(told_by_nodes, "logs", 60)
+    assert [part.path for part in parts] == ["logs/n2/raylet.log", "logs/n2/scout/_r2.log"]
+    assert line_ends(told_by_nodes, "logs", 0)[0] == []

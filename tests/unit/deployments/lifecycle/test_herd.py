@@ -342,7 +342,7 @@ def test_second_operator_of_a_cluster_is_refused_while_the_first_changes_it(serv
     busy = Roll(order=order("up", file=of_cluster(OLD)), host="head", pid=1, began=0, job="02", steps=((1.0, "Deploying"),))
     cluster[roll_lock.LOCK] = busy.model_dump_json()
     serve.jobs.add("02")
-    words = r"^`herd up` by ann@head is under way since 2026-11-28T12:00:00Z, at: Deploying. `herd up --attach` shows it"
+    words = r"^`herd up` by ann@head is under way since 2026-11-28T12:00:00Z, at: Deploying. `herd up --attach` .* It runs on head: if"
     with pytest.raises(OperationError, match=words):
         up(tmp_path, of_cluster(NEW))
     assert (serve.declared, cluster.get(CONFIG)) == ([], None)
@@ -350,12 +350,17 @@ def test_second_operator_of_a_cluster_is_refused_while_the_first_changes_it(serv
 
 
 def test_lock_of_an_operator_whose_program_is_gone_is_taken_over(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:
-    cluster[roll_lock.LOCK] = Roll(order=order("rollback"), host="head", pid=1, began=0, job="02").model_dump_json()
+    left = Roll(order=order("rollback"), host="worker-7", pid=1, began=0, job="02", steps=((1.0, "Deploying"),))
+    cluster[roll_lock.LOCK] = left.model_dump_json()
     up(tmp_path, of_cluster(OLD))
     assert roll_lock.LOCK not in cluster
     ended = Roll.model_validate_json(cluster[roll_lock.LAST])
     assert (ended.job, ended.ended) == ("01", "")
     assert ended.steps[-1][1] == "Deploying"
+    assert [step for _, step in ended.steps if "taken over" in step] == [
+        "`herd rollback` by ann@head, begun 2026-11-28T12:00:00Z, at: Deploying, ended in the middle: Ray says that its process, or its "
+        "host worker-7, is gone. Its lock is taken over"
+    ]
 
 
 def test_change_that_fails_gives_the_lock_back_with_its_reason(serve: Serve, tmp_path: Path, cluster: dict[str, str]) -> None:

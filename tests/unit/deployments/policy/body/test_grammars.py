@@ -16,7 +16,7 @@ from tests.unit.samples import scout
 
 REQUESTS = Requests()
 SCOUT = catalog([scout()], created=1).models[0]
-COSTLY = "[a-z]?" * 23
+COSTLY = "[a-z]?" * 37
 SAID = [{"role": "user", "content": "Hi"}]
 
 
@@ -32,28 +32,44 @@ def optional(many: int, required: Any = None) -> dict[str, Any]:
     ("field", "value"),
     [
         ("structured_outputs", {"regex": COSTLY}),
-        ("structured_outputs", {"grammar": "root ::= " + "[a-z]? " * 23}),
-        ("structured_outputs", {"grammar": "start: " + "[a-z]? " * 23}),
+        ("structured_outputs", {"grammar": "root ::= " + "[a-z]? " * 37}),
+        ("structured_outputs", {"grammar": "start: " + "[a-z]? " * 37}),
         ("structured_outputs", {"json": {"type": "string", "pattern": COSTLY}}),
         ("structured_outputs", {"json": json.dumps({"type": "string", "pattern": COSTLY})}),
         ("structured_outputs", {"json": json.dumps({"pattern": COSTLY}).replace("pattern", "\\u0070attern")}),
         ("structured_outputs", {"structural_tag": json.dumps({"format": {"type": "regex", "pattern": COSTLY}})}),
         ("response_format", said({"properties": {"a": {"items": [{"pattern": COSTLY}]}}})),
         ("response_format", said({"patternProperties": {COSTLY: {}}})),
-        ("response_format", said({"anyOf": [{"pattern": f"{number}[a-z]{{9}}"} for number in range(29)]})),
+        ("response_format", said({"anyOf": [{"pattern": f"{number}[a-z]{{25}}"} for number in range(28)]})),
     ],
 )
 def test_patterns_that_take_an_engine_long_are_refused(field: str, value: Any) -> None:
-    with pytest.raises(BadRequest, match=rf"'{field}' has more than 256 parts in its patterns and grammars.*Put literals") as refused:
+    with pytest.raises(BadRequest, match=rf"'{field}' has more than 256 parts in its patterns, grammars.*Put literals") as refused:
         unknown("chat", {"messages": SAID, field: value}, REQUESTS)
     assert refused.value.param == field
     unknown("chat", {"messages": SAID, field: value}, Requests(pattern_parts=300))
 
 
-@pytest.mark.parametrize("pattern", ["[a-z]?" * 22, "[a-z]?ab" * 200, *USUAL.values()])
+@pytest.mark.parametrize("pattern", ["[a-z]?" * 36, "[a-z]?ab" * 200, "^.{1,100}$", *USUAL.values()])
 def test_patterns_that_compile_fast_pass(pattern: str) -> None:
     Grammar().check("structured_outputs", {"regex": pattern, "pattern": {"grammar": None}}, REQUESTS)
     Grammar().check("response_format", said({"properties": {str(number): {"pattern": pattern} for number in range(30)}}), REQUESTS)
+
+
+def strings(*lengths: int, least: int = 1) -> dict[str, Any]:
+    return {"type": "object", "properties": {f"p{most}": {"type": "string", "minLength": least, "maxLength": most} for most in lengths}}
+
+
+def test_schemas_with_lengths_as_people_send_them_pass() -> None:
+    listed = {"type": "array", "items": strings(500), "minItems": 1, "maxItems": 100}
+    Grammar().check("response_format", said({"properties": {"a": listed, "b": strings(*range(1, 129), 200, 500, 2000, 4096)}}), REQUESTS)
+
+
+def test_different_long_lengths_of_strings_are_bounded() -> None:
+    with pytest.raises(BadRequest, match="each different minLength or maxLength over 128 is 64") as refused:
+        Grammar().check("response_format", said(strings(129, 200, 500, 2000, 4096)), REQUESTS)
+    assert refused.value.param == "response_format"
+    check_tools([{"function": {"name": "f", "parameters": strings(*range(129, 200))}}], REQUESTS)
 
 
 def test_patterns_are_no_longer_together_than_a_schema() -> None:
@@ -80,7 +96,7 @@ def test_properties_that_may_be_left_out_count_in_all_objects_of_a_schema() -> N
 @pytest.mark.parametrize("size", [100, 10_000_000])
 @pytest.mark.parametrize(
     ("schemas", "param"),
-    [([{"pattern": "[a-z]?" * 20}, {"pattern": "[a-z]*" * 20}], "tools"), ([{}, optional(201)], "tools[1]")],
+    [([{"pattern": "[a-z]?" * 30}, {"pattern": "[a-z]*" * 30}], "tools"), ([{}, optional(201)], "tools[1]")],
 )
 def test_tools_of_bodies_of_any_size_are_bounded(schemas: list[Any], param: str, size: int) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}} for schema in schemas]
