@@ -21,6 +21,8 @@ from cluster.scaling.state import State
 TINY = 1e-6
 #: The patience of steps down doubles at most so often, and halves once in so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 5, 3600.0
+#: Standard errors that a load can have changed by and be the same.
+BACK = 2.0
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -125,13 +127,13 @@ def _watched(state: State, limits: Limits, now: float) -> bool:
 
 
 def _moved(state: State, before: int, after: int, limits: Limits, need: Needs, now: float) -> State:
-    """Notes a move. A step up while the replica of a step down could hardly be back is a regret."""
+    """Notes a move. A step up that soon follows one down is a regret, if the load is what it was then but for noise."""
     if after == before:
         return state
     if after < before:
-        return replace(state, moved_s=now, down_s=now)
-    soon_s = _patience_s(state, limits, now) + limits.drain_s + need.start_s
-    if not state.down_s or now - state.down_s > soon_s:
+        return replace(state, moved_s=now, down_s=now, down_load=need.now)
+    soon = state.down_s > 0 and now - state.down_s <= _patience_s(state, limits, now) + limits.drain_s + need.start_s
+    if not soon or need.now > state.down_load + BACK * need.doubt:
         return replace(state, moved_s=now, down_s=0.0)
     return replace(state, moved_s=now, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
 

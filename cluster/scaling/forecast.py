@@ -1,6 +1,6 @@
 """What load there will be when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
 
-The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond them moves it at once.
+The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
 smooth one none (split conformal prediction, Vovk et al. 2005).
@@ -14,8 +14,10 @@ from cluster.scaling.limits import Tuning
 
 #: Seconds over which the short mean, the slow one, the noise and the trend are averaged, and over which a trend dies away.
 FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 300.0
-#: Standard errors that count as noise; one bucket teaches no more noise than that of so many deviations, once a few are known.
-BAND, WILDEST, FEW = 2.0, 3.0, 6
+#: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
+BAND, SURE = 2.0, 4.0
+#: One bucket teaches no more noise than that of so many deviations, once a few are known.
+WILDEST, FEW = 3.0, 6
 #: The trust before any change was seen. It weighs as much as one change of this share of the level.
 TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.1
 #: What an older change still weighs when one more is judged.
@@ -43,10 +45,16 @@ class Track:
 
     until_s: float = 0.0
     seen: int = 0
+    last: float = 0.0
+    """The last bucket."""
     fast: float = 0.0
     slow: float = 0.0
+    age_s: float = FAST_S
+    """Seconds since the load last changed by more than noise: the slow mean is one over the later half of them."""
     noise: float = 0.0
     """Variance of one bucket."""
+    doubt: float = 0.0
+    """Standard error of the short mean."""
     level: float = 0.0
     trend: float = 0.0
     """Change of the level in a second."""
@@ -115,22 +123,31 @@ def _gain(seconds: float, average_s: float) -> float:
 def _follow(track: Track, load: Load) -> Track:
     heard, gap_s = load.replicas, load.ended_s - track.until_s
     if track.seen == 0 or gap_s > GAP_S:
-        return replace(track, until_s=load.ended_s, seen=1, fast=heard, slow=heard, level=heard, trend=0.0, pending=())
+        return replace(track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=())
     few = 1 / (track.seen + 1)
     gain = max(_gain(load.seconds, FAST_S), few)
     fast = track.fast + gain * (heard - track.fast)
-    # A bucket's distance from the mean before it has the variance of both.
-    wild = (heard - track.fast) ** 2 * (2 - gain) / 2
+    # Half the square of two neighbours' difference is the variance of one (von Neumann 1941); a step shows in it once.
+    wild = (heard - track.last) ** 2 / 2
     known = min(wild, WILDEST**2 * track.noise) if track.seen > FEW else wild
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
-    band = BAND * sqrt(noise * gain / (2 - gain))
-    away = fast - track.slow
-    slow = track.slow + _gain(load.seconds, SLOW_S if abs(away) <= band else FAST_S) * away
-    away = fast - slow
-    level = slow if abs(away) <= band else fast - copysign(band, away)
+    error = sqrt(noise * gain / (2 - gain))
+    age_s = FAST_S if abs(fast - track.slow) > BAND * error else track.age_s + load.seconds
+    slow = track.slow + min(1.0, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S)) * (fast - track.slow)
+    level = slow + _believed(fast - slow, error)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
     seen = min(track.seen + 1, 1_000_000)
-    return replace(track, until_s=load.ended_s, seen=seen, fast=fast, slow=slow, noise=noise, level=level, trend=trend)
+    return replace(track, until_s=load.ended_s, seen=seen, last=heard, fast=fast, slow=slow, age_s=age_s, doubt=error, noise=noise, level=level, trend=trend)
+
+
+def _believed(away: float, error: float) -> float:
+    """The part of a short mean's distance from the slow one that is believed: none within noise, all beyond what noise can be."""
+    distance = abs(away)
+    if distance <= BAND * error:
+        return 0.0
+    if distance >= SURE * error:
+        return away
+    return copysign((distance - BAND * error) * SURE / (SURE - BAND), away)
 
 
 def _judge(track: Track, due: Sequence[Pending]) -> Track:

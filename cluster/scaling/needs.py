@@ -19,6 +19,8 @@ from cluster.scaling.state import State
 
 #: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
 OVERDUE, FAILED = 3.0, 2
+#: Standard errors of the load that buy nothing.
+NOISE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Needs:
     margin: float
     backlog: float
     """To clear in time what will still wait then."""
+    doubt: float
+    """The standard error of the load."""
     down: float
     """For a step down: the most that is expected until a replica that is given up could be back."""
     stuck: int
@@ -44,8 +48,8 @@ class Needs:
 
     @property
     def urgent(self) -> float:
-        """Returns the replicas below which half of the margin is gone; less than that is noise, and buys nothing."""
-        return self.expected + self.margin / 2 + self.backlog
+        """Returns the replicas below which more are bought: less by what may be noise, but never by more than half of the margin."""
+        return self.wanted - min(self.margin / 2, NOISE * self.doubt)
 
 
 def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:
@@ -64,6 +68,7 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
         expected=expected,
         margin=sqrt(error**2 + tuning.spare**2 * expected),
         backlog=left_s / limits.clear_s,
+        doubt=track.doubt,
         down=most + sqrt(error**2 + tuning.spare**2 * most) + waiting_s / limits.clear_s + known,
         stuck=len(stuck),
         start_s=lead_s,

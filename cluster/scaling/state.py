@@ -34,6 +34,8 @@ class State:
     """When the target last changed."""
     down_s: float = 0.0
     """When it last went down; 0: never, or it went up since."""
+    down_load: float = 0.0
+    """The load when it did, in replicas."""
     regrets: int = 0
     """Steps down that were taken back soon after."""
     regretted_s: float = 0.0

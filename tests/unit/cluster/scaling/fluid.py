@@ -20,6 +20,10 @@ EACH = Work(4000, 1000, 4500 * 40)
 PACE = Pace(15_900, 1000 / (1 / 1.45 - 4000 / 15_900), 1e6)
 
 
+#: A gateway refuses what has waited so long.
+GIVE_UP_S = 60
+
+
 @dataclass
 class Run:
     """What a load and the decisions on it came to."""
@@ -27,6 +31,8 @@ class Run:
     targets: list[int] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     in_time: float = 0
+    late: dict[int, float] = field(default_factory=dict)
+    """Requests that were served too late or refused, by the minute in which they came."""
     requests: float = 0
     replica_s: float = 0
     """Of ready and starting replicas."""
@@ -40,6 +46,9 @@ class Run:
     @property
     def replicas(self) -> float:
         return self.replica_s / self.seconds
+
+    def lose(self, came: float, count: float) -> None:
+        self.late[int(came) // 60] = self.late.get(int(came) // 60, 0) + count
 
     def events(self, since_s: float = 0, step_s: float = 5) -> int:
         kept = self.targets[int(since_s / step_s) :]
@@ -69,11 +78,17 @@ class Cluster:
         self.draining = [due for due in self.draining if due > now]
         if arrivals:
             self.line.append([now, arrivals])
+        while self.line and now - self.line[0][0] > GIVE_UP_S:
+            came, count = self.line.pop(0)
+            run.lose(came, count)
         left = self.ready / PACE.replicas(EACH)
         while left > 1e-9 and self.line:
             came, count = self.line[0]
             done = min(left, count)
-            run.in_time += done * (now - came < late_s)
+            if now - came < late_s:
+                run.in_time += done
+            else:
+                run.lose(came, done)
             left -= done
             self.line[0][1] -= done
             if self.line[0][1] <= 1e-9:
