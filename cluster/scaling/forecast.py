@@ -3,7 +3,7 @@
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
-smooth one none (split conformal prediction, Vovk et al. 2005).
+smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ BAND, SURE = 2.0, 4.0
 #: One bucket teaches no more noise than that of so many deviations, once a few are known.
 WILDEST, FEW = 3.0, 6
 #: The trust before any change was seen. It weighs as much as one change of this share of the level.
-TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.1
+TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.3, 0.3
 #: What an older change still weighs when one more is judged.
 MEMORY = 0.99
 #: Forecasts are kept to be judged this many times within one horizon, and so many errors: an hour's, at a start of 100 s and more.
@@ -88,14 +88,12 @@ class Load:
 
 def advance(track: Track, loads: Iterable[Load], horizon_s: float, tuning: Tuning) -> Track:
     """Follows a load through its next buckets, and judges the forecasts that they make due."""
-    judged = False
     for load in loads:
         track = _follow(track, load)
         due = [one for one in track.pending if one.due_s <= load.ended_s]
-        if due:
-            track, judged = _judge(track, due), True
-        track = _promise(track, horizon_s, tuning)
-    return replace(track, error=_quantile(track.errors, tuning.quantile)) if judged else track
+        track = _promise(_judge(track, due) if due else track, horizon_s, tuning)
+    jump = tuning.jump * sqrt(track.level)
+    return replace(track, error=_quantile((*track.errors, *(jump,) * JUDGED), tuning.quantile))
 
 
 def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
@@ -170,6 +168,6 @@ def _promise(track: Track, horizon_s: float, tuning: Tuning) -> Track:
 
 
 def _quantile(errors: Sequence[float], quantile: float) -> float:
-    """The least error that the next one stays under with this probability, were they exchangeable; the largest while there are few."""
+    """The least error that the next one stays under with this probability, were they exchangeable."""
     rank = min(len(errors), ceil(quantile * (len(errors) + 1)))
     return max(0.0, sorted(errors)[rank - 1])
