@@ -81,11 +81,15 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     counted = observation.target - extra
     if need.urgent > counted + TINY or (counted < 1 and not _idle(report, limits, now)):
         return max(1, ceil(need.wanted - TINY)) + extra
-    fewer = counted - 1
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target
-    enough = all(peak <= fewer + TINY for _, peak in state.peaks) if fewer >= 1 else limits.least == 0 and _idle(report, limits, now)
-    return observation.target - 1 if enough else observation.target
+    most = max(peak for _, peak in state.peaks)
+    if counted <= 1:
+        return 0 if counted == 1 and limits.least == 0 and _idle(report, limits, now) else observation.target
+    if counted - 1 < most - TINY:
+        return observation.target
+    # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
+    return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))
 
 
 def _idle(report: Report, limits: Limits, now: float) -> bool:
