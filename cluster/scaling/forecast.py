@@ -141,11 +141,10 @@ def _follow(track: Track, load: Load) -> Track:
     slow = track.slow + min(1.0, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S)) * (fast - track.slow)
     level = slow + _believed(fast - slow, error)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
-    seen = min(track.seen + 1, 1_000_000)
     return replace(
         track,
         until_s=load.ended_s,
-        seen=seen,
+        seen=track.seen + 1,
         last=heard,
         fast=fast,
         slow=slow,
