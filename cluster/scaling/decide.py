@@ -7,11 +7,12 @@ down that is soon taken back doubles the while. Where the load is not known, the
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import takewhile
 from math import ceil, floor
 
 from cluster.scaling import schedules
 from cluster.scaling.decision import Decision, Hold, held, moved
-from cluster.scaling.demand import remember
+from cluster.scaling.demand import is_finite, remember
 from cluster.scaling.limits import Bound, Limits
 from cluster.scaling.needs import Needs, needs
 from cluster.scaling.observation import Observation, Report
@@ -19,7 +20,7 @@ from cluster.scaling.state import State
 
 #: Numbers that differ by less are the same.
 TINY = 1e-6
-#: The patience of steps down doubles at most so often, and halves once in so many seconds without a regret.
+#: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 5, 3600.0
 #: Standard errors that a load can have changed by and be the same.
 BACK = 2.0
@@ -47,11 +48,15 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
     asked = _asked(observation, report, limits, state, need, now)
+    if asked > observation.target:
+        state = _regret(state, limits, need, now)
     target, bound = bounded(asked, observation, limits, now, need.start_s)
+    if target < observation.target:
+        state = replace(state, down_s=now, down_load=need.now)
     return Decision(
         target=target,
         reason=moved(observation, limits, need, target, bound),
-        state=_moved(state, observation.target, target, limits, need, now),
+        state=state,
         binds=bound,
         demand=need.now,
         expected=need.expected,
@@ -66,7 +71,7 @@ def _believed(observation: Observation, limits: Limits, now: float) -> Report | 
     if report is None:
         return "no report"
     faults: tuple[tuple[bool, Hold], ...] = (
-        (bool(report.error), "failed report"),
+        (bool(report.error) or not is_finite(report.backlog), "failed report"),
         (report.release != limits.release, "other release"),
         (now - report.taken_s > limits.stale_s, "stale report"),
         (not report.arrivals and not report.waiting_requests, "no history"),
@@ -79,7 +84,7 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     # Stuck starts are made up for; but where all are stuck, further ones would be, too, and only one more is tried.
     extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
     counted = observation.target - extra
-    if need.urgent > counted + TINY or (counted < 1 and not _idle(report, limits, now)):
+    if need.urgent > counted + TINY or (counted < 1 and _used(report, limits, now)):
         return max(1, ceil(need.wanted - TINY)) + extra
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target
@@ -92,16 +97,18 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))
 
 
-def _idle(report: Report, limits: Limits, now: float) -> bool:
-    """Whether it is known that no request came for long, and none waits or runs."""
+def _used(report: Report, limits: Limits, now: float) -> bool:
+    """Whether a request waits, runs, or came lately."""
     if report.waiting_requests or report.running_requests:
-        return False
-    for one in reversed(report.arrivals):
-        if one.requests:
-            return False
-        if one.begun_s <= now - limits.idle_s:
-            return True
-    return False
+        return True
+    lately = takewhile(lambda one: one.begun_s + one.seconds > now - limits.idle_s, reversed(report.arrivals))
+    return any(one.requests for one in lately)
+
+
+def _idle(report: Report, limits: Limits, now: float) -> bool:
+    """Whether it is known that none does: an unknown past is no idle one."""
+    known = bool(report.arrivals) and report.arrivals[0].begun_s <= now - limits.idle_s
+    return known and not _used(report, limits, now)
 
 
 def _patience_s(state: State, limits: Limits, now: float) -> float:
@@ -130,16 +137,12 @@ def _watched(state: State, limits: Limits, now: float) -> bool:
     return bool(state.peaks) and state.peaks[0][0] <= now - _patience_s(state, limits, now)
 
 
-def _moved(state: State, before: int, after: int, limits: Limits, need: Needs, now: float) -> State:
-    """Notes a move. A step up that soon follows one down is a regret, if the load is what it was then but for noise."""
-    if after == before:
-        return state
-    if after < before:
-        return replace(state, moved_s=now, down_s=now, down_load=need.now)
+def _regret(state: State, limits: Limits, need: Needs, now: float) -> State:
+    """Notes that the load asks for more: soon after a step down, and while it is what it was then but for noise, that is a regret."""
     soon = state.down_s > 0 and now - state.down_s <= _patience_s(state, limits, now) + limits.drain_s + need.start_s
     if not soon or need.now > state.down_load + BACK * need.doubt:
-        return replace(state, moved_s=now, down_s=0.0)
-    return replace(state, moved_s=now, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
+        return state
+    return replace(state, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
 
 
 def bounded(asked: int, observation: Observation, limits: Limits, now: float, lead_s: float) -> tuple[int, Bound | None]:

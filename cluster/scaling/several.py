@@ -1,9 +1,9 @@
-"""Several models on GPUs of a fixed number: who gets how many, by priority, and in which order replicas come and go.
+"""Several models on GPUs of a fixed number: which gets how many, by priority, and in which order replicas come and go.
 
-First every model gets its `min_replicas`, those of higher priority first. What is left goes by priority to what the load asks for; models of
-one priority share it so that each has about the same part of what it asks for. A model that must come up takes the GPUs of lower ones: these
-give replicas up at once, and the start waits until the last of them has drained. At no time do ready, starting and draining replicas ask for
-more GPUs than exist.
+First every model gets its `min_replicas`, those of higher priority first. What is left goes by priority to what the load asks for; models
+of one priority share it so that each has about the same part of what it asks for. A model that must come up takes the GPUs of lower ones:
+these give replicas up at once, and the start waits until the last of them has drained. At no time do ready, starting and draining replicas
+ask for more GPUs than exist.
 """
 
 from collections.abc import Sequence
