@@ -21,9 +21,9 @@ from cluster.scaling.state import State
 #: Numbers that differ by less are the same.
 TINY = 1e-6
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
-MOST_REGRETS, FORGIVEN_S = 5, 3600.0
-#: Standard errors that a load can have changed by and be the same.
-BACK = 2.0
+MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
+#: Standard errors by which a load is clearly less, and those within which it may still be the same.
+LESS, SAME = 2.0, 4.0
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -43,16 +43,20 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     if not isinstance(report, Report):
         target, bound = bounded(observation.target, observation, limits, now, limits.expected_start_s)
         # What was watched before does not speak for the time that nobody sees.
-        return Decision(target, held(report, observation, limits, target), replace(state, peaks=()), bound, report, notice=notice)
+        return Decision(
+            target, held(report, observation, limits, target), replace(state, peaks=(), enough_s=0.0), bound, report, notice=notice
+        )
     state = remember(state, observation, report, limits, now)
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
+    enough = need.down <= observation.target - 1 and not report.missing
+    state = replace(state, enough_s=(state.enough_s or now) if enough else 0.0)
     asked = _asked(observation, report, limits, state, need, now)
     if asked > observation.target:
         state = _regret(state, limits, need, now)
     target, bound = bounded(asked, observation, limits, now, need.start_s)
     if target < observation.target:
-        state = replace(state, down_s=now, down_load=need.now)
+        state = replace(state, down_s=now, down_load=need.now, enough_s=0.0)
     return Decision(
         target=target,
         reason=moved(observation, limits, need, target, bound),
@@ -91,7 +95,8 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     most = max(peak for _, peak in state.peaks)
     if counted <= 1:
         return 0 if counted == 1 and limits.least == 0 and _idle(report, limits, now) else observation.target
-    if counted - 1 < most - TINY:
+    long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
+    if counted - 1 < most + (0 if long else LESS * need.doubt) - TINY:
         return observation.target
     # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
     return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))
@@ -111,9 +116,14 @@ def _idle(report: Report, limits: Limits, now: float) -> bool:
     return known and not _used(report, limits, now)
 
 
-def _patience_s(state: State, limits: Limits, now: float) -> float:
+def _times(state: State, now: float) -> int:
+    """By what regrets have multiplied the patience of steps down."""
     forgiven = int((now - state.regretted_s) / FORGIVEN_S)
-    return float(limits.tuning.patience_s * 2 ** max(0, state.regrets - forgiven))
+    return int(2 ** max(0, state.regrets - forgiven))
+
+
+def _patience_s(state: State, limits: Limits, now: float) -> float:
+    return limits.tuning.patience_s * _times(state, now)
 
 
 def _watch(state: State, down: float, report: Report, limits: Limits, now: float) -> State:
@@ -139,8 +149,8 @@ def _watched(state: State, limits: Limits, now: float) -> bool:
 
 def _regret(state: State, limits: Limits, need: Needs, now: float) -> State:
     """Notes that the load asks for more: soon after a step down, and while it is what it was then but for noise, that is a regret."""
-    soon = state.down_s > 0 and now - state.down_s <= _patience_s(state, limits, now) + limits.drain_s + need.start_s
-    if not soon or need.now > state.down_load + BACK * need.doubt:
+    soon = state.down_s > 0 and now - state.down_s <= limits.tuning.long_patience_s * _times(state, now)
+    if not soon or need.now > state.down_load + SAME * need.doubt:
         return state
     return replace(state, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
 

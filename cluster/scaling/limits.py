@@ -35,7 +35,9 @@ class Tuning:
     step_down_s: float = 15.0
     """Between two steps down."""
     patience_s: float = 45.0
-    """For so long N - 1 replicas must have been enough; doubles each time a step down was regretted."""
+    """For so long N - 1 replicas must have been enough, and by more than noise."""
+    long_patience_s: float = 1800.0
+    """For so long N - 1 replicas must have been enough where that may be noise. Both double each time a step down was regretted."""
     warm_s: float = 180.0
     """A replica's first time: its prefix cache is empty, and its speed teaches nothing."""
 

@@ -18,8 +18,8 @@ from cluster.scaling.state import State
 
 #: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
 OVERDUE, FAILED = 3.0, 2
-#: Standard errors of the load that buy nothing.
-NOISE = 1.5
+#: Standard errors of the load that buy nothing, up to this part of the margin.
+NOISE, BOUGHT = 1.5, 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Needs:
 
     @property
     def urgent(self) -> float:
-        """Returns the replicas below which more are bought: less by what may be noise, but never by more than half of the margin."""
-        return self.wanted - min(self.margin / 2, NOISE * self.doubt)
+        """Returns the replicas below which more are bought: less by what may be noise, but not by most of the margin."""
+        return self.wanted - min(self.margin * BOUGHT, NOISE * self.doubt)
 
 
 def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:
