@@ -16,6 +16,8 @@ from cluster.scaling.limits import Tuning
 FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 300.0
 #: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
 BAND, SURE = 2.0, 4.0
+#: How far the short mean moves to a bucket that noise cannot explain.
+LEAP = 0.5
 #: One bucket teaches no more noise than that of so many deviations, once a few are known.
 WILDEST, FEW = 3.0, 6
 #: The trust before any change was seen. It weighs as much as one change of this share of the level.
@@ -130,7 +132,8 @@ def _follow(track: Track, load: Load) -> Track:
             track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=()
         )
     few = 1 / (track.seen + 1)
-    gain = max(_gain(load.seconds, FAST_S), few)
+    leaps = track.seen > FEW and abs(heard - track.fast) > SURE * sqrt(track.noise)
+    gain = max(_gain(load.seconds, FAST_S), few, LEAP if leaps else 0.0)
     fast = track.fast + gain * (heard - track.fast)
     # Half the square of two neighbours' difference is the variance of one (von Neumann 1941); a step shows in it once.
     wild = (heard - track.last) ** 2 / 2

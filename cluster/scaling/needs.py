@@ -19,7 +19,7 @@ from cluster.scaling.state import State
 #: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
 OVERDUE, FAILED = 3.0, 2
 #: Standard errors of the load that buy nothing, up to this part of the margin.
-NOISE, BOUGHT = 1.5, 2 / 3
+NOISE, BOUGHT = 1.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Needs:
 
     @property
     def urgent(self) -> float:
-        """Returns the replicas below which more are bought: less by what may be noise, but not by most of the margin."""
+        """Returns the replicas below which more are bought: less by what may be noise, but by half of the margin at most."""
         return self.wanted - min(self.margin * BOUGHT, NOISE * self.doubt)
 
 
@@ -55,7 +55,8 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     """Returns what a model needs, from the load that is remembered and what waits."""
     track, tuning, lead_s = state.track, limits.tuning, start_s(report, limits)
     late_s = max(0.0, now - track.until_s)
-    expected = ahead(track, late_s + lead_s, tuning)
+    # Where nothing runs, the last few seconds are the load: its mean is one of the silence before.
+    expected = max(ahead(track, late_s + lead_s, tuning), 0.0 if observation.target else track.last)
     error = track.error if tuning.forecast != "none" else 0.0
     most = max(track.level, expected, ahead(track, late_s + lead_s + limits.drain_s, tuning))
     waiting_s = in_replicas(report.backlog, limits, state.factor)
