@@ -1,6 +1,8 @@
 """`cluster.scaling.decide`: up at once, down with patience, to zero and back, and what it says of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +44,7 @@ def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:
         state, observation = found.state, replace(observation, target=found.target, ready=found.target)
         targets.append(found.target)
     assert targets[:9] == [9] * 9, "patience"
-    assert {one - other for one, other in zip(targets, targets[1:], strict=False)} == {0, 1}
+    assert {one - other for one, other in pairwise(targets)} == {0, 1}
     assert targets[-1] == 5
     assert sum(one == 7 for one in targets) == 3, "15 s between two steps"
 
@@ -52,24 +54,33 @@ def test_replicas_that_are_not_ready_go_together() -> None:
     assert settled(observation, BARE, 45).target == 5
 
 
+def steadily(target: int, loads: Sequence[float], state: State = FRESH, begun: float = NOW) -> tuple[list[int], State]:
+    """The targets while one bucket after the other comes, each step being taken."""
+    targets = []
+    for count in range(1, len(loads) + 1):
+        now = begun + 10 * count
+        found = decide(seen(target, replace(report(now=now), arrivals=buckets(loads[:count], until=now))), BARE, state, now)
+        target, state = found.target, found.state
+        targets.append(target)
+    return targets, state
+
+
 def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
-    noisy = [3.6 + 0.5 * (step % 2) for step in range(60)]
-    observation = seen(5, report(noisy))
-    assert settled(observation, BARE, 900).target == 5
-    assert settled(observation, BARE, 2000).target == 4
+    targets, _ = steadily(5, [3.6, 4.1] * 100)
+    assert targets[:180] == [5] * 180
+    assert targets[-1] == 4
 
 
 def test_step_down_that_is_taken_back_at_the_same_load_doubles_the_patience() -> None:
-    calm = settled(seen(5, report([3.9] * 60)), BARE, 45)
-    assert calm.target == 4
-    rise = decide(shifted(seen(4, report([*[3.9] * 59, 4.2, 4.2, 4.2])), 75), BARE, calm.state, NOW + 75)
-    assert rise.target == 5
-    assert rise.state.regrets == 1
-    later = replace(rise.state, track=calm.state.track, regretted_s=NOW)
-    assert settled(seen(5, report([3.9] * 60)), BARE, 50, later).target == 5
-    assert settled(seen(5, report([3.9] * 60)), BARE, 90, later).target == 4
-    forgiven = replace(later, regretted_s=NOW - 15_000)
-    assert settled(seen(5, report([3.9] * 60)), BARE, 50, forgiven).target == 4
+    calm, state = steadily(5, [3.4, 3.9] * 8)
+    assert calm[-1] == 4
+    wave, state = steadily(4, [4.45] * 4, state, NOW + 160)
+    assert wave[-1] == 5
+    assert state.regrets == 1
+    again, _ = steadily(5, [3.4, 3.9] * 30, state, NOW + 200)
+    assert again.index(4) > calm.index(4)
+    forgiven, _ = steadily(5, [3.4, 3.9] * 30, replace(state, regretted_s=NOW - 15_000), NOW + 200)
+    assert forgiven.index(4) < again.index(4)
 
 
 def test_rise_after_a_step_down_is_no_regret() -> None:
