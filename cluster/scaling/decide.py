@@ -50,7 +50,8 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
     enough = need.down <= observation.target - 1 and not report.missing
-    state = replace(state, enough_s=(state.enough_s or now) if enough else 0.0)
+    if enough != (state.enough_s > 0):
+        state = replace(state, enough_s=now if enough else 0.0)
     asked = _asked(observation, report, limits, state, need, now)
     if asked > observation.target:
         state = _regret(state, limits, need, now)

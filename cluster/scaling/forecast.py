@@ -1,4 +1,4 @@
-"""What load there will be when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
+"""The load to come, for when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
 
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper

@@ -30,7 +30,7 @@ NO_WORK = Work()
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What one replica sustains while it keeps its objectives. All three are above 0."""
+    """The rates that one replica sustains while it keeps its objectives. All three are above 0."""
 
     prefill_tokens_s: float
     """Uncached prompt tokens a second, if it did nothing else."""

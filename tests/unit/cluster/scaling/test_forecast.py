@@ -102,7 +102,7 @@ def test_drift_without_a_past_is_the_level() -> None:
 
 
 def test_last_value_misses_a_ramp_by_what_the_trend_adds() -> None:
-    """What the forecast adds is its error against the last value's, at the same horizon."""
+    """The forecast adds as much as its error is less: its error against the last value's, at the same horizon."""
     ramp = [5 + 0.1 * index for index in range(120)]
     last = replace(TREND, forecast="last")
     assert sum(follow(ramp).errors[-20:]) < 0.4 * sum(follow(ramp, last).errors[-20:])
