@@ -1,0 +1,85 @@
+"""How many replicas a load needs when a start that begins now is over, and how many it needs for a step down to be safe.
+
+    need = forecast + margin + backlog / time to clear it
+    margin = sqrt(error of the forecast² + spare² · forecast)
+
+The two parts of the margin are independent, so their squares add up. Arrivals that are random crowd together by the square root of their
+number (Halfin and Whitt 1981), hence the spare's square root.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+from cluster.scaling.demand import in_replicas, start_s
+from cluster.scaling.forecast import ahead
+from cluster.scaling.limits import Limits
+from cluster.scaling.observation import Observation, Report, Start
+from cluster.scaling.state import State
+
+#: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
+OVERDUE, FAILED = 3.0, 2
+#: Standard errors of the load that buy nothing, up to this part of the margin.
+NOISE, BOUGHT = 1.5, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The needs of a load, in replicas."""
+
+    now: float
+    expected: float
+    """When a start that begins now is over."""
+    margin: float
+    backlog: float
+    """To clear in time what will still wait then."""
+    doubt: float
+    """The standard error of the load."""
+    down: float
+    """For a step down: the most that is expected until a replica that is given up could be back."""
+    stuck: int
+    """Starts that are not counted on."""
+    start_s: float
+
+    @property
+    def wanted(self) -> float:
+        """Returns the replicas that the load is worth."""
+        return self.expected + self.margin + self.backlog
+
+    @property
+    def urgent(self) -> float:
+        """Returns the replicas below which more are bought: less by what may be noise, but by half of the margin at most."""
+        return self.wanted - min(self.margin * BOUGHT, NOISE * self.doubt)
+
+
+def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:
+    """Returns what a model needs, from the load that is remembered and what waits."""
+    track, tuning, lead_s = state.track, limits.tuning, start_s(report, limits)
+    late_s = max(0.0, now - track.until_s)
+    # Where nothing runs, the last few seconds are the load: its mean is one of the silence before.
+    expected = max(ahead(track, late_s + lead_s, tuning), 0.0 if observation.target else track.last)
+    error = track.error if tuning.forecast != "none" else 0.0
+    most = max(track.level, expected, ahead(track, late_s + lead_s + limits.drain_s, tuning))
+    waiting_s = in_replicas(report.backlog, limits, state.factor)
+    coming = [one for one in observation.starting if not is_stuck(one, now, lead_s)]
+    done_s = (observation.ready - track.level) * lead_s + sum(_ready_s(one, now, lead_s) for one in coming)
+    known = state.cached_tokens_s / limits.pace.prefill_tokens_s / state.factor / max(1, observation.target)
+    return Needs(
+        now=track.level,
+        expected=expected,
+        margin=sqrt(error**2 + tuning.spare**2 * expected),
+        backlog=min(waiting_s, max(0.0, waiting_s - done_s)) / limits.clear_s,
+        doubt=track.doubt,
+        down=most + sqrt(error**2 + tuning.spare**2 * most) + waiting_s / limits.clear_s + known,
+        stuck=len(observation.starting) - len(coming),
+        start_s=lead_s,
+    )
+
+
+def is_stuck(start: Start, now: float, lead_s: float) -> bool:
+    """Returns whether a start has failed too often, or takes too long, to be counted on."""
+    return start.failures >= FAILED or now - start.begun_s > OVERDUE * lead_s
+
+
+def _ready_s(start: Start, now: float, lead_s: float) -> float:
+    """Seconds within the time of one start in which a replica that starts already is ready: all but what it still needs."""
+    return lead_s - min(lead_s, max(0.0, start.begun_s + lead_s - now))
