@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import time
+from collections.abc import Iterable
 
 import psutil
 
@@ -15,6 +16,7 @@ from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config
+from deployments.lifecycle.changing import this_machine
 from deployments.lifecycle.fit import CannotPlan, checked
 from deployments.lifecycle.known import Herd, OperationError
 from deployments.progress import Say
@@ -47,13 +49,26 @@ def planned(herd: Herd, force: bool) -> Herd:
 
 
 def preflight(herd: Herd) -> None:
-    """Checks the port and the memory before anything is started, because their faults would show late and obscurely."""
-    if herd.config.ray.address != "local" or herd.node.address is not None:
+    """Checks a herd of this machine's before anything is started or changed: files, and at its start the port, room and memory.
+
+    Raises:
+        OperationError: something is missing.
+    """
+    if herd.config.ray.address != "local":
         return
+    _refuse(this_machine.unusable_files(herd.config))
+    if herd.node.address is not None:
+        return
+    _refuse(this_machine.no_room((herd.folder, herd.node.temp), herd.config.ray.object_store_mib))
     _require_port(herd.config.gateway.host, herd.config.gateway.port)
     small = small_engines(herd.config)
     if problem := memory_problem(small, RAY_GIB):
         raise OperationError(f"{problem} Close other programs, or take a model out of the config.")
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    if found := list(problems):
+        raise OperationError("\n".join(found))
 
 
 def small_engines(config: Config) -> int:
