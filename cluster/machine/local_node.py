@@ -183,10 +183,12 @@ class LocalNode:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             said = self.log.read_text(encoding="utf-8", errors="replace")
-            if self._process() is None:
+            process = self._process()
+            if process is None:
                 raise NodeError(_did_not_start(said, f"{self.log} has its output."))
             if is_hopeless(said):
-                self.stop()
+                self._kill([process, *process.children(recursive=True)])  # it hears nothing while it waits
+                self._clear()
                 raise NodeError(_did_not_start(said, f"{self.log} has its output."))
             if "Ray runtime started" in said and _listens(address):
                 return

@@ -160,7 +160,7 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
             os.environ.update(ray_token(herd.config.cluster))
         except NoSecret as error:
             raise OperationError(str(error)) from error
-    way_out = "`herd down` clears it away." if herd.config.ray.address == "local" else IS_IT_UP
+    way_out = IS_IT_UP if herd.config.ray.address != "local" else "If it is still starting, ask again; else `herd down` clears it away."
     with _in_ray(address, {}, way_out):
         yield
 

@@ -80,7 +80,10 @@ def replicas(herd: Herd) -> tuple[Config, Replicas]:
 
 
 def _refusal(herd: Herd, model: Model) -> str:
-    """Returns why a model does not generate for a client; empty where it does. Engines that only compute prompts have done so at their gate."""
+    """Returns why a model does not generate for a client; empty where it does.
+
+    Engines that only compute prompts have generated at their own gate.
+    """
     import httpx
 
     if only_prefills(model):

@@ -29,6 +29,10 @@ RAY_GIB = 1.5
 SMALL = "small:"
 #: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
 JOIN_S = 120.0
+NOT_JOINED = (
+    "If it goes on: a host with another HERD_SECRET, another Ray or Python, or no way to the head's port does not join. "
+    "`ray exec FILE 'tail -n 100 /tmp/ray/session_latest/logs/monitor*'` has what its start command said."
+)
 
 
 def planned(herd: Herd, force: bool) -> Herd:
@@ -144,5 +148,6 @@ def gathered(inventory: Inventory | None, say: Say) -> None:
         return
     wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
     while (there := len(living())) < wanted and time.monotonic() < deadline:
-        say(f"{there} of {wanted} hosts have joined")
+        missing = ", ".join(sorted({inventory.onprem.head, *inventory.onprem.workers} - {node.address for node in living()}))
+        say(f"{there} of {wanted} hosts have joined. Missing: {missing or 'one that is known by another address'}. {NOT_JOINED}")
         time.sleep(1)

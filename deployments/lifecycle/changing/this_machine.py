@@ -9,14 +9,13 @@ from pathlib import Path
 
 from configs.doorway import Tls
 from configs.schema import Config
+from deployments.weights.checkpoint_folder import why_no_checkpoint
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.key_pair import UnusableFiles
 
 #: Ray's logs and sockets. Ray itself works on a disk without room, and loses its logs there.
 LEAST_FREE_BYTES = 512 << 20
 SHM = Path("/dev/shm")
-#: vLLM reads one of them first.
-DESCRIPTIONS = ("config.json", "params.json")
 
 
 def no_room(folders: tuple[Path, ...], object_store_mib: int) -> Iterator[str]:
@@ -42,23 +41,10 @@ def no_room(folders: tuple[Path, ...], object_store_mib: int) -> Iterator[str]:
 def unusable_files(config: Config) -> Iterator[str]:
     """Yields a sentence for each file or folder of a config that cannot be used here, where its engines and its gateway will run."""
     for model in config.models:
-        folder = Path(model.checkpoint)
-        if folder.is_absolute() and (why := why_no_checkpoint(folder)):
+        if why := why_no_checkpoint(model.checkpoint):
             yield f"checkpoint of '{model.id}': {why}"
     if config.gateway.tls is not None and (why := _why_no_certificate(config.gateway.tls)):
         yield why
-
-
-def why_no_checkpoint(folder: Path) -> str:
-    """Returns why there is no checkpoint in a folder, and the way out; empty where there is one."""
-    try:
-        if not folder.exists():
-            return f"{folder} is not there. Correct `checkpoint`, or copy or mount the folder at that place."
-        if folder.is_dir() and not any((folder / name).is_file() for name in DESCRIPTIONS):
-            return f"{folder} has no config.json, so it is no checkpoint of Hugging Face's form. Is it the folder above, or Meta's own form?"
-    except PermissionError as error:
-        return f"{error.filename} may not be read by this user. `ls -ld` on it and the folders above, then `chmod` or `chown`."
-    return ""
 
 
 def _why_no_certificate(files: Tls) -> str:

@@ -129,7 +129,7 @@ def _wrong(facts: Facts, now: float) -> Iterator[Finding]:
 
 
 def _dying(facts: Facts, now: float) -> Iterator[Finding]:
-    """Yields one finding where replicas die again and again, or one that has died is not replaced yet: its row is gone, and tells nothing."""
+    """Yields one finding where replicas die again and again, or where one that has died is not replaced yet: no row tells of it."""
     recent = [event for event in facts.deaths if event.when > now - DEATHS_S]
     if len(recent) < (MANY_DEATHS if facts.standing.running >= facts.standing.target else 1):
         return

@@ -15,6 +15,7 @@ _GENERIC = re.compile(
 _ERROR = re.compile(
     r"^(?:\([^)]*\) )?(?:[A-Z]+ \S+ \S+: )?\s*((?:[a-zA-Z_]\w*\.)*[A-Z]\w*(?:Error|Exception|NotFit|Interrupt|Exit))(?:: (.*))?$"
 )
+_VALUE = re.compile(r"validation errors? for .*\n(?:.*\n)*?  (?:Value error|Assertion failed), (.+?)(?: \[type=|$)", re.MULTILINE)
 KILLED = "vLLM's process ended without a word: most likely the machine had no memory left (`dmesg` on the node tells)"
 
 
@@ -26,6 +27,8 @@ def cause(error: str, lines: Sequence[str]) -> str:
         lines: of its log, oldest first.
     """
     own = next((line.strip() for line in error.splitlines() if line.strip()), "no message")
+    if (wrong := _VALUE.search(error)) is not None:  # pydantic's first line only counts the errors
+        return _cut(f"{own.partition(':')[0]}: {wrong[1]}")
     if not _GENERIC.search(error):
         return _cut(own)
     found = [f"{one[1]}: {one[2]}" if one[2] else one[1] for line in lines if (one := _ERROR.match(line)) and not _GENERIC.search(line)]

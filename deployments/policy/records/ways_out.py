@@ -21,7 +21,7 @@ _KNOWN = (
     ),
     (
         r"OutOfMemoryError|out of memory|No available memory for the cache blocks|can't allocate memory|Cannot allocate memory|MemoryError|"
-        r"not enough memory|std::bad_alloc",
+        r"not enough memory|less than requested memory|std::bad_alloc",
         "The engine asks for more memory than {node} has left. `herd plan` tells what fits: fewer `engine.max_num_seqs`, a smaller "
         "`engine.kv_cache_memory_bytes`, more GPUs, or no other program beside it.",
     ),

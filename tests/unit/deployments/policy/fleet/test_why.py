@@ -92,7 +92,9 @@ def test_last_failures_say_their_cause_and_where_its_log_is() -> None:
 
 
 def test_replicas_that_die_again_and_again_are_told_though_the_model_runs() -> None:
-    deaths = [Event(NOW - 900 + 300 * number, Kind.DEATH, "it is gone from 10.0.0.2 without a word", "scout", f"d{number}") for number in range(3)]
+    deaths = [
+        Event(NOW - 900 + 300 * number, Kind.DEATH, "it is gone from 10.0.0.2 without a word", "scout", f"d{number}") for number in range(3)
+    ]
     runs = Facts("scout", Standing(ModelState.RUNNING, 1, 1), (Seat("a", "ready", since=1990.0),), (), deaths=deaths)
     _, dying = why(runs, NOW)
     assert dying.what == "3 of its replicas have died, the last one 5 min ago: it is gone from 10.0.0.2 without a word."

@@ -9,8 +9,14 @@ from deployments.policy.records.ways_out import way_out
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        ("ValueError: Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, …)", "nvidia-smi"),
-        ("ValueError: To serve at least one request with the model's max seq len (1048576), 96.0 GiB KV cache is needed", "`context_tokens`"),
+        (
+            "ValueError: Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, …)",
+            "nvidia-smi",
+        ),
+        (
+            "ValueError: To serve at least one request with the model's max seq len (1048576), 96.0 GiB KV cache is needed",
+            "`context_tokens`",
+        ),
         ("ValueError: User-specified max_model_len (65536) is greater than the derived max_model_len (8192)", "`context_tokens`"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "more memory than 10.0.0.2"),
         ("RuntimeError: [enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory", "more memory than"),
