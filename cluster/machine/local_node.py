@@ -180,7 +180,7 @@ class LocalNode:
 
     def _wait_until_up(self, address: str) -> None:
         """Also for a node that was started a moment ago by somebody else, or by a command that was interrupted."""
-        deadline = time.monotonic() + START_S
+        deadline, said = time.monotonic() + START_S, ""
         while time.monotonic() < deadline:
             said = self.log.read_text(encoding="utf-8", errors="replace")
             process = self._process()

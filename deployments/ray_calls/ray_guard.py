@@ -37,7 +37,7 @@ def answers_without_token(gcs: str) -> bool:
 
 
 def takes_no_token_of_ours(gcs: str) -> bool:
-    """Asks a GCS (HOST:PORT) with this process's token, if it has one; whether it refuses that. Ray's client would try for half a minute."""
+    """Asks a GCS (HOST:PORT) with this process's token, if it has one; whether it is refused. Ray's client would try for half a minute."""
     return _asked(gcs, _own_token()) == "UNAUTHENTICATED"
 
 
