@@ -8,7 +8,7 @@ import re
 MOST_CHARACTERS = 300
 #: `ray start` tries a Redis that does not answer for more than a minute, and writes a line each half second.
 _REDIS = re.compile(r"Could not establish connection to Redis (\S+)")
-REDIS_TRIES = 20
+REDIS_TRIES = 10
 _CAUSES = (
     (
         re.compile(r"timed out during startup|overloaded"),

@@ -43,7 +43,7 @@ def takes_no_token_of_ours(gcs: str) -> bool:
 
 def _own_token() -> tuple[tuple[str, str], ...]:
     """Returns the header that Ray's own clients show in this process; none where they have no token."""
-    from ray._raylet import AuthenticationTokenLoader
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # it is there, and compiled
 
     headers = AuthenticationTokenLoader.instance().get_token_for_http_header()
     return tuple((name.lower(), value) for name, value in headers.items())

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ray.cluster_utils import Cluster
 
+from cluster.machine.local_node import LocalNode
 from configs.load import environment
 from deployments.small_models import ensure
 from tests.bench.process import free_port
@@ -24,7 +25,6 @@ from tests.unit.nvidia_smi_samples import dgx
 
 SMOLLM: dict[str, Any] = {"id": "a", "kind": "smollm2-135m", "checkpoint": "small:smollm2-135m-instruct", "context_tokens": 512}
 MAVERICK = {"kind": "llama-4-maverick", "checkpoint": "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "accelerator": "H100"}
-TOKEN = "0123456789abcdef" * 2
 ALL_FAILED_S = 240.0
 
 
@@ -133,32 +133,37 @@ def test_own_ray_that_was_killed_is_told_with_the_way_back(tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A Ray that asks for a token, with a node whose only GPU another program has filled, as its own examination found."""
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HERD_SECRET": TOKEN}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNode]:
+    """A Ray that asks for a token."""
+    node = LocalNode(tmp_path_factory.mktemp("guarded"))
+    node.start(128)
+    yield node
+    node.stop()
+
+
+def test_other_token_is_told_at_once(guarded: LocalNode, tmp_path: Path) -> None:
+    config = of({}, ray={"address": guarded.address})
+    says = ("refuses this program's token", "Set HERD_SECRET to the secret that the head was started with")
+    Shell(tmp_path, config).refused(*says, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="f" * 32)
+
+
+def test_other_version_of_ray_is_told_with_both(guarded: LocalNode, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n", encoding="utf-8")
+    config = of({}, ray={"address": guarded.address})
+    own = guarded.environment() | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")}
+    says = ("Version mismatch", "Ray: 2.60.0", "Ray: 2.59.0", "Install the same wheel on the same Python on every node")
+    Shell(tmp_path, config).refused(*says, **own)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without GPU."""
+    monkeypatch.setenv("HERD_SECRET", "0123456789abcdef" * 2)  # the nodes' processes have it from here
     running = _started()
     try:
         yield running
     finally:
         running.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def test_other_token_is_told_at_once(cluster: Cluster, tmp_path: Path) -> None:
-    config = of({}, ray={"address": cluster.address})
-    says = ("refuses this program's token", "Set HERD_SECRET to the secret that the head was started with")
-    Shell(tmp_path, config).refused(*says, RAY_AUTH_TOKEN="f" * 32)
-
-
-def test_other_version_of_ray_is_told_with_both(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n", encoding="utf-8")
-    config = of({}, ray={"address": cluster.address})
-    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
-    says = ("Version mismatch", "Ray: 2.60.0", "Ray: 2.59.0", "Install the same wheel on the same Python on every node")
-    Shell(tmp_path, config).refused(*says, PYTHONPATH=path.rstrip(":"))
 
 
 def test_gpu_that_another_program_has_is_why_an_engine_waits(cluster: Cluster, tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ def test_gpu_that_another_program_has_is_why_an_engine_waits(cluster: Cluster, t
     driver.write_text(f"#!/bin/sh\ncat << 'END'\n{taken}\nEND\n", encoding="utf-8")
     driver.chmod(0o755)
     model = {"kind": "llama-3-8b", "checkpoint": "/nowhere", "accelerator": "H100", "context_tokens": 8192}
-    shell = Shell(tmp_path, of(model, ray={"address": cluster.address}))
+    shell = Shell(tmp_path, of(model, ray={"address": cluster.address, "require_token": False}))
     _, found, _ = shell.run("doctor", "--node", "--labels", PATH=f"{tmp_path}:{os.environ['PATH']}")
     labels = dict(one.split("=") for one in found.strip().split(","))
     assert labels["llama-herd/health"] == "sick"

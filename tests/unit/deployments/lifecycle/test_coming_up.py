@@ -144,7 +144,7 @@ def test_hosts_that_have_not_joined_are_named(monkeypatch: pytest.MonkeyPatch) -
         there.append(SimpleNamespace(address=f"10.0.0.{1 + len(there)}"))
 
     monkeypatch.setattr(preflight, "living", lambda: there)
-    monkeypatch.setattr(preflight.time, "sleep", lambda _: None)
+    monkeypatch.setattr(preflight, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: None))
     preflight.gathered(wanted.cluster, say)
     assert [one.partition(" If it goes on")[0] for one in said] == [
         "1 of 3 hosts have joined. Missing: 10.0.0.2, 10.0.0.3.",
