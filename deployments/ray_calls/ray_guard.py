@@ -45,7 +45,8 @@ def _own_token() -> tuple[tuple[str, str], ...]:
     """Returns the header that Ray's own clients show in this process; none where they have no token."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # it is there, and compiled
 
-    headers = AuthenticationTokenLoader.instance().get_token_for_http_header()
+    loader = AuthenticationTokenLoader.instance()
+    headers = loader.get_token_for_http_header() if loader.has_token() else {}
     return tuple((name.lower(), value) for name, value in headers.items())
 
 

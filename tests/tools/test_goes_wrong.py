@@ -1,4 +1,4 @@
-"""The table of what goes wrong in `deployments/README.md`: at least twenty things, each with a test that is there and few enough seconds."""
+"""The table of what goes wrong in `deployments/README.md`: twenty things or more, each with a test that is there, and told in time."""
 
 import re
 

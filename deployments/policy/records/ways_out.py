@@ -5,6 +5,8 @@ Decides by the words of vLLM, PyTorch, the kernel and Ray; errors of this projec
 
 import re
 
+from deployments.policy.records.causes import OWN
+
 #: In this order; the first one that is found counts.
 _KNOWN = (
     (
@@ -78,12 +80,10 @@ _KNOWN = (
         "fewer engines.",
     ),
     (
-        r"its canary is|canary",
+        r"canary",
         "Are `checkpoint` and `quantization` the right ones? If the answer is right all the same, correct `canary.answer`.",
     ),
 )
-#: Errors of this project, which say themselves what to do.
-_OWN = re.compile(r"^(\w+\.)*(WeightsError|HubUnreachable|PlacementError|OpenRay)\b")
 KNOWN = tuple((re.compile(pattern), sentence) for pattern, sentence in _KNOWN)
 
 
@@ -94,6 +94,6 @@ def way_out(cause: str, node: str) -> str:
         cause: in one line.
         node: its address.
     """
-    if _OWN.match(cause):
+    if OWN.match(cause):
         return ""
     return next((sentence.format(node=node or "its node") for pattern, sentence in KNOWN if pattern.search(cause)), "")
