@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.doctor.ray_output import is_hopeless, why_not_started
+from cluster.machine.ray_output import is_hopeless, why_not_started
 from configs.keys import ROOT, SERVING, VARIABLES, Purpose, WeakSecret, derived
 
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.

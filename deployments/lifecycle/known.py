@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cluster.doctor.ray_output import why_no_way_in
 from cluster.machine.local_node import LocalNode, NodeError
+from cluster.machine.ray_output import why_no_way_in
 from configs.load import Environment, environment
 from configs.schema import Config
 from deployments.lifecycle.access import NoSecret, ray_here, ray_token

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.doctor.ray_output import REDIS_TRIES
 from cluster.machine.local_node import MARK, LocalNode, NodeError, closed
+from cluster.machine.ray_output import REDIS_TRIES
 from configs.keys import SERVING, VARIABLES, derived
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.doctor.ray_output import REDIS_TRIES, is_hopeless, why_no_way_in, why_not_started
+from cluster.machine.ray_output import REDIS_TRIES, is_hopeless, why_no_way_in, why_not_started
 
 NO_REDIS = (
     "[2026-11-28 21:21:41,438 E 8960 8960] (ray_init) redis_context.cc:562: Failed to connect to Redis due to: "
