@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.engine_values import complaint
+from configs.problems import hint
 
 ENGINE_ARGUMENTS = frozenset(
     """
@@ -153,7 +154,7 @@ def complaints(engine: dict[str, Any]) -> Iterator[str]:
         if name in OWNED_BY_THE_HERD:
             yield f"{name!r} is not set here: {OWNED_BY_THE_HERD[name]}"
         elif name not in ENGINE_ARGUMENTS:
-            yield f"vLLM has no engine argument {name!r} (its names are written with underscores)"
+            yield f"vLLM has no engine argument {name!r}; {hint(name.replace('-', '_'), ENGINE_ARGUMENTS)}".rstrip("; ")
         elif name == "structured_outputs_config" and not _names_one_backend(value):
             yield f"{name!r} must name one backend (xgrammar, guidance, outlines, lm-format-enforcer): all requests share it"
         elif not _is_json(value):

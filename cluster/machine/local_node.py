@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.machine.ray_output import is_hopeless, why_not_started
 from configs.keys import ROOT, SERVING, VARIABLES, Purpose, WeakSecret, derived
 
 #: Logical CPUs: an engine asks Ray for one or two, and a laptop with two cores must still hold a few small ones.
@@ -179,14 +180,21 @@ class LocalNode:
 
     def _wait_until_up(self, address: str) -> None:
         """Also for a node that was started a moment ago by somebody else, or by a command that was interrupted."""
-        deadline = time.monotonic() + START_S
+        deadline, said = time.monotonic() + START_S, ""
         while time.monotonic() < deadline:
-            if self._process() is None:
-                raise NodeError(f"Ray did not start. The end of its output is in {self.log}.")
-            if b"Ray runtime started" in self.log.read_bytes() and _listens(address):
+            said = self.log.read_text(encoding="utf-8", errors="replace")
+            process = self._process()
+            if process is None:
+                raise NodeError(_did_not_start(said, f"{self.log} has its output."))
+            if is_hopeless(said):
+                self._kill([process, *process.children(recursive=True)])  # it hears nothing while it waits
+                self._clear()
+                raise NodeError(_did_not_start(said, f"{self.log} has its output."))
+            if "Ray runtime started" in said and _listens(address):
                 return
             time.sleep(0.2)
-        raise NodeError(f"Ray did not start within {START_S:.0f} s. Its output is in {self.log}; `herd down` clears it away.")
+        way_out = f"`herd down` clears it away; {self.log} has its output."
+        raise NodeError(_did_not_start(said, way_out, f" within {START_S:.0f} s"))
 
     def _process(self) -> psutil.Process | None:
         """The node's process; a process id alone may have been given to another one since."""
@@ -244,6 +252,11 @@ def closed(folder: Path) -> None:
         raise NodeError(f"{folder} is a link, or belongs to another user, who could change what runs here. Remove it, or ask its owner to.")
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)
+
+
+def _did_not_start(said: str, more: str, within: str = "") -> str:
+    why = why_not_started(said)
+    return f"Ray did not start{within}{f': {why}' if why else ''}. {more}"
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:

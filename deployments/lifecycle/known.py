@@ -7,6 +7,7 @@ in the cluster. Sets what Ray reads in the environment, before it is imported.
 import contextlib
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,24 @@ from types import MappingProxyType
 from typing import Any
 
 from cluster.machine.local_node import LocalNode, NodeError
-from configs.load import Environment
+from cluster.machine.ray_output import why_no_way_in
+from configs.load import Environment, environment
 from configs.schema import Config
 from deployments.lifecycle.access import NoSecret, ray_here, ray_token
 from deployments.lifecycle.memory import ALL, CONFIG, PLACES, InCluster, InFolder, Memory, memory_of
 from deployments.progress import Say
+from deployments.ray_calls.ray_guard import takes_no_token_of_ours
 
 IS_IT_UP = "Is it up? `ray status` tells."
+#: Ray tries an address at which nothing listens for minutes.
+PROBE_S = 5.0
+NO_HEAD = (
+    "Is the head up? Its GCS also ends where Redis is away: start Redis first, then Ray on the head with the same command as before. "
+    "Nodes and engines that run wait for it, and clients are served meanwhile."
+)
+NO_TOKEN = (
+    "Set HERD_SECRET to the secret that the head was started with (or RAY_AUTH_TOKEN to its token), or run this as the head's user there."
+)
 
 
 ValuePlace = tuple[Any, str]
@@ -148,7 +160,7 @@ def connected(herd: Herd, say: Say, start: bool = False) -> Iterator[None]:
             os.environ.update(ray_token(herd.config.cluster))
         except NoSecret as error:
             raise OperationError(str(error)) from error
-    way_out = "`herd down` clears it away." if herd.config.ray.address == "local" else IS_IT_UP
+    way_out = IS_IT_UP if herd.config.ray.address != "local" else "If it is still starting, ask again; else `herd down` clears it away."
     with _in_ray(address, {}, way_out):
         yield
 
@@ -161,16 +173,38 @@ def _in_ray(address: str, variables: Mapping[str, str], way_out: str) -> Iterato
         OperationError: the cluster cannot be reached; ends with `way_out`.
     """
     os.environ.update(variables)
+    _require_way_in(address, way_out)
     import ray
 
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise OperationError(f"Ray at {address} cannot be reached ({type(error).__name__}). {way_out}") from error
+        raise OperationError(f"Ray at {address} cannot be reached ({why_no_way_in(error)}). {way_out}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_way_in(address: str, way_out: str) -> None:
+    """Looks whether anything listens where a Ray should be, and takes this program's token: Ray itself would try for a long time.
+
+    `auto` is Ray's to find; it must be there where a node of it runs here.
+
+    Raises:
+        OperationError: nothing does, or it does not.
+    """
+    here = ray_here(environment()) if address == "auto" and "RAY_ADDRESS" not in os.environ else None
+    host, _, port = (address if here is None else here.address).rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise OperationError(f"No head of Ray listens at {host}:{port} ({why}). {NO_HEAD if way_out == IS_IT_UP else way_out}") from error
+    if takes_no_token_of_ours(f"{host}:{port}"):
+        raise OperationError(f"Ray at {host}:{port} refuses this program's token. {NO_TOKEN}")
 
 
 def _address(herd: Herd, say: Say, start: bool) -> str:

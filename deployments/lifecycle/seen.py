@@ -42,7 +42,9 @@ def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
     for model in models:
         begun, details = starts_of(model), placed.get(app_name(model), serve_api.Details())
         rows = seats(known.get(model, []), details.replicas, begun, now)
-        found[model] = Facts(model, surveyed[model], rows, begun, details.said, _asked(past, model), waiting.get(model, 0), canaries)
+        deaths = [event for event in past if event.kind == Kind.DEATH and event.model == model]
+        asked, queue = _asked(past, model), waiting.get(model, 0)
+        found[model] = Facts(model, surveyed[model], rows, begun, details.said, asked, queue, canaries, deaths)
     return config, found, reports(known, models)
 
 

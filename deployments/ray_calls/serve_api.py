@@ -18,6 +18,14 @@ ROOM_S = 5.0
 class CannotStart(RuntimeError):
     """An application cannot come up; the message has what its replicas said."""
 
+    def __init__(self, message: str, application: str = "") -> None:
+        """Args:
+        message: for an operator.
+        application: its name.
+        """
+        super().__init__(message)
+        self.application = application
+
 
 def declare(declared: Declared) -> None:
     """Tells Ray Serve what there should be; it changes what differs."""
@@ -53,7 +61,7 @@ def running(wanted: Mapping[str, str]) -> set[str]:
     applications = serve.status().applications
     for app, what in wanted.items():
         if app in applications and applications[app].status == "DEPLOY_FAILED":
-            raise CannotStart(f"{what} could not start.\n{_last_words(applications[app])}")
+            raise CannotStart(f"{what} could not start.\n{_last_words(applications[app])}", app)
     return {app for app in wanted if app in applications and applications[app].status == "RUNNING"}
 
 

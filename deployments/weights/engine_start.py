@@ -14,6 +14,7 @@ from deployments.ray_calls import llm_config as ray_llm
 from deployments.ray_calls import nodes as ray_nodes
 from deployments.weights.agent import held
 from deployments.weights.cache import WeightsError, cache_of
+from deployments.weights.checkpoint_folder import why_no_checkpoint
 from deployments.weights.origins import HubUnreachable
 
 logger = logging.getLogger("ray.serve")
@@ -23,10 +24,12 @@ async def settle(llm_config: Any) -> None:  # noqa: ANN401 (ray.serve.llm.LLMCon
     """Brings what an engine takes from the Hub to the nodes of its placement group, and lets it read those folders.
 
     Raises:
-        WeightsError: see `folders`.
+        WeightsError: see `folders`; or its checkpoint is a folder, and not there.
     """
     ray_llm.fetch_from_buckets_only(llm_config)
     checkpoint = ray_llm.checkpoint_of(llm_config)
+    if checkpoint is not None and (why := await asyncio.to_thread(why_no_checkpoint, checkpoint)):
+        raise WeightsError(why)
     if checkpoint is None or not sources_of(checkpoint, llm_config.engine_kwargs):
         return
     nodes, own = ray_nodes.of_own_placement_group(), ray_nodes.own()

@@ -202,6 +202,20 @@ def test_start_is_told_while_it_goes_on_and_its_lines_are_followed(herd: Herd, k
     assert kinds(herd, new) == ["start", "ready"]
 
 
+def test_why_tells_of_replicas_that_die_again_and_again_though_the_model_runs(herd: Herd, killed: str) -> None:
+    def deaths() -> int:
+        return sum(event["kind"] == "death" and event["model"] == SMOLLM for event in lines(herd, "events"))
+
+    if deaths() < 2:
+        os.kill(_process_of(herd, herd.replicas(SMOLLM)[0]["id"]), signal.SIGKILL)
+        wait_for("a second death", lambda: deaths() >= 2, within_s=60, every_s=2)
+    _both(herd)
+    (why,) = lines(herd, "why", SMOLLM)
+    dying = next(one for one in why["findings"] if " of its replicas have died, the last one " in one["what"])
+    assert killed not in dying["todo"], "the last one's lines"
+    assert "`dmesg -T" in dying["todo"]
+
+
 def test_why_tells_the_true_cause_of_a_start_that_failed(herd: Herd) -> None:
     def break_it(config: dict[str, Any]) -> None:
         config["models"][1]["engine"] |= {"tokenizer": "/no/such/tokenizer"}

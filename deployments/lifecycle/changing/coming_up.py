@@ -13,9 +13,12 @@ from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.standings import survey
 from deployments.policy.fleet.model_state import ModelState
+from deployments.policy.records.starts import FAILED
+from deployments.policy.records.ways_out import way_out
 from deployments.progress import Say
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
+from deployments.records.start_log import starts_of
 
 
 def wait(herd: Herd, say: Say, deadline: float) -> None:
@@ -25,11 +28,13 @@ def wait(herd: Herd, say: Say, deadline: float) -> None:
         there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
         whole = [name for name in settled if found[name].running >= waiting[name].scale.min_replicas]
-        for name in [name for name in whole if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
+        refused = {name: _refusal(herd, waiting[name]) for name in whole if found[name].state is ModelState.RUNNING}
+        for name in [name for name, why in refused.items() if not why]:
             waiting.pop(name)
             say(f"{name} answers")
         if waiting:
             reasons = "".join(f"\n{name} waits: {found[name].why}." for name in waiting if found[name].why)
+            reasons += "".join(f"\n{name} does not generate: {refused[name]}" for name in waiting if name in refused)
             still(waiting, deadline, reasons)
             say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
             time.sleep(1)
@@ -51,7 +56,21 @@ def running(applications: Iterable[str]) -> set[str]:
     try:
         return serve_api.running(called)
     except serve_api.CannotStart as error:
-        raise OperationError(str(error)) from error
+        raise OperationError(_with_cause(error, called.get(error.application, ""))) from error
+
+
+def _with_cause(error: serve_api.CannotStart, called: str) -> str:
+    """Returns the cause of the last start that failed, and the way out; what Ray Serve says where no such start is kept.
+
+    Ray Serve knows only what the replica itself raised, which for errors of vLLM's other processes is that there was one.
+    """
+    model = error.application.partition(".")[2]
+    failed = [start for start in starts_of(model) if start.outcome == FAILED] if model else []
+    if not failed:
+        return str(error)
+    last = failed[-1]
+    logs = f"`herd logs {model} --replica {last.replica}` has all of it."
+    return f"{called} could not start.\nOn {last.node}: {last.error}\n{' '.join(filter(None, (way_out(last.error, last.node), logs)))}"
 
 
 def replicas(herd: Herd) -> tuple[Config, Replicas]:
@@ -60,15 +79,21 @@ def replicas(herd: Herd) -> tuple[Config, Replicas]:
     return config, roster(herd.endpoint, config, herd.node)
 
 
-def _serves(herd: Herd, model: Model) -> bool:
-    """Tells whether a model generates for a client; engines that only compute prompts have generated at their own gate."""
+def _refusal(herd: Herd, model: Model) -> str:
+    """Returns why a model does not generate for a client; empty where it does.
+
+    Engines that only compute prompts have generated at their own gate.
+    """
     import httpx
 
     if only_prefills(model):
-        return True
+        return ""
     body = {"model": model.id, "prompt": "Llamas are", "max_tokens": 4, "temperature": 0}
     try:
         answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200 and bool(answer.json().get("choices"))
+    except httpx.HTTPError as error:
+        return f"no gateway answers at {herd.endpoint} ({type(error).__name__})."
+    if answer.status_code == 200 and answer.json().get("choices"):
+        return ""
+    said = str(answer.json().get("error", {}).get("message", "nothing")).rstrip(".")
+    return f"the gateway answers {answer.status_code}: {said}. {way_out(said, '')}".rstrip()

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import time
+from collections.abc import Iterable
 
 import psutil
 
@@ -15,6 +16,7 @@ from cluster.planner.herd_fit import known_cluster
 from configs.inventory import Inventory
 from configs.load import ConfigError, Environment
 from configs.schema import Config
+from deployments.lifecycle.changing import this_machine
 from deployments.lifecycle.fit import CannotPlan, checked
 from deployments.lifecycle.known import Herd, OperationError
 from deployments.progress import Say
@@ -27,6 +29,10 @@ RAY_GIB = 1.5
 SMALL = "small:"
 #: Longest wait for the hosts that the config names; then the herd comes up on those that are there.
 JOIN_S = 120.0
+NOT_JOINED = (
+    "If it goes on: a host with another HERD_SECRET, another Ray or Python, or no way to the head's port does not join. "
+    "`ray exec FILE 'tail -n 100 /tmp/ray/session_latest/logs/monitor*'` has what its start command said."
+)
 
 
 def planned(herd: Herd, force: bool) -> Herd:
@@ -47,13 +53,26 @@ def planned(herd: Herd, force: bool) -> Herd:
 
 
 def preflight(herd: Herd) -> None:
-    """Checks the port and the memory before anything is started, because their faults would show late and obscurely."""
-    if herd.config.ray.address != "local" or herd.node.address is not None:
+    """Checks a herd of this machine's before anything is started or changed: files, and at its start the port, room and memory.
+
+    Raises:
+        OperationError: something is missing.
+    """
+    if herd.config.ray.address != "local":
         return
+    _refuse(this_machine.unusable_files(herd.config))
+    if herd.node.address is not None:
+        return
+    _refuse(this_machine.no_room((herd.folder, herd.node.temp), herd.config.ray.object_store_mib))
     _require_port(herd.config.gateway.host, herd.config.gateway.port)
     small = small_engines(herd.config)
     if problem := memory_problem(small, RAY_GIB):
         raise OperationError(f"{problem} Close other programs, or take a model out of the config.")
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    if found := list(problems):
+        raise OperationError("\n".join(found))
 
 
 def small_engines(config: Config) -> int:
@@ -129,5 +148,6 @@ def gathered(inventory: Inventory | None, say: Say) -> None:
         return
     wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
     while (there := len(living())) < wanted and time.monotonic() < deadline:
-        say(f"{there} of {wanted} hosts have joined")
+        missing = ", ".join(sorted({inventory.onprem.head, *inventory.onprem.workers} - {node.address for node in living()}))
+        say(f"{there} of {wanted} hosts have joined. Missing: {missing or 'one that is known by another address'}. {NOT_JOINED}")
         time.sleep(1)

@@ -7,15 +7,19 @@ and why the last starts failed.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deployments.policy.fleet.events import Event
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.seats import PLACING, STARTING, Seat, failures
 from deployments.policy.records import starts
 from deployments.policy.records.spans import told as span
 from deployments.policy.records.starts import Start
+from deployments.policy.records.ways_out import way_out
 
 #: Failed starts that are told: the newest ones, and only while they are news.
 MOST_FAILURES, NEWS_S = 3, 6 * 3600.0
 MOST_CHARACTERS = 600
+#: So many deaths of a model's replicas within so many seconds are no accident.
+MANY_DEATHS, DEATHS_S = 2, 3600.0
 WAIT = "Wait some seconds, and ask again."
 ASK_THERE = "Run `herd why` on a node of the cluster: it also sees starts, places and errors."
 BEFORE_START = "its process starts, and imports vLLM"
@@ -38,6 +42,8 @@ class Facts:
     """Requests that wait at a gateway."""
     canaries: Mapping[str, str] = field(default_factory=dict)
     """The last words of each sick replica about its canary, by its id."""
+    deaths: Sequence[Event] = ()
+    """Replicas that ended by themselves or were killed, oldest first."""
     by_http: bool = False
     """A gateway alone was asked, which knows no replica before it takes requests."""
 
@@ -66,7 +72,7 @@ def why(facts: Facts, now: float) -> tuple[Finding, ...]:
     missing = facts.standing.target - facts.standing.running
     if not found and missing <= 0:
         found.append(_well(facts, now))
-    found += [*_failed(facts, now), *_given_up(facts)]
+    found += [*_dying(facts, now), *_failed(facts, now), *_given_up(facts)]
     if not found and missing > 0 and facts.by_http:
         found.append(Finding("No replica takes requests, as far as a gateway can tell.", ASK_THERE))
     elif not found and missing > 0:
@@ -122,6 +128,18 @@ def _wrong(facts: Facts, now: float) -> Iterator[Finding]:
             yield Finding(words, f"`herd doctor` examines {seat.node}.", since_s)
 
 
+def _dying(facts: Facts, now: float) -> Iterator[Finding]:
+    """Yields one finding where replicas die again and again, or where one that has died is not replaced yet: no row tells of it."""
+    recent = [event for event in facts.deaths if event.when > now - DEATHS_S]
+    if len(recent) < (MANY_DEATHS if facts.standing.running >= facts.standing.target else 1):
+        return
+    last, ago_s = recent[-1], now - recent[-1].when
+    died = "One of its replicas has died" if len(recent) == 1 else f"{len(recent)} of its replicas have died, the last one"
+    node = next((start.node for start in facts.starts if start.replica == last.subject), "")
+    logs = f"`herd logs {facts.model} --replica {last.subject}` has its last lines."
+    yield Finding(f"{died} {span(ago_s)} ago: {_cut(last.words)}.", f"{logs} {way_out(last.words, node)}".rstrip(), ago_s)
+
+
 def _failed(facts: Facts, now: float) -> Iterator[Finding]:
     """Yields the last failed starts, unless one has come up since."""
     came_up = max((start.began for start in facts.starts if start.outcome == starts.READY), default=0.0)
@@ -130,7 +148,8 @@ def _failed(facts: Facts, now: float) -> Iterator[Finding]:
         phase = f" while {starts.CALLED[start.phase]}" if start.phase else ""
         cause = start.error or "it ended without a word, as a process that is killed (no memory left, or by hand)"
         words = f"A start on {start.node} failed {span(ago_s)} ago{phase}: {_cut(cause)}"
-        yield Finding(words, f"`herd logs {facts.model} --replica {start.replica}` has all of it.", ago_s)
+        logs = f"`herd logs {facts.model} --replica {start.replica}` has all of it."
+        yield Finding(words, " ".join(filter(None, (way_out(cause, start.node), logs))), ago_s)
 
 
 def _given_up(facts: Facts) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
     ("fields", "sentence"),
     [
         ({"replicas": 1, "scaling": {}}, "give either replicas or scaling, not both"),
-        ({"engine": {"max-num-seqs": 4}}, "vLLM has no engine argument 'max-num-seqs'"),
+        ({"engine": {"max-num-seqs": 4}}, "vLLM has no engine argument 'max-num-seqs'; did you mean 'max_num_seqs'?"),
         ({"engine": {"structured_outputs_config": {"backend": "auto"}}}, "must name one backend"),
         ({"engine": {"structured_outputs_config": "xgrammar"}}, "must name one backend"),
         ({"engine": {"sse_keep_alive_interval": 5}}, "would be taken for the token"),

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cluster.machine.local_node import MARK, LocalNode, NodeError, closed
+from cluster.machine.ray_output import REDIS_TRIES
 from configs.keys import SERVING, VARIABLES, derived
 
 
@@ -179,3 +180,24 @@ def test_secret_that_somebody_wrote_and_that_can_be_guessed_is_told(node: LocalN
     (node.state / "secret").write_text("changeme")
     with pytest.raises(NodeError, match=r"secret: HERD_SECRET has 8 characters.*openssl rand -hex 32"):
         node.key("door")
+
+
+@pytest.mark.parametrize(("lines", "ends"), [(REDIS_TRIES, "is_killed"), (1, "has_ended")])
+def test_start_that_waits_for_redis_is_ended_with_its_cause(node: LocalNode, lines: int, ends: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        write(node, f"{child.pid} {psutil.Process(child.pid).create_time()}")
+        node.log.write_text("RedisError: Could not establish connection to Redis 127.0.0.1:9 (context.err = 1).\n" * lines)
+        if ends == "has_ended":
+            child.kill()
+            child.wait()
+        with pytest.raises(NodeError, match=r"^Ray did not start: Redis at 127\.0\.0\.1:9 does not answer"):
+            node._wait_until_up("127.0.0.1:9")
+        assert not psutil.pid_exists(child.pid)
+
+
+def test_start_that_takes_too_long_says_so(node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.machine.local_node.START_S", 0)
+    node.state.mkdir()
+    node.log.touch()
+    with pytest.raises(NodeError, match=r"^Ray did not start within 0 s\. `herd down` clears it away"):
+        node._wait_until_up("127.0.0.1:9")

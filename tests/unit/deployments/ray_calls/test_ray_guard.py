@@ -14,7 +14,7 @@ from configs.site import Site
 from deployments.lifecycle.changing import preflight
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.ray_calls import ray_guard
-from deployments.ray_calls.ray_guard import OpenRay, answers_without_token, refuse_open
+from deployments.ray_calls.ray_guard import OpenRay, answers_without_token, refuse_open, takes_no_token_of_ours
 from tests.unit.samples import config, model
 
 
@@ -53,6 +53,17 @@ def test_gcs_that_answers_without_a_token_is_open(guarded: bool) -> None:
 def test_gcs_that_is_not_there_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_guard, "ANSWER_S", 0.5)
     assert not answers_without_token("127.0.0.1:9")
+
+
+def test_token_is_refused_only_by_a_gcs_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_guard, "ANSWER_S", 0.5)
+    monkeypatch.setattr(ray_guard, "_own_token", lambda: ())
+    with gcs(True) as guarded, gcs(False) as open_:
+        assert takes_no_token_of_ours(guarded)
+        assert not takes_no_token_of_ours(open_)
+        monkeypatch.setattr(ray_guard, "_own_token", lambda: (("authorization", "Bearer x"),))
+        assert not takes_no_token_of_ours(guarded)
+    assert not takes_no_token_of_ours("127.0.0.1:9")
 
 
 @pytest.mark.parametrize("mode", [None, "disabled", ""])

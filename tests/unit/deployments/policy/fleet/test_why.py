@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from deployments.policy.fleet.events import Event, Kind
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.seats import PLACING, STARTING, Seat
 from deployments.policy.fleet.why import ASK_THERE, MOST_CHARACTERS, WAIT, Facts, Finding, why
@@ -78,7 +79,9 @@ def test_last_failures_say_their_cause_and_where_its_log_is() -> None:
     first, second, third = why(facts, NOW)
     assert first.what.startswith("Replica abc")
     assert second.what == "A start on 10.0.0.2 failed 10 s ago while loading weights: ValueError: no such tokenizer"
-    assert second.todo == "`herd logs scout --replica f` has all of it."
+    assert second.todo.startswith("Put the tokenizer's files")
+    assert second.todo.endswith("`herd logs scout --replica f` has all of it.")
+    assert third.todo.startswith("`dmesg -T")
     assert third.what == (
         "A start on 10.0.0.2 failed 62 s ago: it ended without a word, as a process that is killed (no memory left, or by hand)"
     )
@@ -86,6 +89,26 @@ def test_last_failures_say_their_cause_and_where_its_log_is() -> None:
     assert said(well) == ["It runs, its oldest replica for 10 min.", second.what], "an upgrade was tried in vain"
     later = replace(UP, replica="l", began=1995.0)
     assert said(replace(well, starts=(failed, later))) == ["It runs, its oldest replica for 10 min."]
+
+
+def test_replicas_that_die_again_and_again_are_told_though_the_model_runs() -> None:
+    deaths = [
+        Event(NOW - 900 + 300 * number, Kind.DEATH, "it is gone from 10.0.0.2 without a word", "scout", f"d{number}") for number in range(3)
+    ]
+    runs = Facts("scout", Standing(ModelState.RUNNING, 1, 1), (Seat("a", "ready", since=1990.0),), (), deaths=deaths)
+    _, dying = why(runs, NOW)
+    assert dying.what == "3 of its replicas have died, the last one 5 min ago: it is gone from 10.0.0.2 without a word."
+    assert dying.todo.startswith("`herd logs scout --replica d2` has its last lines. `dmesg -T")
+    assert len(why(replace(runs, deaths=deaths[:1]), NOW)) == 1, "one death is an accident"
+
+
+def test_death_is_told_while_the_replica_is_missing() -> None:
+    death = Event(NOW - 5, Kind.DEATH, "the engine says that it is dead", "scout", "old")
+    facts = Facts("scout", Standing(ModelState.UNHEALTHY, 0, 1), (SEAT,), (UP, GOING), deaths=[death])
+    starting, died = why(facts, NOW)
+    assert starting.what.startswith("Replica abc")
+    assert died.what == "One of its replicas has died 5 s ago: the engine says that it is dead."
+    assert died.todo == "`herd logs scout --replica old` has its last lines."
 
 
 def test_application_that_ray_serve_has_given_up_says_its_last_words() -> None:

@@ -25,6 +25,19 @@ def test_cause_is_that_of_the_process_that_failed_first() -> None:
     assert cause(GENERIC, ["AssertionError"]) == "AssertionError"
 
 
+def test_error_of_our_own_keeps_all_its_sentences() -> None:
+    error = "WeightsError: Too little disk; nothing was downloaded.\n10.0.0.2: 9 TiB are still to come to /hub. Make room."
+    assert cause(error, LOG) == error.replace("\n", " ")
+
+
+def test_value_that_pydantic_refuses_is_told_and_not_their_number() -> None:
+    words = "  Value error, The checkpoint has model type `llama9` [type=value_error, input_value=ArgsKwargs((), {})]\n    For more"
+    assert cause(f"ValidationError: 1 validation error for ModelConfig\n{words}", []) == (
+        "ValidationError: The checkpoint has model type `llama9`"
+    )
+    assert cause("ValidationError: 2 validation errors for ModelConfig\nx\n  Input should be 1", []).endswith("for ModelConfig")
+
+
 def test_process_that_ended_without_a_word_was_killed() -> None:
     assert cause(GENERIC, LOG[:1]).startswith(KILLED)
 
