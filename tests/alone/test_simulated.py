@@ -3,13 +3,14 @@
 import asyncio
 
 from configs.routing import Routing
+from deployments.simulation import traces
+from deployments.simulation.scheduler import Size
+from deployments.simulation.speed import scout_on_h100
+from deployments.simulation.traces import BLOCK_TOKENS, Traced
 from tests.bench import kills
-from tests.bench.simulated import live, traces
+from tests.bench.simulated import live
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.cluster import Reports, replay
-from tests.bench.simulated.scheduler import Size
-from tests.bench.simulated.speed import scout_on_h100
-from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 SCALE = 20.0
 

@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.routing import Routing
+from deployments.simulation import traces
+from deployments.simulation.scheduler import Size
+from deployments.simulation.speed import scout_on_h100
+from deployments.simulation.traces import Traced
 from tests.bench.report import about, at, save
-from tests.bench.simulated import cluster, live, traces
+from tests.bench.simulated import cluster, live
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.ray_router import RaysRouter
-from tests.bench.simulated.scheduler import Size
-from tests.bench.simulated.speed import scout_on_h100
-from tests.bench.simulated.traces import Traced
 
 RESULTS = Path(__file__).parent / "results" / "trace.json"
 REPLICAS = 8

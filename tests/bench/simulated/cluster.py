@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.policy.routing.types import ReplicaState, ReplicaView
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import StepTime
-from tests.bench.simulated.traces import Traced
+from deployments.simulation.scheduler import Request, Scheduler, Size
+from deployments.simulation.speed import StepTime
+from deployments.simulation.traces import Traced
 
 MODEL = "simulated"
 

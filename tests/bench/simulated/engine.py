@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from deployments.engine.load_reports import LoadReports
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
+from deployments.simulation.scheduler import Request, Scheduler, Size
+from deployments.simulation.speed import scout_on_h100
 from tests.bench.simulated.cluster import MODEL
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import scout_on_h100
 
 #: Longest time for which steps that are alike are taken as one, where time runs faster than real.
 _GRAIN_S = 0.004

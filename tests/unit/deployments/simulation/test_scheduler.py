@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.simulated import traces
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import Work, scout_on_h100
+from deployments.simulation import traces
+from deployments.simulation.scheduler import Request, Scheduler, Size
+from deployments.simulation.speed import Work, scout_on_h100
 
 SIZE = Size(kv_tokens=2000, block_tokens=100, step_tokens=256, sequences=4)
 REQUESTS = st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=6, unique=True), st.integers(0, 99), st.integers(1, 300)), max_size=12)

@@ -11,8 +11,8 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.bench.simulated.kv_pool import KvPool
-from tests.bench.simulated.speed import StepTime, Work
+from deployments.simulation.kv_pool import KvPool
+from deployments.simulation.speed import StepTime, Work
 
 
 @dataclass(frozen=True, slots=True)
