@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.routing import Routing
-from deployments.simulation import traces
-from deployments.simulation.scheduler import Size
-from deployments.simulation.speed import scout_on_h100
-from deployments.simulation.traces import Traced
+from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
+from deployments.simulation.loads import traces
+from deployments.simulation.loads.traces import Traced
 from tests.bench.report import about, at, save
 from tests.bench.simulated import cluster, live
 from tests.bench.simulated.choosers import Ours
@@ -149,7 +149,7 @@ def several(trace: Sequence[Traced], half: float, say: Callable[[str], None]) ->
 def _virtual(
     trace: Sequence[Traced], chooser: cluster.Chooser, size: Size, load: float, reports: cluster.Reports = cluster.PLAIN
 ) -> list[cluster.Served]:
-    return cluster.replay(traces.faster(trace, load), chooser, REPLICAS, size, scout_on_h100, reports)
+    return cluster.replay(traces.faster(trace, load), chooser, REPLICAS, size, StepTimes(SCOUT_ON_H100), reports)
 
 
 def in_real_time(trace: Sequence[Traced], load: float, scale: float, router: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from deployments.engine.load_reports import LoadReports
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
-from deployments.simulation.scheduler import Request, Scheduler, Size
-from deployments.simulation.speed import scout_on_h100
+from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from tests.bench.simulated.cluster import MODEL
 
 #: Longest time for which steps that are alike are taken as one, where time runs faster than real.
@@ -28,7 +28,7 @@ class Engine:
 
     def __init__(self, size: Size, scale: float) -> None:
         self.port = 0
-        self.scheduler = Scheduler(size, scout_on_h100)
+        self.scheduler = Scheduler(size, StepTimes(SCOUT_ON_H100))
         self.reports = LoadReports(self._report)
         self._scale = scale
         self._tell: dict[Request, Callable[[int, bool], None]] = {}

@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
-from deployments.simulation.scheduler import Size
-from deployments.simulation.traces import BLOCK_TOKENS, Traced
+from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, serving
 from tests.bench.simulated.cluster import MODEL, Served

@@ -7,12 +7,13 @@ and begins again later.
 """
 
 import heapq
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from deployments.simulation.kv_pool import KvPool
-from deployments.simulation.speed import StepTime, Work
+from deployments.simulation.engine.kv_pool import KvPool
+from deployments.simulation.engine.step_times import StepTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,8 @@ def _turn(request: Request) -> tuple[int, int]:
     return request.priority, request.number
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step, or several alike, brought."""
+class Step(NamedTuple):
+    """What one step, or several of decoding, brought. A tuple, because one is made per step."""
 
     took_s: float
     first: Sequence[Request]
@@ -82,17 +82,20 @@ class Step:
 class Scheduler:
     """One engine's requests."""
 
-    def __init__(self, size: Size, step_s: StepTime) -> None:
+    def __init__(self, size: Size, step_times: StepTimes) -> None:
         self.size = size
         self.pool = KvPool(size.kv_tokens, size.block_tokens)
         self.waiting: list[Request] = []
         self.queried_blocks = self.found_blocks = self.preempted = 0
-        self._step_s = step_s
+        self._step_times = step_times
         self._prefilling: list[Request] = []
         self._decoding: dict[Request, None] = {}
         self._ends: list[tuple[int, int, Request]] = []
         self._context_tokens = 0
         self._decoded = 0
+        self._computing: list[tuple[Request, int]] = []
+        self._begun_steps = 0
+        self._takes_s = 0.0
 
     @property
     def running(self) -> int:
@@ -122,28 +125,77 @@ class Scheduler:
             self._leave(request)
 
     def step(self, most_s: float = 0.0) -> Step | None:
-        """One step; where all steps for so many seconds would be alike, all of them. None where there is nothing to do."""
-        crowded = self._make_room()
-        chunks = self._chunks(self.size.step_tokens - len(self._decoding), begin=not crowded)
-        if not chunks and not self._decoding:
+        """Takes one step; where no prompt is computed, all steps that begin within so many seconds, until a request ends. Returns None
+        where there is nothing to do."""
+        if self.begin() is None:
             return None
-        work = Work(
-            sum(tokens for _, tokens in chunks),
-            sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks),
-            len(self._decoding),
-            self._context_tokens,
-        )
-        one_s = self._step_s(work)
-        times = 1 if chunks else self._alike(one_s, most_s)
-        decoded = tuple(self._decoding) if most_s == 0 else ()
-        finished = self._decode(times)
-        first = self._prefill(chunks)
-        finished += [request for request in first if request.output_tokens == 1]
-        return Step(one_s * times, first, finished, decoded)
+        self.cut(most_s)
+        return self.finish(tell_decoded=most_s == 0)
 
-    def _alike(self, one_s: float, most_s: float) -> int:
-        room = (self.pool.capacity_tokens - self.pool.held_tokens) // len(self._decoding)
-        return max(1, min(int(most_s / one_s) + 1, self._ends[0][0] - self._decoded, room, 64))
+    def begin(self) -> float | None:
+        """Begins a step that computes prompts, or all decode steps until the first request ends or memory is full.
+
+        Returns:
+            Seconds until `finish` is next; None where there is nothing to do.
+        """
+        crowded = self._make_room()
+        decodes = len(self._decoding)
+        self._computing = chunks = self._chunks(self.size.step_tokens - decodes, begin=not crowded)
+        self._begun_steps = 1
+        if chunks:
+            tokens = sum(tokens for _, tokens in chunks)
+            pairs = sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks)
+            self._takes_s = self._step_times.step(tokens, pairs, decodes, self._context_tokens)
+        elif decodes:
+            if not (crowded and self.waiting):  # else the first of these may begin in the next step
+                room = (self.pool.capacity_tokens - self.pool.held_tokens) // decodes
+                self._begun_steps = min(self._ends[0][0] - self._decoded, room)
+            self._takes_s = self._step_times.decode_steps(decodes, self._context_tokens, self._begun_steps)
+        else:
+            return None
+        return self._takes_s
+
+    def cut(self, most_s: float) -> float:
+        """Leaves out those of the decode steps begun that would begin later than so many seconds after the first.
+
+        Returns:
+            Seconds from the first one's begin until `finish` is next.
+        """
+        if self._begun_steps > 1 and most_s < self._takes_s:
+
+            def seconds(steps: int) -> float:
+                return self._step_times.decode_steps(len(self._decoding), self._context_tokens, steps)
+
+            self._begun_steps = 1 + bisect_left(range(1, self._begun_steps), most_s, key=seconds)
+            self._takes_s = seconds(self._begun_steps)
+        return self._takes_s
+
+    def finish(self, tell_decoded: bool = False) -> Step:
+        """Ends what was begun last.
+
+        Args:
+            tell_decoded: the step's `decoded` is wanted.
+        """
+        decoded = tuple(self._decoding) if tell_decoded else ()
+        finished = self._decode(self._begun_steps) if self._decoding else []
+        first: Sequence[Request] = ()
+        if self._computing:
+            first = self._prefill(self._computing)
+            finished += [request for request in first if request.output_tokens == 1]
+        return Step(self._takes_s, first, finished, decoded)
+
+    def lose(self, after_s: float) -> list[Request]:
+        """Ends for ever, so many seconds after `begin`; a step under way is lost.
+
+        Returns:
+            The requests that have not ended, with what each has generated.
+        """
+        if self._decoding and not self._computing:
+            self.cut(after_s)
+            self._decode(self._begun_steps - 1)
+        for request in self._decoding:
+            self._settle(request)
+        return [*self._decoding, *self._prefilling, *self.waiting]
 
     def _make_room(self) -> bool:
         before = self.preempted
