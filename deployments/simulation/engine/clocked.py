@@ -40,7 +40,13 @@ class ClockedEngine:
         self._begun_s, self.due_s = now_s, inf if takes_s is None else now_s + takes_s
         return step
 
+    def catch_up(self, now_s: float) -> None:
+        """Writes down what decode steps have brought by now, so that the scheduler's figures are those of now."""
+        if self._is_stepping:
+            self._begun_s += self.scheduler.advance(now_s - self._begun_s)
+
     def die(self, now_s: float) -> list[Request]:
-        """Ends for ever; returns the requests that have not ended, with what each has generated."""
+        """Ends for ever, and a step under way is lost. Returns the requests that have not ended, with what each has generated."""
+        self.catch_up(now_s)
         self.due_s = inf
-        return self.scheduler.lose(now_s - self._begun_s)
+        return self.scheduler.unfinished()

@@ -7,7 +7,7 @@ and begins again later.
 """
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -87,6 +87,8 @@ class Scheduler:
         self.pool = KvPool(size.kv_tokens, size.block_tokens)
         self.waiting: list[Request] = []
         self.queried_blocks = self.found_blocks = self.preempted = 0
+        self.computed_tokens = self.made_tokens = 0
+        """Of prompts and of answers."""
         self._step_times = step_times
         self._prefilling: list[Request] = []
         self._decoding: dict[Request, None] = {}
@@ -162,13 +164,45 @@ class Scheduler:
             Seconds from the first one's begin until `finish` is next.
         """
         if self._begun_steps > 1 and most_s < self._takes_s:
-
-            def seconds(steps: int) -> float:
-                return self._step_times.decode_steps(len(self._decoding), self._context_tokens, steps)
-
-            self._begun_steps = 1 + bisect_left(range(1, self._begun_steps), most_s, key=seconds)
-            self._takes_s = seconds(self._begun_steps)
+            self._begun_steps = 1 + self._steps_before(most_s)
+            self._takes_s = self._seconds(self._begun_steps)
         return self._takes_s
+
+    def advance(self, after_s: float) -> float:
+        """Writes down those of the decode steps begun that have ended before so many seconds after the first; the last one is not of them.
+
+        Returns:
+            Seconds that they took; the next one begins then.
+        """
+        steps = self._steps_before(after_s) if self._begun_steps > 1 else 0
+        if not steps:
+            return 0.0
+        took_s = self._seconds(steps)
+        self._decode(steps)
+        self._begun_steps -= steps
+        self._takes_s -= took_s
+        return took_s
+
+    def _steps_before(self, seconds: float) -> int:
+        """Returns how many of the decode steps begun end before so many seconds after the first began, without the last one.
+
+        Steps take nearly the same time, so the number is looked for where it would be if they took the same.
+        """
+        fewest, many = 0, self._begun_steps
+        guess = int(seconds / self._seconds(1))
+        while many - fewest > 1:
+            guess = min(max(guess, fewest + 1), many - 1)
+            took_s = self._seconds(guess)
+            if took_s < seconds:
+                fewest = guess
+            else:
+                many = guess
+            guess = int(guess * seconds / took_s)
+        return fewest
+
+    def _seconds(self, steps: int) -> float:
+        """Returns how long the first ones of the decode steps begun take."""
+        return self._step_times.decode_steps(len(self._decoding), self._context_tokens, steps)
 
     def finish(self, tell_decoded: bool = False) -> Step:
         """Ends what was begun last.
@@ -184,15 +218,8 @@ class Scheduler:
             finished += [request for request in first if request.output_tokens == 1]
         return Step(self._takes_s, first, finished, decoded)
 
-    def lose(self, after_s: float) -> list[Request]:
-        """Ends for ever, so many seconds after `begin`; a step under way is lost.
-
-        Returns:
-            The requests that have not ended, with what each has generated.
-        """
-        if self._decoding and not self._computing:
-            self.cut(after_s)
-            self._decode(self._begun_steps - 1)
+    def unfinished(self) -> list[Request]:
+        """Returns the requests that have not ended, with what each has generated so far."""
         for request in self._decoding:
             self._settle(request)
         return [*self._decoding, *self._prefilling, *self.waiting]
@@ -250,6 +277,7 @@ class Scheduler:
         block_tokens = self.size.block_tokens
         for request, tokens in chunks:
             request.computed += tokens
+            self.computed_tokens += tokens
             while request.named < len(request.blocks) and (request.named + 1) * block_tokens <= request.computed:
                 self.pool.computed(request.blocks[request.named])
                 request.named += 1
@@ -259,6 +287,7 @@ class Scheduler:
                 if not request.generated:
                     first.append(request)
                     request.generated = 1
+                    self.made_tokens += 1
                 if request.generated == request.output_tokens:
                     self._release(request)
                 else:
@@ -268,6 +297,7 @@ class Scheduler:
     def _decode(self, times: int) -> list[Request]:
         count = len(self._decoding)
         self._decoded += times
+        self.made_tokens += count * times
         self._context_tokens += count * times
         self.pool.grow(count * times)
         finished = []

@@ -68,9 +68,11 @@ class StepTimes:
         """
         contexts = _contexts(context_tokens, decodes, steps)
         took_s = steps * self._without_context_s(decodes, decodes) + (self._read_s + self._pair_s) * contexts
+        half = decodes * self._chunk / 2
+        if context_tokens + decodes * steps <= half:
+            return took_s + (self._chunk_read_s + self._chunk_pair_s) * contexts
         if self._chunk:
             inside = min(steps, max(0, (self._chunk * decodes - context_tokens) // decodes + 1))
-            half = decodes * self._chunk / 2
             took_s += self._chunk_read_s * (_contexts(context_tokens, decodes, inside) + (steps - inside) * half)
             below = min(steps, max(0, int((half - context_tokens) // decodes) + 1))
             took_s += self._chunk_pair_s * (_contexts(context_tokens, decodes, below) + (steps - below) * half)
