@@ -19,7 +19,7 @@ class SloAware:
     """
 
     def __init__(self, slo: Slo, least: int, most: int, high: float = 0.55, low: float = 0.40) -> None:
-        self.lag = LAG
+        self.lag = Lag(sample_s=5.0, sync_s=15.0)
         self._slo, self._high, self._low = slo, high, low
         behaviour = Behaviour(Policy(4, 1.0, 60.0), Policy(1, 0.0, 120.0), 30.0, 180.0, tolerance=0.0)
         self._hpa = Hpa(behaviour, least, most)
@@ -45,6 +45,7 @@ class SloAware:
 
     def _score(self, seen: Observation) -> float | None:
         samples = seen.last(60.0)
-        first, between = signals.ttft_s(samples, 0.9), signals.itl_s(samples, 0.9)
+        first = signals.histogram_quantile(0.9, signals.ttfts_s(samples), signals.TTFT_BUCKETS_S)
+        between = signals.histogram_quantile(0.9, signals.itls_s(samples), signals.TPOT_BUCKETS_S)
         told = [value / limit for value, limit in ((first, self._slo.ttft_s), (between, self._slo.itl_s)) if value is not None]
         return min(2.0, max(told)) if told else None
