@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     console = Console(width=140)
-    trace = traces.read(asked.trace) if asked.trace else traces.generated()
+    trace = traces.mooncake(asked.trace.read_bytes()) if asked.trace else traces.generated()
     trace = trace[: asked.requests]
     say = console.log
     results: dict[str, Any]

@@ -1,8 +1,9 @@
 """The episode that llm-d published for its SLO-aware scaling: Qwen3-32B on two H100s each, and a load that goes up and down.
 
-About 4,000 tokens in and 1,000 out; 2 requests a second for 330 s, then 4, 6, 8, 10 and 4 for 360 s each, then 1 for 300 s: 12,480 requests.
-Bounds of 3 and 8 replicas, objectives of 3 s to the first token and 100 ms between tokens, a start of about 100 s. Theirs kept both for 95.8 %
-of the requests with 5.93 replicas on average; 8 static ones for 100 %.
+From llm-d/llm-d, `guides/workload-autoscaling/README.slo-aware.md` and `slo-aware/benchmark-templates` (July 2026): about 4,000 tokens
+in and 1,000 out; 2 requests a second for 330 s, then 4, 6, 8, 10 and 4 for 360 s each, then 1 for 300 s: 12,480 requests. Bounds of 3 and
+8 replicas, objectives of 3 s to the first token and 100 ms between tokens, a start of about 100 s. Theirs kept both for 95.8 % of the
+requests with 5.93 replicas on average; 8 static ones for 100 %.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ KV_TOKENS = 347_000
 
 
 def requests(seed: int) -> Iterator[Traced]:
-    """The load: evenly spaced, as `scored-config.yml` says (`type: constant`), and its normal distributions of lengths within their bounds."""
+    """The load: evenly spaced, and lengths of normal distributions within bounds, all as `scored-config.yml` says."""
     dice = Random(seed)
     begin_s = 0.0
     for rate, seconds in STAGES:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from deployments.simulation.autoscaling.observation import Observation, Sample
 
@@ -33,15 +33,22 @@ def ttfts_s(samples: Sequence[Sample]) -> list[float]:
     return [seconds for sample in samples for seconds in sample.ttft_s]
 
 
+def itls_by_replica(samples: Sequence[Sample]) -> dict[str, float]:
+    """Seconds between two tokens at each replica that runs something, on average over the samples."""
+    old = {one.name: one.decoded_tokens for one in samples[0].replicas}
+    made = {one.name: one.decoded_tokens - old[one.name] for one in samples[-1].replicas if one.name in old and one.running}
+    seconds = samples[-1].at_s - samples[0].at_s
+    running = {one.name: one.running for one in samples[-1].replicas}
+    return {name: running[name] * seconds / tokens for name, tokens in made.items() if tokens}
+
+
 def itls_s(samples: Sequence[Sample]) -> list[float]:
     """Seconds between two tokens lately: of each replica the mean between two samples, as often as it has running requests."""
     told: list[float] = []
-    for before, after in zip(samples, samples[1:], strict=False):
-        old = {one.name: one.decoded_tokens for one in before.replicas}
-        for one in after.replicas:
-            made = one.decoded_tokens - old.get(one.name, one.decoded_tokens)
-            if made and one.running:
-                told += [one.running * (after.at_s - before.at_s) / made] * one.running
+    for pair in pairwise(samples):
+        running = {one.name: one.running for one in pair[1].replicas}
+        for name, seconds in itls_by_replica(pair).items():
+            told += [seconds] * running[name]
     return told
 
 

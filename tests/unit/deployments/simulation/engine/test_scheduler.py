@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from deployments.simulation.engine.scheduler import Request, Scheduler, Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
-from deployments.simulation.loads import traces
 
 SCOUT = StepTimes(SCOUT_ON_H100)
 SIZE = Size(kv_tokens=2000, block_tokens=100, step_tokens=256, sequences=4)
@@ -107,18 +106,3 @@ def test_more_work_never_takes_less_time(prefill: int, decodes: int, context: in
     base = SCOUT.step(prefill, prefill * 100, decodes, context)
     assert SCOUT.step(prefill + 1, (prefill + 1) * 100, decodes, context) >= base > 0
     assert SCOUT.step(prefill, prefill * 100, decodes + 1, context + 1000) >= base
-
-
-def test_generated_trace_has_the_shape_of_the_real_one() -> None:
-    trace = traces.generated()
-    tokens = sum(one.prompt_tokens for one in trace) / len(trace)
-    seen: set[int] = set()
-    found = blocks = 0
-    for one in trace:
-        found += sum(block in seen for block in one.blocks)
-        blocks += len(one.blocks)
-        seen.update(one.blocks)
-    assert tokens == pytest.approx(12_035, rel=0.15)
-    assert found / blocks == pytest.approx(0.37, abs=0.05)
-    assert trace == traces.generated()
-    assert [one.at_s for one in trace] == sorted(one.at_s for one in trace)
