@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -61,11 +61,16 @@ def _table(text: str) -> list[Traced]:
     columns = rows.fieldnames or ()
     if set(_AZURE) <= set(columns):
         at, prompt, output = _AZURE
-        return _traced([(datetime.fromisoformat(row[at]).timestamp(), int(row[prompt]), int(row[output])) for row in rows])
+        return _traced([(_seconds(row[at]), int(row[prompt]), int(row[output])) for row in rows])
     if set(_SIMPLE) <= set(columns):
         at, prompt, output = _SIMPLE
         return _traced([(float(row[at]), int(row[prompt]), int(row[output])) for row in rows])
     raise UnreadableTrace(f"its columns are {', '.join(columns)}; {', '.join(_SIMPLE)} are wanted, or Azure's {', '.join(_AZURE)}")
+
+
+def _seconds(text: str) -> float:
+    """Returns the seconds of a time since 1970; Azure's are in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
 def _traced(rows: Sequence[tuple[float, int, int]]) -> list[Traced]:

@@ -142,7 +142,7 @@ def test_waiting_requests_go_on_when_a_place_is_free() -> None:
     assert sorted(outcome.requests.end_s) == list(outcome.requests.end_s)
 
 
-def test_rule_sees_arrivals_refusals_and_a_line_and_stays_within_bounds() -> None:
+def test_rule_sees_arrivals_and_a_line_and_stays_within_bounds() -> None:
     class Watching:
         lag = Lag(sample_s=1.0, sync_s=1.0)
 
@@ -154,7 +154,8 @@ def test_rule_sees_arrivals_refusals_and_a_line_and_stays_within_bounds() -> Non
             return Wanted(99)
 
     rule = Watching()
-    setup = replace(SETUP, size=Size(100_000, sequences=1), pool=starting(100.0), most=2, reports_s=0.5)
+    limits = Limits(queue_s=600, queue_requests=10_000)
+    setup = replace(SETUP, size=Size(100_000, sequences=1), pool=starting(100.0), most=2, reports_s=0.5, limits=limits)
     outcome = Simulation(setup, rule).run(steady(4.0, 10, 200))
     assert outcome.decided[0].after == 2
     samples = rule.seen[-1].samples

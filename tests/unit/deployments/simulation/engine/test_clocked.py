@@ -46,7 +46,7 @@ def step_by_step(arrivals: list[tuple[float, Request]], size: Size) -> Said:
         said |= {(one.number, "first"): now_s for one in step.first} | {(one.number, "end"): now_s for one in step.finished}
 
 
-def jumping(arrivals: list[tuple[float, Request]], size: Size) -> Said:
+def jumping(arrivals: list[tuple[float, Request]], size: Size, looked_at: bool) -> Said:
     engine, said = ClockedEngine(Scheduler(size, TIMES)), {}
 
     def until(time_s: float) -> None:
@@ -57,15 +57,18 @@ def jumping(arrivals: list[tuple[float, Request]], size: Size) -> Said:
 
     for at_s, request in arrivals:
         until(at_s)
+        if looked_at:
+            engine.catch_up(at_s)
+            assert engine.scheduler.pool.held_tokens <= size.kv_tokens
         engine.submit(request, at_s)
     until(float("inf"))
     return said
 
 
 @pytest.mark.parametrize("size", [SIZE, ROOMY], ids=["crowded", "roomy"])
-@given(asked=REQUESTS)
-def test_jumps_give_the_times_of_single_steps(size: Size, asked: list[Asked]) -> None:
-    one, other = step_by_step(requests(asked, size), size), jumping(requests(asked, size), size)
+@given(asked=REQUESTS, looked_at=st.booleans())
+def test_jumps_give_the_times_of_single_steps(size: Size, asked: list[Asked], looked_at: bool) -> None:
+    one, other = step_by_step(requests(asked, size), size), jumping(requests(asked, size), size, looked_at)
     assert len(one) == 2 * len(asked)
     assert other == pytest.approx(one, rel=1e-9)
 
