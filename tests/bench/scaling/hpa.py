@@ -48,12 +48,14 @@ class Hpa:
         """What becomes of a recommendation."""
         behaviour = self._behaviour
         wanted = max(self._least, min(self._most, wanted))
+        if not self._recommended:
+            self._recommended.append((now_s, current))
+        lowest = min(wanted, *(number for at_s, number in self._recommended if at_s > now_s - behaviour.up_window_s), 1 << 30)
+        highest = max(wanted, *(number for at_s, number in self._recommended if at_s > now_s - behaviour.down_window_s), 0)
         self._recommended.append((now_s, wanted))
         longest = max(behaviour.up_window_s, behaviour.down_window_s)
         while self._recommended[0][0] < now_s - longest:
             self._recommended.popleft()
-        lowest = min(number for at_s, number in self._recommended if at_s >= now_s - behaviour.up_window_s)
-        highest = max(number for at_s, number in self._recommended if at_s >= now_s - behaviour.down_window_s)
         stable = max(current, lowest) if lowest > current else min(current, highest)
         result = self._bounded(now_s, current, stable)
         if result != current:

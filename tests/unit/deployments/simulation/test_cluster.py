@@ -57,7 +57,8 @@ def test_replicas_that_start_take_requests_when_they_are_ready_and_count_from_th
 
 
 def test_draining_replica_ends_what_it_has_and_takes_nothing_new() -> None:
-    outcome = Simulation(replace(SETUP, replicas=2, until_s=60.0), Planned(((0.0, 2), (5.0, 1)))).run(steady(2.0, 30, 500))
+    setup = replace(SETUP, replicas=2, pool=Pool(drain_s=20.0), until_s=60.0)
+    outcome = Simulation(setup, Planned(((0.0, 2), (5.0, 1)))).run(steady(2.0, 30, 500))
     assert served(outcome)
     assert outcome.moved == 0
     at_s, *_, draining = outcome.changes[0]
@@ -168,3 +169,9 @@ def test_rule_sees_arrivals_and_a_line_and_stays_within_bounds() -> None:
 def test_death_without_a_replica_changes_nothing() -> None:
     setup = replace(SETUP, replicas=0, least=0, deaths=(1.0,), until_s=5.0)
     assert Simulation(setup, Static(0)).run(()).gpu_s == 0.0
+
+
+def test_nothing_is_counted_or_decided_after_the_end_of_the_time_and_requests_are_served_all_the_same() -> None:
+    outcome = Simulation(replace(SETUP, until_s=2.0), Planned(((0.0, 1), (5.0, 3)))).run(steady(1.0, 10))
+    assert (outcome.gpu_s, outcome.decided) == (2.0, [])
+    assert served(outcome)
