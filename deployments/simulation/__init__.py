@@ -1,4 +1,5 @@
 """A cluster in virtual time: simulated engines behind production's own routing and admission. Imports `policy` and `cluster`.
 
-`scheduler` is one engine's batch over `kv_pool`, which takes its step times from `speed`; `traces` are the requests.
+`engine` is one replica's, `fleet` are the replicas that come and go, `autoscaling` what scales them, `loads` the requests; `cluster` runs
+them all, over a `setup`, and `outcome` is what it says at its end.
 """

@@ -6,54 +6,26 @@ seed gives the same outcome.
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import Any
 
-from configs.routing import Routing
-from configs.schema import Limits
 from deployments.policy.queue.admission import Slot, Waiting
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.types import Ask
 from deployments.simulation.autoscaling.monitor import Monitor
 from deployments.simulation.autoscaling.rules import Rule
 from deployments.simulation.engine.clocked import ClockedEngine
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
-from deployments.simulation.engine.step_times import StepTimes
-from deployments.simulation.fleet import Fleet, Member, Pool, Stage
+from deployments.simulation.engine.request import Request
+from deployments.simulation.engine.scheduler import Scheduler
+from deployments.simulation.fleet import Fleet, Member, Stage
 from deployments.simulation.gateway import Gateway
 from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Change, Decided, Outcome
+from deployments.simulation.setup import Setup
 
 #: One in so many reports is of all busy replicas.
 _ALL_OF = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Everything about a cluster but its requests and its rule."""
-
-    size: Size
-    step_times: StepTimes
-    pool: Pool = field(default_factory=Pool)
-    least: int = 1
-    most: int = 1_000_000
-    replicas: int = 1
-    """Ready at the begin."""
-    routing: Routing = field(default_factory=Routing)
-    limits: Limits = field(default_factory=Limits)
-    tells_slots: bool = True
-    """Replicas say how many requests they run at once, so that the gateway lets others wait outside."""
-    reports_s: float = 0.2
-    """Between two reports of a replica at which a request has come, begun or ended; another busy one tells its longer contexts every tenth
-    time."""
-    deaths: tuple[float, ...] = ()
-    """Times at which the longest ready replica dies."""
-    outages: tuple[tuple[float, float], ...] = ()
-    """From when to when the rule gets no metrics."""
-    until_s: float = inf
-    """GPUs are counted, and the rule is asked, until then; infinite: until the last request has ended."""
 
 
 class _Open:

@@ -3,7 +3,7 @@
 import asyncio
 
 from configs.routing import Routing
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.loads import traces
 from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced

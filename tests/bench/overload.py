@@ -21,7 +21,7 @@ import psutil
 from rich.console import Console
 
 from deployments.progress import Say
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.request import Size
 from tests.bench import report
 from tests.bench.asking import Failed, answered
 from tests.bench.process import listener

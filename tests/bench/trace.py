@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.routing import Routing
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.loads import traces
 from deployments.simulation.loads.traces import Traced

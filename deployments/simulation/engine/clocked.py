@@ -2,7 +2,8 @@
 
 from math import inf
 
-from deployments.simulation.engine.scheduler import Request, Scheduler, Step
+from deployments.simulation.engine.request import Request, Step
+from deployments.simulation.engine.scheduler import Scheduler
 
 _NOTHING = Step(0.0, (), ())
 

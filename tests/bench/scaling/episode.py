@@ -14,12 +14,12 @@ from cluster.catalogue.checkpoints import BF16
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
 from configs.schema import Limits, Parallelism
-from deployments.simulation.cluster import Setup
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
 from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Slo
+from deployments.simulation.setup import Setup
 
 #: `config.json` of Qwen/Qwen3-32B.
 QWEN3_32B = Architecture(64, 5120, 64, 8, 128, 151_936, 25_600, 40_960)

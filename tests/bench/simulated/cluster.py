@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.policy.routing.types import ReplicaState, ReplicaView
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import StepTimes
 from deployments.simulation.loads.traces import Traced
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from deployments.engine.load_reports import LoadReports
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from tests.bench.simulated.cluster import MODEL
 

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.engine.request import Size
 from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, serving

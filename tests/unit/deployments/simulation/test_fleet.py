@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from deployments.simulation.engine.clocked import ClockedEngine
-from deployments.simulation.engine.scheduler import Scheduler, Size
+from deployments.simulation.engine.request import Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.fleet import Fleet, Pool, Stage, StartTimes
 

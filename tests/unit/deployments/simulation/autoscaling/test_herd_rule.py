@@ -10,11 +10,12 @@ from cluster.scaling.state import State
 from cluster.scaling.work import Pace, Slo
 from deployments.simulation.autoscaling.herd_rule import HerdRule
 from deployments.simulation.autoscaling.observation import Lag, Observation, ReplicaSample, Sample
-from deployments.simulation.cluster import Setup, Simulation
-from deployments.simulation.engine.scheduler import Size
+from deployments.simulation.cluster import Simulation
+from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
 from deployments.simulation.loads.generated import Lengths, load
+from deployments.simulation.setup import Setup
 
 LIMITS = Limits(Pace(16_000, 2000, 250_000), 1, 8, Slo(3.0, 0.1), expected_start_s=60.0)
 

@@ -6,7 +6,8 @@ from deployments.simulation.autoscaling.monitor import Monitor
 from deployments.simulation.autoscaling.observation import Lag, Observation, Sample
 from deployments.simulation.autoscaling.rules import Planned, Static
 from deployments.simulation.engine.clocked import ClockedEngine
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.fleet import Fleet, Pool
 

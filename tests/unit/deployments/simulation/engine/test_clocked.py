@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.simulation.engine.clocked import ClockedEngine
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 
 TIMES = StepTimes(SCOUT_ON_H100)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.simulation.engine.scheduler import Request, Scheduler, Size
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 
 SCOUT = StepTimes(SCOUT_ON_H100)
