@@ -89,7 +89,8 @@ def _numbers(pattern: str, text: str, example: str) -> list[float]:
 
 
 def _step(text: str, lengths: Lengths, seed: int) -> Load:
-    rates, ends = [], [0.0]
+    rates: list[float] = []
+    ends = [0.0]
     for part in text.split(","):
         rate, seconds = _numbers("#@#", part, "step:2@330,4@360")
         rates.append(rate)

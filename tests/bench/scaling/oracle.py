@@ -37,7 +37,8 @@ def plan(requests: Sequence[Traced], work: Callable[[Traced], float], start_s: f
 
 def best(run: Callable[[Planned], Outcome], plan_for: Callable[[float], Plan], slo: Slo, share: float) -> Outcome:
     """The outcome with the fewest GPU hours of those that keep the objectives for that share of the requests, over rates of one replica."""
-    low, high, found = 0.0, 0.0, None
+    low, high = 0.0, 0.0
+    found: Outcome | None = None
     for trust in (1.0, 0.5, 0.25, 2.0):
         outcome = run(Planned(plan_for(trust)))
         if outcome.attainment(slo) >= share and (found is None or outcome.gpu_s < found.gpu_s):

@@ -31,7 +31,7 @@ class _Delayed:
     def _after_delays(self, desired: float, seen: Observation) -> int:
         scaled = _apply_scaling_factors(desired, seen.ready, self._config)
         number, self._state = _apply_delay_logic(scaled, seen.target, self._config, self._state, seen.now_s)
-        return max(self._config.min_replicas, min(self._config.max_replicas, number))
+        return int(max(self._config.min_replicas, min(self._config.max_replicas, number)))
 
 
 class RayDefault(_Delayed):

@@ -32,7 +32,8 @@ def requests(asked: list[Asked], size: Size) -> list[tuple[float, Request]]:
 
 def step_by_step(arrivals: list[tuple[float, Request]], size: Size) -> Said:
     """Takes every step alone; a request that arrives takes part in the first step that begins then or later."""
-    scheduler, now_s, said = Scheduler(size, TIMES), 0.0, {}
+    scheduler, now_s = Scheduler(size, TIMES), 0.0
+    said: Said = {}
     pending = list(arrivals)
     while True:
         while pending and pending[0][0] <= now_s:
@@ -48,7 +49,8 @@ def step_by_step(arrivals: list[tuple[float, Request]], size: Size) -> Said:
 
 
 def jumping(arrivals: list[tuple[float, Request]], size: Size, looked_at: bool) -> Said:
-    engine, said = ClockedEngine(Scheduler(size, TIMES)), {}
+    engine = ClockedEngine(Scheduler(size, TIMES))
+    said: Said = {}
 
     def until(time_s: float) -> None:
         while engine.due_s < time_s:
