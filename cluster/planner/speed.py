@@ -65,10 +65,10 @@ def step_time_s(engine: Engine, step: Step) -> float:
     requests = step.decode_requests / engine.parallel.data
     per_layer = got.layer_s + REQUEST_LAYER_S * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
     read_s = _bytes_read(engine, step) / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
-    return layers * per_layer + read_s + _operations(engine, step) / _arithmetic(engine)
+    return layers * per_layer + read_s + _operations(engine, step) / arithmetic(engine)
 
 
-def _arithmetic(engine: Engine) -> float:
+def arithmetic(engine: Engine) -> float:
     """FLOP/s of one GPU in the widest format that the stored weights are multiplied in; INT4, and what a GPU lacks, is unpacked to bf16."""
     by_format = {"fp8": engine.gpu.fp8_flops, "int8": engine.gpu.fp8_flops, "nvfp4": engine.gpu.fp4_flops}
     return (by_format.get(engine.layout.quantization) or engine.gpu.bf16_flops) * efficiency(engine.architecture).arithmetic
@@ -179,4 +179,4 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
 def _prefill_s(engine: Engine, prompt_tokens: int) -> float:
     """Returns the time that a prompt adds to the steps that it shares with others: its arithmetic, not another reading of the weights."""
     step = Step(prefill_tokens=prompt_tokens)
-    return _operations(engine, step) / _arithmetic(engine)
+    return _operations(engine, step) / arithmetic(engine)

@@ -3,13 +3,14 @@
 import asyncio
 
 from configs.routing import Routing
+from deployments.simulation.engine.request import Size
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
+from deployments.simulation.loads import traces
+from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced
 from tests.bench import kills
-from tests.bench.simulated import live, traces
+from tests.bench.simulated import live
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.cluster import Reports, replay
-from tests.bench.simulated.scheduler import Size
-from tests.bench.simulated.speed import scout_on_h100
-from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 SCALE = 20.0
 
@@ -42,7 +43,7 @@ def test_a_replay_serves_everybody_and_herd_finds_more() -> None:
     found = {}
     for name, gateways, told in (("herd", 1, True), ("herd", 3, True), ("herd", 3, False), ("round_robin", 1, True)):
         chooser = Ours(Routing.model_validate({"policy": name}), gateways, told)
-        served = replay(trace, chooser, 4, Size(400_000), scout_on_h100, Reports(prefill=True))
+        served = replay(trace, chooser, 4, Size(400_000), StepTimes(SCOUT_ON_H100), Reports(prefill=True))
         assert [one.asked for one in served] == trace
         assert all(0 < one.first_s <= one.end_s < 1e4 for one in served)
         found[name, gateways, told] = sum(one.found_blocks for one in served)

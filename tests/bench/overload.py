@@ -21,12 +21,12 @@ import psutil
 from rich.console import Console
 
 from deployments.progress import Say
+from deployments.simulation.engine.request import Size
 from tests.bench import report
 from tests.bench.asking import Failed, answered
 from tests.bench.process import listener
 from tests.bench.simulated import live
 from tests.bench.simulated.cluster import MODEL
-from tests.bench.simulated.scheduler import Size
 
 RESULTS = Path(__file__).parent / "results" / "overload.json"
 CHAT = "/v1/chat/completions"

@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.routing import Routing
+from deployments.simulation.engine.request import Size
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
+from deployments.simulation.loads import traces
+from deployments.simulation.loads.traces import Traced
 from tests.bench.report import about, at, save
-from tests.bench.simulated import cluster, live, traces
+from tests.bench.simulated import cluster, live
 from tests.bench.simulated.choosers import Ours
 from tests.bench.simulated.ray_router import RaysRouter
-from tests.bench.simulated.scheduler import Size
-from tests.bench.simulated.speed import scout_on_h100
-from tests.bench.simulated.traces import Traced
 
 RESULTS = Path(__file__).parent / "results" / "trace.json"
 REPLICAS = 8
@@ -148,7 +149,7 @@ def several(trace: Sequence[Traced], half: float, say: Callable[[str], None]) ->
 def _virtual(
     trace: Sequence[Traced], chooser: cluster.Chooser, size: Size, load: float, reports: cluster.Reports = cluster.PLAIN
 ) -> list[cluster.Served]:
-    return cluster.replay(traces.faster(trace, load), chooser, REPLICAS, size, scout_on_h100, reports)
+    return cluster.replay(traces.faster(trace, load), chooser, REPLICAS, size, StepTimes(SCOUT_ON_H100), reports)
 
 
 def in_real_time(trace: Sequence[Traced], load: float, scale: float, router: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     console = Console(width=140)
-    trace = traces.read(asked.trace) if asked.trace else traces.generated()
+    trace = traces.mooncake(asked.trace.read_bytes()) if asked.trace else traces.generated()
     trace = trace[: asked.requests]
     say = console.log
     results: dict[str, Any]

@@ -8,7 +8,7 @@ from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.router import Router
 from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaView
-from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
+from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced
 
 
 class Ours:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.policy.routing.types import ReplicaState, ReplicaView
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import StepTime
-from tests.bench.simulated.traces import Traced
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
+from deployments.simulation.engine.step_times import StepTimes
+from deployments.simulation.loads.traces import Traced
 
 MODEL = "simulated"
 
@@ -66,10 +67,10 @@ class Served:
 class Replica:
     """One simulated engine and where it is in time."""
 
-    def __init__(self, name: str, size: Size, step_s: StepTime, tells_prefill: bool) -> None:
+    def __init__(self, name: str, size: Size, step_times: StepTimes, tells_prefill: bool) -> None:
         self.name = name
         self._tells_prefill = tells_prefill
-        self.scheduler = Scheduler(size, step_s)
+        self.scheduler = Scheduler(size, step_times)
         self._now_s = 0.0
 
     def submit(self, request: Request, at_s: float) -> None:
@@ -109,10 +110,10 @@ class Replica:
 
 
 def replay(
-    trace: Sequence[Traced], chooser: Chooser, replicas: int, size: Size, step_s: StepTime, reports: Reports = PLAIN
+    trace: Sequence[Traced], chooser: Chooser, replicas: int, size: Size, step_times: StepTimes, reports: Reports = PLAIN
 ) -> list[Served]:
     """Sends every request of a trace at its time; how each went, in the same order."""
-    engines = [Replica(f"replica-{number}", size, step_s, reports.prefill) for number in range(replicas)]
+    engines = [Replica(f"replica-{number}", size, step_times, reports.prefill) for number in range(replicas)]
     views = tuple(engine.view() for engine in engines)
     served: list[Served] = []
     told: list[tuple[float, int, bool]] = []

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from deployments.engine.load_reports import LoadReports
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, in_blocks
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from tests.bench.simulated.cluster import MODEL
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import scout_on_h100
 
 #: Longest time for which steps that are alike are taken as one, where time runs faster than real.
 _GRAIN_S = 0.004
@@ -28,7 +29,7 @@ class Engine:
 
     def __init__(self, size: Size, scale: float) -> None:
         self.port = 0
-        self.scheduler = Scheduler(size, scout_on_h100)
+        self.scheduler = Scheduler(size, StepTimes(SCOUT_ON_H100))
         self.reports = LoadReports(self._report)
         self._scale = scale
         self._tell: dict[Request, Callable[[int, bool], None]] = {}

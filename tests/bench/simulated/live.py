@@ -18,11 +18,11 @@ from typing import Any
 import aiohttp
 
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
+from deployments.simulation.engine.request import Size
+from deployments.simulation.loads.traces import BLOCK_TOKENS, Traced
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, serving
 from tests.bench.simulated.cluster import MODEL, Served
-from tests.bench.simulated.scheduler import Size
-from tests.bench.simulated.traces import BLOCK_TOKENS, Traced
 
 _START_S = 30.0
 _HEX = 128

@@ -18,7 +18,7 @@ from ray.llm._internal.serve.routing_policies.prefix_aware.prefix_tree import Pr
 from ray.serve._private.common import DeploymentID, ReplicaID
 
 from deployments.policy.routing.types import ReplicaView
-from tests.bench.simulated.traces import Traced
+from deployments.simulation.loads.traces import Traced
 
 #: Beyond the surrogates, where every number is a character.
 _FIRST_CHARACTER = 0x10000

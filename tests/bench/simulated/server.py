@@ -20,10 +20,10 @@ import msgspec
 from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
 from deployments.policy.request.resume import GROUPS, TOKENS
 from deployments.policy.routing import prompt_gossip as sent
+from deployments.simulation.engine.request import Request, Size
 from tests.bench import reporting
 from tests.bench.simulated.cluster import MODEL
 from tests.bench.simulated.engine import Engine, Headed
-from tests.bench.simulated.scheduler import Request, Size
 from tests.wire_format import LAST, Stream, chunk, event, usage
 
 _JSON = b"application/json"

@@ -9,57 +9,10 @@ and begins again later.
 import heapq
 from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from tests.bench.simulated.kv_pool import KvPool
-from tests.bench.simulated.speed import StepTime, Work
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What an engine has room for."""
-
-    kv_tokens: int
-    block_tokens: int = 512
-    step_tokens: int = 1024
-    """Longest step (`max_num_batched_tokens`): 0.13 s. vLLM's default on an H100, 8192, would make all others wait 0.9 s for a token."""
-    sequences: int = 256
-
-
-class Request:
-    """One request inside an engine."""
-
-    __slots__ = (
-        "begun",
-        "blocks",
-        "computed",
-        "found",
-        "generated",
-        "loose",
-        "named",
-        "number",
-        "output_tokens",
-        "priority",
-        "prompt_tokens",
-        "since",
-    )
-
-    def __init__(self, number: int, blocks: Sequence[int], prompt_tokens: int, output_tokens: int, priority: int = 0) -> None:
-        self.number = number
-        self.priority = priority
-        self.blocks = blocks
-        self.prompt_tokens = max(1, prompt_tokens)
-        self.output_tokens = max(1, output_tokens)
-        self.found = 0
-        """Blocks that it had not to compute when it first began."""
-        self.begun = False
-        self.computed = self.generated = self.named = self.loose = 0
-        self.since = 0
-
-    @property
-    def target(self) -> int:
-        """Tokens to compute before it can go on."""
-        return self.prompt_tokens + self.generated
+from deployments.simulation.engine.kv_pool import KvPool
+from deployments.simulation.engine.request import Request, Size, Step
+from deployments.simulation.engine.step_times import StepTimes
 
 
 def _turn(request: Request) -> tuple[int, int]:
@@ -67,32 +20,25 @@ def _turn(request: Request) -> tuple[int, int]:
     return request.priority, request.number
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step, or several alike, brought."""
-
-    took_s: float
-    first: Sequence[Request]
-    """Requests whose first token it made."""
-    finished: Sequence[Request]
-    decoded: Sequence[Request] = ()
-    """Requests that got a token more; only of a single step."""
-
-
 class Scheduler:
     """One engine's requests."""
 
-    def __init__(self, size: Size, step_s: StepTime) -> None:
+    def __init__(self, size: Size, step_times: StepTimes) -> None:
         self.size = size
         self.pool = KvPool(size.kv_tokens, size.block_tokens)
         self.waiting: list[Request] = []
         self.queried_blocks = self.found_blocks = self.preempted = 0
-        self._step_s = step_s
+        self.computed_tokens = self.made_tokens = 0
+        """Of prompts and of answers."""
+        self._step_times = step_times
         self._prefilling: list[Request] = []
         self._decoding: dict[Request, None] = {}
         self._ends: list[tuple[int, int, Request]] = []
         self._context_tokens = 0
         self._decoded = 0
+        self._computing: list[tuple[Request, int]] = []
+        self._begun_steps = 0
+        self._takes_s = 0.0
 
     @property
     def running(self) -> int:
@@ -122,28 +68,102 @@ class Scheduler:
             self._leave(request)
 
     def step(self, most_s: float = 0.0) -> Step | None:
-        """One step; where all steps for so many seconds would be alike, all of them. None where there is nothing to do."""
-        crowded = self._make_room()
-        chunks = self._chunks(self.size.step_tokens - len(self._decoding), begin=not crowded)
-        if not chunks and not self._decoding:
+        """Takes one step; where no prompt is computed, all steps that begin within so many seconds, until a request ends. Returns None
+        where there is nothing to do."""
+        if self.begin() is None:
             return None
-        work = Work(
-            sum(tokens for _, tokens in chunks),
-            sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks),
-            len(self._decoding),
-            self._context_tokens,
-        )
-        one_s = self._step_s(work)
-        times = 1 if chunks else self._alike(one_s, most_s)
-        decoded = tuple(self._decoding) if most_s == 0 else ()
-        finished = self._decode(times)
-        first = self._prefill(chunks)
-        finished += [request for request in first if request.output_tokens == 1]
-        return Step(one_s * times, first, finished, decoded)
+        self.cut(most_s)
+        return self.finish(tell_decoded=most_s == 0)
 
-    def _alike(self, one_s: float, most_s: float) -> int:
-        room = (self.pool.capacity_tokens - self.pool.held_tokens) // len(self._decoding)
-        return max(1, min(int(most_s / one_s) + 1, self._ends[0][0] - self._decoded, room, 64))
+    def begin(self) -> float | None:
+        """Begins a step that computes prompts, or all decode steps until the first request ends or memory is full.
+
+        Returns:
+            Seconds until `finish` is next; None where there is nothing to do.
+        """
+        crowded = self._make_room()
+        decodes = len(self._decoding)
+        self._computing = chunks = self._chunks(self.size.step_tokens - decodes, begin=not crowded)
+        self._begun_steps = 1
+        if chunks:
+            tokens = sum(tokens for _, tokens in chunks)
+            pairs = sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks)
+            self._takes_s = self._step_times.step(tokens, pairs, decodes, self._context_tokens)
+        elif decodes:
+            if not (crowded and self.waiting):  # else the first of these may begin in the next step
+                room = (self.pool.capacity_tokens - self.pool.held_tokens) // decodes
+                self._begun_steps = min(self._ends[0][0] - self._decoded, room)
+            self._takes_s = self._step_times.decode_steps(decodes, self._context_tokens, self._begun_steps)
+        else:
+            return None
+        return self._takes_s
+
+    def cut(self, most_s: float) -> float:
+        """Leaves out those of the decode steps begun that would begin later than so many seconds after the first.
+
+        Returns:
+            Seconds from the first one's begin until `finish` is next.
+        """
+        if self._begun_steps > 1 and most_s < self._takes_s:
+            self._begun_steps = 1 + self._steps_before(most_s)
+            self._takes_s = self._seconds(self._begun_steps)
+        return self._takes_s
+
+    def advance(self, after_s: float) -> float:
+        """Writes down those of the decode steps begun that have ended before so many seconds after the first; the last one is not of them.
+
+        Returns:
+            Seconds that they took; the next one begins then.
+        """
+        steps = self._steps_before(after_s) if self._begun_steps > 1 else 0
+        if not steps:
+            return 0.0
+        took_s = self._seconds(steps)
+        self._decode(steps)
+        self._begun_steps -= steps
+        self._takes_s -= took_s
+        return took_s
+
+    def _steps_before(self, seconds: float) -> int:
+        """Returns how many of the decode steps begun end before so many seconds after the first began, without the last one.
+
+        Steps take nearly the same time, so the number is looked for where it would be if they took the same.
+        """
+        fewest, many = 0, self._begun_steps
+        guess = int(seconds / self._seconds(1))
+        while many - fewest > 1:
+            guess = min(max(guess, fewest + 1), many - 1)
+            took_s = self._seconds(guess)
+            if took_s < seconds:
+                fewest = guess
+            else:
+                many = guess
+            guess = int(guess * seconds / took_s)
+        return fewest
+
+    def _seconds(self, steps: int) -> float:
+        """Returns how long the first ones of the decode steps begun take."""
+        return self._step_times.decode_steps(len(self._decoding), self._context_tokens, steps)
+
+    def finish(self, tell_decoded: bool = False) -> Step:
+        """Ends what was begun last.
+
+        Args:
+            tell_decoded: the step's `decoded` is wanted.
+        """
+        decoded = tuple(self._decoding) if tell_decoded else ()
+        finished = self._decode(self._begun_steps) if self._decoding else []
+        first: Sequence[Request] = ()
+        if self._computing:
+            first = self._prefill(self._computing)
+            finished += [request for request in first if request.output_tokens == 1]
+        return Step(self._takes_s, first, finished, decoded)
+
+    def unfinished(self) -> list[Request]:
+        """Returns the requests that have not ended, with what each has generated so far."""
+        for request in self._decoding:
+            self._settle(request)
+        return [*self._decoding, *self._prefilling, *self.waiting]
 
     def _make_room(self) -> bool:
         before = self.preempted
@@ -198,6 +218,7 @@ class Scheduler:
         block_tokens = self.size.block_tokens
         for request, tokens in chunks:
             request.computed += tokens
+            self.computed_tokens += tokens
             while request.named < len(request.blocks) and (request.named + 1) * block_tokens <= request.computed:
                 self.pool.computed(request.blocks[request.named])
                 request.named += 1
@@ -207,6 +228,7 @@ class Scheduler:
                 if not request.generated:
                     first.append(request)
                     request.generated = 1
+                    self.made_tokens += 1
                 if request.generated == request.output_tokens:
                     self._release(request)
                 else:
@@ -216,6 +238,7 @@ class Scheduler:
     def _decode(self, times: int) -> list[Request]:
         count = len(self._decoding)
         self._decoded += times
+        self.made_tokens += count * times
         self._context_tokens += count * times
         self.pool.grow(count * times)
         finished = []

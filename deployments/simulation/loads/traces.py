@@ -8,7 +8,6 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -32,17 +31,16 @@ class _Line(msgspec.Struct):
     timestamp: float
     input_length: int
     output_length: int
-    hash_ids: list[int]
+    hash_ids: list[int] = []
 
 
-def read(path: Path) -> list[Traced]:
-    """A trace from a file.
+def mooncake(data: bytes) -> list[Traced]:
+    """Returns the requests of a file in this format.
 
     Raises:
-        OSError: it cannot be read.
         msgspec.DecodeError: it is not in this format.
     """
-    lines = (msgspec.json.decode(line, type=_Line) for line in path.read_bytes().splitlines())
+    lines = (msgspec.json.decode(line, type=_Line) for line in data.splitlines() if line)
     return [Traced(line.timestamp / 1e3, line.input_length, line.output_length, tuple(line.hash_ids)) for line in lines]
 
 

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.simulated import traces
-from tests.bench.simulated.scheduler import Request, Scheduler, Size
-from tests.bench.simulated.speed import Work, scout_on_h100
+from deployments.simulation.engine.request import Request, Size
+from deployments.simulation.engine.scheduler import Scheduler
+from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 
+SCOUT = StepTimes(SCOUT_ON_H100)
 SIZE = Size(kv_tokens=2000, block_tokens=100, step_tokens=256, sequences=4)
 REQUESTS = st.lists(st.tuples(st.lists(st.integers(0, 5), max_size=6, unique=True), st.integers(0, 99), st.integers(1, 300)), max_size=12)
 
@@ -25,7 +26,7 @@ def run(scheduler: Scheduler, most_s: float = 0.0) -> tuple[list[Request], list[
 
 @given(REQUESTS, st.sampled_from([0.0, 1.0]))
 def test_everybody_is_served_once_and_memory_comes_back(asked: list[tuple[list[int], int, int]], most_s: float) -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     requests = [Request(n, blocks, len(blocks) * 100 + rest, tokens) for n, (blocks, rest, tokens) in enumerate(asked)]
     for request in requests:
         scheduler.submit(request)
@@ -36,7 +37,7 @@ def test_everybody_is_served_once_and_memory_comes_back(asked: list[tuple[list[i
 
 @given(REQUESTS, st.integers(0, 11), st.integers(0, 8))
 def test_whoever_hangs_up_leaves_nothing_behind(asked: list[tuple[list[int], int, int]], who: int, after: int) -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     requests = [Request(n, blocks, len(blocks) * 100 + rest, tokens) for n, (blocks, rest, tokens) in enumerate(asked)]
     for request in requests:
         scheduler.submit(request)
@@ -50,7 +51,7 @@ def test_whoever_hangs_up_leaves_nothing_behind(asked: list[tuple[list[int], int
 
 
 def test_second_prompt_finds_what_the_first_left_but_for_its_last_token() -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     for number in range(2):
         scheduler.submit(request := Request(number, (1, 2, 3), 300, 2))
         run(scheduler)
@@ -59,7 +60,7 @@ def test_second_prompt_finds_what_the_first_left_but_for_its_last_token() -> Non
 
 
 def test_what_is_found_is_forgotten_when_the_room_is_needed() -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     for number, blocks in enumerate([(1, 2, 3), tuple(range(10, 29)), (1, 2, 3)]):
         scheduler.submit(request := Request(number, blocks, len(blocks) * 100, 1))
         run(scheduler)
@@ -67,7 +68,7 @@ def test_what_is_found_is_forgotten_when_the_room_is_needed() -> None:
 
 
 def test_long_prompts_are_computed_in_chunks_beside_those_that_decode() -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     scheduler.submit(short := Request(0, (), 10, 50))
     scheduler.step()
     scheduler.submit(Request(1, (), 1000, 1))
@@ -77,7 +78,7 @@ def test_long_prompts_are_computed_in_chunks_beside_those_that_decode() -> None:
 
 
 def test_full_memory_puts_the_last_one_back_and_it_ends_all_the_same() -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     for number in range(2):
         scheduler.submit(Request(number, (), 900, 400))
     _, finished = run(scheduler)
@@ -86,7 +87,7 @@ def test_full_memory_puts_the_last_one_back_and_it_ends_all_the_same() -> None:
 
 
 def test_a_prompt_in_a_hurry_begins_before_others_that_wait_and_is_put_back_after_them() -> None:
-    scheduler = Scheduler(SIZE, scout_on_h100)
+    scheduler = Scheduler(SIZE, SCOUT)
     for number in range(3):
         scheduler.submit(Request(number, (), 900, 200, priority=1))
     scheduler.submit(hurried := Request(3, (), 900, 200))
@@ -98,26 +99,11 @@ def test_a_prompt_in_a_hurry_begins_before_others_that_wait_and_is_put_back_afte
 
 def test_request_that_can_never_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"1990 \+ 11 tokens do not fit into 2000"):
-        Scheduler(SIZE, scout_on_h100).submit(Request(0, (), 1990, 11))
+        Scheduler(SIZE, SCOUT).submit(Request(0, (), 1990, 11))
 
 
 @given(st.integers(0, 8192), st.integers(0, 256), st.integers(0, 10**6))
 def test_more_work_never_takes_less_time(prefill: int, decodes: int, context: int) -> None:
-    base = scout_on_h100(Work(prefill, prefill * 100, decodes, context))
-    assert scout_on_h100(Work(prefill + 1, (prefill + 1) * 100, decodes, context)) >= base > 0
-    assert scout_on_h100(Work(prefill, prefill * 100, decodes + 1, context + 1000)) >= base
-
-
-def test_generated_trace_has_the_shape_of_the_real_one() -> None:
-    trace = traces.generated()
-    tokens = sum(one.prompt_tokens for one in trace) / len(trace)
-    seen: set[int] = set()
-    found = blocks = 0
-    for one in trace:
-        found += sum(block in seen for block in one.blocks)
-        blocks += len(one.blocks)
-        seen.update(one.blocks)
-    assert tokens == pytest.approx(12_035, rel=0.15)
-    assert found / blocks == pytest.approx(0.37, abs=0.05)
-    assert trace == traces.generated()
-    assert [one.at_s for one in trace] == sorted(one.at_s for one in trace)
+    base = SCOUT.step(prefill, prefill * 100, decodes, context)
+    assert SCOUT.step(prefill + 1, (prefill + 1) * 100, decodes, context) >= base > 0
+    assert SCOUT.step(prefill, prefill * 100, decodes + 1, context + 1000) >= base

@@ -1,0 +1,281 @@
+"""A cluster in virtual time: requests, a gateway, replicas that come and go, and a rule that scales them.
+
+Events are kept in a heap, and an engine has one only when something changes for it. Routing and admission are production's own. The same
+seed gives the same outcome.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from math import inf
+from random import Random
+from typing import Any
+
+from deployments.policy.queue.admission import Slot, Waiting
+from deployments.policy.request.prompt_blocks import Prompt
+from deployments.policy.routing.types import Ask
+from deployments.simulation.autoscaling.monitor import Monitor
+from deployments.simulation.autoscaling.rules import Rule
+from deployments.simulation.engine.clocked import ClockedEngine
+from deployments.simulation.engine.request import Request
+from deployments.simulation.engine.scheduler import Scheduler
+from deployments.simulation.fleet import Fleet, Member, Stage
+from deployments.simulation.gateway import Gateway
+from deployments.simulation.loads.traces import Traced
+from deployments.simulation.outcome import Change, Decided, Outcome
+from deployments.simulation.setup import Setup
+
+#: One in so many reports is of all busy replicas.
+_ALL_OF = 10
+
+
+class _Open:
+    """One request that has not ended."""
+
+    __slots__ = ("ask", "left", "member", "number", "slot")
+
+    slot: Slot
+    """Its place at a replica, once it has one."""
+    member: Member
+
+    def __init__(self, number: int, ask: Ask, left: int) -> None:
+        self.number = number
+        self.ask = ask
+        self.left = left
+        """Tokens of its answer that are still to come, when it is sent."""
+
+    def sent(self, slot: Slot, member: Member) -> None:
+        """Takes the place that it has got."""
+        self.slot, self.member = slot, member
+
+    def lost(self, generated: int, is_begun: bool) -> None:
+        """Goes on behind the tokens that its replica had generated, and no more at that replica."""
+        ask = self.ask
+        self.left -= generated
+        prompt = Prompt(ask.prompt.blocks, ask.prompt.tokens + generated)
+        self.ask = ask._replace(prompt=prompt, tried=ask.tried | {self.member.name}, begun=is_begun)
+
+
+class Simulation:
+    """One run. Everything in it happens in `run`."""
+
+    def __init__(self, setup: Setup, rule: Rule, seed: int = 0) -> None:
+        self.outcome = Outcome(gpus_per_replica=setup.pool.gpus_per_replica)
+        self._setup, self._rule = setup, rule
+        self._fleet = Fleet(setup.pool, self._engine, Random(seed), setup.until_s)
+        self._gateway = Gateway(setup.routing, setup.limits, setup.size.block_tokens)
+        self._monitor = Monitor(rule.lag, setup.outages)
+        self._slots = setup.size.sequences if setup.tells_slots else 0
+        self._now_s = 0.0
+        self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._pushed = 0
+        self._open: dict[int, _Open] = {}
+        self._waits: dict[Waiting, _Open] = {}
+        self._busy: dict[str, Member] = {}
+        """Replicas at which a request has come, begun or ended since their last report."""
+        self._reports = 0
+
+    def _engine(self) -> ClockedEngine:
+        return ClockedEngine(Scheduler(self._setup.size, self._setup.step_times))
+
+    def run(self, requests: Iterable[Traced]) -> Outcome:
+        """Sends every request at its time, in ascending order, and goes on until all have ended."""
+        self._begin()
+        arrivals = iter(requests)
+        next_one = next(arrivals, None)
+        events = self._events
+        while next_one is not None or self._open or (events and events[0][0] <= self._setup.until_s < inf):
+            if next_one is not None and next_one.at_s <= events[0][0]:
+                self._now_s = next_one.at_s
+                self._arrive(next_one)
+                next_one = next(arrivals, None)
+            else:
+                self._now_s, _, happens, what = heapq.heappop(events)
+                happens(what)
+        self._end()
+        return self.outcome
+
+    def _begin(self) -> None:
+        self._fleet.begin(self._setup.replicas)
+        self._roster()
+        lag = self._rule.lag
+        self._push(0.0, self._report, None)
+        self._push(lag.sample_s, self._sample, None)
+        self._push(lag.sync_s, self._decide, None)
+        for at_s in self._setup.deaths:
+            self._push(at_s, self._kill, None)
+
+    def _end(self) -> None:
+        until_s = self._now_s if self._setup.until_s == inf else self._setup.until_s
+        self._fleet.count(until_s)
+        self.outcome.until_s, self.outcome.gpu_s = until_s, self._fleet.gpu_s
+
+    def _push(self, at_s: float, happens: Callable[[Any], None], what: object) -> None:
+        self._pushed += 1
+        heapq.heappush(self._events, (at_s, self._pushed, happens, what))
+
+    # Requests
+
+    def _arrive(self, asked: Traced) -> None:
+        number = self.outcome.requests.arrived(self._now_s, asked.prompt_tokens, asked.output_tokens)
+        self._monitor.arrived(asked.prompt_tokens)
+        self._offer(_Open(number, Ask(Prompt(asked.blocks, max(1, asked.prompt_tokens))), max(1, asked.output_tokens)))
+
+    def _offer(self, one: _Open) -> None:
+        answer = self._gateway.offered(one.ask, self._now_s)
+        if isinstance(answer, Waiting):
+            self._open[one.number] = self._waits[answer] = one
+            self._push(answer.until_s, self._expire, answer)
+        elif isinstance(answer, Slot):
+            self._send(one, answer)
+        else:
+            self._refuse(one)
+
+    def _send(self, one: _Open, slot: Slot) -> None:
+        member = self._fleet.ready[slot.pick.replica.id]
+        one.sent(slot, member)
+        self._open[one.number] = one
+        member.takes(1)
+        self._busy[member.name] = member
+        engine, prompt = member.engine, one.ask.prompt
+        due_s = engine.due_s
+        engine.submit(Request(one.number, prompt.blocks, prompt.tokens, one.left), self._now_s)
+        if engine.due_s != due_s:
+            self._push(engine.due_s, self._wake, member)
+
+    def _refuse(self, one: _Open) -> None:
+        self._open.pop(one.number, None)
+        self.outcome.refused += 1
+        self._monitor.refused()
+
+    def _served(self, over: list[Waiting]) -> None:
+        """Goes on with requests whose wait has ended."""
+        for waiting in over:
+            one = self._waits.pop(waiting)
+            if isinstance(waiting.outcome, Slot):
+                self._send(one, waiting.outcome)
+            else:
+                self._refuse(one)
+
+    def _expire(self, waiting: Waiting) -> None:
+        if waiting in self._waits:
+            self._served(self._gateway.expired(self._now_s))
+
+    def _wake(self, member: Member) -> None:
+        """An engine has something to say, unless it has been given something else to do since."""
+        engine = member.engine
+        if engine.due_s != self._now_s:
+            return
+        step = engine.wake()
+        if engine.due_s != inf:
+            self._push(engine.due_s, self._wake, member)
+        self._busy[member.name] = member
+        for request in step.first:
+            self._answered(request)
+        for request in step.finished:
+            self._ended(request.number, member)
+
+    def _answered(self, request: Request) -> None:
+        one = self._open[request.number]
+        one.slot.sending.answered()
+        if self.outcome.requests.first_s[request.number] == inf:
+            found = request.found * self._setup.size.block_tokens
+            self._monitor.answered(self.outcome.requests.answered(request.number, self._now_s, found), found)
+
+    def _ended(self, number: int, member: Member) -> None:
+        one = self._open.pop(number)
+        requests = self.outcome.requests
+        self._monitor.ended(requests.output_tokens[number], requests.ended(number, self._now_s))
+        member.takes(-1)
+        self._served(self._gateway.freed(one.slot, self._now_s))
+        if member.stage is Stage.DRAINING and not member.open:
+            self._leave(member)
+
+    def _lose(self, member: Member) -> None:
+        """Takes out a replica that is no longer; its requests go on elsewhere, as a gateway sends them on."""
+        lost = member.engine.die(self._now_s)
+        self._fleet.gone(member, self._now_s)
+        self._busy.pop(member.name, None)
+        self._roster()
+        for request in lost:
+            one = self._open.pop(request.number)
+            self._served(self._gateway.freed(one.slot, self._now_s))
+            one.lost(request.generated, self.outcome.requests.first_s[one.number] < inf)
+            self.outcome.moved += 1
+            self._offer(one)
+        self._scale(self._fleet.target)
+
+    # Replicas
+
+    def _kill(self, _: None) -> None:
+        if self._fleet.ready:
+            self._lose(next(iter(self._fleet.ready.values())))
+
+    def _decide(self, _: None) -> None:
+        if self._now_s > self._setup.until_s:
+            return
+        self._push(self._now_s + self._rule.lag.sync_s, self._decide, None)
+        before = self._fleet.target
+        wanted = self._rule.wanted(self._monitor.seen(self._fleet, self._now_s))
+        target = max(self._setup.least, min(self._setup.most, wanted.replicas))
+        if target != before:
+            self.outcome.decided.append(Decided(self._now_s, before, target, wanted.reason))
+            self._scale(target)
+
+    def _scale(self, target: int) -> None:
+        """Brings the fleet towards a target: begins starts, or ends them and lets replicas drain."""
+        for member in self._fleet.grow(target, self._now_s):
+            self._push(self._now_s + member.start_s, self._started, member)
+        drained = self._fleet.shrink(self._now_s)
+        if drained:
+            self._roster()
+        for member in drained:
+            if member.open:
+                self._push(self._now_s + self._setup.pool.drain_s, self._cut_off, member)
+            else:
+                self._fleet.gone(member, self._now_s)
+        self._changed()
+
+    def _started(self, member: Member) -> None:
+        if member.stage is not Stage.STARTING:
+            return
+        if self._fleet.started(member, self._now_s):
+            self._roster()
+            self._changed()
+        else:
+            self.outcome.failed_starts += 1
+            self._scale(self._fleet.target)
+
+    def _leave(self, member: Member) -> None:
+        """Ends a drain; its GPUs may be what others wait for."""
+        self._fleet.gone(member, self._now_s)
+        self._busy.pop(member.name, None)
+        self._scale(self._fleet.target)
+
+    def _cut_off(self, member: Member) -> None:
+        if member.stage is Stage.DRAINING:
+            self._lose(member)
+
+    def _changed(self) -> None:
+        fleet = self._fleet
+        self.outcome.changes.append(Change(self._now_s, fleet.target, len(fleet.starting), len(fleet.ready), len(fleet.draining)))
+
+    # What is heard
+
+    def _roster(self) -> None:
+        views = [member.view(self._now_s, self._slots) for member in self._fleet.ready.values()]
+        self._served(self._gateway.roster(views, self._now_s))
+
+    def _report(self, _: None) -> None:
+        self._push(self._now_s + self._setup.reports_s, self._report, None)
+        self._reports += 1
+        if self._reports % _ALL_OF == 0:
+            self._busy = {name: member for name, member in self._fleet.ready.items() if name in self._busy or member.engine.due_s < inf}
+        for member in self._busy.values():
+            self._gateway.heard(member.view(self._now_s, self._slots))
+        self._busy.clear()
+        self._served(self._gateway.news(self._now_s))
+
+    def _sample(self, _: None) -> None:
+        self._push(self._now_s + self._rule.lag.sample_s, self._sample, None)
+        line_tokens = sum(one.ask.prompt.tokens for one in self._waits.values())
+        self._monitor.sample(self._fleet, self._gateway.waiting, line_tokens, self._now_s)

@@ -1,0 +1,102 @@
+"""How long steps of a simulated engine take: `cluster.planner.speed`'s roofline, folded once per engine.
+
+The roofline counts layers, weights and experts anew for each step. Here what does not change between steps is counted once, and the times
+of many decode steps are added up in closed form: each step's contexts are longer than those of the step before by one token per request.
+"""
+
+from cluster.catalogue.checkpoints import BF16_BYTES, MLP_INT4, decoder_bytes
+from cluster.catalogue.hardware import GPUS
+from cluster.catalogue.sizes import SCOUT
+from cluster.planner.memory.engine import KV_BYTES, Engine, Settings
+from cluster.planner.speed import MANY_REQUESTS, REQUEST_LAYER_S, arithmetic, efficiency
+from configs.schema import Parallelism
+
+
+class StepTimes:
+    """Seconds of the steps of one engine."""
+
+    def __init__(self, engine: Engine, decode: float = 1.0) -> None:
+        """Args:
+        engine: the replica, as the planner knows it.
+        decode: factor on the time that is no arithmetic (weights, KV cache, layers, requests), where an engine has been measured.
+        """
+        got, shape, parallel = efficiency(engine.architecture), engine.architecture, engine.parallel
+        self._shape, self._data = shape, parallel.data
+        read_s = decode / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
+        computed_s = 1 / (arithmetic(engine) * parallel.tensor * parallel.data)
+        stored = dict(decoder_bytes(shape, engine.layout, range(shape.layers)))
+        head = BF16_BYTES * shape.vocab * shape.hidden
+        self._experts_s = stored.pop("routed_experts", 0.0) / parallel.data / parallel.tensor * read_s
+        self._constant_s = decode * shape.layers * got.layer_s + (sum(stored.values()) + head) / parallel.tensor * read_s
+        self._token_s = 2 * shape.active_parameters * computed_s
+        self._request_s = decode * shape.layers * REQUEST_LAYER_S
+        chunked = len(shape.chunked_layers)
+        heads = max(1, shape.kv_heads // parallel.tensor)
+        kv_s = 2 * heads * shape.head_dim * KV_BYTES[engine.settings.kv_dtype] / parallel.data * read_s
+        pair_s = 4 * shape.heads * shape.head_dim * computed_s
+        self._chunk = shape.chunk_tokens or 0
+        self._read_s, self._chunk_read_s = (shape.layers - chunked) * kv_s, chunked * kv_s
+        self._pair_s, self._chunk_pair_s = (shape.layers - chunked) * pair_s, chunked * pair_s
+        self._by_tokens: dict[int, float] = {}
+        self._by_requests: dict[int, float] = {}
+
+    def step(self, prefill_tokens: int, prefill_pairs: int, decodes: int, context_tokens: int) -> float:
+        """Returns the seconds of one step.
+
+        Args:
+            prefill_tokens: prompt tokens that it computes.
+            prefill_pairs: of these tokens, the sum over all of how many tokens stand before each.
+            decodes: requests that get one token each.
+            context_tokens: tokens in the contexts of these requests, together.
+        """
+        tokens = decodes + prefill_tokens
+        attended = context_tokens + prefill_pairs
+        took_s = self._without_context_s(tokens, decodes) + self._read_s * context_tokens + self._pair_s * attended
+        if self._chunk:
+            inside = context_tokens <= self._chunk * decodes
+            took_s += self._chunk_read_s * (context_tokens if inside else decodes * self._chunk / 2)
+            took_s += self._chunk_pair_s * min(attended, tokens * self._chunk / 2)
+        return took_s
+
+    def decode_steps(self, decodes: int, context_tokens: int, steps: int) -> float:
+        """Returns the seconds of so many steps, one after the other, in which the same requests get a token each.
+
+        Args:
+            decodes: requests, at least one.
+            context_tokens: tokens in their contexts before the first of these steps, together.
+            steps: how many.
+        """
+        contexts = _contexts(context_tokens, decodes, steps)
+        took_s = steps * self._without_context_s(decodes, decodes) + (self._read_s + self._pair_s) * contexts
+        half = decodes * self._chunk / 2
+        if context_tokens + decodes * steps <= half:
+            return took_s + (self._chunk_read_s + self._chunk_pair_s) * contexts
+        if self._chunk:
+            inside = min(steps, max(0, (self._chunk * decodes - context_tokens) // decodes + 1))
+            took_s += self._chunk_read_s * (_contexts(context_tokens, decodes, inside) + (steps - inside) * half)
+            below = min(steps, max(0, int((half - context_tokens) // decodes) + 1))
+            took_s += self._chunk_pair_s * (_contexts(context_tokens, decodes, below) + (steps - below) * half)
+        return took_s
+
+    def _without_context_s(self, tokens: int, decodes: int) -> float:
+        """Returns the seconds of a step that do not depend on how long its contexts are."""
+        by_tokens = self._by_tokens.get(tokens)
+        if by_tokens is None:
+            experts = self._shape.experts
+            touched = self._shape.experts_touched(tokens) / experts if experts else 0.0
+            by_tokens = self._by_tokens[tokens] = self._constant_s + self._experts_s * touched + self._token_s * tokens
+        by_requests = self._by_requests.get(decodes)
+        if by_requests is None:
+            requests = decodes / self._data
+            by_requests = self._request_s * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
+            self._by_requests[decodes] = by_requests
+        return by_tokens + by_requests
+
+
+def _contexts(context_tokens: int, decodes: int, steps: int) -> int:
+    """Returns the sum of the contexts over steps that each make them longer by `decodes` tokens."""
+    return steps * context_tokens + decodes * (steps * (steps - 1) // 2)
+
+
+#: Llama 4 Scout in INT4 on one H100.
+SCOUT_ON_H100 = Engine(SCOUT, MLP_INT4, GPUS["H100"], Parallelism(), Settings(131_072))

@@ -1,0 +1,1 @@
+"""Rules of others that scale replicas, over the simulated cluster, beside ours."""
