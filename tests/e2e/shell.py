@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ class Shell:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False, start_new_session=True)
         return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
-    def refused(self, *says: str, code: int = 1, wrapped: str = "", **variables: str) -> None:
+    def refused(self, *says: str, code: int = 1, wrapped: str = "", variables: Mapping[str, str] | None = None) -> None:
         """`herd up` must fail in time, say all this, and leave nothing running."""
-        ended, printed, seconds = self.run("up", str(self.path), wrapped=wrapped, **variables)
+        ended, printed, seconds = self.run("up", str(self.path), wrapped=wrapped, **(variables or {}))
         said = on_one_line(printed)
         print(f"after {seconds:.1f} s: {said}")
         assert ended == code, said

@@ -114,7 +114,7 @@ def test_place_without_room_is_told_before_anything_starts(tmp_path: Path, full:
 
 def test_redis_that_is_away_is_named_when_ray_starts(tmp_path: Path) -> None:
     says = ("Ray did not start: Redis at 127.0.0.1:9 does not answer (RAY_REDIS_ADDRESS). Start it", "ray.log has its output")
-    Shell(tmp_path, of({})).refused(*says, RAY_REDIS_ADDRESS="127.0.0.1:9")
+    Shell(tmp_path, of({})).refused(*says, variables={"RAY_REDIS_ADDRESS": "127.0.0.1:9"})
 
 
 def test_head_that_is_lost_is_told_at_once(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNode]:
 def test_other_token_is_told_at_once(guarded: LocalNode, tmp_path: Path) -> None:
     config = of({}, ray={"address": guarded.address})
     says = ("refuses this program's token", "Set HERD_SECRET to the secret that the head was started with")
-    Shell(tmp_path, config).refused(*says, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="f" * 32)
+    Shell(tmp_path, config).refused(*says, variables={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32})
 
 
 def test_other_version_of_ray_is_told_with_both(guarded: LocalNode, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_other_version_of_ray_is_told_with_both(guarded: LocalNode, tmp_path: Pa
     config = of({}, ray={"address": guarded.address})
     own = guarded.environment() | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")}
     says = ("Version mismatch", "Ray: 2.60.0", "Ray: 2.59.0", "Install the same wheel on the same Python on every node")
-    Shell(tmp_path, config).refused(*says, **own)
+    Shell(tmp_path, config).refused(*says, variables=own)
 
 
 @pytest.fixture
