@@ -111,7 +111,7 @@ class Cluster:
 
     def observe(self, now: float, target: int) -> Observation:
         waiting = sum(count for _, count in self.line)
-        report = Report(now, tuple(self.buckets[-360:]), EACH.times(waiting), waiting, self.ready, tuple(self.measured[-20:]))
+        report = Report(now, tuple(self.buckets[-360:]), EACH.times(waiting), waiting, 0.0, tuple(self.measured[-20:]))
         return Observation(target, self.ready, tuple(Start(begun) for begun, _ in self.starting), len(self.draining), report=report)
 
 

@@ -72,14 +72,14 @@ def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
 
 
 def test_step_down_that_is_taken_back_at_the_same_load_doubles_the_patience() -> None:
-    calm, state = steadily(5, [3.4, 3.9] * 8)
+    calm, state = steadily(5, [3.3, 3.8] * 8)
     assert calm[-1] == 4
-    wave, state = steadily(4, [4.45] * 4, state, NOW + 160)
+    wave, state = steadily(4, [4.5] * 4, state, NOW + 160)
     assert wave[-1] == 5
     assert state.regrets == 1
-    again, _ = steadily(5, [3.4, 3.9] * 30, state, NOW + 200)
+    again, _ = steadily(5, [3.3, 3.8] * 40, state, NOW + 200)
     assert again.index(4) > calm.index(4)
-    forgiven, _ = steadily(5, [3.4, 3.9] * 30, replace(state, regretted_s=NOW - 15_000), NOW + 200)
+    forgiven, _ = steadily(5, [3.3, 3.8] * 40, replace(state, regretted_s=NOW - 15_000), NOW + 200)
     assert forgiven.index(4) < again.index(4)
 
 
