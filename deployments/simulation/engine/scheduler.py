@@ -187,9 +187,8 @@ class Scheduler:
         chunks = []
         for request in self._prefilling:
             tokens = min(budget, request.target - request.computed)
-            if tokens > 0:
-                chunks.append((request, tokens))
-                budget -= tokens
+            chunks.append((request, tokens))
+            budget -= tokens
         while begin and budget > 0 and self.waiting and self.running < self.size.sequences and self._begin(self.waiting[0]):
             request = self.waiting.pop(0)
             self._prefilling.append(request)

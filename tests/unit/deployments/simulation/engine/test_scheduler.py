@@ -1,4 +1,4 @@
-"""`tests.bench.simulated`: the engine that the routing is measured on behaves like one."""
+"""`deployments.simulation.engine`: the engine that the routing is measured on behaves like one."""
 
 import pytest
 from hypothesis import given
@@ -48,6 +48,16 @@ def test_whoever_hangs_up_leaves_nothing_behind(asked: list[tuple[list[int], int
         scheduler.abort(request)
     run(scheduler)
     assert scheduler.pool.held_tokens == scheduler.running == 0
+
+
+def test_prompt_that_is_being_computed_is_given_up_with_its_client() -> None:
+    scheduler = Scheduler(SIZE, SCOUT)
+    scheduler.submit(long := Request(0, (), 1000, 5))
+    scheduler.step()
+    assert scheduler.running == 1
+    scheduler.abort(long)
+    assert scheduler.pool.held_tokens == scheduler.running == scheduler.prefill_tokens == 0
+    assert scheduler.step() is None
 
 
 def test_second_prompt_finds_what_the_first_left_but_for_its_last_token() -> None:
