@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.unit.nvidia_smi_samples import dgx
 SMOLLM: dict[str, Any] = {"id": "a", "kind": "smollm2-135m", "checkpoint": "small:smollm2-135m-instruct", "context_tokens": 512}
 MAVERICK = {"kind": "llama-4-maverick", "checkpoint": "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "accelerator": "H100"}
 ALL_FAILED_S = 240.0
+#: As a command starts it, which ends before its Ray does.
+START = "import sys, pathlib, cluster.machine.local_node as own; own.LocalNode(pathlib.Path(sys.argv[1])).start(128)"
 
 
 @pytest.fixture(autouse=True)
@@ -135,8 +138,9 @@ def test_own_ray_that_was_killed_is_told_with_the_way_back(tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNode]:
     """A Ray that asks for a token."""
-    node = LocalNode(tmp_path_factory.mktemp("guarded"))
-    node.start(128)
+    folder = tmp_path_factory.mktemp("guarded")
+    subprocess.run([sys.executable, "-c", START, str(folder)], timeout=120, check=True)
+    node = LocalNode(folder)
     yield node
     node.stop()
 
@@ -208,7 +212,7 @@ BROKEN = {
     "disk": ("Too little disk; nothing was downloaded.", "HF_HOME"),
     "no-tokenizer": ("okenizer", "Put the tokenizer's files (tokenizer.json, tokenizer_config.json) beside the checkpoint"),
     "cache": ("less than requested memory for kv", "The engine asks for more memory than 127.0.0.1 has left."),
-    "canary": ("its canary is wrong", "correct `canary.answer`"),
+    "canary": ("may not serve: the canary answered", "correct `canary.answer`"),
 }
 
 
