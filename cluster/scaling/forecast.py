@@ -1,21 +1,27 @@
 """What load there will be when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
 
-The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond them moves it at once.
-The trend is damped, and trusted as far as it has foretold changes on this very load: noise and steps earn it nothing, ramps do. The upper
+The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
+The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
 smooth one none (split conformal prediction, Vovk et al. 2005).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import ceil, exp, sqrt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, copysign, exp, sqrt
 
-#: Seconds over which the short mean, the slow one, the noise, the trend and its trust are averaged, and over which a trend dies away.
-FAST_S, SLOW_S, NOISE_S, TREND_S, TRUST_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 1800.0, 300.0
-#: Standard errors that count as noise.
-BAND = 2.0
-#: A trend is trusted by this share before any change was seen, as if it had been right over one noisy horizon.
-TRUST_AT_FIRST = 0.5
+from cluster.scaling.limits import Tuning
+
+#: Seconds over which the short mean, the slow one, the noise and the trend are averaged, and over which a trend dies away.
+FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 300.0
+#: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
+BAND, SURE = 2.0, 4.0
+#: One bucket teaches no more noise than that of so many deviations, once a few are known.
+WILDEST, FEW = 3.0, 6
+#: The trust before any change was seen. It weighs as much as one change of this share of the level.
+TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.1
+#: What an older change still weighs when one more is judged.
+MEMORY = 0.99
 #: Forecasts are kept to be judged this many times within one horizon, and so many errors: an hour's, at a start of 100 s and more.
 JUDGED, ERRORS = 8, 192
 #: After such a gap the level begins anew.
@@ -37,19 +43,133 @@ class Pending:
 class Track:
     """A load as it was followed so far. Loads are in replicas."""
 
-    until_s: float = -1.0
+    until_s: float = 0.0
     seen: int = 0
+    last: float = 0.0
+    """The last bucket."""
     fast: float = 0.0
     slow: float = 0.0
+    age_s: float = FAST_S
+    """Seconds since the load last changed by more than noise: the slow mean is one over the later half of them."""
     noise: float = 0.0
     """Variance of one bucket."""
+    doubt: float = 0.0
+    """Standard error of the short mean."""
     level: float = 0.0
     trend: float = 0.0
     """Change of the level in a second."""
     cross: float = 0.0
-    """Sum of foretold times real changes, and of squared foretold ones: their quotient is the trust."""
+    """Sum of foretold times real changes; over the sum of squared foretold ones it is the trust."""
     square: float = 0.0
     error: float = 0.0
-    """The quantile of the errors."""
+    """The quantile of the errors; never below 0."""
     pending: tuple[Pending, ...] = ()
     errors: tuple[float, ...] = ()
+    """Newest last."""
+
+    @property
+    def trust(self) -> float:
+        """Returns the share of the trend that is believed, from 0 to 1."""
+        at_first = (WEIGHT_AT_FIRST * max(self.level, 1.0)) ** 2
+        return min(1.0, max(0.0, (self.cross + TRUST_AT_FIRST * at_first) / (self.square + at_first)))
+
+
+NEW = Track()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The load of a short time, in replicas."""
+
+    ended_s: float
+    seconds: float
+    replicas: float
+
+
+def advance(track: Track, loads: Iterable[Load], horizon_s: float, tuning: Tuning) -> Track:
+    """Follows a load through its next buckets, and judges the forecasts that they make due."""
+    judged = False
+    for load in loads:
+        track = _follow(track, load)
+        due = [one for one in track.pending if one.due_s <= load.ended_s]
+        if due:
+            track, judged = _judge(track, due), True
+        track = _promise(track, horizon_s, tuning)
+    return replace(track, error=_quantile(track.errors, tuning.quantile)) if judged else track
+
+
+def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
+    """Returns the load that is expected some seconds after the last bucket, in replicas."""
+    if tuning.forecast == "trend":
+        # The level is behind a ramp by as much as its short mean is.
+        return max(0.0, track.level + track.trust * track.trend * _damped(horizon_s + FAST_S))
+    if tuning.forecast == "drift" and track.pending:
+        first = track.pending[0]
+        since = max(1.0, track.until_s - (first.due_s - horizon_s))
+        return max(0.0, track.level + (track.level - first.level) / since * horizon_s)
+    return track.level
+
+
+def _damped(horizon_s: float) -> float:
+    """Seconds of trend within a horizon, as a trend dies away (Gardner and McKenzie 1985)."""
+    return DAMPED_S * (1 - exp(-horizon_s / DAMPED_S))
+
+
+def _gain(seconds: float, average_s: float) -> float:
+    """How far an exponential mean over some seconds moves to what it hears for `seconds`."""
+    return 1 - exp(-seconds / average_s)
+
+
+def _follow(track: Track, load: Load) -> Track:
+    heard, gap_s = load.replicas, load.ended_s - track.until_s
+    if track.seen == 0 or gap_s > GAP_S:
+        return replace(track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=())
+    few = 1 / (track.seen + 1)
+    gain = max(_gain(load.seconds, FAST_S), few)
+    fast = track.fast + gain * (heard - track.fast)
+    # Half the square of two neighbours' difference is the variance of one (von Neumann 1941); a step shows in it once.
+    wild = (heard - track.last) ** 2 / 2
+    known = min(wild, WILDEST**2 * track.noise) if track.seen > FEW else wild
+    noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
+    error = sqrt(noise * gain / (2 - gain))
+    age_s = FAST_S if abs(fast - track.slow) > BAND * error else track.age_s + load.seconds
+    slow = track.slow + min(1.0, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S)) * (fast - track.slow)
+    level = slow + _believed(fast - slow, error)
+    trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
+    seen = min(track.seen + 1, 1_000_000)
+    return replace(track, until_s=load.ended_s, seen=seen, last=heard, fast=fast, slow=slow, age_s=age_s, doubt=error, noise=noise, level=level, trend=trend)
+
+
+def _believed(away: float, error: float) -> float:
+    """The part of a short mean's distance from the slow one that is believed: none within noise, all beyond what noise can be."""
+    distance = abs(away)
+    if distance <= BAND * error:
+        return 0.0
+    if distance >= SURE * error:
+        return away
+    return copysign((distance - BAND * error) * SURE / (SURE - BAND), away)
+
+
+def _judge(track: Track, due: Sequence[Pending]) -> Track:
+    cross, square = track.cross, track.square
+    for one in due:
+        cross = cross * MEMORY + one.change * (track.level - one.level)
+        square = square * MEMORY + one.change**2
+    errors = (*track.errors, *(track.level - one.expected for one in due))[-ERRORS:]
+    return replace(track, cross=cross, square=square, errors=errors, pending=track.pending[len(due) :])
+
+
+def _promise(track: Track, horizon_s: float, tuning: Tuning) -> Track:
+    """Keeps the present forecast to be judged, where the last one kept is not nearly the same."""
+    due_s = track.until_s + horizon_s
+    if track.pending and due_s < track.pending[-1].due_s + horizon_s / JUDGED:
+        return track
+    change = track.trend * _damped(horizon_s)
+    expected = track.level + track.trust * change if tuning.forecast == "trend" else ahead(track, horizon_s, tuning)
+    return replace(track, pending=(*track.pending, Pending(due_s, track.level, change, expected)))
+
+
+def _quantile(errors: Sequence[float], quantile: float) -> float:
+    """The least error that the next one stays under with this probability, were they exchangeable; the largest while there are few."""
+    rank = min(len(errors), ceil(quantile * (len(errors) + 1)))
+    return max(0.0, sorted(errors)[rank - 1])

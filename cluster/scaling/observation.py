@@ -6,7 +6,7 @@ clock, whichever the caller takes: the decision only compares them.
 
 from dataclasses import dataclass
 
-from cluster.scaling.work import Work
+from cluster.scaling.work import NO_WORK, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Bucket:
     begun_s: float
     seconds: float
     requests: float = 0.0
-    work: Work = Work()
+    work: Work = NO_WORK
     """Of these requests. The length of an answer that is not finished is the one that is usual for the model."""
     cached_tokens: float = 0.0
     """Tokens of their prompts that prefix caches had."""
@@ -54,7 +54,7 @@ class Report:
     """When the newest part of it was observed."""
     arrivals: tuple[Bucket, ...] = ()
     """Oldest first, without overlap; bounded by the reporter."""
-    backlog: Work = Work()
+    backlog: Work = NO_WORK
     """Of requests that wait, in gateways and in engines' own queues. Requests that run are not in it."""
     waiting_requests: float = 0.0
     running_requests: float = 0.0

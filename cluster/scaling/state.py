@@ -8,14 +8,14 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cluster.scaling.forecast import Pending, Track
+from cluster.scaling.forecast import NEW, Pending, Track
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """The decision's memory."""
 
-    track: Track = Track()
+    track: Track = NEW
     factor: float = 1.0
     """A replica's speed as measured over the planner's."""
     learned_s: float = 0.0
@@ -26,12 +26,16 @@ class State:
     """Until when prefix caches of new replicas fill."""
     miss_share: float = -1.0
     """Tokens of prompts that no prefix cache had, as a share, while no replica was new; -1: not known yet."""
+    cached_tokens_s: float = 0.0
+    """Tokens of prompts a second that prefix caches had, lately."""
     peaks: tuple[tuple[float, float], ...] = ()
     """Begins of the last spans of time, and the most replicas that each one needed."""
     moved_s: float = 0.0
     """When the target last changed."""
     down_s: float = 0.0
     """When it last went down; 0: never, or it went up since."""
+    down_load: float = 0.0
+    """The load when it did, in replicas."""
     regrets: int = 0
     """Steps down that were taken back soon after."""
     regretted_s: float = 0.0

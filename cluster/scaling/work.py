@@ -31,6 +31,9 @@ class Work:
         return Work(self.prefill_tokens * factor, self.decode_tokens * factor, self.kv_token_s * factor)
 
 
+NO_WORK = Work()
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """What one replica sustains while it keeps its objectives. All three are above 0."""

@@ -1,0 +1,165 @@
+"""How many replicas a model should have.
+
+Up: as soon as what the load needs, when a start that begins now is over, leaves less than half of the margin; then by all that is missing.
+Down: by one, when N - 1 replicas would have been enough for a while for the most that is expected until a replica could be back. A step
+down that is soon taken back doubles the while. Where the load is not known, the target is held.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import ceil, floor
+
+from cluster.scaling import schedules
+from cluster.scaling.decision import Decision, Hold, held, moved
+from cluster.scaling.demand import remember
+from cluster.scaling.limits import Bound, Limits
+from cluster.scaling.needs import Needs, needs
+from cluster.scaling.observation import Observation, Report
+from cluster.scaling.state import State
+
+#: Numbers that differ by less are the same.
+TINY = 1e-6
+#: The patience of steps down doubles at most so often, and halves once in so many seconds without a regret.
+MOST_REGRETS, FORGIVEN_S = 5, 3600.0
+#: Standard errors that a load can have changed by and be the same.
+BACK = 2.0
+#: Spans that the patience is watched in.
+SPANS = 6
+
+
+def decide(observation: Observation, limits: Limits, state: State, now: float) -> Decision:
+    """Returns the number of replicas that a model should have now, why, and what to remember.
+
+    Args:
+        observation: the replicas and the load as they are known.
+        limits: what bounds the number.
+        state: the last decision's; a fresh one where it is lost.
+        now: seconds of the clock that all times of the observation are of; since 1970 where there are schedules.
+    """
+    notice = limits.unmeetable if limits.unmeetable != state.told else ""
+    state = state if limits.unmeetable == state.told else replace(state, told=limits.unmeetable)
+    report = _believed(observation, limits, now)
+    if not isinstance(report, Report):
+        target, bound = bounded(observation.target, observation, limits, now, limits.expected_start_s)
+        # What was watched before does not speak for the time that nobody sees.
+        return Decision(target, held(report, observation, limits, target), replace(state, peaks=()), bound, report, notice=notice)
+    state = remember(state, observation, report, limits, now)
+    need = needs(state, observation, report, limits, now)
+    state = _watch(state, need.down, report, limits, now)
+    asked = _asked(observation, report, limits, state, need, now)
+    target, bound = bounded(asked, observation, limits, now, need.start_s)
+    return Decision(
+        target=target,
+        reason=moved(observation, limits, need, target, bound),
+        state=_moved(state, observation.target, target, limits, need, now),
+        binds=bound,
+        demand=need.now,
+        expected=need.expected,
+        wanted=need.wanted,
+        notice=notice,
+    )
+
+
+def _believed(observation: Observation, limits: Limits, now: float) -> Report | Hold:
+    """The report, or why there is none to go by."""
+    report = observation.report
+    if report is None:
+        return "no report"
+    faults: tuple[tuple[bool, Hold], ...] = (
+        (bool(report.error), "failed report"),
+        (report.release != limits.release, "other release"),
+        (now - report.taken_s > limits.stale_s, "stale report"),
+        (not report.arrivals and not report.waiting_requests, "no history"),
+    )
+    return next((why for is_so, why in faults if is_so), report)
+
+
+def _asked(observation: Observation, report: Report, limits: Limits, state: State, need: Needs, now: float) -> int:
+    """The replicas that the load asks for, before limits."""
+    # Stuck starts are made up for; but where all are stuck, further ones would be, too, and only one more is tried.
+    extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
+    counted = observation.target - extra
+    if need.urgent > counted + TINY or (counted < 1 and not _idle(report, limits, now)):
+        return max(1, ceil(need.wanted - TINY)) + extra
+    fewer = counted - 1
+    if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
+        return observation.target
+    enough = all(peak <= fewer + TINY for _, peak in state.peaks) if fewer >= 1 else limits.least == 0 and _idle(report, limits, now)
+    return observation.target - 1 if enough else observation.target
+
+
+def _idle(report: Report, limits: Limits, now: float) -> bool:
+    """Whether it is known that no request came for long, and none waits or runs."""
+    if report.waiting_requests or report.running_requests:
+        return False
+    for one in reversed(report.arrivals):
+        if one.requests:
+            return False
+        if one.begun_s <= now - limits.idle_s:
+            return True
+    return False
+
+
+def _patience_s(state: State, limits: Limits, now: float) -> float:
+    forgiven = int((now - state.regretted_s) / FORGIVEN_S)
+    return float(limits.tuning.patience_s * 2 ** max(0, state.regrets - forgiven))
+
+
+def _watch(state: State, down: float, report: Report, limits: Limits, now: float) -> State:
+    """Keeps the largest needs of the spans of the last while; none where a part of the load is unknown."""
+    patience_s, peaks = _patience_s(state, limits, now), state.peaks
+    if report.missing:
+        return replace(state, peaks=())
+    if not peaks or now - peaks[-1][0] > patience_s + limits.stale_s:
+        return replace(state, peaks=((now, down),))
+    begun, most = peaks[-1]
+    if now - begun >= patience_s / SPANS:
+        peaks = (*peaks, (now, down))
+        while len(peaks) > 1 and peaks[1][0] <= now - patience_s:
+            peaks = peaks[1:]
+        return replace(state, peaks=peaks)
+    return replace(state, peaks=(*peaks[:-1], (begun, down))) if down > most else state
+
+
+def _watched(state: State, limits: Limits, now: float) -> bool:
+    """Whether the needs are known for as long as a step down must be patient."""
+    return bool(state.peaks) and state.peaks[0][0] <= now - _patience_s(state, limits, now)
+
+
+def _moved(state: State, before: int, after: int, limits: Limits, need: Needs, now: float) -> State:
+    """Notes a move. A step up that soon follows one down is a regret, if the load is what it was then but for noise."""
+    if after == before:
+        return state
+    if after < before:
+        return replace(state, moved_s=now, down_s=now, down_load=need.now)
+    soon = state.down_s > 0 and now - state.down_s <= _patience_s(state, limits, now) + limits.drain_s + need.start_s
+    if not soon or need.now > state.down_load + BACK * need.doubt:
+        return replace(state, moved_s=now, down_s=0.0)
+    return replace(state, moved_s=now, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
+
+
+def bounded(asked: int, observation: Observation, limits: Limits, now: float, lead_s: float) -> tuple[int, Bound | None]:
+    """Returns a number of replicas within the limits, and the limit that changed it; see `cluster.scaling.limits` for their order."""
+    target, bound = asked, None
+    floors: list[tuple[int, Bound]] = [(limits.least, "min_replicas")]
+    hour = schedules.floor(limits.schedules, now, lead_s) if limits.schedules else None
+    if hour is not None:
+        floors.append((hour.least, "schedule"))
+    for least, name in floors:
+        if target < least:
+            target, bound = least, name
+    for most, name in _ceilings(observation, limits):
+        if target > most:
+            target, bound = most, name
+    return target, bound
+
+
+def _ceilings(observation: Observation, limits: Limits) -> Iterator[tuple[int, Bound]]:
+    """The upper limits, the weakest first."""
+    yield limits.most, "max_replicas"
+    if limits.hour_price_most is not None and limits.gpu_hour_price:
+        yield floor(limits.hour_price_most / (limits.gpu_hour_price * limits.gpus_per_replica) + TINY), "money"
+    if limits.gpus_most is not None:
+        held = floor(limits.gpus_most / limits.gpus_per_replica + TINY)
+        # Replicas that drain still hold theirs. Those that are asked for already keep their claim.
+        yield max(min(observation.target, held), held - observation.draining), "gpus"

@@ -1,0 +1,107 @@
+"""From a report to what is remembered of it: the load in replicas, the pace as measured, prompts that caches know.
+
+A bucket is taken once. New replicas have empty prefix caches, so prompts cost more for a while after each start, and a rule that took this
+for demand would buy more of what causes it: for that time, new prompts count as if the caches knew as much of them as before.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import exp
+
+from cluster.scaling.forecast import GAP_S, NEW, Load, advance
+from cluster.scaling.limits import Limits
+from cluster.scaling.observation import Bucket, Observation, Report
+from cluster.scaling.state import State
+from cluster.scaling.work import Work
+
+#: Replica-seconds of serving under backlog after which the pace is two thirds of the way to what was measured.
+TAUGHT_REPLICA_S = 600.0
+#: A measured pace is believed between these multiples of the planner's.
+SLOWEST, FASTEST = 0.5, 2.0
+#: Seconds over which the share of prompts that caches know is averaged.
+CACHES_S = 120.0
+
+
+def remember(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> State:
+    """Takes in what is new in a report. `limits.tuning` says how the load is forecast, for the time that a start takes."""
+    state = _warm(_learn(state, report, limits), observation, limits, now)
+    fresh = _fresh(report.arrivals, state.track.until_s)
+    if not fresh:
+        return state
+    if fresh[0].begun_s - state.track.until_s > GAP_S:
+        state = replace(state, track=replace(NEW, errors=state.track.errors, error=state.track.error))
+    loads = list(_loads(state, fresh, limits))
+    state = _caches(state, fresh)
+    return replace(state, track=advance(state.track, loads, start_s(report, limits), limits.tuning))
+
+
+def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
+    """The buckets that end after a time, oldest first. Half a bucket less is the same bucket, timed by another clock."""
+    fresh = []
+    for one in reversed(arrivals):
+        if one.begun_s + one.seconds / 2 <= until_s:
+            break
+        fresh.append(one)
+    return fresh[::-1]
+
+
+def start_s(report: Report, limits: Limits) -> float:
+    """Returns the seconds after which nine of ten starts are ready: the 90th percentile of the measured ones, or the expected time."""
+    times = sorted(report.start_times_s)
+    return times[min(len(times) - 1, len(times) * 9 // 10)] if times else limits.expected_start_s
+
+
+def in_replicas(work: Work, limits: Limits, factor: float) -> float:
+    """Returns the replicas that a rate of work needs, or the seconds that an amount takes one replica."""
+    return max(limits.pace.time_share(work) / factor, limits.pace.kv_share(work))
+
+
+def _loads(state: State, fresh: list[Bucket], limits: Limits) -> Iterator[Load]:
+    for one in fresh:
+        work = one.work
+        if one.begun_s < state.warm_s and state.miss_share >= 0:
+            usual = (work.prefill_tokens + one.cached_tokens) * state.miss_share
+            work = replace(work, prefill_tokens=min(work.prefill_tokens, usual))
+        yield Load(one.begun_s + one.seconds, one.seconds, in_replicas(work, limits, state.factor) / one.seconds)
+
+
+def _caches(state: State, fresh: list[Bucket]) -> State:
+    """Follows how much of the prompts caches know, outside the first time of new replicas."""
+    share, cached_s = state.miss_share, state.cached_tokens_s
+    for one in fresh:
+        prompts = one.work.prefill_tokens + one.cached_tokens
+        if one.begun_s < state.warm_s or not prompts:
+            continue
+        gain = 1 - exp(-one.seconds / CACHES_S)
+        missed = one.work.prefill_tokens / prompts
+        share = missed if share < 0 else share + gain * (missed - share)
+        cached_s += gain * (one.cached_tokens / one.seconds - cached_s)
+    return replace(state, miss_share=share, cached_tokens_s=cached_s)
+
+
+def _warm(state: State, observation: Observation, limits: Limits, now: float) -> State:
+    """Notes that replicas are new. Further ones do not lengthen the time, or a long ramp would have no other."""
+    if observation.ready == state.ready:
+        return state
+    warm_s = now + limits.tuning.warm_s if 0 < state.ready < observation.ready and now >= state.warm_s else state.warm_s
+    return replace(state, ready=observation.ready, warm_s=warm_s)
+
+
+def _learn(state: State, report: Report, limits: Limits) -> State:
+    """Corrects the pace by what replicas served while requests waited for them.
+
+    Where tokens came too slowly for the objective, the replicas did more than they can do within it: that teaches downwards only.
+    """
+    if not report.served or report.served[-1].ended_s <= state.learned_s:
+        return state
+    factor, pace = state.factor, limits.pace
+    for one in report.served:
+        if one.ended_s <= state.learned_s or one.youngest_s < limits.tuning.warm_s or one.replica_s <= 0:
+            continue
+        if pace.kv_share(one.work) > pace.time_share(one.work):
+            continue  # the KV cache was the limit: the time shows nothing
+        measured = pace.time_share(one.work) / one.replica_s
+        late = limits.slo is not None and one.itl_s > limits.slo.itl_s
+        if not late or measured < factor:
+            factor += (1 - exp(-one.replica_s / TAUGHT_REPLICA_S)) * (measured - factor)
+    return replace(state, factor=min(FASTEST, max(SLOWEST, factor)), learned_s=report.served[-1].ended_s)
