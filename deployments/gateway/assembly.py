@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 from pydantic import SecretStr
 
@@ -22,11 +23,13 @@ from deployments.gateway.pipeline import Pipeline
 from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
+from deployments.gateway.replicas.load_reporting import Keep, LoadReporting
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
 from deployments.policy.fleet.events import Kind
+from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.poison import Poison
@@ -62,6 +65,8 @@ class Cluster:
     changed: Changed | None = None
     """Tells when there may be other replicas of a model. None: they are looked for every `gateway.roster_period_s`."""
     tell: Tell = _nobody
+    keep: Keep = _nobody
+    """Keeps a text in the cluster's store, where autoscaling reads what gateways tell of the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,13 @@ class Serving:
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
+        by = process.name, version("llama-herd")
+
+        def record(model: str, engines: EngineLoads) -> LoadRecord:
+            return attempts.ledgers.record(model, by, (attempts.demand(model), attempts.running(model)), engines)
+
+        self._load = LoadReporting(process.name, self.roster.replicas, record, cluster.keep)
+        self._load.follow(_scaled(config))
         self._notices = Notices(cluster.drain, process.metadata)
         self._notices.follow(config.cloud)
         self._following: Following | None = None
@@ -133,6 +145,7 @@ class Serving:
         if self._following is not None:
             self._following.apply(wanted)
         self._notices.follow(config.cloud)
+        self._load.follow(_scaled(config))
 
     @property
     def alive(self) -> bool:
@@ -145,6 +158,7 @@ class Serving:
         await self._metrics_server.stop()
         if self._following is not None:
             await self._following.stop()
+        await self._load.stop()
         await self._notices.stop()
         await self._images.close()
         self.engines.close()
@@ -164,6 +178,11 @@ class Serving:
 def _groups(config: GatewayConfig) -> list[str]:
     """Returns the ids of all groups of engines."""
     return [pool.id for pool in pools(config.models)]
+
+
+def _scaled(config: GatewayConfig) -> list[str]:
+    """Returns the ids of the models whose number of replicas follows the load."""
+    return [model.id for model in config.models if model.scale.min_replicas != model.scale.max_replicas]
 
 
 def _bounds(wanted: LiveSettings) -> Bounds:

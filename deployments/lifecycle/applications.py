@@ -27,13 +27,15 @@ from configs.schema import Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
+from deployments.lifecycle.scaling_limits import wanted
 from deployments.policy.fleet.conformance import Abilities
+from deployments.policy.scaling.wanted import as_plain
 from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
 #: Fields of a model that its engines do not know of.
-NOT_THE_ENGINES = ("replicas", "scaling", "stopped", "stop_s", "surge", "aliases", "fallbacks", "prefill")
+NOT_THE_ENGINES = ("replicas", "scaling", "slo", "stopped", "stop_s", "surge", "aliases", "fallbacks", "prefill")
 #: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
@@ -101,15 +103,19 @@ def autoscaling(model: Model) -> dict[str, Any]:
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
     A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with each change of a running deployment,
     and when its controller starts again, however far that has scaled. Without it, Ray Serve keeps the count, as far as the range allows.
+    The policy has its own patience, so Ray Serve adds none.
     """
-    scale, ranks = model.scale, model.parallel.data
+    scale, ranks, release = model.scale, model.parallel.data, version("llama-herd")
+    told = wanted(model, release)
+    arguments = {"ranks": ranks, "release": release, "wanted": None if told is None else as_plain(told)}
     return {
         "min_replicas": scale.min_replicas * ranks,
         "max_replicas": scale.max_replicas * ranks,
         "target_ongoing_requests": scale.target_ongoing_requests,
-        "upscale_delay_s": 5,
-        "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": {"ranks": ranks}},
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 0,
+        "downscale_to_zero_delay_s": 0,
+        "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": arguments},
     }
 
 

@@ -7,7 +7,7 @@ about two microseconds, a piece of a stream nothing.
 from collections import deque
 from dataclasses import dataclass, field
 
-from deployments.policy.queue.load_record import BUCKET_S, Counted, Engines, LoadRecord, Usual
+from deployments.policy.queue.load_record import BUCKET_S, Counted, EngineLoads, LoadRecord, Usual
 from deployments.policy.queue.returns import Returns
 
 #: Buckets that are kept: five minutes, in which a controller that died is back.
@@ -112,7 +112,7 @@ class Ledger:
             self._told_tokens += (end.prompt_tokens - self._told_tokens) / REMEMBERED
             self._estimated_tokens += (end.estimated_tokens - self._estimated_tokens) / REMEMBERED
 
-    def record(self, gateway: str, release: str, standing: tuple[int, int], engines: Engines, now_s: float) -> LoadRecord:
+    def record(self, gateway: str, release: str, standing: tuple[int, int], engines: EngineLoads, now_s: float) -> LoadRecord:
         """Returns what the gateway tells now.
 
         Args:

@@ -41,7 +41,7 @@ class Usual(msgspec.Struct, frozen=True):
     """Tokens of a prompt as its engine counts them over the estimate."""
 
 
-class Engines(msgspec.Struct, frozen=True):
+class EngineLoads(msgspec.Struct, frozen=True):
     """A model's replicas, as they report themselves to every gateway: not to be added up."""
 
     ready: int = 0
@@ -78,7 +78,7 @@ class LoadRecord(msgspec.Struct, frozen=True):
     running: int = 0
     """Its requests at replicas."""
     usual: Usual = Usual()
-    engines: Engines = Engines()
+    engines: EngineLoads = EngineLoads()
 
 
 def key(model: str, gateway: str) -> str:

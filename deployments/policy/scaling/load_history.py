@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cluster.scaling.observation import Bucket, Served
 from cluster.scaling.work import Work
-from deployments.policy.queue.load_record import BUCKET_S, Counted, Engines, LoadRecord
+from deployments.policy.queue.load_record import BUCKET_S, Counted, EngineLoads, LoadRecord
 
 #: Gateways tell every 2 s. One that has not told of a bucket so many seconds after its end is not waited for.
 LATE_S = 6.0
@@ -79,7 +79,7 @@ def _bucket(number: int, found: Iterable[Counted], weighed: Weighed) -> Bucket:
     return Bucket(number * BUCKET_S, BUCKET_S, requests, work, cached)
 
 
-def _served(number: int, found: Sequence[tuple[LoadRecord, Counted]], engines: Engines, now_s: float) -> Served:
+def _served(number: int, found: Sequence[tuple[LoadRecord, Counted]], engines: EngineLoads, now_s: float) -> Served:
     """Returns what the replicas did in a bucket in which a gateway had a line: then all of them were full."""
     prompts = sum(one.answered_prompt_tokens for _, one in found)
     answers = sum(one.answer_tokens for _, one in found)
@@ -103,4 +103,3 @@ def _bounded(arrivals: Sequence[Bucket]) -> tuple[Bucket, ...]:
         else:
             joined.append(one)
     return (*joined, *fresh)[-MOST_KEPT:]
-

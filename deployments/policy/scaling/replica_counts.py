@@ -43,7 +43,7 @@ def starting(counts: Counts, known: Sequence[starts.Start]) -> tuple[Start, ...]
         counts: the replicas.
         known: recorded starts of the model.
     """
-    found = []
+    found: list[Start] = []
     failed = sorted(one.ended for one in known if one.outcome == starts.FAILED and one.ended is not None)
     for begun_s in counts.begun_s:
         later = [ended for ended in failed if ended > begun_s]

@@ -24,13 +24,16 @@ from deployments.policy.scaling.wanted import Wanted
 MEMORY = "scaling/"
 
 
+_NO_HISTORY = History()
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What a model's scaling remembers."""
 
     state: str = ""
     """The decision's own, as JSON."""
-    history: History = History()
+    history: History = _NO_HISTORY
     counts: Counts | None = None
 
 
