@@ -103,5 +103,5 @@ def read(text: str) -> LoadRecord | None:
     """Reads a record; None where it is none, or one that this release cannot read."""
     try:
         return _DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError):
         return None

@@ -87,7 +87,7 @@ def read(text: str | None) -> Memory:
     """Reads a memory; a fresh one where there is none, or one that this release cannot read."""
     try:
         return _DECODER.decode(text or "")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError):
         return Memory()
 
 

@@ -60,7 +60,7 @@ def read(text: str | None) -> Verdict | None:
     """Reads a verdict; None where there is none."""
     try:
         return _DECODER.decode(text or "")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError):
         return None
 
 
