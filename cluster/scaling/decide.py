@@ -7,11 +7,12 @@ down that is soon taken back doubles the while. Where the load is not known, the
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import takewhile
 from math import ceil, floor
 
 from cluster.scaling import schedules
 from cluster.scaling.decision import Decision, Hold, held, moved
-from cluster.scaling.demand import remember
+from cluster.scaling.demand import is_finite, remember
 from cluster.scaling.limits import Bound, Limits
 from cluster.scaling.needs import Needs, needs
 from cluster.scaling.observation import Observation, Report
@@ -19,10 +20,10 @@ from cluster.scaling.state import State
 
 #: Numbers that differ by less are the same.
 TINY = 1e-6
-#: The patience of steps down doubles at most so often, and halves once in so many seconds without a regret.
-MOST_REGRETS, FORGIVEN_S = 5, 3600.0
-#: Standard errors that a load can have changed by and be the same.
-BACK = 2.0
+#: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
+MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
+#: Standard errors by which a load is clearly less, and those within which it may still be the same.
+LESS, SAME = 2.0, 4.0
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -42,16 +43,24 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     if not isinstance(report, Report):
         target, bound = bounded(observation.target, observation, limits, now, limits.expected_start_s)
         # What was watched before does not speak for the time that nobody sees.
-        return Decision(target, held(report, observation, limits, target), replace(state, peaks=()), bound, report, notice=notice)
+        return Decision(
+            target, held(report, observation, limits, target), replace(state, peaks=(), enough_s=0.0), bound, report, notice=notice
+        )
     state = remember(state, observation, report, limits, now)
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
+    enough = need.down <= observation.target - 1 and not report.missing
+    state = replace(state, enough_s=(state.enough_s or now) if enough else 0.0)
     asked = _asked(observation, report, limits, state, need, now)
+    if asked > observation.target:
+        state = _regret(state, limits, need, now)
     target, bound = bounded(asked, observation, limits, now, need.start_s)
+    if target < observation.target:
+        state = replace(state, down_s=now, down_load=need.now, enough_s=0.0)
     return Decision(
         target=target,
         reason=moved(observation, limits, need, target, bound),
-        state=_moved(state, observation.target, target, limits, need, now),
+        state=state,
         binds=bound,
         demand=need.now,
         expected=need.expected,
@@ -66,7 +75,7 @@ def _believed(observation: Observation, limits: Limits, now: float) -> Report | 
     if report is None:
         return "no report"
     faults: tuple[tuple[bool, Hold], ...] = (
-        (bool(report.error), "failed report"),
+        (bool(report.error) or not is_finite(report.backlog), "failed report"),
         (report.release != limits.release, "other release"),
         (now - report.taken_s > limits.stale_s, "stale report"),
         (not report.arrivals and not report.waiting_requests, "no history"),
@@ -79,30 +88,42 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     # Stuck starts are made up for; but where all are stuck, further ones would be, too, and only one more is tried.
     extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
     counted = observation.target - extra
-    if need.urgent > counted + TINY or (counted < 1 and not _idle(report, limits, now)):
+    if need.urgent > counted + TINY or (counted < 1 and _used(report, limits, now)):
         return max(1, ceil(need.wanted - TINY)) + extra
-    fewer = counted - 1
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target
-    enough = all(peak <= fewer + TINY for _, peak in state.peaks) if fewer >= 1 else limits.least == 0 and _idle(report, limits, now)
-    return observation.target - 1 if enough else observation.target
+    most = max(peak for _, peak in state.peaks)
+    if counted <= 1:
+        return 0 if counted == 1 and limits.least == 0 and _idle(report, limits, now) else observation.target
+    long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
+    if counted - 1 < most + (0 if long else LESS * need.doubt) - TINY:
+        return observation.target
+    # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
+    return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))
+
+
+def _used(report: Report, limits: Limits, now: float) -> bool:
+    """Whether a request waits, runs, or came lately."""
+    if report.waiting_requests or report.running_requests:
+        return True
+    lately = takewhile(lambda one: one.begun_s + one.seconds > now - limits.idle_s, reversed(report.arrivals))
+    return any(one.requests for one in lately)
 
 
 def _idle(report: Report, limits: Limits, now: float) -> bool:
-    """Whether it is known that no request came for long, and none waits or runs."""
-    if report.waiting_requests or report.running_requests:
-        return False
-    for one in reversed(report.arrivals):
-        if one.requests:
-            return False
-        if one.begun_s <= now - limits.idle_s:
-            return True
-    return False
+    """Whether it is known that none does: an unknown past is no idle one."""
+    known = bool(report.arrivals) and report.arrivals[0].begun_s <= now - limits.idle_s
+    return known and not _used(report, limits, now)
+
+
+def _times(state: State, now: float) -> int:
+    """By what regrets have multiplied the patience of steps down."""
+    forgiven = int((now - state.regretted_s) / FORGIVEN_S)
+    return int(2 ** max(0, state.regrets - forgiven))
 
 
 def _patience_s(state: State, limits: Limits, now: float) -> float:
-    forgiven = int((now - state.regretted_s) / FORGIVEN_S)
-    return float(limits.tuning.patience_s * 2 ** max(0, state.regrets - forgiven))
+    return limits.tuning.patience_s * _times(state, now)
 
 
 def _watch(state: State, down: float, report: Report, limits: Limits, now: float) -> State:
@@ -126,16 +147,12 @@ def _watched(state: State, limits: Limits, now: float) -> bool:
     return bool(state.peaks) and state.peaks[0][0] <= now - _patience_s(state, limits, now)
 
 
-def _moved(state: State, before: int, after: int, limits: Limits, need: Needs, now: float) -> State:
-    """Notes a move. A step up that soon follows one down is a regret, if the load is what it was then but for noise."""
-    if after == before:
+def _regret(state: State, limits: Limits, need: Needs, now: float) -> State:
+    """Notes that the load asks for more: soon after a step down, and while it is what it was then but for noise, that is a regret."""
+    soon = state.down_s > 0 and now - state.down_s <= limits.tuning.long_patience_s * _times(state, now)
+    if not soon or need.now > state.down_load + SAME * need.doubt:
         return state
-    if after < before:
-        return replace(state, moved_s=now, down_s=now, down_load=need.now)
-    soon = state.down_s > 0 and now - state.down_s <= _patience_s(state, limits, now) + limits.drain_s + need.start_s
-    if not soon or need.now > state.down_load + BACK * need.doubt:
-        return replace(state, moved_s=now, down_s=0.0)
-    return replace(state, moved_s=now, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
+    return replace(state, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)
 
 
 def bounded(asked: int, observation: Observation, limits: Limits, now: float, lead_s: float) -> tuple[int, Bound | None]:

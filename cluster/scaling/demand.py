@@ -6,7 +6,7 @@ for demand would buy more of what causes it: for that time, new prompts count as
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import exp
+from math import exp, inf, isfinite
 
 from cluster.scaling.forecast import GAP_S, NEW, Load, advance
 from cluster.scaling.limits import Limits
@@ -36,24 +36,33 @@ def remember(state: State, observation: Observation, report: Report, limits: Lim
 
 
 def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
-    """The buckets that end after a time, oldest first. Half a bucket less is the same bucket, timed by another clock."""
+    """The buckets that end after a time, oldest first. Half a bucket less is the same bucket, timed by another clock.
+
+    A bucket that holds no numbers is one that nobody observed.
+    """
     fresh = []
     for one in reversed(arrivals):
         if one.begun_s + one.seconds / 2 <= until_s:
             break
-        fresh.append(one)
+        if one.seconds > 0 and isfinite(one.begun_s + one.seconds + one.cached_tokens) and is_finite(one.work):
+            fresh.append(one)
     return fresh[::-1]
 
 
 def start_s(report: Report, limits: Limits) -> float:
     """Returns the seconds after which nine of ten starts are ready: the 90th percentile of the measured ones, or the expected time."""
-    times = sorted(report.start_times_s)
+    times = sorted(one for one in report.start_times_s if 0 < one < inf)
     return times[min(len(times) - 1, len(times) * 9 // 10)] if times else limits.expected_start_s
 
 
 def in_replicas(work: Work, limits: Limits, factor: float) -> float:
     """Returns the replicas that a rate of work needs, or the seconds that an amount takes one replica."""
     return max(limits.pace.time_share(work) / factor, limits.pace.kv_share(work))
+
+
+def is_finite(work: Work) -> bool:
+    """Returns whether an amount of work holds numbers."""
+    return isfinite(work.prefill_tokens + work.decode_tokens + work.kv_token_s)
 
 
 def _loads(state: State, fresh: list[Bucket], limits: Limits) -> Iterator[Load]:

@@ -3,7 +3,7 @@
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
-smooth one none (split conformal prediction, Vovk et al. 2005).
+smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +16,18 @@ from cluster.scaling.limits import Tuning
 FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 300.0
 #: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
 BAND, SURE = 2.0, 4.0
+#: How far the short mean moves to a bucket that noise cannot explain.
+LEAP = 0.5
 #: One bucket teaches no more noise than that of so many deviations, once a few are known.
 WILDEST, FEW = 3.0, 6
 #: The trust before any change was seen. It weighs as much as one change of this share of the level.
-TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.1
+TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.3
 #: What an older change still weighs when one more is judged.
 MEMORY = 0.99
 #: Forecasts are kept to be judged this many times within one horizon, and so many errors: an hour's, at a start of 100 s and more.
 JUDGED, ERRORS = 8, 192
+#: A trend has so many times less noise than the short mean, over its own time.
+QUIET = 2.0
 #: After such a gap the level begins anew.
 GAP_S = 600.0
 
@@ -88,21 +92,19 @@ class Load:
 
 def advance(track: Track, loads: Iterable[Load], horizon_s: float, tuning: Tuning) -> Track:
     """Follows a load through its next buckets, and judges the forecasts that they make due."""
-    judged = False
     for load in loads:
         track = _follow(track, load)
         due = [one for one in track.pending if one.due_s <= load.ended_s]
-        if due:
-            track, judged = _judge(track, due), True
-        track = _promise(track, horizon_s, tuning)
-    return replace(track, error=_quantile(track.errors, tuning.quantile)) if judged else track
+        track = _promise(_judge(track, due) if due else track, horizon_s, tuning)
+    jump = tuning.jump * sqrt(track.level)
+    return replace(track, error=_quantile((*track.errors, *(jump,) * JUDGED), tuning.quantile))
 
 
 def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
     """Returns the load that is expected some seconds after the last bucket, in replicas."""
     if tuning.forecast == "trend":
         # The level is behind a ramp by as much as its short mean is.
-        return max(0.0, track.level + track.trust * track.trend * _damped(horizon_s + FAST_S))
+        return max(0.0, track.level + track.trust * _change(track, horizon_s + FAST_S))
     if tuning.forecast == "drift" and track.pending:
         first = track.pending[0]
         since = max(1.0, track.until_s - (first.due_s - horizon_s))
@@ -110,9 +112,12 @@ def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
     return track.level
 
 
-def _damped(horizon_s: float) -> float:
-    """Seconds of trend within a horizon, as a trend dies away (Gardner and McKenzie 1985)."""
-    return DAMPED_S * (1 - exp(-horizon_s / DAMPED_S))
+def _change(track: Track, horizon_s: float) -> float:
+    """The change that the trend foretells within a horizon: none where it may be noise, less for each second as a trend dies away.
+
+    The damping is Gardner and McKenzie's (1985).
+    """
+    return _believed(track.trend * TREND_S, track.doubt / QUIET) / TREND_S * DAMPED_S * (1 - exp(-horizon_s / DAMPED_S))
 
 
 def _gain(seconds: float, average_s: float) -> float:
@@ -123,9 +128,12 @@ def _gain(seconds: float, average_s: float) -> float:
 def _follow(track: Track, load: Load) -> Track:
     heard, gap_s = load.replicas, load.ended_s - track.until_s
     if track.seen == 0 or gap_s > GAP_S:
-        return replace(track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=())
+        return replace(
+            track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=()
+        )
     few = 1 / (track.seen + 1)
-    gain = max(_gain(load.seconds, FAST_S), few)
+    leaps = track.seen > FEW and abs(heard - track.fast) > SURE * sqrt(track.noise)
+    gain = max(_gain(load.seconds, FAST_S), few, LEAP if leaps else 0.0)
     fast = track.fast + gain * (heard - track.fast)
     # Half the square of two neighbours' difference is the variance of one (von Neumann 1941); a step shows in it once.
     wild = (heard - track.last) ** 2 / 2
@@ -136,12 +144,23 @@ def _follow(track: Track, load: Load) -> Track:
     slow = track.slow + min(1.0, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S)) * (fast - track.slow)
     level = slow + _believed(fast - slow, error)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
-    seen = min(track.seen + 1, 1_000_000)
-    return replace(track, until_s=load.ended_s, seen=seen, last=heard, fast=fast, slow=slow, age_s=age_s, doubt=error, noise=noise, level=level, trend=trend)
+    return replace(
+        track,
+        until_s=load.ended_s,
+        seen=track.seen + 1,
+        last=heard,
+        fast=fast,
+        slow=slow,
+        age_s=age_s,
+        doubt=error,
+        noise=noise,
+        level=level,
+        trend=trend,
+    )
 
 
 def _believed(away: float, error: float) -> float:
-    """The part of a short mean's distance from the slow one that is believed: none within noise, all beyond what noise can be."""
+    """The part of a difference that is believed: none within noise, all beyond what noise can be."""
     distance = abs(away)
     if distance <= BAND * error:
         return 0.0
@@ -164,12 +183,12 @@ def _promise(track: Track, horizon_s: float, tuning: Tuning) -> Track:
     due_s = track.until_s + horizon_s
     if track.pending and due_s < track.pending[-1].due_s + horizon_s / JUDGED:
         return track
-    change = track.trend * _damped(horizon_s)
+    change = _change(track, horizon_s)
     expected = track.level + track.trust * change if tuning.forecast == "trend" else ahead(track, horizon_s, tuning)
     return replace(track, pending=(*track.pending, Pending(due_s, track.level, change, expected)))
 
 
 def _quantile(errors: Sequence[float], quantile: float) -> float:
-    """The least error that the next one stays under with this probability, were they exchangeable; the largest while there are few."""
+    """The least error that the next one stays under with this probability, were they exchangeable."""
     rank = min(len(errors), ceil(quantile * (len(errors) + 1)))
     return max(0.0, sorted(errors)[rank - 1])

@@ -28,12 +28,16 @@ class Tuning:
     level; these three have a quantile of their own past errors. `none`: the level, and no quantile."""
     quantile: float = 0.9
     """Of past errors of the forecast that the margin covers."""
-    spare: float = 0.5
-    """Replicas of spare at a demand of one replica; grows with the square root of the demand."""
-    step_down_s: float = 30.0
+    jump: float = 0.8
+    """Replicas by which a load of one replica is thought to have jumped once before anything was seen; grows with its square root."""
+    spare: float = 0.3
+    """Replicas of spare at a load of one replica, for arrivals that crowd together; grows with the square root of the load."""
+    step_down_s: float = 15.0
     """Between two steps down."""
-    patience_s: float = 60.0
-    """For so long N - 1 replicas must have been enough; doubles each time a step down was regretted."""
+    patience_s: float = 45.0
+    """For so long N - 1 replicas must have been enough, and by more than noise."""
+    long_patience_s: float = 1800.0
+    """For so long N - 1 replicas must have been enough where that may be noise. Both double each time a step down was regretted."""
     warm_s: float = 180.0
     """A replica's first time: its prefix cache is empty, and its speed teaches nothing."""
 

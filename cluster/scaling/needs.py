@@ -7,7 +7,6 @@ The two parts of the margin are independent, so their squares add up. Arrivals t
 number (Halfin and Whitt 1981), hence the spare's square root.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -19,8 +18,8 @@ from cluster.scaling.state import State
 
 #: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
 OVERDUE, FAILED = 3.0, 2
-#: Standard errors of the load that buy nothing.
-NOISE = 1.5
+#: Standard errors of the load that buy nothing, up to this part of the margin.
+NOISE, BOUGHT = 1.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +47,30 @@ class Needs:
 
     @property
     def urgent(self) -> float:
-        """Returns the replicas below which more are bought: less by what may be noise, but never by more than half of the margin."""
-        return self.wanted - min(self.margin / 2, NOISE * self.doubt)
+        """Returns the replicas below which more are bought: less by what may be noise, but by half of the margin at most."""
+        return self.wanted - min(self.margin * BOUGHT, NOISE * self.doubt)
 
 
 def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:
     """Returns what a model needs, from the load that is remembered and what waits."""
     track, tuning, lead_s = state.track, limits.tuning, start_s(report, limits)
     late_s = max(0.0, now - track.until_s)
-    expected = ahead(track, late_s + lead_s, tuning)
+    # Where nothing runs, the last few seconds are the load: its mean is one of the silence before.
+    expected = max(ahead(track, late_s + lead_s, tuning), 0.0 if observation.target else track.last)
     error = track.error if tuning.forecast != "none" else 0.0
     most = max(track.level, expected, ahead(track, late_s + lead_s + limits.drain_s, tuning))
     waiting_s = in_replicas(report.backlog, limits, state.factor)
-    stuck = [one for one in observation.starting if is_stuck(one, now, lead_s)]
-    left_s = min(waiting_s, _left_s(waiting_s, track.level, observation, stuck, now, lead_s)) if waiting_s else 0.0
+    coming = [one for one in observation.starting if not is_stuck(one, now, lead_s)]
+    done_s = (observation.ready - track.level) * lead_s + sum(_ready_s(one, now, lead_s) for one in coming)
     known = state.cached_tokens_s / limits.pace.prefill_tokens_s / state.factor / max(1, observation.target)
     return Needs(
         now=track.level,
         expected=expected,
         margin=sqrt(error**2 + tuning.spare**2 * expected),
-        backlog=left_s / limits.clear_s,
+        backlog=min(waiting_s, max(0.0, waiting_s - done_s)) / limits.clear_s,
         doubt=track.doubt,
         down=most + sqrt(error**2 + tuning.spare**2 * most) + waiting_s / limits.clear_s + known,
-        stuck=len(stuck),
+        stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )
 
@@ -80,10 +80,6 @@ def is_stuck(start: Start, now: float, lead_s: float) -> bool:
     return start.failures >= FAILED or now - start.begun_s > OVERDUE * lead_s
 
 
-def _left_s(waiting_s: float, load: float, observation: Observation, stuck: Sequence[Start], now: float, lead_s: float) -> float:
-    """Replica-seconds of work that will wait after one start: what waits and what comes, less what replicas do once they are ready."""
-    done_s = (observation.ready - load) * lead_s
-    for one in observation.starting:
-        if one not in stuck:
-            done_s += lead_s - min(lead_s, max(0.0, one.begun_s + lead_s - now))
-    return max(0.0, waiting_s - done_s)
+def _ready_s(start: Start, now: float, lead_s: float) -> float:
+    """Seconds within the time of one start in which a replica that starts already is ready: all but what it still needs."""
+    return lead_s - min(lead_s, max(0.0, start.begun_s + lead_s - now))

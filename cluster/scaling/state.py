@@ -30,12 +30,12 @@ class State:
     """Tokens of prompts a second that prefix caches had, lately."""
     peaks: tuple[tuple[float, float], ...] = ()
     """Begins of the last spans of time, and the most replicas that each one needed."""
-    moved_s: float = 0.0
-    """When the target last changed."""
+    enough_s: float = 0.0
+    """Since when one replica less has been enough; 0: it is not."""
     down_s: float = 0.0
-    """When it last went down; 0: never, or it went up since."""
+    """When the target last went down; 0: never, or that has been regretted."""
     down_load: float = 0.0
-    """The load when it did, in replicas."""
+    """The load then, in replicas."""
     regrets: int = 0
     """Steps down that were taken back soon after."""
     regretted_s: float = 0.0

@@ -5,7 +5,8 @@ It is no simulator: there are no engines, no prefix caches and no routing, and a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf
+from itertools import pairwise
+from math import exp
 from random import Random
 
 from cluster.scaling.decide import decide
@@ -52,7 +53,7 @@ class Run:
 
     def events(self, since_s: float = 0, step_s: float = 5) -> int:
         kept = self.targets[int(since_s / step_s) :]
-        return sum(one != other for one, other in zip(kept, kept[1:], strict=False))
+        return sum(one != other for one, other in pairwise(kept))
 
 
 @dataclass
@@ -110,9 +111,7 @@ class Cluster:
 
     def observe(self, now: float, target: int) -> Observation:
         waiting = sum(count for _, count in self.line)
-        report = Report(
-            now, tuple(self.buckets[-360:]), EACH.times(waiting), waiting, self.ready, tuple(self.measured[-20:])
-        )
+        report = Report(now, tuple(self.buckets[-360:]), EACH.times(waiting), waiting, self.ready, tuple(self.measured[-20:]))
         return Observation(target, self.ready, tuple(Start(begun) for begun, _ in self.starting), len(self.draining), report=report)
 
 
@@ -160,4 +159,3 @@ def steps(*parts: tuple[float, int]) -> list[float]:
 
 
 LLM_D = steps((2, 330), (4, 360), (6, 360), (8, 360), (10, 360), (4, 360), (1, 300))
-NEVER = inf

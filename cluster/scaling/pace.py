@@ -1,0 +1,185 @@
+"""The pace of one replica, from the planner: the largest load at which its requests keep their objectives.
+
+A prompt goes through the engine in pieces, beside one token for each request that decodes; the steps between have no piece. With requests
+`rate` a second, pieces `k` a prompt, steps of `t1` seconds with a piece and `t0` without one, and answers of `n` tokens:
+
+    1 / itl = rate · k + (1 - rate · k · t1) / t0        tokens a second that each request gets
+    running = rate · n · itl                             Little's law
+    busy    = rate · k · t1                              the share of time in which prompts are read
+    ttft    = t0 + k · t1 + wait,  P(wait > w) = busy · exp(-2 · (1 - busy) · w / (k · t1))
+
+The last line is Kingman's tail of a line with random arrivals and equal services (1961). The batch fluctuates as Poisson's law has it, so
+the time between tokens holds at its quantile. What a prompt adds to the steps is its share of the time, and the rest is the answers': so
+the shares of `Pace` add up to one at this load.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil, log, sqrt
+from statistics import NormalDist
+
+from cluster.planner.capacity import capacity
+from cluster.planner.memory.engine import Engine
+from cluster.planner.speed import Step, step_time_s
+from cluster.scaling.work import Pace, Slo, Work
+
+#: Halvings of the interval in which the largest load lies, and turns in which the batch settles.
+HALVINGS, TURNS = 30, 20
+#: A share of the KV cache stays free: an engine that fills it to the last block preempts.
+KV_FILL = 0.9
+#: Objectives that even an idle replica misses are replaced by this multiple of what it does.
+RELAXED = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model's requests are like, on average."""
+
+    prompt_tokens: float
+    answer_tokens: float
+    cached_tokens: float = 0.0
+    """Of the prompt, that the prefix cache has."""
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Returns the tokens of the prompt that are computed; at least one is."""
+        return max(1.0, self.prompt_tokens - self.cached_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Sustained:
+    """The largest load of one replica within the objectives, and what its requests see at it."""
+
+    pace: Pace
+    requests_s: float
+    ttft_s: float
+    """At the objective's quantile, as `itl_s` is."""
+    itl_s: float
+    running: float
+    each: Work
+    """What one request asks for."""
+    problem: str = ""
+    """Why no number of replicas meets the objectives. The pace is then one at objectives of twice what an idle replica does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One stage's batch at a rate of requests, in seconds and requests."""
+
+    rate: float
+    running: float
+    pieces: int
+    without_s: float
+    with_s: float
+    busy: float
+
+    @property
+    def token_s(self) -> float:
+        return 1 / (self.rate * self.pieces + (1 - self.busy) / self.without_s)
+
+
+def sustained(engine: Engine, shape: Shape, slo: Slo) -> Sustained:
+    """Returns the pace of a replica for requests of a shape.
+
+    Raises:
+        ValueError: the engine does not fit its GPUs; the text says why.
+    """
+    held = capacity(engine)
+    if held.problems:
+        raise ValueError(f"the engine does not fit: {held.problems[0]}")
+    idle = _load(engine, shape, 0.0, 1.0)
+    idle_s = idle.pieces * idle.with_s
+    problem = _problem(shape, slo, idle_s, idle.without_s)
+    if problem:
+        slo = replace(slo, ttft_s=max(slo.ttft_s, RELAXED * idle_s), itl_s=max(slo.itl_s, RELAXED * idle.without_s))
+    room = _room(engine, shape, held.pool_tokens * KV_FILL)
+    low, high = idle, 1 / idle_s
+    least = 0.0
+    for _ in range(HALVINGS):
+        middle = (least + high) / 2
+        load = _settled(engine, shape, middle, room)
+        if load is not None and _holds(engine, shape, slo, load):
+            least, low = middle, load
+        else:
+            high = middle
+    return replace(_sustained(engine, shape, slo, low, held.pool_tokens * KV_FILL), problem=problem)
+
+
+def _problem(shape: Shape, slo: Slo, ttft_s: float, itl_s: float) -> str:
+    for name, least, wanted in (("ttft_s", ttft_s, slo.ttft_s), ("itl_s", itl_s, slo.itl_s)):
+        if least > wanted:
+            return (
+                f"no number of replicas meets slo.{name} {wanted:g}: an idle replica takes {least:.3g} s for prompts of"
+                f" {shape.uncached_tokens:.0f} tokens that no cache has; raise slo.{name}, or take more GPUs for each replica"
+            )
+    return ""
+
+
+def _load(engine: Engine, shape: Shape, rate: float, running: float) -> _Load:
+    """The steps of one pipeline stage's batch: all stages work at once, each on its share of the requests."""
+    context = shape.prompt_tokens + shape.answer_tokens / 2
+    pieces = ceil(shape.uncached_tokens / max(1.0, engine.max_num_batched_tokens - running))
+    decode = Step(decode_requests=running, decode_context_tokens=context)
+    piece = replace(
+        decode,
+        prefill_tokens=shape.uncached_tokens / pieces,
+        prefill_context_tokens=shape.prompt_tokens - shape.uncached_tokens + shape.uncached_tokens * (pieces - 1) / (2 * pieces),
+    )
+    with_s = step_time_s(engine, piece)
+    return _Load(rate, running, pieces, step_time_s(engine, decode), with_s, rate * pieces * with_s)
+
+
+def _room(engine: Engine, shape: Shape, kv_tokens: float) -> float:
+    """The requests that one stage's batch has room for: by `max_num_seqs`, and by the KV cache."""
+    by_cache = kv_tokens / (shape.prompt_tokens + shape.answer_tokens / 2)
+    return min(engine.max_num_seqs * engine.parallel.data, by_cache) / engine.parallel.pipeline
+
+
+def _settled(engine: Engine, shape: Shape, rate: float, room: float) -> _Load | None:
+    """The batch that a rate settles at; None where prompts take all the time or the batch has no room."""
+    load = _load(engine, shape, rate, 1.0)
+    for _ in range(TURNS):
+        if load.busy >= 1:
+            return None
+        running = rate * shape.answer_tokens * load.token_s
+        if running > room:
+            return None
+        load = _load(engine, shape, rate, max(1.0, running))
+    return load if load.busy < 1 else None
+
+
+def _holds(engine: Engine, shape: Shape, slo: Slo, load: _Load) -> bool:
+    return _ttft_s(load, slo.quantile) <= slo.ttft_s and _itl_s(engine, shape, load, slo.quantile) <= slo.itl_s
+
+
+def _ttft_s(load: _Load, quantile: float) -> float:
+    service_s = load.pieces * load.with_s
+    wait_s = service_s / (2 * (1 - load.busy)) * log(max(1.0, load.busy / (1 - quantile)))
+    return service_s + wait_s + (load.without_s if load.rate else 0.0)
+
+
+def _itl_s(engine: Engine, shape: Shape, load: _Load, quantile: float) -> float:
+    """Seconds between tokens while the batch is as large as it is at a quantile of the time."""
+    large = load.running + NormalDist().inv_cdf(quantile) * sqrt(load.running)
+    crowded = _load(engine, shape, load.rate, max(1.0, large))
+    return crowded.token_s if crowded.busy < 1 else crowded.with_s
+
+
+def _sustained(engine: Engine, shape: Shape, slo: Slo, load: _Load, kv_tokens: float) -> Sustained:
+    stages = engine.parallel.pipeline
+    prompt_s = load.pieces * (load.with_s - load.without_s)
+    answers = max(1e-9, 1 - load.rate * prompt_s)
+    held_s = load.pieces * load.with_s + shape.answer_tokens * load.token_s
+    each = Work(shape.uncached_tokens, shape.answer_tokens, (shape.prompt_tokens + shape.answer_tokens / 2) * held_s)
+    pace = Pace(
+        prefill_tokens_s=stages * shape.uncached_tokens / prompt_s,
+        decode_tokens_s=stages * max(load.rate * shape.answer_tokens, 1e-9) / answers,
+        kv_tokens=kv_tokens,
+    )
+    return Sustained(
+        pace=pace,
+        requests_s=1 / pace.replicas(each),
+        ttft_s=_ttft_s(load, slo.quantile),
+        itl_s=_itl_s(engine, shape, load, slo.quantile),
+        running=load.running * stages,
+        each=each,
+    )

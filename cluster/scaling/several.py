@@ -1,0 +1,103 @@
+"""Several models on GPUs of a fixed number: which gets how many, by priority, and in which order replicas come and go.
+
+First every model gets its `min_replicas`, those of higher priority first. What is left goes by priority to what the load asks for; models
+of one priority share it so that each has about the same part of what it asks for. A model that must come up takes the GPUs of lower ones:
+these give replicas up at once, and the start waits until the last of them has drained. At no time do ready, starting and draining replicas
+ask for more GPUs than exist.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import floor
+
+#: Numbers that differ by less are the same.
+TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one model asks for, and what it has. A model that is split into prefill and decode makes two claims."""
+
+    model: str
+    priority: int
+    """Higher ones come first."""
+    wanted: int
+    """Replicas: the target of the model's own decision."""
+    least: int
+    present: int
+    """Replicas that it was last told to have."""
+    draining: int = 0
+    gpus_per_replica: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one model gets."""
+
+    model: str
+    target: int
+    """Replicas that it may have now."""
+    due: int
+    """Replicas that it will have once others have drained."""
+    reason: str
+
+
+def share(claims: Sequence[Claim], gpus: float) -> tuple[Grant, ...]:
+    """Returns a grant for each claim, in their order."""
+    due = _due(claims, gpus)
+    down = [min(one.present, replicas) for one, replicas in zip(claims, due, strict=True)]
+    # A replica that is given up now holds its GPUs until it has drained, like those that drain already.
+    held = sum((one.present + one.draining) * one.gpus_per_replica for one in claims)
+    free = gpus - held
+    targets = list(down)
+    for index in sorted(range(len(claims)), key=lambda index: -claims[index].priority):
+        one = claims[index]
+        room = max(0, floor(free / one.gpus_per_replica + TINY))
+        more = max(0, min(due[index] - one.present, room))
+        targets[index] += more
+        free -= more * one.gpus_per_replica
+        if targets[index] < due[index]:
+            free = 0.0  # what drains now is for this one: none of lower priority takes it before
+    return tuple(
+        Grant(one.model, target, replicas, _reason(one, target, replicas, claims, due))
+        for one, target, replicas in zip(claims, targets, due, strict=True)
+    )
+
+
+def _due(claims: Sequence[Claim], gpus: float) -> list[int]:
+    """The replicas of each model once all drains are over."""
+    order = sorted(range(len(claims)), key=lambda index: -claims[index].priority)
+    due, left = [0] * len(claims), gpus
+    for index in order:
+        one = claims[index]
+        due[index] = min(max(0, one.least), floor(left / one.gpus_per_replica + TINY))
+        left -= due[index] * one.gpus_per_replica
+    for _, group in groupby(order, key=lambda index: claims[index].priority):
+        left = _fill(claims, list(group), due, left)
+    return due
+
+
+def _fill(claims: Sequence[Claim], group: Sequence[int], due: list[int], left: float) -> float:
+    """Gives one replica after the other to the model of a group that has the smallest part of what it asks for; returns what is left."""
+    while True:
+        short = [index for index in group if due[index] < claims[index].wanted and claims[index].gpus_per_replica <= left + TINY]
+        if not short:
+            return left
+        index = min(short, key=lambda index: due[index] / claims[index].wanted)
+        due[index] += 1
+        left -= claims[index].gpus_per_replica
+
+
+def _reason(one: Claim, target: int, due: int, claims: Sequence[Claim], all_due: Sequence[int]) -> str:
+    wanted = max(one.wanted, one.least)
+    if target < due:
+        giving = [other.model for other, replicas in zip(claims, all_due, strict=True) if replicas < other.present or other.draining]
+        return f"{one.model}: {target} now, {due} once GPUs of {' and '.join(giving)} are free."
+    if due == wanted:
+        return f"{one.model}: {due}, as it asks for."
+    first = [other.model for other in claims if other.priority > one.priority and (other.wanted or other.least)]
+    floors = [other.model for other in claims if other.priority < one.priority and other.least]
+    why = f"the GPUs go to {' and '.join(first)} first" if first else "there are no more GPUs"
+    kept = f", but for those of min_replicas of {' and '.join(floors)}" if floors else ""
+    return f"{one.model}: {due} of the {wanted} that it asks for; {why}{kept}."
