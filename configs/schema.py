@@ -126,8 +126,11 @@ class Scaling(Strict):
         None, gt=0, le=1e9, description="The replicas may cost this much in an hour together. It needs `gpu_hour_price`."
     )
     clear_s: float = Field(60, gt=0, le=3600, description="Requests that wait should be served within this many seconds.")
-    patience_s: float = Field(
-        60, ge=1, le=86400, description="One replica less must have been enough for this many seconds before one is given up."
+    patience_s: float | None = Field(
+        None,
+        ge=1,
+        le=86400,
+        description="One replica less must have been enough for this many seconds before one is given up. Default: 45.",
     )
     start_s: float = Field(120, ge=1, le=7200, description="A start is taken to last this many seconds until some have been measured.")
     idle_s: float = Field(

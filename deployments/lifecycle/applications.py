@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve.config import GangPlacementStrategy, GangRuntimeFailurePolicy, GangSchedulingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.catalogue.hardware import cluster_of
+from cluster.catalogue.hardware import Gpu, cluster_of, gpu_of
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.catalogue.weights import source_of
 from cluster.doctor.quarantine import NOT_SICK
@@ -57,7 +57,9 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str], restart
     """
     engines = [
         _restarted(
-            model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site),
+            model_application(
+                pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site, gpu_for(pool, config)
+            ),
             (restarts or {}).get(model_of(pool.id)),
         )
         for pool in pools(config.models)
@@ -78,7 +80,14 @@ def gpus_per_node(config: Config) -> int:
     return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
 
 
-def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site) -> dict[str, Any]:
+def gpu_for(model: Model, config: Config) -> Gpu | None:
+    """Returns the GPU on which a model runs, as far as the config tells."""
+    if model.accelerator == "cpu" or config.hardware is None:
+        return gpu_of(model.accelerator)
+    return cluster_of(config.hardware).node.gpu
+
+
+def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site, gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns a model's application. Settings that only Ray Serve needs are kept out of `args`, so changing them restarts no engine."""
     made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
@@ -89,7 +98,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
         "deployments": [
             {
                 "name": ENGINE,
-                "autoscaling_config": autoscaling(model),
+                "autoscaling_config": autoscaling(model, gpu),
                 "graceful_shutdown_timeout_s": model.stop_s,
                 "max_surge_percent": SURGE_PERCENT,
             }
@@ -97,7 +106,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
     }
 
 
-def autoscaling(model: Model) -> dict[str, Any]:
+def autoscaling(model: Model, gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns a range of replicas for Ray Serve, which asks the herd's own policy for the number within it.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
@@ -106,7 +115,7 @@ def autoscaling(model: Model) -> dict[str, Any]:
     The policy has its own patience, so Ray Serve adds none.
     """
     scale, ranks, release = model.scale, model.parallel.data, version("llama-herd")
-    told = wanted(model, release)
+    told = wanted(model, release, gpu)
     arguments = {"ranks": ranks, "release": release, "wanted": None if told is None else as_plain(told)}
     return {
         "min_replicas": scale.min_replicas * ranks,
