@@ -23,7 +23,7 @@ from deployments.gateway.pipeline import Pipeline
 from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
-from deployments.gateway.replicas.load_reporting import Keep, LoadReporting
+from deployments.gateway.replicas.load_reporting import PERIOD_S, Keep, LoadReporting
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
@@ -83,6 +83,8 @@ class Process:
     engine_tls: ssl.SSLContext | None = None
     certificate: Certificate | None = None
     stop_s: float = DRAIN_S
+    told_s: float = PERIOD_S
+    """Between two records of a model's load."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """By which other gateways and the engines tell this one's prompts from others'."""
     started: int = field(default_factory=lambda: int(time.time()))
@@ -124,7 +126,7 @@ class Serving:
         def record(model: str, engines: EngineLoads) -> LoadRecord:
             return attempts.ledgers.record(model, by, (attempts.demand(model), attempts.running(model)), engines)
 
-        self._load = LoadReporting(process.name, self.roster.replicas, record, cluster.keep)
+        self._load = LoadReporting(process.name, self.roster.replicas, record, cluster.keep, process.told_s)
         self._load.follow(_scaled(config))
         self._notices = Notices(cluster.drain, process.metadata)
         self._notices.follow(config.cloud)

@@ -103,7 +103,9 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
     Seam("ray_calls/pending", "ray.util:placement_group_table", takes=("placement_group",)),
-    Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "current_num_replicas", "app_name")),
+    Seam(
+        "ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "current_num_replicas", "app_name")
+    ),
     Seam("lifecycle/applications", "ray.serve.config:AutoscalingConfig", has=("upscale_delay_s", "downscale_to_zero_delay_s")),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
     Seam("engine/replica", "ray.serve.context:ReplicaContext", has=("replica_id",)),
