@@ -6,7 +6,7 @@ Production, tests and benches build a gateway here. Knows no Ray: what only the 
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -26,10 +26,10 @@ from deployments.gateway.replicas.load_feed import Feed
 from deployments.gateway.replicas.load_reporting import PERIOD_S, Keep, LoadReporting
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.replicas.sizes import Read, Sizes
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
 from deployments.policy.fleet.events import Kind
-from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.poison import Poison
@@ -53,6 +53,10 @@ Tell = Callable[[Kind, str, str, str], None]
 def _nobody(*_event: object) -> None: ...
 
 
+def _nothing(_names: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What only the cluster can tell a gateway, or do for it."""
@@ -67,6 +71,8 @@ class Cluster:
     tell: Tell = _nobody
     keep: Keep = _nobody
     """Keeps a text in the cluster's store, where autoscaling reads what gateways tell of the load."""
+    read: Read = _nothing
+    """Reads texts there. Called in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Process:
     certificate: Certificate | None = None
     stop_s: float = DRAIN_S
     told_s: float = PERIOD_S
-    """Between two records of a model's load."""
+    """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """By which other gateways and the engines tell this one's prompts from others'."""
     started: int = field(default_factory=lambda: int(time.time()))
@@ -121,13 +127,12 @@ class Serving:
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
-        by = process.name, version("llama-herd")
-
-        def record(model: str, engines: EngineLoads) -> LoadRecord:
-            return attempts.ledgers.record(model, by, (attempts.demand(model), attempts.running(model)), engines)
-
-        self._load = LoadReporting(process.name, self.roster.replicas, record, cluster.keep, process.told_s)
-        self._load.follow(_scaled(config))
+        release = version("llama-herd")
+        self._load = LoadReporting(
+            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, release, seen), cluster.keep, process.told_s
+        )
+        self._sizes = Sizes(cluster.read, self.meter, 5 * process.told_s)
+        self._follow_load(config)
         self._notices = Notices(cluster.drain, process.metadata)
         self._notices.follow(config.cloud)
         self._following: Following | None = None
@@ -147,7 +152,11 @@ class Serving:
         if self._following is not None:
             self._following.apply(wanted)
         self._notices.follow(config.cloud)
-        self._load.follow(_scaled(config))
+        self._follow_load(config)
+
+    def _follow_load(self, config: GatewayConfig) -> None:
+        for one in (self._load, self._sizes):
+            one.follow(_scaled(config))
 
     @property
     def alive(self) -> bool:
@@ -161,6 +170,7 @@ class Serving:
         if self._following is not None:
             await self._following.stop()
         await self._load.stop()
+        await self._sizes.stop()
         await self._notices.stop()
         await self._images.close()
         self.engines.close()

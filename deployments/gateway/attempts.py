@@ -19,6 +19,7 @@ from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.queue.admission import Waiting
+from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.request.poison import Poison
@@ -57,8 +58,7 @@ class Forward:
         self.inquiries = Inquiries(roster, self._admission, self._asking)
         """For whatever the herd itself asks of its models."""
         self._prefills = Prefills(self.inquiries)
-        self.ledgers = Ledgers()
-        """What is counted of each model's load."""
+        self._ledgers, self._own = Ledgers(), own
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
@@ -68,9 +68,10 @@ class Forward:
         """Requests of a model that wait here for a replica, or were refused a moment ago because all were full."""
         return self._admission.demand(model)
 
-    def running(self, model: str) -> int:
-        """Requests of a model that replicas have from here."""
-        return self._admission.running(model)
+    def load(self, model: str, release: str, engines: EngineLoads) -> LoadRecord:
+        """Returns what is known here of a model's load, beside its replicas as they report themselves."""
+        standing = self._admission.demand(model), self._admission.running(model)
+        return self._ledgers.record(model, (self._own, release), standing, engines)
 
     async def answer(self, asked: Asked, delivery: Delivery) -> Served:
         """Has a request answered. What its readers hold back may still be under way then.
@@ -82,7 +83,7 @@ class Forward:
         Raises:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
-        self.ledgers.arrived(asked)
+        self._ledgers.arrived(asked)
         suspicion = Suspicion(self._poison, asked)
         if self._poison:
             await suspicion.look_up()
@@ -98,7 +99,7 @@ class Forward:
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
-                self.ledgers.answered(asked, place)
+                self._ledgers.answered(asked, place)
                 return asked.trial.served()
             before, seen = seen, delivery.progress
             if seen > before:  # it got further: not a request that kills whoever serves it
@@ -158,7 +159,7 @@ class Forward:
 
     async def _waited(self, asked: Asked, waiting: Waiting, failed: Mapping[str, Unavailable]) -> Place:
         try:
-            with self.ledgers.waiting(asked):
+            with self._ledgers.waiting(asked):
                 return await self._admission.wait(asked.chosen.model.id, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
@@ -166,7 +167,7 @@ class Forward:
     def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: Mapping[str, Unavailable]) -> HerdError:
         """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
         if isinstance(error, Overloaded):
-            self.ledgers.refused(asked, error)
+            self._ledgers.refused(asked, error)
         return list(failed.values())[-1] if failed else error
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:

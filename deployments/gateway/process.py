@@ -7,7 +7,7 @@ replicas, and tells them a new config by `reconfigure`, without a restart.
 import asyncio
 import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -23,6 +23,7 @@ from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaView
+from deployments.ray_calls import cluster_store
 from deployments.ray_calls.broadcast import Changes, Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
@@ -104,6 +105,14 @@ class RayCluster:
         """Keeps a text in the cluster's store; None removes it. Returns at once."""
         self._texts.keep(name, text)
 
+    def read(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Returns texts of the cluster's store by their names; it may wait for the head.
+
+        Raises:
+            Exception: whatever Ray raises while its head is away.
+        """
+        return cluster_store.several(names)
+
     def flush(self) -> None:
         """Returns when all events and texts are kept, or after four seconds."""
         self._events.flush()
@@ -163,7 +172,7 @@ class Gateway:
 
     def _cluster(self) -> Cluster:
         its = self._ray
-        return Cluster(self._gateways, self._generated, its.leave, its.engines, its.engines_changed, its.tell, its.keep)
+        return Cluster(self._gateways, self._generated, its.leave, its.engines, its.engines_changed, its.tell, its.keep, its.read)
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.

@@ -14,9 +14,9 @@ from cluster.scaling.decision import Decision
 from deployments.policy.fleet.events import Kind
 from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import LoadRecord
+from deployments.policy.records import verdict as verdicts
 from deployments.policy.records.starts import Start
 from deployments.policy.scaling import turn as turns
-from deployments.policy.scaling import verdict as verdicts
 from deployments.policy.scaling.load_report import FORGOTTEN_S
 from deployments.policy.scaling.replica_counts import whole
 from deployments.policy.scaling.turn import Memory, Seen

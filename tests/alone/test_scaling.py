@@ -1,4 +1,7 @@
-"""Ray Serve's own code keeps a scaled model's number of replicas over a later `herd up`; and takes what its policy says at once. No cluster runs."""
+"""Ray Serve's own code keeps a scaled model's number of replicas over a later `herd up`, and takes what its policy says at once.
+
+No cluster runs.
+"""
 
 import inspect
 from typing import Any

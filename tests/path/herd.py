@@ -166,7 +166,11 @@ async def herd_of(
         fetch_from=fetch_from,
     )
     config = gateway_config(Config(gateway=gateway, models=tuple(models)))
-    serving = Serving(config, process, Cluster(others, generates, drain=_no_notice, keep=keep))
+    serving = Serving(
+        config,
+        process,
+        Cluster(others, generates, drain=_no_notice, keep=keep, read=lambda names: {name: kept[name] for name in names if name in kept}),
+    )
     try:
         url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:

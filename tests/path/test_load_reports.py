@@ -12,6 +12,8 @@ from configs.schema import Model
 from deployments.gateway.replicas.load_reporting import engines_of
 from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
+from deployments.policy.records import verdict as verdicts
+from deployments.policy.records.verdict import Verdict
 from deployments.policy.routing.types import ReplicaState
 from tests.path.fake_engine import FakeEngine, answers, streams
 from tests.path.herd import CHAT, LLAMA, MODELS, SCOUT, Herd, asking, herd_of, limits, until
@@ -144,3 +146,16 @@ async def test_replicas_reports_are_put_together() -> None:
     assert engines_of(views) == EngineLoads(2, 1, 3, 150.0, pytest.approx(0.3), 9.0, 8, 2)
     assert engines_of([replica("a")]).youngest_s == 0, "it has not said when it became ready"
     assert engines_of([]) == EngineLoads()
+
+
+async def test_what_autoscaling_decided_is_among_the_metrics(engine: FakeEngine) -> None:
+    async with herd_of([engine], limits(), models=SCALED) as herd:
+        first = Verdict(5.0, 2, 1, "a reason", demand=1.2, expected=1.5, wanted=2.5, binds="gpus")
+        herd.kept[verdicts.key(LLAMA)] = verdicts.written(first)
+        await until(lambda: herd.count("herd_scaling_decided_timestamp_seconds", model=LLAMA) == 5)
+        figures = {figure: herd.count("herd_scaling_replicas", model=LLAMA, figure=figure) for figure in ("target", "now", "wanted")}
+        assert figures == {"target": 2, "now": 1.2, "wanted": 2.5}
+        assert herd.count("herd_scaling_bound", model=LLAMA, limit="gpus") == 1
+        herd.kept[verdicts.key(LLAMA)] = verdicts.written(Verdict(6.0, 2, 2, "another", held="no report"))
+        await until(lambda: herd.count("herd_scaling_held", model=LLAMA, why="no report") == 1)
+        assert herd.count("herd_scaling_bound", model=LLAMA, limit="gpus") == 0

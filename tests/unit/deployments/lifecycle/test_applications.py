@@ -403,6 +403,20 @@ def test_fields_of_the_gateway_restart_no_engine() -> None:
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"slo": {"ttft_s": 1}},
+        {"scaling": {"max_replicas": 3, "patience_s": 5, "gpus": 8}},
+        {"scaling": {"max_replicas": 3, "schedules": [{"begins": "08:00", "ends": "18:00", "min_replicas": 2}]}},
+    ],
+)
+def test_objectives_and_scaling_restart_no_engine(changed: dict[str, Any]) -> None:
+    plain, other = (application(dump(config(model(**{"scaling": {"max_replicas": 3}, **more}))), "model.llama") for more in ({}, changed))
+    assert plain["args"] == other["args"]
+    assert plain != other
+
+
+@pytest.mark.parametrize(
     ("fields", "accelerator", "gpus"),
     [
         ({"parallel": {"tensor": 8, "pipeline": 2}}, "H100", 8),

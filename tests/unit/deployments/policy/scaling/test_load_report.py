@@ -9,8 +9,10 @@ from deployments.policy.scaling.load_history import APART, LATE_S, MOST_KEPT, MO
 from deployments.policy.scaling.load_report import ANSWER_TOKENS, DWELL_S, FORGOTTEN_S, SILENT_S, Unit, report, weights
 from tests.unit.deployments.policy.scaling.samples import FIRST, RELEASE, T, bucket, record
 
+NO_HISTORY = History()
 
-def reported(*records: LoadRecord, now_s: float, unit: Unit = "requests", history: History = History()) -> tuple[History, Report]:
+
+def reported(*records: LoadRecord, now_s: float, unit: Unit = "requests", history: History = NO_HISTORY) -> tuple[History, Report]:
     """The history and the report of these records, so many seconds after `T`."""
     history, found = report(history, records, unit, 2.0, (30.0,), T + now_s)
     assert found is not None

@@ -1,6 +1,7 @@
 """One turn of a model's scaling: what is seen becomes a number, and what is remembered survives the controller."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from cluster.scaling.limits import Tuning
 from cluster.scaling.schedules import schedule
 from cluster.scaling.work import Slo
 from deployments.policy.queue.load_record import EngineLoads
-from deployments.policy.scaling import verdict as verdicts
+from deployments.policy.records import verdict as verdicts
 from deployments.policy.scaling.load_report import FORGOTTEN_S
 from deployments.policy.scaling.turn import Memory, Seen, memory_key, read, turn, written
 from deployments.policy.scaling.wanted import Wanted, as_plain, of_plain
@@ -60,7 +61,7 @@ def test_replicas_go_one_at_a_time_when_the_load_has_gone() -> None:
         decision, memory = turn(memory, Seen(steps[-1], steps[-1], (record(now),)), wanted(), T + now)
         steps.append(decision.target)
     assert steps[-1] == 1
-    assert all(before - after in (0, 1) for before, after in zip(steps, steps[1:], strict=False))
+    assert all(before - after in (0, 1) for before, after in pairwise(steps))
 
 
 def test_trap_7_record_of_a_gateway_that_is_long_gone_is_no_gateway() -> None:
