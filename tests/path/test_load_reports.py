@@ -14,7 +14,7 @@ from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.records import verdict as verdicts
 from deployments.policy.records.verdict import Verdict
-from deployments.policy.routing.types import ReplicaState
+from deployments.policy.routing.types import ReplicaState, RunsAtOnce
 from tests.path.fake_engine import FakeEngine, answers, streams
 from tests.path.herd import CHAT, LLAMA, MODELS, SCOUT, Herd, asking, herd_of, limits, until
 from tests.path.test_overload import Gate
@@ -125,7 +125,7 @@ async def test_model_whose_record_cannot_be_made_does_not_end_the_telling(engine
         await until(lambda: NAME in herd.kept)
         broken: list[int] = []
 
-        def fails(_views: Any) -> Any:
+        def fails(_views: Any, _rooms: Any) -> Any:
             broken.append(1)
             raise ValueError
 
@@ -143,9 +143,16 @@ async def test_replicas_reports_are_put_together() -> None:
         replace(replica("c", ReplicaState.LEAVING), waiting=2, prefill_tokens=50, about={"made_of": "2"}),
         replace(replica("d", ReplicaState.DEAD), waiting=9, prefill_tokens=900, about={"made_of": "3"}),
     ]
-    assert engines_of(views) == EngineLoads(2, 1, 3, 150.0, pytest.approx(0.3), 9.0, 8, 2)
-    assert engines_of([replica("a")]).youngest_s == 0, "it has not said when it became ready"
-    assert engines_of([]) == EngineLoads()
+    rooms = {view.id: RunsAtOnce() for view in views}
+    assert engines_of(views, rooms) == EngineLoads(2, 1, 3, 150.0, pytest.approx(0.3), 9.0, 8, 2)
+    assert engines_of([replica("a")], rooms).youngest_s == 0, "it has not said when it became ready"
+    assert engines_of([], rooms) == EngineLoads()
+
+
+async def test_replica_whose_memory_is_full_has_room_for_what_it_runs_also_afterwards() -> None:
+    full, rooms = replace(replica("a", ongoing=5), slots=16, waiting=2, kv_usage=0.99), {"a": RunsAtOnce()}
+    assert engines_of([full], rooms).room == 3
+    assert engines_of([replace(full, ongoing=1, waiting=0, kv_usage=0.2)], rooms).room == 3
 
 
 async def test_what_autoscaling_decided_is_among_the_metrics(engine: FakeEngine) -> None:

@@ -4,7 +4,7 @@ Decides when a record is made. Keeping it may take long, and is not done here: `
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median_low
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from deployments.gateway.replicas.loops import end
 from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
-from deployments.policy.routing.types import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState, ReplicaView, RunsAtOnce
 
 PERIOD_S = 2.0
 
@@ -40,6 +40,8 @@ class LoadReporting:
         """
         self._name, self._replicas, self._record, self._keep, self._period_s = name, replicas, record, keep, period_s
         self._models: frozenset[str] = frozenset()
+        self._rooms: dict[str, dict[str, RunsAtOnce]] = {}
+        """By model and replica, what the replica's memory has shown to hold."""
         self._log = structlog.get_logger("herd.load")
         self._task = asyncio.get_running_loop().create_task(self._loop())
 
@@ -61,19 +63,25 @@ class LoadReporting:
         while True:
             for model in self._models:
                 try:
-                    record = self._record(model, engines_of(self._replicas(model)))
-                    self._keep(load_record.key(model, self._name), load_record.written(record))
+                    self._tell(model)
                 except Exception as error:  # noqa: BLE001 (a control loop: whatever went wrong, it must tell again)
                     self._log.warning("load_not_told", model=model, error=type(error).__name__)
             await asyncio.sleep(self._period_s)
 
 
-def engines_of(replicas: Sequence[ReplicaView]) -> EngineLoads:
-    """Returns what the replicas of a model report of themselves, in one."""
+    def _tell(self, model: str) -> None:
+        replicas, before = self._replicas(model), self._rooms.get(model, {})
+        rooms = self._rooms[model] = {view.id: before.get(view.id) or RunsAtOnce() for view in replicas}
+        record = self._record(model, engines_of(replicas, rooms))
+        self._keep(load_record.key(model, self._name), load_record.written(record))
+
+
+def engines_of(replicas: Sequence[ReplicaView], rooms: Mapping[str, RunsAtOnce]) -> EngineLoads:
+    """Returns what the replicas of a model report of themselves, in one; `rooms` follow how many requests each one can run."""
     ready = [view for view in replicas if view.state is ReplicaState.READY]
     here = [view for view in replicas if view.state in (ReplicaState.READY, ReplicaState.LEAVING)]
     crowd = sum(view.ongoing + 1 for view in ready)
-    rooms = [view.slots for view in ready if view.slots]
+    runs = [room for view in ready if (room := rooms[view.id].after(view.slots, view.ongoing, view.waiting, view.kv_usage))]
     return EngineLoads(
         ready=len(ready),
         leaving=len(here) - len(ready),
@@ -81,6 +89,6 @@ def engines_of(replicas: Sequence[ReplicaView]) -> EngineLoads:
         prefill_tokens=float(sum(view.prefill_tokens or 0 for view in here)),
         hit_share=sum(view.prefix_hit_rate * (view.ongoing + 1) for view in ready) / crowd if crowd else 0.0,
         youngest_s=min((view.ready_s for view in ready if view.ready_s < float("inf")), default=0.0),
-        room=median_low(rooms) if rooms else 0,
+        room=median_low(runs) if runs else 0,
         kinds=max(1, len({view.about.get("made_of") for view in here})),
     )
