@@ -23,7 +23,7 @@ TINY = 1e-6
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
 #: Standard errors by which a load is clearly less, and those within which it may still be the same.
-LESS, SAME = 2.0, 4.0
+LESS, SAME = 3.0, 4.0
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -50,7 +50,8 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
     enough = need.down <= observation.target - 1 and not report.missing
-    state = replace(state, enough_s=(state.enough_s or now) if enough else 0.0)
+    if enough != (state.enough_s > 0):
+        state = replace(state, enough_s=now if enough else 0.0)
     asked = _asked(observation, report, limits, state, need, now)
     if asked > observation.target:
         state = _regret(state, limits, need, now)
@@ -149,7 +150,7 @@ def _watched(state: State, limits: Limits, now: float) -> bool:
 
 def _regret(state: State, limits: Limits, need: Needs, now: float) -> State:
     """Notes that the load asks for more: soon after a step down, and while it is what it was then but for noise, that is a regret."""
-    soon = state.down_s > 0 and now - state.down_s <= limits.tuning.long_patience_s * _times(state, now)
+    soon = state.down_s > 0 and now - state.down_s <= 2 * limits.tuning.long_patience_s * _times(state, now)
     if not soon or need.now > state.down_load + SAME * need.doubt:
         return state
     return replace(state, down_s=0.0, regrets=min(MOST_REGRETS, state.regrets + 1), regretted_s=now)

@@ -1,4 +1,4 @@
-"""What the decision says: how many replicas, why, and what it remembers for the next time."""
+"""The decision's answer: how many replicas, why, and the memory for the next time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Decision:
     wanted: float = 0.0
     """`expected` with margin and backlog, before limits."""
     notice: str = ""
-    """What an operator should be told, once: that no number of replicas meets the objectives."""
+    """A sentence for the operator, said once: no number of replicas meets the objectives."""
 
 
 #: What is wrong with a report that the target is held for.

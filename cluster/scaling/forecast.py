@@ -1,4 +1,4 @@
-"""What load there will be when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
+"""The load to come, for when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
 
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
@@ -13,9 +13,9 @@ from math import ceil, copysign, exp, sqrt
 from cluster.scaling.limits import Tuning
 
 #: Seconds over which the short mean, the slow one, the noise and the trend are averaged, and over which a trend dies away.
-FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 300.0, 300.0, 90.0, 300.0
+FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 900.0, 300.0, 90.0, 300.0
 #: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
-BAND, SURE = 2.0, 4.0
+BAND, SURE = 2.5, 4.0
 #: How far the short mean moves to a bucket that noise cannot explain.
 LEAP = 0.5
 #: One bucket teaches no more noise than that of so many deviations, once a few are known.

@@ -1,4 +1,4 @@
-"""What bounds the decision: the operator's numbers, and the constants of the rule.
+"""Bounds of the decision: the operator's numbers, and the constants of the rule.
 
 Precedence, strongest first. Each one wins against those below it, and `Decision.binds` names the one that did:
 

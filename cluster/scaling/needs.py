@@ -24,7 +24,7 @@ NOISE, BOUGHT = 1.5, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a load needs, in replicas."""
+    """The needs of a load, in replicas."""
 
     now: float
     expected: float

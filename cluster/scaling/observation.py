@@ -1,4 +1,4 @@
-"""What the decision looks at: replicas as Ray Serve has them, and load as gateways and engines report it.
+"""The decision's view: replicas as Ray Serve has them, and load as gateways and engines report it.
 
 Counts are whole replicas. Where Ray counts the ranks of a gang, `cluster.scaling.gangs` makes replicas of them. Times are seconds of one
 clock, whichever the caller takes: the decision only compares them.
@@ -34,7 +34,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What replicas did in a short time in which requests waited for them all the while."""
+    """The work that replicas did in a short time in which requests waited for them all the while."""
 
     ended_s: float
     replica_s: float

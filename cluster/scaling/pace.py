@@ -9,8 +9,8 @@ A prompt goes through the engine in pieces, beside one token for each request th
     ttft    = t0 + k · t1 + wait,  P(wait > w) = busy · exp(-2 · (1 - busy) · w / (k · t1))
 
 The last line is Kingman's tail of a line with random arrivals and equal services (1961). The batch fluctuates as Poisson's law has it, so
-the time between tokens holds at its quantile. What a prompt adds to the steps is its share of the time, and the rest is the answers': so
-the shares of `Pace` add up to one at this load.
+the time between tokens holds at its quantile. The time that a prompt adds to the steps is its
+share, and the rest is the answers': so the shares of `Pace` add up to one at this load.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ RELAXED = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a model's requests are like, on average."""
+    """The requests of a model, on average."""
 
     prompt_tokens: float
     answer_tokens: float
@@ -56,7 +56,7 @@ class Sustained:
     itl_s: float
     running: float
     each: Work
-    """What one request asks for."""
+    """The work of one request."""
     problem: str = ""
     """Why no number of replicas meets the objectives. The pace is then one at objectives of twice what an idle replica does."""
 

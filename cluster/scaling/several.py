@@ -1,7 +1,7 @@
 """Several models on GPUs of a fixed number: which gets how many, by priority, and in which order replicas come and go.
 
-First every model gets its `min_replicas`, those of higher priority first. What is left goes by priority to what the load asks for; models
-of one priority share it so that each has about the same part of what it asks for. A model that must come up takes the GPUs of lower ones:
+First every model gets its `min_replicas`, those of higher priority first. The rest goes by priority to what the load asks for; models of
+one priority share it so that each has about the same part of what it asks for. A model that must come up takes the GPUs of lower ones:
 these give replicas up at once, and the start waits until the last of them has drained. At no time do ready, starting and draining replicas
 ask for more GPUs than exist.
 """
@@ -17,7 +17,7 @@ TINY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one model asks for, and what it has. A model that is split into prefill and decode makes two claims."""
+    """The replicas that one model asks for, and those that it has. A model that is split into prefill and decode makes two claims."""
 
     model: str
     priority: int
@@ -33,7 +33,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one model gets."""
+    """The replicas that one model gets."""
 
     model: str
     target: int

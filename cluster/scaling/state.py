@@ -1,4 +1,4 @@
-"""What the decision remembers from call to call: bounded, and written to JSON and back.
+"""The decision's memory from call to call: bounded, and written to JSON and back.
 
 All of it can be lost: the forecast is made again from the report's buckets, the pace is the planner's again, and nothing goes down before
 it has been watched for as long as at first.

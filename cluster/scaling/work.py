@@ -20,12 +20,6 @@ class Work:
     """Tokens in the KV cache times the seconds that they are held while a request runs. Time in a line is not counted: it would make a
     model that is too small look as if each request were larger."""
 
-    def __add__(self, other: "Work") -> "Work":
-        """Returns both amounts together."""
-        return Work(
-            self.prefill_tokens + other.prefill_tokens, self.decode_tokens + other.decode_tokens, self.kv_token_s + other.kv_token_s
-        )
-
     def times(self, factor: float) -> "Work":
         """Returns the amount times a factor: 1 / seconds makes a rate of it."""
         return Work(self.prefill_tokens * factor, self.decode_tokens * factor, self.kv_token_s * factor)
@@ -36,7 +30,7 @@ NO_WORK = Work()
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What one replica sustains while it keeps its objectives. All three are above 0."""
+    """The rates that one replica sustains while it keeps its objectives. All three are above 0."""
 
     prefill_tokens_s: float
     """Uncached prompt tokens a second, if it did nothing else."""

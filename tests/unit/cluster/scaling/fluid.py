@@ -27,7 +27,7 @@ GIVE_UP_S = 60
 
 @dataclass
 class Run:
-    """What a load and the decisions on it came to."""
+    """The outcome of a load and the decisions on it."""
 
     targets: list[int] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)

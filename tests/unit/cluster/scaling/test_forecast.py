@@ -1,0 +1,137 @@
+"""`cluster.scaling.forecast`: the level through noise and steps, the trend and its trust, the quantile of the errors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.scaling.forecast import ERRORS, JUDGED, NEW, Load, Track, advance, ahead
+from cluster.scaling.limits import Forecast, Tuning
+
+TREND = Tuning(jump=0.0)
+BUCKET_S, HORIZON_S = 10.0, 100.0
+
+
+def follow(loads: Sequence[float], tuning: Tuning = TREND, track: Track = NEW, begun: float = 0.0) -> Track:
+    buckets = (Load(begun + BUCKET_S * (index + 1), BUCKET_S, one) for index, one in enumerate(loads))
+    return advance(track, buckets, HORIZON_S, tuning)
+
+
+def noisy(loads: Sequence[float], deviation: float, seed: int = 1) -> list[float]:
+    random = Random(seed)
+    return [max(0.0, random.gauss(one, deviation)) for one in loads]
+
+
+def test_nothing_seen_is_no_load() -> None:
+    assert ahead(NEW, HORIZON_S, TREND) == 0
+
+
+@given(st.floats(0, 1e6), st.integers(1, 100))
+def test_constant_load_is_foretold_exactly_and_without_a_margin(load: float, count: int) -> None:
+    track = follow([load] * count)
+    assert ahead(track, HORIZON_S, TREND) == pytest.approx(load)
+    assert track.error == pytest.approx(0, abs=1e-6 * load)
+
+
+def test_level_under_noise_is_much_steadier_than_a_bucket() -> None:
+    levels = []
+    track = NEW
+    for index, one in enumerate(noisy([20.0] * 720, 3.0)):
+        track = follow([one], TREND, track, BUCKET_S * index)
+        levels.append(ahead(track, HORIZON_S, TREND))
+    settled = levels[120:]
+    assert max(abs(one - 20) for one in settled) < 4.0
+    assert sum(abs(one - 20) for one in settled) / len(settled) < 0.8
+    assert track.noise == pytest.approx(9, rel=0.4)
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.3])
+def test_step_is_followed_within_a_minute(deviation: float) -> None:
+    track = follow(noisy([4.0] * 60 + [6.0] * 6, deviation))
+    assert track.level == pytest.approx(6, abs=0.5)
+
+
+def test_bucket_that_noise_cannot_explain_moves_the_level_at_once() -> None:
+    assert follow([*noisy([2.0] * 60, 0.2), 12.0, 12.0]).level > 9
+
+
+def test_ramp_earns_trust_and_is_foretold() -> None:
+    ramp = [5 + 0.1 * index for index in range(90)]
+    track = follow(ramp)
+    assert track.trust > 0.9
+    assert ahead(track, HORIZON_S, TREND) == pytest.approx(ramp[-1] + 0.1 * HORIZON_S / BUCKET_S, rel=0.1)
+
+
+def test_steps_cost_the_trend_its_trust() -> None:
+    steps = [4.0 + 2 * (index // 36 % 2) for index in range(360)]
+    assert follow(steps).trust < 0.5
+
+
+def test_noise_foretells_no_change() -> None:
+    track = follow(noisy([20.0] * 360, 3.0))
+    assert abs(ahead(track, HORIZON_S, TREND) - track.level) < 1
+
+
+def test_error_is_the_quantile_of_what_the_forecast_missed() -> None:
+    """A load that jumps by 2 for a third of the time, too short for a trend."""
+    jumps = ([4.0] * 24 + [6.0] * 12) * 8
+    assert follow(jumps).error > 1
+    assert follow([4.0] * 288).error == 0
+    assert follow(jumps, replace(TREND, quantile=0.5)).error < follow(jumps).error
+
+
+def test_jump_that_was_never_seen_fades_as_forecasts_prove_right() -> None:
+    tuning = replace(TREND, jump=0.8)
+    assert follow([4.0] * 30, tuning).error == pytest.approx(1.6)
+    assert follow([4.0] * 360, tuning).error == 0
+    assert follow([16.0] * 30, tuning).error == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("last", 13.9), ("none", 13.9), ("drift", 14.9)])
+def test_other_forecasts_of_a_ramp(kind: Forecast, expected: float) -> None:
+    tuning = replace(TREND, forecast=kind)
+    ramp = follow([5 + 0.1 * index for index in range(90)], tuning)
+    assert ahead(ramp, HORIZON_S, tuning) == pytest.approx(expected, abs=0.6)
+
+
+def test_drift_without_a_past_is_the_level() -> None:
+    assert ahead(replace(NEW, seen=1, level=3.0), HORIZON_S, replace(TREND, forecast="drift")) == 3
+
+
+def test_last_value_misses_a_ramp_by_what_the_trend_adds() -> None:
+    """The forecast adds as much as its error is less: its error against the last value's, at the same horizon."""
+    ramp = [5 + 0.1 * index for index in range(120)]
+    last = replace(TREND, forecast="last")
+    assert sum(follow(ramp).errors[-20:]) < 0.4 * sum(follow(ramp, last).errors[-20:])
+
+
+def test_trend_never_foretells_less_than_nothing() -> None:
+    assert ahead(follow([20 - 0.4 * index for index in range(50)]), 300, TREND) == 0
+
+
+def test_after_a_long_gap_the_level_begins_anew() -> None:
+    before = follow([4.0] * 60)
+    after = follow([9.0], TREND, before, begun=5000)
+    assert after.level == 9
+    assert after.trend == 0
+    assert not [one for one in after.pending if one.due_s < 5000]
+    assert after.errors == before.errors
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    track = follow(noisy([20.0] * 4000, 3.0))
+    assert len(track.errors) == ERRORS
+    assert len(track.pending) <= JUDGED + 2
+
+
+@given(st.lists(st.floats(0, 1e4), min_size=1, max_size=60))
+def test_forecast_of_any_load_is_a_number_and_not_below_zero(loads: list[float]) -> None:
+    for kind in ("trend", "drift", "last", "none"):
+        tuning = Tuning(forecast=kind)
+        track = follow(loads, tuning)
+        assert 0 <= ahead(track, HORIZON_S, tuning) < 1e6
+        assert track.error >= 0
+        assert 0 <= track.trust <= 1

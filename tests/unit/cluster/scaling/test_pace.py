@@ -1,0 +1,100 @@
+"""`cluster.scaling.pace`: the largest load within the objectives, and objectives that no load keeps."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.catalogue import sizes
+from cluster.catalogue.architecture import Architecture
+from cluster.catalogue.checkpoints import BF16, META_FP8
+from cluster.catalogue.hardware import GPUS
+from cluster.planner.memory.engine import Engine, Settings
+from cluster.planner.speed import Step, step_time_s, time_to_first_token_s
+from cluster.scaling.pace import Shape, sustained
+from cluster.scaling.work import Slo
+from configs.parallelism import Parallelism
+
+SCOUT = Engine(sizes.SCOUT, META_FP8, GPUS["H100"], Parallelism(tensor=4), Settings(131_072))
+#: The model of llm-d's published episode: 64 layers, 8 KV heads, bf16 on two H100.
+QWEN_32B = Engine(Architecture(64, 5120, 64, 8, 128, 151_936, 25_600, 40_960), BF16, GPUS["H100"], Parallelism(tensor=2), Settings(32_768))
+CHAT, SLO = Shape(4000, 500), Slo(2.0, 0.05)
+
+
+def test_shares_of_the_largest_load_add_up_to_one() -> None:
+    found = sustained(SCOUT, CHAT, SLO)
+    assert found.pace.time_share(found.each.times(found.requests_s)) == pytest.approx(1, rel=1e-3)
+    assert found.pace.kv_share(found.each.times(found.requests_s)) < 1
+    assert found.problem == ""
+
+
+def test_load_is_the_largest_within_the_objectives() -> None:
+    found = sustained(SCOUT, CHAT, SLO)
+    assert found.itl_s == pytest.approx(SLO.itl_s, rel=1e-3), "the time between tokens is the objective that binds here"
+    assert found.ttft_s < SLO.ttft_s
+    strict = sustained(SCOUT, CHAT, replace(SLO, itl_s=10, ttft_s=0.3))
+    assert strict.ttft_s == pytest.approx(0.3, rel=1e-2), "and the first token here"
+
+
+def test_published_pace_of_another_model_is_met() -> None:
+    """Of Qwen3-32B on two H100 llm-d reads 15,928 prompt tokens a second, and 1.4 to 1.5 requests a second of 4,000 and 1,000 tokens."""
+    found = sustained(QWEN_32B, Shape(4000, 1000), Slo(3.0, 0.1, 0.9))
+    assert found.pace.prefill_tokens_s == pytest.approx(15_928, rel=0.05)
+    assert found.requests_s == pytest.approx(1.45, rel=0.3)
+
+
+def test_prompts_that_caches_know_leave_more_for_answers() -> None:
+    cold, warm = sustained(SCOUT, CHAT, SLO), sustained(SCOUT, replace(CHAT, cached_tokens=3000), SLO)
+    assert warm.requests_s > 1.1 * cold.requests_s
+    assert sustained(SCOUT, Shape(10, 500, 10), SLO).each.prefill_tokens == 1
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(100, 20_000), st.integers(10, 2000), st.floats(1.0, 4.0))
+def test_looser_objectives_never_sustain_less(prompt: int, answer: int, times: float) -> None:
+    shape = Shape(prompt, answer)
+    tight, loose = sustained(SCOUT, shape, SLO), sustained(SCOUT, shape, Slo(SLO.ttft_s * times, SLO.itl_s * times))
+    assert tight.requests_s > 0
+    if not tight.problem:
+        assert loose.running >= tight.running - 1e-6
+
+
+@pytest.mark.parametrize("bound", [{"max_num_seqs": 8}, {"kv_cache_memory_bytes": 2 << 30, "context_tokens": 16_384}])
+def test_batch_has_no_more_requests_than_room(bound: dict[str, int]) -> None:
+    engine = replace(SCOUT, settings=replace(SCOUT.settings, **bound))
+    found = sustained(engine, CHAT, SLO)
+    room = 8 if "max_num_seqs" in bound else found.pace.kv_tokens / 4250
+    assert found.running == pytest.approx(room, rel=0.02)
+    assert found.itl_s < SLO.itl_s
+
+
+def test_stages_of_a_pipeline_work_at_once() -> None:
+    one = sustained(replace(SCOUT, parallel=Parallelism(tensor=4)), CHAT, Slo(10, 0.2))
+    two = sustained(replace(SCOUT, parallel=Parallelism(tensor=4, pipeline=2)), CHAT, Slo(10, 0.2))
+    assert two.pace.prefill_tokens_s == pytest.approx(2 * one.pace.prefill_tokens_s, rel=0.05)
+
+
+def test_objective_that_an_idle_replica_misses_is_named_with_the_way_out() -> None:
+    long = Shape(100_000, 500)
+    first = sustained(SCOUT, long, SLO)
+    idle_s = time_to_first_token_s(SCOUT, 100_000)
+    assert first.problem.startswith("no number of replicas meets slo.ttft_s 2: an idle replica takes")
+    assert "raise slo.ttft_s" in first.problem
+    assert SLO.ttft_s < idle_s
+    assert first.requests_s > 0, "the model still has a pace"
+    token = sustained(SCOUT, CHAT, Slo(2, 0.001))
+    assert token.problem.startswith("no number of replicas meets slo.itl_s 0.001")
+    assert step_time_s(SCOUT, Step(1, 4250)) > 0.001
+
+
+def test_engine_that_does_not_fit_has_no_pace() -> None:
+    with pytest.raises(ValueError, match="the engine does not fit: "):
+        sustained(replace(SCOUT, parallel=Parallelism()), CHAT, SLO)
+
+
+def test_prompts_that_take_all_the_time_are_no_load() -> None:
+    """Answers of one token: prompts alone fill the engine, and the line before it grows without bound at the end."""
+    found = sustained(SCOUT, Shape(30_000, 1), Slo(60, 5, 0.99))
+    assert found.ttft_s <= 60
+    assert 0 < found.requests_s < 1 / time_to_first_token_s(SCOUT, 30_000) * 1.2
