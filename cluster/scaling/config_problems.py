@@ -37,5 +37,5 @@ def model_problems(model: Model) -> Iterator[tuple[str, str]]:
         yield "scaling.schedules", meeting
 
 
-#: What `configs.load.read` asks beside the schema.
+#: `configs.load.read` asks this beside the schema.
 problems = Check(model_problems, of_plans.config_problems)

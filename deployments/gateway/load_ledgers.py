@@ -1,7 +1,7 @@
-"""The ledgers of a gateway's models: what each request on its way is counted as.
+"""The ledgers of a gateway's models: counts each request on its way.
 
-Decides how large a request is taken to be: the gateway has no tokenizer. What is kept, and for how long, is
-`deployments.policy.queue.ledger`'s.
+Decides how large a request is taken to be: the gateway has no tokenizer. `deployments.policy.queue.ledger`
+decides how long a count is kept.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What a model's autoscaling is told: its config's numbers, and the pace of one replica.
+"""The arguments of a model's autoscaling: its config's numbers, and the pace of one replica.
 
 Decides in which unit requests are weighed: in tokens where the planner knows the engine's speed on its GPUs, else in requests in flight, of
 which a replica carries `target_ongoing_requests`.
@@ -20,7 +20,7 @@ from deployments.policy.scaling.wanted import Wanted
 WEIGHTLESS = 1e12
 #: A replica that is given up takes about so long for the requests that it has; its config's `stop_s` is the longest.
 DRAIN_S = 60.0
-#: The requests for which a pace is planned, about those of Azure's public trace of conversations (2023). What real ones weigh is measured.
+#: The requests for which a pace is planned, about those of Azure's public trace of conversations (2023). Real ones are measured.
 USUAL = Shape(1024, 256)
 
 

@@ -14,7 +14,7 @@ RELEASE = version("llama-herd")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What Ray Serve tells a policy, as far as it can be used. Its numbers count ranks."""
+    """The usable part of Ray Serve's context. Its numbers count ranks."""
 
     model: str
     target: int

@@ -1,7 +1,7 @@
 """Follows one model's load in a thread of Ray Serve's controller, and has its size decided every 2 s.
 
 Decides when the world is asked, and which of two threads does what: the controller's own only reads and writes single attributes here. All
-that may take long, or fail, is done in the thread beside it. What is remembered is kept in the cluster's store.
+that may take long, or fail, is done in the thread beside it. The memory is kept in the cluster's store.
 """
 
 import logging

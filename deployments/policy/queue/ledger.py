@@ -1,4 +1,4 @@
-"""What one gateway counts of a model's load: arrivals, what waits, and what was answered, in buckets of 5 s.
+"""One gateway's count of a model's load: arrivals, waits and ended answers, in buckets of 5 s.
 
 Decides what counts, and for how long it is kept: there is no clock here, times come in as arguments (seconds since 1970). A request costs
 about two microseconds, a piece of a stream nothing.

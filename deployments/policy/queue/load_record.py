@@ -1,4 +1,4 @@
-"""What one gateway tells of a model's load, as JSON in the cluster's store: counts, and no word of any request.
+"""One gateway's record of a model's load, as JSON in the cluster's store: counts, and no word of any request.
 
 Decides how a record is written and read. A gateway's record of a model replaces its last one; who reads it judges its age.
 """
@@ -12,7 +12,7 @@ BUCKET_S = 5.0
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True):
-    """What happened in one bucket; a bucket in which nothing happened is left out."""
+    """The counts of one bucket; a bucket without events is left out."""
 
     number: int
     """Seconds since 1970 over `BUCKET_S`."""
@@ -30,7 +30,7 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Usual(msgspec.Struct, frozen=True):
-    """What recent requests were like."""
+    """The average of recent requests."""
 
     requests: float = 0.0
     """Ended ones, as far as they are remembered: the weight of the rest. With 0 the rest says nothing."""

@@ -1,6 +1,6 @@
-"""What the decision looks at, made of what the gateways tell.
+"""The report that the decision looks at, made of the gateways' records.
 
-Decides which gateways are believed, and what a request weighs. Where the planner knows an engine's pace, a request weighs tokens: its
+Decides which gateways are believed, and how much a request weighs. Where the planner knows an engine's pace, a request weighs tokens: its
 prompt less what prefix caches have, its answer, and the KV cache that it holds. Elsewhere it weighs the time that it stays at a replica, so
 that by Little's law the work of a second is the number of requests in flight, which `target_ongoing_requests` of one replica carry.
 """
@@ -17,13 +17,13 @@ from deployments.policy.scaling.load_history import History, advanced, newest
 Unit = Literal["tokens", "requests"]
 #: A gateway tells every 2 s. After so many seconds without a word it is missing, and after so many it is forgotten.
 SILENT_S, FORGOTTEN_S = 10.0, 60.0
-#: What requests are taken to be like before the first one has ended.
+#: Tokens of an answer, and seconds at a replica, before the first request has ended.
 ANSWER_TOKENS, DWELL_S = 256.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What requests weigh now."""
+    """The weight of requests now."""
 
     unit: Unit
     usual: Usual
@@ -43,7 +43,7 @@ class Weights:
 
 
 def weights(records: Sequence[LoadRecord], unit: Unit, target_ongoing: float) -> Weights:
-    """Returns what requests weigh, by what all gateways remember of ended ones."""
+    """Returns the weight of requests, by the ended ones that all gateways remember."""
     known = sum(record.usual.requests for record in records)
     engines = newest(records).engines
     room = engines.room or target_ongoing

@@ -1,7 +1,7 @@
-"""One turn of a model's scaling: from what gateways, starts and Ray Serve tell to a decision, and what must be remembered until the next.
+"""One turn of a model's scaling: from gateways' records, starts and Ray Serve's counts to a decision, and the memory for the next turn.
 
-Decides nothing about the number, which is `cluster.scaling.decide`'s. All that is remembered is kept as JSON, so that a controller that
-starts anew goes on where the last one was.
+Decides nothing about the number, which is `cluster.scaling.decide`'s. The memory is kept as JSON, so that a controller that starts anew
+goes on where the last one was.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from deployments.policy.scaling.load_report import FORGOTTEN_S, report
 from deployments.policy.scaling.replica_counts import Counts, followed, start_times_s, starting
 from deployments.policy.scaling.wanted import Wanted
 
-#: The names of what is remembered begin so.
+#: The names of memories begin so.
 MEMORY = "scaling/"
 
 
@@ -29,7 +29,7 @@ _NO_HISTORY = History()
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a model's scaling remembers."""
+    """The memory of a model's scaling."""
 
     state: str = ""
     """The decision's own, as JSON."""
@@ -39,7 +39,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known at one moment."""
+    """The replicas and the records of one moment."""
 
     target: int
     ready: int

@@ -1,4 +1,4 @@
-"""What Ray Serve hands a model's policy: the decision's limits, as JSON and back.
+"""The arguments of a model's policy, among them the decision's limits, as JSON and back.
 
 Decides nothing. Ray Serve keeps the arguments of a policy as JSON, and tells them again to a controller that starts anew.
 """
@@ -14,7 +14,7 @@ from deployments.policy.scaling.load_report import Unit
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one model's policy is told."""
+    """The arguments of one model's policy."""
 
     limits: Limits
     unit: Unit
