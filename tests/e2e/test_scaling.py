@@ -17,7 +17,7 @@ from tests.e2e.conftest import SMALL, Herd, processes_of, up, wait_for
 MODEL = "smollm2-135m-instruct"
 CLIENTS, TOKENS = 8, 60
 #: Two engines start at a time, on two cores.
-UP_S, DOWN_S = 240.0, 240.0
+UP_S, DOWN_S = 240.0, 360.0
 
 
 def config(port: int) -> dict[str, Any]:

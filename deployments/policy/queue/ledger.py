@@ -108,7 +108,7 @@ class Ledger:
         gain = 1 / self._ended
         self._answer_tokens += gain * (end.answer_tokens - self._answer_tokens)
         self._dwell_s += gain * (end.dwell_s - self._dwell_s)
-        if end.prompt_tokens is not None and end.estimated_tokens:
+        if end.prompt_tokens and end.estimated_tokens:
             self._told_tokens += (end.prompt_tokens - self._told_tokens) / REMEMBERED
             self._estimated_tokens += (end.estimated_tokens - self._estimated_tokens) / REMEMBERED
 

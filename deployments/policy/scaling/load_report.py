@@ -78,16 +78,16 @@ def report(
     alive = [record for record in records if now_s - record.at_s <= SILENT_S]
     weighing = weights(alive or records, unit, target_ongoing)
     history = advanced(history, records, alive, weighing.weighed, now_s)
-    waiting = float(sum(record.waiting for record in alive))
-    backlog, _ = weighing.weighed(waiting, sum(record.waiting_tokens for record in alive))
-    engines = newest(records).engines
-    inside, _ = weighing.weighed(engines.waiting, engines.prefill_tokens / weighing.usual.token_ratio if engines.waiting else 0.0)
-    own = newest(records).release
+    engines, own = newest(records).engines, newest(records).release
+    # Inside engines, tokens are as they count them themselves: no estimate that the ratio must correct.
+    inside = engines.prefill_tokens / weighing.usual.token_ratio if engines.waiting else 0.0
+    waiting = float(sum(record.waiting for record in alive) + engines.waiting)
+    backlog, _ = weighing.weighed(waiting, sum(record.waiting_tokens for record in alive) + inside)
     found = Report(
         taken_s=newest(records).at_s,
         arrivals=history.arrivals,
-        backlog=backlog + inside,
-        waiting_requests=waiting + engines.waiting,
+        backlog=backlog,
+        waiting_requests=waiting,
         running_requests=float(sum(record.running for record in alive)),
         start_times_s=start_times_s,
         served=history.served if unit == "tokens" else (),
