@@ -137,7 +137,7 @@ class Serving:
         self._notices.follow(config.cloud)
         self._following: Following | None = None
         if cluster.discover is not None:
-            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison, attempts.demand)
+            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison)
             watch = Watch(self.roster, cluster.discover, wanted.roster_period_s, cluster.changed)
             self._following = Following(watch, feed)
 

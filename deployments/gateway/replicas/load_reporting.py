@@ -68,7 +68,6 @@ class LoadReporting:
                     self._log.warning("load_not_told", model=model, error=type(error).__name__)
             await asyncio.sleep(self._period_s)
 
-
     def _tell(self, model: str) -> None:
         replicas, before = self._replicas(model), self._rooms.get(model, {})
         rooms = self._rooms[model] = {view.id: before.get(view.id) or RunsAtOnce() for view in replicas}

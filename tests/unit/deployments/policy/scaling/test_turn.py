@@ -78,7 +78,7 @@ def test_trap_5_and_6_model_without_a_replica_gets_as_many_as_its_first_requests
     limits = wanted(least=0, clear_s=10.0)
     engines = EngineLoads()
     told = [record(now, bucket(0, 20), waiting=20, waiting_tokens=2000.0, engines=engines) for now in (5.5, 7.5)]
-    decision, memory = turn(Memory(), Seen(0, 0, told[:1]), limits, T + 6)
+    decision, _ = turn(Memory(), Seen(0, 0, told[:1]), limits, T + 6)
     assert decision.target > 1, "20 requests wait of which a replica carries two, and Ray's own way would start one"
 
 
