@@ -3,8 +3,9 @@
 Traps of autoscaling that cannot occur here: *scale factors and delays of Ray's own* are unset in the config
 (`tests/unit/deployments/lifecycle/test_applications.py`), *`initial_replicas`* is not given there (trap 2, `tests/alone/test_scaling.py`),
 and *Ray's metrics of replicas* (trap 7) are read by nobody. Which replica goes is Ray's choice (trap 17): it gets no new requests from then
-on, its streams are finished, and what is hot there is found again by its prompts' routing. Gateways keep nodes alive (trap 24) whatever the
-number is: that is not this policy's.
+on, its streams are finished, and routing finds another home for its prompts. Gateways keep nodes alive (trap 24) whatever the number is:
+that is not this policy's. Several models that together ask for more than there is (trap 20): each decides for itself here, `scaling.gpus`
+bounds each, a replica without a place waits in Ray with a reason that `herd why` shows, and no model loses a replica to another.
 """
 
 import time
