@@ -1,7 +1,7 @@
 """Which replicas are starting, from the two numbers that Ray Serve tells: how many it wants, and how many run.
 
 Ray Serve's context holds no replica that starts, drains or fails. A start is the difference of the two numbers, and began when the
-difference grew.
+difference grew. A replica that runs and is given up drains from then on, for about as long as its requests take.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from cluster.scaling.observation import Start
 from deployments.policy.records import starts
+
+#: Given up replicas that are remembered.
+MOST_LEFT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Counts:
     ready: int
     begun_s: tuple[float, ...] = ()
     """When each of the missing ones was asked for, oldest first."""
+    left_s: tuple[float, ...] = ()
+    """When running ones were given up, oldest first; the newest few."""
 
 
 def whole(ranks_wanted: int, ranks_running: int, ranks: int) -> tuple[int, int]:
@@ -33,7 +38,15 @@ def followed(before: Counts | None, target: int, ready: int, now_s: float) -> Co
         begun = begun[ready - before.ready :]
     missing = max(0, target - ready)
     begun = begun[:missing]
-    return Counts(target, ready, begun + (now_s,) * (missing - len(begun)))
+    left = before.left_s if before is not None else ()
+    if before is not None and target < before.target:
+        left = (left + (now_s,) * max(0, min(before.ready, before.target) - target))[-MOST_LEFT:]
+    return Counts(target, ready, begun + (now_s,) * (missing - len(begun)), left)
+
+
+def draining(counts: Counts, drain_s: float, now_s: float) -> int:
+    """Returns the replicas that still finish what they have, where a drain takes so many seconds."""
+    return sum(left > now_s - drain_s for left in counts.left_s)
 
 
 def starting(counts: Counts, known: Sequence[starts.Start]) -> tuple[Start, ...]:

@@ -17,7 +17,7 @@ from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records.starts import Start
 from deployments.policy.scaling.load_history import History
 from deployments.policy.scaling.load_report import FORGOTTEN_S, report
-from deployments.policy.scaling.replica_counts import Counts, followed, start_times_s, starting
+from deployments.policy.scaling.replica_counts import Counts, draining, followed, start_times_s, starting
 from deployments.policy.scaling.wanted import Wanted
 
 #: The names of memories begin so.
@@ -65,7 +65,7 @@ def turn(memory: Memory, seen: Seen, wanted: Wanted, now_s: float) -> tuple[Deci
         target=seen.target,
         ready=seen.ready,
         starting=starting(counts, seen.starts),
-        draining=engines.leaving if engines is not None else 0,
+        draining=max(engines.leaving if engines is not None else 0, draining(counts, wanted.limits.drain_s, now_s)),
         rolling=engines is not None and engines.kinds > 1,
         report=found,
     )

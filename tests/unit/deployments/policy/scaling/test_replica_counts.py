@@ -4,7 +4,7 @@ import pytest
 
 from cluster.scaling.observation import Start
 from deployments.policy.records import starts
-from deployments.policy.scaling.replica_counts import Counts, followed, start_times_s, starting, whole
+from deployments.policy.scaling.replica_counts import MOST_LEFT, Counts, draining, followed, start_times_s, starting, whole
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,21 @@ def test_replica_that_died_starts_again_from_then_on() -> None:
 
 def test_more_replicas_than_wanted_are_no_starts() -> None:
     assert after((0, 1, 3)).begun_s == ()
+
+
+def test_trap_16_replica_that_ran_and_was_given_up_drains_for_a_while() -> None:
+    counts = after((0, 3, 3), (10, 2, 3), (11, 2, 2), (20, 1, 2))
+    assert [draining(counts, 30, now_s) for now_s in (20, 39, 41, 51)] == [2, 2, 1, 0]
+
+
+def test_replica_that_was_given_up_before_it_was_ready_drains_nothing() -> None:
+    assert draining(after((0, 3, 1), (5, 1, 1)), 30, 6) == 0
+    assert draining(after((0, 3, 2), (5, 1, 2)), 30, 6) == 1
+    assert draining(after((0, 3, 2)), 30, 6) == 0
+
+
+def test_replicas_that_were_given_up_are_remembered_within_bounds() -> None:
+    assert len(after((0, 500, 500), (5, 1, 500)).left_s) == MOST_LEFT
 
 
 def start(began: float, ended: float | None, outcome: str) -> starts.Start:

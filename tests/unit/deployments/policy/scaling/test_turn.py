@@ -89,6 +89,14 @@ def test_trap_16_replicas_that_leave_still_hold_their_gpus() -> None:
     assert (decision.target, decision.binds) == (2, "gpus")
 
 
+def test_trap_16_replicas_that_were_given_up_a_moment_ago_hold_their_gpus_too() -> None:
+    limits = wanted(gpus_per_replica=2.0, gpus_most=8.0, drain_s=60.0)
+    _, memory = turn(Memory(), Seen(3, 3, (record(0.5),)), limits, T + 1)
+    _, memory = turn(memory, Seen(1, 3, (record(2.5),)), limits, T + 3)
+    decision, _ = turn(read(written(memory)), Seen(1, 1, (record(5.5, bucket(0, 100)),)), limits, T + 6)
+    assert (decision.target, decision.binds) == (2, "gpus"), "room for four, of which two drain"
+
+
 def test_trap_23_no_replica_goes_while_an_upgrade_has_two_versions_side_by_side() -> None:
     target, memory = after_load(7.5)
     for now in range(60, 600, 2):
