@@ -155,8 +155,8 @@ class Serving:
         self._follow_load(config)
 
     def _follow_load(self, config: GatewayConfig) -> None:
-        for one in (self._load, self._sizes):
-            one.follow(_scaled(config))
+        self._load.follow(_scaled(config))
+        self._sizes.follow(_scaled(config))
 
     @property
     def alive(self) -> bool:

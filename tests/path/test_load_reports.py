@@ -144,7 +144,7 @@ async def test_replicas_reports_are_put_together() -> None:
         replace(replica("d", ReplicaState.DEAD), waiting=9, prefill_tokens=900, about={"made_of": "3"}),
     ]
     rooms = {view.id: RunsAtOnce() for view in views}
-    assert engines_of(views, rooms) == EngineLoads(2, 1, 3, 150.0, pytest.approx(0.3), 9.0, 8, 2)
+    assert engines_of(views, rooms) == EngineLoads(2, 1, 3, 150.0, 0.3, 9.0, 8, 2)
     assert engines_of([replica("a")], rooms).youngest_s == 0, "it has not said when it became ready"
     assert engines_of([], rooms) == EngineLoads()
 
