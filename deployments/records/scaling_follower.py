@@ -67,6 +67,8 @@ class Follower:
         self._unread: dict[str, tuple[str, float]] = {}
         """Records that cannot be read, and since when each has been as it is."""
         self._target: int | None = None
+        self._move: tuple[int, int] | None = None
+        """The target before the last turn, and after it: a move that Ray Serve does not follow is told once."""
 
     def number(self, context: Any) -> int:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
         """Returns the number of ranks that Ray Serve should move to. Returns at once."""
@@ -136,7 +138,8 @@ class Follower:
 
     def _keep(self, decision: Decision, before: int, now: float) -> None:
         """Tells of what changed, and keeps the decision and the memory: at each change, and every 10 s."""
-        moved = decision.target != before
+        move = before, decision.target
+        moved, self._move = decision.target != before and move != self._move, move
         if moved:
             self._events.tell(Kind.SCALE, decision.reason.removesuffix("."), self._model)
         if decision.notice:

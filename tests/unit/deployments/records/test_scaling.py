@@ -147,6 +147,13 @@ def test_each_move_is_an_event_with_its_reason() -> None:
     assert [one.process for one in world.tellers] == ["autoscaling"]
 
 
+def test_move_that_ray_serve_does_not_follow_is_told_once() -> None:
+    world = World(wanted())
+    for at_s in (45.5, 47.5, 49.5):
+        world.turn(1, at_s, busy(at_s))
+    assert len(world.events) == 1
+
+
 def test_number_that_another_has_set_is_an_event_too() -> None:
     world = World(None, ranks=4)
     for target in (4, 4, 8, 8, 4):
