@@ -42,8 +42,10 @@ def advanced(history: History, records: Sequence[LoadRecord], alive: Sequence[Lo
         weighed: makes work of counts.
         now_s: the time.
     """
+    if not alive:
+        return history  # they count on meanwhile, and tell it when the store answers them again
     last = int(now_s / BUCKET_S) - 1
-    told = min((record.at_s for record in alive), default=0.0)
+    told = min(record.at_s for record in alive)
     while last >= 0 and told < _end_s(last) and now_s < _end_s(last) + LATE_S:
         last -= 1
     first = max(history.until + 1, last - MOST_BACK + 1)
@@ -57,7 +59,7 @@ def advanced(history: History, records: Sequence[LoadRecord], alive: Sequence[Lo
         if found or any(record.since_s <= number * BUCKET_S and record.at_s >= _end_s(number) for record in records):
             arrivals.append(_bucket(number, (one for _, one in found), weighed))
         if any(one.waited for _, one in found):
-            served.append(_served(number, found, newest(alive or records).engines, now_s))
+            served.append(_served(number, found, newest(alive).engines, now_s))
     return History(max(history.until, last), _bounded(arrivals), tuple(served[-MOST_SERVED:]))
 
 

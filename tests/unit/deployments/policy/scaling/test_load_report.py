@@ -80,6 +80,14 @@ def test_trap_4_gateways_of_two_releases_say_the_other_one() -> None:
     assert reported(new, now_s=6)[1].release == RELEASE
 
 
+def test_time_in_which_the_store_did_not_take_records_is_told_afterwards() -> None:
+    history, _ = reported(record(5.5, bucket(0, 2)), now_s=6)
+    history, found = reported(record(5.5, bucket(0, 2)), now_s=40, history=history)
+    assert (len(arrivals(found)), found.missing) == (1, 1)
+    _, found = reported(record(41, bucket(0, 2), bucket(3, 7)), now_s=41, history=history)
+    assert [requests for *_, requests in arrivals(found)] == [2, 0, 0, 7, 0, 0, 0, 0]
+
+
 def test_hours_without_a_request_are_one_bucket() -> None:
     history = History()
     for step in range(0, 4 * MOST_KEPT):
