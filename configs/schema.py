@@ -16,6 +16,7 @@ from configs.names import Accelerator, GpuName, Kind, NodeName, Quantization
 from configs.parallelism import Parallelism as Parallelism
 from configs.requests import Requests
 from configs.routing import Routing
+from configs.scaling import Schedule, Slo
 from configs.site import Ray, Site
 from configs.strict import Strict
 from configs.token_counts import TokenCount
@@ -113,13 +114,40 @@ class Scaling(Strict):
         32,
         gt=0,
         le=4096,
-        description="One replica should carry this many requests, in flight or waiting, and no more than it runs at once.",
+        description="One replica should carry this many requests in flight, and no more than it runs at once. Where the planner knows the "
+        "engine's speed on its GPUs, that decides instead.",
+    )
+    schedules: tuple[Schedule, ...] = Field((), description="The model has more replicas at these hours. Hours of two must not overlap.")
+    gpus: int | None = Field(None, ge=1, le=1 << 20, description="The replicas may hold this many GPUs together. Default: no limit.")
+    gpu_hour_price: float | None = Field(
+        None, gt=0, le=10_000, description="One GPU costs this much in an hour, in your currency. Decisions are told with their price."
+    )
+    hour_price: float | None = Field(
+        None, gt=0, le=1e9, description="The replicas may cost this much in an hour together. It needs `gpu_hour_price`."
+    )
+    clear_s: float = Field(60, gt=0, le=3600, description="Requests that wait should be served within this many seconds.")
+    patience_s: float | None = Field(
+        None,
+        ge=1,
+        le=86400,
+        description="One replica less must have been enough for this many seconds before one is given up. Default: 45.",
+    )
+    start_s: float = Field(120, ge=1, le=7200, description="A start is taken to last this many seconds until some have been measured.")
+    idle_s: float = Field(
+        600, ge=1, le=86400, description="A model with `min_replicas: 0` goes to none after this many seconds without a request."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas ({self.min_replicas}) must not be above max_replicas ({self.max_replicas})")
+        if self.hour_price is not None and self.gpu_hour_price is None:
+            raise ValueError("hour_price needs gpu_hour_price: without a price of a GPU there is nothing to add up")
+        for index, one in enumerate(self.schedules):
+            if one.min_replicas > self.max_replicas:
+                raise ValueError(
+                    f"schedules[{index}].min_replicas ({one.min_replicas}) must not be above max_replicas ({self.max_replicas})"
+                )
         return self
 
 
@@ -200,6 +228,9 @@ class Model(Strict):
     image_mpx: float = Field(20, ge=0.1, le=178, description="An image may have this many megapixels (10^6 pixels).")
     replicas: int | None = Field(None, ge=1, le=1024, description="The model has this many replicas. Or give `scaling`. Default: 1.")
     scaling: Scaling | None = Field(None, description="The number of replicas follows the load within this range. Or give `replicas`.")
+    slo: Slo | None = Field(
+        None, description="Answers should keep to these objectives, which autoscaling buys replicas for. Default: those of its fields."
+    )
     sampling: Sampling = Field(Sampling(), description="Requests that do not set these sampling parameters get these values.")
     fallbacks: tuple[ModelId, ...] = Field(
         (), description="These models answer in its place while it is full or has no replica, the first that can. The answer says so."

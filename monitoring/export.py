@@ -29,6 +29,10 @@ from monitoring.metrics import (
     REQUESTS,
     REQUESTS_OPEN,
     RETRIES,
+    SCALING_BOUND,
+    SCALING_DECIDED,
+    SCALING_HELD,
+    SCALING_REPLICAS,
     STREAMS_OPEN,
     TOKENS,
     TTFT,
@@ -135,6 +139,26 @@ class Meter:
     def slow(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model are avoided because they are slow; of a model that is not named any more, none."""
         self._show_models(REPLICAS_SLOW, dict(counts))
+
+    def scaled(self, model: str, figures: Mapping[str, float], bound: str, held: str, decided_s: float) -> None:
+        """Autoscaling has decided so on a model.
+
+        Args:
+            model: its id.
+            figures: replicas, by what they are.
+            bound: the limit that changed the number; empty where none did.
+            held: why the number was held; empty where it was not.
+            decided_s: seconds since 1970.
+        """
+        for figure, value in figures.items():
+            self.show(SCALING_REPLICAS, model, figure, value=value)
+        for metric, now in ((SCALING_BOUND, bound), (SCALING_HELD, held)):
+            shown = self._values[metric.name].of
+            for labels in [labels for labels in shown if labels[0] == model]:
+                shown[labels] = 0
+            if now:
+                shown[model, now] = 1
+        self.show(SCALING_DECIDED, model, value=decided_s)
 
     def sick(self, model: str, reason: str) -> None:
         """A replica has left the roster because of its canary."""

@@ -114,6 +114,21 @@ REPLICAS_SLOW = Metric(
     "Engine replicas in this gateway's roster that take requests only while the others are full: their canaries are far slower.",
     ("model",),
 )
+SCALING_REPLICAS = Metric(
+    "herd_scaling_replicas",
+    "gauge",
+    "Replicas by autoscaling's last decision: the target, and what the load needs now, is expected to need, and with margin and backlog.",
+    ("model", "figure"),
+)
+SCALING_BOUND = Metric(
+    "herd_scaling_bound", "gauge", "1 while this limit keeps a model's replicas from what the load asks for.", ("model", "limit")
+)
+SCALING_HELD = Metric(
+    "herd_scaling_held", "gauge", "1 while a model's number of replicas is held without a look at its load, by why.", ("model", "why")
+)
+SCALING_DECIDED = Metric(
+    "herd_scaling_decided_timestamp_seconds", "gauge", "When autoscaling last decided on a model, in seconds since 1970.", ("model",)
+)
 #: From here on: the engine replicas' own, which stand beside vLLM's on their pages.
 CANARIES = Metric("herd_canary_total", "counter", "Canaries through this replica, by what they said.", ("model", "verdict"))
 CANARY_SECONDS = Metric(
@@ -151,5 +166,9 @@ GATEWAYS = (
     REPLICAS_READY,
     REPLICAS_SICK,
     REPLICAS_SLOW,
+    SCALING_REPLICAS,
+    SCALING_BOUND,
+    SCALING_HELD,
+    SCALING_DECIDED,
 )
 METRICS = (*GATEWAYS, CANARIES, CANARY_SECONDS, ENGINE_WEIGHTS, ENGINE_KV, ENGINE_KV_TOKENS, ENGINE_START)

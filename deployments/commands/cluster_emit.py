@@ -15,7 +15,6 @@ import typer
 
 from cluster.doctor.facts import expected
 from cluster.machine.network import NoInterface, of_any, towards
-from cluster.planner.config_problems import problems
 from cluster.provision.aws import aws
 from cluster.provision.gcp import gcp
 from cluster.provision.haproxy import load_balancer
@@ -23,6 +22,7 @@ from cluster.provision.kuberay import Served, pod_monitor, ray_service
 from cluster.provision.package import missing_files, without_package
 from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
+from cluster.scaling.config_problems import problems
 from configs.cross_checks import LOOPBACK
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay

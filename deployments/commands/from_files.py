@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.planner.config_problems import problems
+from cluster.scaling.config_problems import problems
 from configs.load import environment, loaded
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd

@@ -253,8 +253,8 @@ def plan_herd(
     """
     # Imported here, because one model is answered before they would be.
     from cluster.planner.choice.herds import herd_in_words, herd_records
-    from cluster.planner.config_problems import problems
     from cluster.planner.herd_fit import known_cluster
+    from cluster.scaling.config_problems import problems
     from configs.load import loaded
 
     config = loaded(paths, sets, problems).config

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cluster.machine.local_node import NodeError
-from cluster.planner.config_problems import problems
+from cluster.scaling.config_problems import problems
 from configs.inventory import Inventory
 from configs.keys import PURPOSES, SERVING, VARIABLES, Purpose, WeakSecret, derived
 from configs.load import environment, read

@@ -39,11 +39,6 @@ class Door:
         self._reports = LoadReports(report)
         self._expected = b"Bearer " + key.get_secret_value().encode()
 
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for this replica's model at the gateways, whichever replica gets them."""
-        return self._reports.waiting
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's own call."""
         if scope["type"] == "http" and scope["path"] == "/metrics":

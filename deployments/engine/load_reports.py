@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from deployments.policy.queue.demand import Lines
 from deployments.policy.request import poison
 from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.load_query import LoadQuery
@@ -51,18 +50,12 @@ class LoadReports:
         self._recent = sent.Recent()
         self._poison = poison.Poison()
         """Requests that a gateway has found to end engines, for the other gateways to hear of."""
-        self._waiting = Lines()
         self._arrivals = 0
         self._last = _NOTHING
         self._readings = SharedAnswer(self._read, KEPT_S, clock)
         self._lines: dict[tuple[int, int, int], tuple[bytes, int]] = {}
         """Lines about the last reading, by the one that the gateway was told before, this one, and the prompts that the gateway knows."""
         self._ended = False
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for this replica's model at the gateways, whichever replica gets them."""
-        return self._waiting.waiting(self._clock())
 
     def arrived(self, told: bytes | None) -> int:
         """A request has come, with this word of its gateway's about its prompt; its tokens to compute, to be given to `computed` once."""
@@ -75,7 +68,6 @@ class LoadReports:
 
     def learn(self, asked: LoadQuery) -> None:
         """Takes what a gateway tells with its question."""
-        self._waiting.learn(asked.waiting, self._clock())
         if asked.poison:
             self._poison.learn(poison.read(asked.poison), self._clock())
 

@@ -33,11 +33,10 @@ from deployments.policy.fleet.known_answer import as_plain, of_plain
 from deployments.policy.fleet.slowness import Pace
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
-from deployments.policy.routing.types import ReplicaState, RunsAtOnce
+from deployments.policy.routing.types import ReplicaState
 from deployments.ray_calls.broadcast import Replicas
 from deployments.ray_calls.llm_server import EngineProcess, Rank
 from deployments.ray_calls.names import ENGINE, app_name
-from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING
 from deployments.records.event_log import Teller
 from deployments.records.start_log import StartLog
 from deployments.wire.asgi_server import Server
@@ -117,7 +116,8 @@ class EngineServer(EngineProcess):
         self._canaries.start()
         self._start_s = time.monotonic() - began
         self._figures = beside_plan.shown(found, self._start_s, self._model)
-        self._about = {"release": RELEASE, "gpus": 0 if config["accelerator_config"]["kind"] == "cpu" else gpus_of(model)}
+        gpus = 0 if config["accelerator_config"]["kind"] == "cpu" else gpus_of(model)
+        self._about = {"release": RELEASE, "gpus": gpus, "made_of": gate.made_of[:12]}
         self._ready_at = time.monotonic()
         beginning.keep_what_is_loaded()
 
@@ -127,7 +127,6 @@ class EngineServer(EngineProcess):
         listener = listen(host, 0)
         self._address = Address(host, listener.getsockname()[1])
         self._server = Server(self._door, listener, "httptools", LINGER_S, engine_tls.server(site.engine_tls))
-        self._runs = RunsAtOnce()
         self._load = EngineLoad(kv_tokens=self._vllm.kv_tokens)
 
     def _watched(self, gate: Gate) -> tuple[Canaries, SharedAnswer[None]]:
@@ -232,12 +231,6 @@ class EngineServer(EngineProcess):
             NotFit: it did not, or not in time.
         """
         await self._generation.get()
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve's hook: what `deployments.ray_calls.scaling_policy` decides on."""
-        ongoing, load = self._door.ongoing, self._load.report()
-        room = self._runs.after(self._vllm.slots, ongoing, int(load["waiting"]), load["kv_usage"])
-        return {ONGOING: float(ongoing), WAITING: float(self._door.waiting), ROOM: float(room)}
 
     @property
     def _busy(self) -> bool:

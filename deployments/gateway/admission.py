@@ -112,6 +112,11 @@ class Admission:
         queue = self._queues.get(model)
         return 0 if queue is None else queue.demand(self._clock())
 
+    def running(self, model: str) -> int:
+        """Requests of a model that replicas have from here."""
+        queue = self._queues.get(model)
+        return 0 if queue is None else queue.running
+
     async def _waited(self, model: str, queue: Queue, waiting: Waiting) -> Slot | Refused:
         """How a wait ends, when it has."""
         future = self._futures[waiting] = asyncio.get_running_loop().create_future()

@@ -6,8 +6,9 @@ Production, tests and benches build a gateway here. Knows no Ray: what only the 
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 from pydantic import SecretStr
 
@@ -22,8 +23,10 @@ from deployments.gateway.pipeline import Pipeline
 from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
 from deployments.gateway.replicas.load_feed import Feed
+from deployments.gateway.replicas.load_reporting import PERIOD_S, Keep, LoadReporting
 from deployments.gateway.replicas.reclaim_notices import AT, Drain, Notices
 from deployments.gateway.replicas.roster import Roster
+from deployments.gateway.replicas.sizes import Read, Sizes
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
 from deployments.policy.fleet.events import Kind
@@ -50,6 +53,10 @@ Tell = Callable[[Kind, str, str, str], None]
 def _nobody(*_event: object) -> None: ...
 
 
+def _nothing(_names: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The cluster, as far as only it can tell a gateway something, or do it for one."""
@@ -62,6 +69,10 @@ class Cluster:
     changed: Changed | None = None
     """Tells when there may be other replicas of a model. None: they are looked for every `gateway.roster_period_s`."""
     tell: Tell = _nobody
+    keep: Keep = _nobody
+    """Keeps a text in the cluster's store, where autoscaling reads what gateways tell of the load."""
+    read: Read = _nothing
+    """Reads texts there. Called in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,8 @@ class Process:
     engine_tls: ssl.SSLContext | None = None
     certificate: Certificate | None = None
     stop_s: float = DRAIN_S
+    told_s: float = PERIOD_S
+    """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """By which other gateways and the engines tell this one's prompts from others'."""
     started: int = field(default_factory=lambda: int(time.time()))
@@ -114,11 +127,17 @@ class Serving:
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
+        release = version("llama-herd")
+        self._load = LoadReporting(
+            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, release, seen), cluster.keep, process.told_s
+        )
+        self._sizes = Sizes(cluster.read, self.meter, 5 * process.told_s)
+        self._follow_load(config)
         self._notices = Notices(cluster.drain, process.metadata)
         self._notices.follow(config.cloud)
         self._following: Following | None = None
         if cluster.discover is not None:
-            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison, attempts.demand)
+            feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison)
             watch = Watch(self.roster, cluster.discover, wanted.roster_period_s, cluster.changed)
             self._following = Following(watch, feed)
 
@@ -133,6 +152,11 @@ class Serving:
         if self._following is not None:
             self._following.apply(wanted)
         self._notices.follow(config.cloud)
+        self._follow_load(config)
+
+    def _follow_load(self, config: GatewayConfig) -> None:
+        self._load.follow(_scaled(config))
+        self._sizes.follow(_scaled(config))
 
     @property
     def alive(self) -> bool:
@@ -145,6 +169,8 @@ class Serving:
         await self._metrics_server.stop()
         if self._following is not None:
             await self._following.stop()
+        await self._load.stop()
+        await self._sizes.stop()
         await self._notices.stop()
         await self._images.close()
         self.engines.close()
@@ -164,6 +190,11 @@ class Serving:
 def _groups(config: GatewayConfig) -> list[str]:
     """Returns the ids of all groups of engines."""
     return [pool.id for pool in pools(config.models)]
+
+
+def _scaled(config: GatewayConfig) -> list[str]:
+    """Returns the ids of the models whose number of replicas follows the load."""
+    return [model.id for model in config.models if model.scale.min_replicas != model.scale.max_replicas]
 
 
 def _bounds(wanted: LiveSettings) -> Bounds:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deployments.gateway.admission import Admission, Place
 from deployments.gateway.delivery import Delivery
 from deployments.gateway.engine_requests import Asking, Inquiries, engine_lost
+from deployments.gateway.load_ledgers import Ledgers
 from deployments.gateway.prefill import Prefills
 from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.request import Asked
@@ -18,6 +19,7 @@ from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.queue.admission import Waiting
+from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.request.poison import Poison
@@ -56,6 +58,7 @@ class Forward:
         self.inquiries = Inquiries(roster, self._admission, self._asking)
         """For whatever the herd itself asks of its models."""
         self._prefills = Prefills(self.inquiries)
+        self._ledgers, self._own = Ledgers(), own
 
     def has_choice(self, model: str) -> bool:
         """Whether there is more than one replica, so that it matters who knows a prompt."""
@@ -64,6 +67,11 @@ class Forward:
     def demand(self, model: str) -> int:
         """Requests of a model that wait here for a replica, or were refused a moment ago because all were full."""
         return self._admission.demand(model)
+
+    def load(self, model: str, release: str, engines: EngineLoads) -> LoadRecord:
+        """Returns what is known here of a model's load, beside its replicas as they report themselves."""
+        standing = self._admission.demand(model), self._admission.running(model)
+        return self._ledgers.record(model, (self._own, release), standing, engines)
 
     async def answer(self, asked: Asked, delivery: Delivery) -> Served:
         """Has a request answered. What its readers hold back may still be under way then.
@@ -75,6 +83,7 @@ class Forward:
         Raises:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
         """
+        self._ledgers.arrived(asked)
         suspicion = Suspicion(self._poison, asked)
         if self._poison:
             await suspicion.look_up()
@@ -90,6 +99,7 @@ class Forward:
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
+                self._ledgers.answered(asked, place)
                 return asked.trial.served()
             before, seen = seen, delivery.progress
             if seen > before:  # it got further: not a request that kills whoever serves it
@@ -145,13 +155,20 @@ class Forward:
         try:
             return self._admission.offer(asked.chosen.model.id, ask, asked.request.rules.limits)
         except (Unavailable, Overloaded) as error:
-            raise _worst(error, failed) from None
+            raise self._refused(asked, error, failed) from None
 
     async def _waited(self, asked: Asked, waiting: Waiting, failed: Mapping[str, Unavailable]) -> Place:
         try:
-            return await self._admission.wait(asked.chosen.model.id, waiting)
+            with self._ledgers.waiting(asked):
+                return await self._admission.wait(asked.chosen.model.id, waiting)
         except (Unavailable, Overloaded) as error:
-            raise _worst(error, failed) from None
+            raise self._refused(asked, error, failed) from None
+
+    def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: Mapping[str, Unavailable]) -> HerdError:
+        """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
+        if isinstance(error, Overloaded):
+            self._ledgers.refused(asked, error)
+        return list(failed.values())[-1] if failed else error
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
         """Returns the request to the next replica: the same, or, where the client has a part of the answer, to go on behind that."""
@@ -162,11 +179,6 @@ class Forward:
         kind = Retry.AGAIN if so_far is None else Retry.RESUMED
         asked.trial.retried(Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
         return raw if so_far is None else resume.continuing(asked.body, asked.chosen.model.id, so_far)
-
-
-def _worst(error: HerdError, failed: Mapping[str, Unavailable]) -> HerdError:
-    """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
-    return list(failed.values())[-1] if failed else error
 
 
 def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:

@@ -7,7 +7,7 @@ replicas, and tells them a new config by `reconfigure`, without a restart.
 import asyncio
 import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -23,11 +23,13 @@ from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaView
+from deployments.ray_calls import cluster_store
 from deployments.ray_calls.broadcast import Changes, Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.records.event_log import Teller
+from deployments.records.load_log import Keeper
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -43,6 +45,7 @@ class RayCluster:
         self._replicas = Replicas()
         self._changes = Changes()
         self._events = Teller("gateway")
+        self._texts = Keeper()
 
     @property
     def name(self) -> str:
@@ -98,9 +101,22 @@ class RayCluster:
         """Tells an event of the herd. Returns at once."""
         self._events.tell(kind, words, model, subject)
 
+    def keep(self, name: str, text: str | None) -> None:
+        """Keeps a text in the cluster's store; None removes it. Returns at once."""
+        self._texts.keep(name, text)
+
+    def read(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Returns texts of the cluster's store by their names; it may wait for the head.
+
+        Raises:
+            Exception: whatever Ray raises while its head is away.
+        """
+        return cluster_store.several(names)
+
     def flush(self) -> None:
-        """Returns when all events are kept, or after two seconds."""
+        """Returns when all events and texts are kept, or after four seconds."""
         self._events.flush()
+        self._texts.flush()
 
 
 class Gateway:
@@ -155,7 +171,8 @@ class Gateway:
         gc.freeze()
 
     def _cluster(self) -> Cluster:
-        return Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines, self._ray.engines_changed, self._ray.tell)
+        its = self._ray
+        return Cluster(self._gateways, self._generated, its.leave, its.engines, its.engines_changed, its.tell, its.keep, its.read)
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.

@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve.config import GangPlacementStrategy, GangRuntimeFailurePolicy, GangSchedulingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.catalogue.hardware import cluster_of
+from cluster.catalogue.hardware import Gpu, cluster_of, gpu_of
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
 from cluster.catalogue.weights import source_of
 from cluster.doctor.quarantine import NOT_SICK
@@ -27,13 +27,15 @@ from configs.schema import Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
+from deployments.lifecycle.scaling_limits import wanted
 from deployments.policy.fleet.conformance import Abilities
+from deployments.policy.scaling.wanted import as_plain
 from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_name
 
 #: Requests wait inside vLLM, whose scheduler knows better than a queue before it.
 MOST_ONGOING = 100_000
 #: Fields of a model that its engines do not know of.
-NOT_THE_ENGINES = ("replicas", "scaling", "stopped", "stop_s", "surge", "aliases", "fallbacks", "prefill")
+NOT_THE_ENGINES = ("replicas", "scaling", "slo", "stopped", "stop_s", "surge", "aliases", "fallbacks", "prefill")
 #: Replicas that an upgrade starts at once before it stops old ones, in percent of all, rounded up: one of one, one of five, two of eight.
 SURGE_PERCENT = 20
 #: Starts of a new engine that may fail, one after the other or in one upgrade, before it is given up. Once may be the node's fault.
@@ -55,7 +57,9 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str], restart
     """
     engines = [
         _restarted(
-            model_application(pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site),
+            model_application(
+                pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site, gpu_for(pool, config)
+            ),
             (restarts or {}).get(model_of(pool.id)),
         )
         for pool in pools(config.models)
@@ -76,7 +80,14 @@ def gpus_per_node(config: Config) -> int:
     return cluster_of(config.hardware).node.gpus if config.hardware else GPUS_PER_NODE
 
 
-def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site) -> dict[str, Any]:
+def gpu_for(model: Model, config: Config) -> Gpu | None:
+    """Returns the GPU on which a model runs, as far as the config tells."""
+    if model.accelerator == "cpu" or config.hardware is None:
+        return gpu_of(model.accelerator)
+    return cluster_of(config.hardware).node.gpu
+
+
+def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site, gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns a model's application. Settings that only Ray Serve needs are kept out of `args`, so changing them restarts no engine."""
     made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
@@ -87,7 +98,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
         "deployments": [
             {
                 "name": ENGINE,
-                "autoscaling_config": autoscaling(model),
+                "autoscaling_config": autoscaling(model, gpu),
                 "graceful_shutdown_timeout_s": model.stop_s,
                 "max_surge_percent": SURGE_PERCENT,
             }
@@ -95,21 +106,25 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
     }
 
 
-def autoscaling(model: Model) -> dict[str, Any]:
+def autoscaling(model: Model, gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns a range of replicas for Ray Serve, which asks the herd's own policy for the number within it.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
     A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with each change of a running deployment,
     and when its controller starts again, however far that has scaled. Without it, Ray Serve keeps the count, as far as the range allows.
+    The policy has its own patience, so Ray Serve adds none.
     """
-    scale, ranks = model.scale, model.parallel.data
+    scale, ranks, release = model.scale, model.parallel.data, version("llama-herd")
+    told = wanted(model, release, gpu)
+    arguments = {"ranks": ranks, "release": release, "wanted": None if told is None else as_plain(told)}
     return {
         "min_replicas": scale.min_replicas * ranks,
         "max_replicas": scale.max_replicas * ranks,
         "target_ongoing_requests": scale.target_ongoing_requests,
-        "upscale_delay_s": 5,
-        "downscale_delay_s": 300,
-        "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": {"ranks": ranks}},
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 0,
+        "downscale_to_zero_delay_s": 0,
+        "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": arguments},
     }
 
 

@@ -16,7 +16,8 @@ from deployments.policy.fleet.events import Event, Kind
 from deployments.policy.fleet.model_state import standing
 from deployments.policy.fleet.seats import seats
 from deployments.policy.fleet.why import Facts
-from deployments.ray_calls import serve_api
+from deployments.policy.records import verdict as verdicts
+from deployments.ray_calls import cluster_store, serve_api
 from deployments.ray_calls.names import app_name
 from deployments.records import event_log
 from deployments.records.start_log import starts_of
@@ -38,14 +39,21 @@ def of_cluster(herd: Herd) -> tuple[Config, dict[str, Facts], Reports]:
     models = list(surveyed)
     placed, past = serve_api.details([app_name(model) for model in models]), event_log.since(now - PAST_S)
     canaries = {event.subject: event.words for event in past if event.kind == Kind.SICK}
+    sizes = cluster_store.several([verdicts.key(model) for model in models])
     found = {}
     for model in models:
+        size = verdicts.read(sizes.get(verdicts.key(model))) if _is_scaled(config, model) else None
         begun, details = starts_of(model), placed.get(app_name(model), serve_api.Details())
         rows = seats(known.get(model, []), details.replicas, begun, now)
         deaths = [event for event in past if event.kind == Kind.DEATH and event.model == model]
         asked, queue = _asked(past, model), waiting.get(model, 0)
-        found[model] = Facts(model, surveyed[model], rows, begun, details.said, asked, queue, canaries, deaths)
+        found[model] = Facts(model, surveyed[model], rows, begun, details.said, asked, queue, canaries, deaths, size)
     return config, found, reports(known, models)
+
+
+def _is_scaled(config: Config, model: str) -> bool:
+    """Tells whether the load decides a model's number of replicas; what was kept before it became the operator's is not asked for."""
+    return any(one.id == model and one.scale.min_replicas != one.scale.max_replicas for one in config.models)
 
 
 def _asked(past: list[Event], model: str) -> float | None:

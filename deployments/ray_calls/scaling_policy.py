@@ -1,25 +1,27 @@
-"""Ray Serve's autoscaling hook → `cluster.scaling.ongoing_requests`.
+"""Ray Serve's autoscaling context → two plain numbers, and this release as Ray's controller has it.
 
-Requests reach engines past Ray Serve's routers, which therefore count none: each engine says itself how many it has, how many it can run,
-and how many the gateways have told it of that wait (`record_autoscaling_stats`). Ray pickles this module by value into its controller, so
-it imports only what is installed there.
+Ray pickles the policy (`deployments.records.scaling`) by value, and everything that it imports by name. A controller that has lived through
+an upgrade has the modules of the release before: this one is among them, so its `RELEASE` says which they are.
 """
 
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
-from cluster.scaling.ongoing_requests import desired_replicas
+#: Of the modules that this process has loaded.
+RELEASE = version("llama-herd")
 
-ONGOING, WAITING, ROOM = "ongoing_requests", "waiting_requests", "requests_at_once"
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The usable part of Ray Serve's context. Its numbers count ranks."""
+
+    model: str
+    target: int
+    running: int
 
 
-class ByOngoingRequests:
-    """A model's policy for Ray Serve. Where its attention is data parallel, Ray counts ranks: they come and go as whole replicas."""
-
-    def __init__(self, ranks: int = 1) -> None:
-        self._ranks = ranks
-
-    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
-        """The number that Ray Serve should move to; it applies the range and the delays."""
-        metrics = context.aggregated_metrics or {}
-        ongoing, waiting, room = (metrics.get(name, {}).values() for name in (ONGOING, WAITING, ROOM))
-        return desired_replicas(ongoing, context.config.target_ongoing_requests, self._ranks, waiting, room), {}
+def told(context: Any) -> Told:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
+    """Returns what a context says."""
+    model = str(context.app_name).removeprefix("model.").replace("~", "/")
+    return Told(model, int(context.target_num_replicas), int(context.current_num_replicas))

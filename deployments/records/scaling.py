@@ -1,43 +1,55 @@
-"""The herd's policy for Ray Serve's autoscaling, which also tells when the number of replicas that there should be has changed.
+"""The herd's policy for Ray Serve's autoscaling: returns the number that a thread beside it has decided on.
 
-Decides nothing about the number: that is `deployments.ray_calls.scaling_policy`'s. Runs in Ray Serve's controller, which must not wait: the
-event is kept by a thread of its own.
+Ray Serve calls it in its controller's loop, ten times a second, for one model after the other: it never waits and never raises. As Ray
+pickles this module by value, other modules are imported when they are needed, and where they are another release's nothing is decided.
 """
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
-from deployments.policy.fleet.events import Kind
-from deployments.ray_calls.scaling_policy import ByOngoingRequests
-from deployments.records.event_log import Teller
+logger = logging.getLogger("ray.serve")
 
 
-class Scaling(ByOngoingRequests):
-    """A model's policy, which remembers what Ray Serve last moved to."""
+class Scaling:
+    """A model's policy. Ray Serve makes a new one with each `herd up`."""
 
-    def __init__(self, ranks: int = 1, teller: Callable[[str], Teller] = Teller) -> None:
+    def __init__(self, ranks: int = 1, release: str = "", wanted: dict[str, Any] | None = None) -> None:
         """Args:
         ranks: of data-parallel attention, which Ray counts as replicas.
-        teller: makes what keeps the events, from the name of this process's kind.
+        release: that has declared the model.
+        wanted: what the decision is told (`deployments.policy.scaling.wanted`); None: the number is the operator's.
         """
-        super().__init__(ranks)
-        self._ranks_each = ranks
-        self._target: int | None = None
-        self._events: Teller | None = None
-        self._teller = teller
+        self._ranks = ranks
+        self._release = release
+        self._wanted = wanted
+        self._follower: Any = None
+        self._trouble = ""
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
-        """Returns the number that Ray Serve should move to, and tells where it has moved since the last call."""
-        before, self._target = self._target, int(context.target_num_replicas)
-        if before is not None and before != self._target:
-            model = str(context.app_name).removeprefix("model.").replace("~", "/")
-            self._tell(f"Ray Serve now wants {self._whole(self._target)} replicas instead of {self._whole(before)}", model)
-        return super().__call__(context)
+        """Returns the number that Ray Serve should move to: its own, while no other is decided."""
+        held = context.target_num_replicas
+        try:
+            return self._number(context), {}
+        except Exception as error:  # noqa: BLE001 (Ray Serve would not scale any other model in this turn)
+            self._say(f"{type(error).__name__}: {error}")
+            return held, {}
 
-    def _whole(self, ranks: int) -> int:
-        return -(-ranks // self._ranks_each)
+    def _number(self, context: Any) -> int:  # noqa: ANN401
+        if self._follower is None:
+            self._follower = self._followed(context)
+        return int(self._follower.number(context))
 
-    def _tell(self, words: str, model: str) -> None:
-        if self._events is None:  # not in the constructor: Ray pickles the policy
-            self._events = self._teller("autoscaling")
-        self._events.tell(Kind.SCALE, words, model)
+    def _followed(self, context: Any) -> Any:  # noqa: ANN401
+        from deployments.ray_calls.scaling_policy import RELEASE
+
+        if self._release != RELEASE:
+            raise RuntimeError(f"the controller has loaded release {RELEASE}, and {self._release} has declared the model")
+        from deployments.records.scaling_follower import follower
+
+        return follower(context, self._ranks, self._wanted)
+
+    def _say(self, trouble: str) -> None:
+        """Logs what is wrong, once: a controller's turn comes ten times a second."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logger.warning("scaling_held %s", trouble)

@@ -1,11 +1,14 @@
-"""Ray Serve's own code keeps a scaled model's number of replicas over a later `herd up`, and hears of what waits. No cluster runs."""
+"""Ray Serve's own code keeps a scaled model's number of replicas over a later `herd up`, and takes what its policy says at once.
 
-import time
+No cluster runs.
+"""
+
+import inspect
 from typing import Any
 
 import pytest
 from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
-from ray.serve._private.common import DeploymentID, ReplicaID, ReplicaMetricReport, TimeStampedValue
+from ray.serve._private.common import DeploymentID, ReplicaID
 from ray.serve._private.config import DeploymentConfig, ReplicaConfig
 from ray.serve._private.deployment_info import DeploymentInfo
 from ray.serve._private.deployment_state import DeploymentTargetState
@@ -14,7 +17,6 @@ from ray.serve.schema import ServeDeploySchema
 from configs.schema import Model
 from deployments.lifecycle.applications import declared
 from deployments.ray_calls.names import ENGINE, app_name
-from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING, ByOngoingRequests
 from tests.unit.samples import config, model
 
 #: What Ray Serve takes for the target of a deployment that is new.
@@ -66,22 +68,30 @@ def test_scaled_model_keeps_its_count_when_serves_controller_starts_again(state:
     assert state.register(info(SCALED), 5) == 5, "a new controller takes the target from its checkpoint"
 
 
-def told(state: DeploymentAutoscalingState, *replicas: dict[str, float]) -> int:
-    """What the policy decides on after replicas have reported this for a while."""
-    name = DeploymentID(ENGINE, app_name(SCALED.id))
-    ids = [ReplicaID(str(number), name) for number in range(len(replicas))]
-    now = time.time()
-    for one, figures in zip(ids, replicas, strict=True):
-        series: dict[str, Any] = {key: [TimeStampedValue(now - ago, value) for ago in (20, 10, 1)] for key, value in figures.items()}
-        state.record_request_metrics_for_replica(ReplicaMetricReport(replica_id=one, timestamp=now, metrics=series))
-    state.update_running_replica_ids(ids)
-    context = state.get_autoscaling_context(len(replicas))
-    return ByOngoingRequests()(context)[0]
-
-
-def test_what_replicas_report_reaches_the_policy_through_rays_aggregation(state: DeploymentAutoscalingState) -> None:
+def test_trap_2_target_that_was_scaled_survives_a_change_of_what_the_policy_is_told(state: DeploymentAutoscalingState) -> None:
     state.register(info(SCALED), NEW)
-    full = {ONGOING: 16.0, WAITING: 20.0, ROOM: 16.0}
-    assert told(state, full) == 3
-    assert told(state, full, full) == 4
-    assert told(state, {ONGOING: 16.0, WAITING: 0.0, ROOM: 16.0}) == 1
+    changed = model(scaling={"min_replicas": 1, "max_replicas": 8, "patience_s": 30})
+    assert state.register(info(changed), 5) == 5
+
+
+def test_policy_that_knows_nothing_holds_the_target_through_rays_own_wrapper(state: DeploymentAutoscalingState) -> None:
+    """Trap 1: what it returns for an unknown load is the target, and not the replicas that run."""
+    state.register(info(SCALED), NEW)
+    state.update_running_replica_ids([ReplicaID("a", DeploymentID(ENGINE, app_name(SCALED.id)))])
+    assert state.get_decision_num_replicas(4) == 4
+
+
+class Five:
+    """A follower that has decided on five."""
+
+    def number(self, _context: Any) -> int:
+        return 5
+
+
+@pytest.mark.parametrize("target", [0, 1, 4, 6])
+def test_trap_6_number_that_is_decided_is_the_target_at_once(state: DeploymentAutoscalingState, target: int) -> None:
+    """Ray's delays are 0, and from no replica to several it takes one step."""
+    state.register(info(SCALED), NEW)
+    policy = inspect.unwrap(state._policy)
+    policy._follower = Five()
+    assert state.get_decision_num_replicas(target) == 5

@@ -103,9 +103,10 @@ SEAMS = [
     Seam("ray_calls/nodes", "ray.util:placement_group_table", takes=("placement_group",)),
     Seam("ray_calls/nodes", "ray._private.state:available_resources_per_node", takes=()),
     Seam("ray_calls/pending", "ray.util:placement_group_table", takes=("placement_group",)),
-    Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("aggregated_metrics", "config")),
-    Seam("records/scaling", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "app_name")),
-    Seam("ray_calls/scaling_policy", "ray.serve.config:AutoscalingConfig", has=("target_ongoing_requests",)),
+    Seam(
+        "ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "current_num_replicas", "app_name")
+    ),
+    Seam("lifecycle/applications", "ray.serve.config:AutoscalingConfig", has=("upscale_delay_s", "downscale_to_zero_delay_s")),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
     Seam("engine/replica", "ray.serve.context:ReplicaContext", has=("replica_id",)),
     Seam("engine/replica", "ray.serve._private.common:ReplicaID", has=("unique_id",)),
@@ -238,11 +239,6 @@ def test_ray_serve_tells_of_replicas_by_deployment_and_takes_zero_for_no_timer()
     assert name in inspect.getsource(serve_constants)
     assert f"{name} != 0" in inspect.getsource(serve_router)
     assert f"{name} != 0" in inspect.getsource(serve_replica)
-
-
-def test_ray_serve_asks_replicas_for_their_load() -> None:
-    """`deployments/engine/replica.py`."""
-    assert '"record_autoscaling_stats"' in inspect.getsource(serve_replica.UserCallableWrapper)
 
 
 def test_ray_start_takes_the_options_of_a_node_of_our_own() -> None:

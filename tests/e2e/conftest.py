@@ -148,7 +148,12 @@ def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
 
 def processes(herd: Herd) -> list[str]:
     """What runs for it, by what each process calls itself."""
-    return [" ".join(one.cmdline()) or one.name() for one in psutil.process_iter() if _is_of(one, herd)]
+    return [" ".join(one.cmdline()) or one.name() for one in processes_of(herd)]
+
+
+def processes_of(herd: Herd) -> list[psutil.Process]:
+    """What runs for it."""
+    return [one for one in psutil.process_iter() if _is_of(one, herd)]
 
 
 def _is_of(process: psutil.Process, herd: Herd) -> bool:

@@ -50,6 +50,8 @@ class Herd:
     """Models whose replicas were asked to generate, in order."""
     generates_when: asyncio.Event = field(default_factory=asyncio.Event)
     """They do when this is set, as it is at first."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """What the gateway has had kept in the cluster's store."""
 
     def __post_init__(self) -> None:
         self.port, self.metrics_port = self.serving.address.port, self.serving.metrics_address.port
@@ -142,6 +144,14 @@ async def herd_of(
         await generates_when.wait()
         return generated.get(model, 0)
 
+    kept: dict[str, str] = {}
+
+    def keep(name: str, text: str | None) -> None:
+        if text is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = text
+
     process = Process(
         host=gateway.host,
         port=0,
@@ -150,16 +160,21 @@ async def herd_of(
         engine_key=SecretStr(key),
         certificate=None if gateway.tls is None else Certificate(gateway.tls),
         stop_s=stop_s,
+        told_s=0.02,
         name="own",
         started=1,
         fetch_from=fetch_from,
     )
     config = gateway_config(Config(gateway=gateway, models=tuple(models)))
-    serving = Serving(config, process, Cluster(others, generates, drain=_no_notice))
+    serving = Serving(
+        config,
+        process,
+        Cluster(others, generates, drain=_no_notice, keep=keep, read=lambda names: {name: kept[name] for name in names if name in kept}),
+    )
     try:
         url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
-            herd = Herd(serving, config, http, gateways, generated, asked_to_generate, generates_when)
+            herd = Herd(serving, config, http, gateways, generated, asked_to_generate, generates_when, kept)
             herd.has(*engines)
             yield herd
     finally:

@@ -181,14 +181,6 @@ async def test_a_prompt_that_nobody_wants_any_more_is_not_to_compute(door: Door,
     assert (await load(door))["prefill_tokens"] == 0
 
 
-async def test_replica_knows_how_many_wait_at_all_gateways(door: Door) -> None:
-    for told in ("one.3", "two.4", "one.2", "nonsense"):
-        await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(waiting=told)))
-    assert door.waiting == 6
-    await knock(door, "/-/load", b"Bearer wrong", query=load_query.written(LoadQuery(waiting="three.9")))
-    assert door.waiting == 6, "only gateways are believed"
-
-
 @contextlib.asynccontextmanager
 async def followed(door: Door, query: LoadQuery) -> AsyncIterator["asyncio.Queue[dict[str, Any]]"]:
     """The messages of a stream of reports; afterwards its gateway hangs up, and the stream ends."""

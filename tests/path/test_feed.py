@@ -75,21 +75,6 @@ async def test_what_a_replica_reports_is_what_is_known(engine: FakeEngine) -> No
     assert {one.connection for one in engine.requests} == {1}
 
 
-async def test_every_replica_is_told_how_many_wait_for_its_model(engine: FakeEngine) -> None:
-    line = {LLAMA: 3}
-    async with fake_engine() as other:
-        engine.script, other.script = reporting(engine), reporting(other)
-        roster, upstream = Roster([LLAMA]), Engines("secret")
-        roster.update(LLAMA, [view(engine), view(other)])
-        feed = Feed(roster, upstream, "own", PERIOD_S, waiting=lambda model: line[model])
-        for one in (engine, other):
-            await until(lambda one=one: any("waiting=own.3" in asked.path for asked in one.requests))  # type: ignore[misc]
-        line[LLAMA] = 0
-        await until(lambda: "waiting=own.0" in engine.requests[-1].path)
-        await feed.stop()
-        upstream.close()
-
-
 async def test_what_other_gateways_have_sent_is_learned_once_and_ones_own_is_known(engine: FakeEngine) -> None:
     prompts = {by: in_blocks(by.encode() * 4096) for by in ("own", "other")}
     told = [written(Sent(by, 1, prompt)).decode() for by, prompt in prompts.items()]
@@ -316,14 +301,9 @@ async def test_pace_of_every_stream_follows_the_number_of_replicas(monkeypatch: 
         assert 2 <= one.readings <= 6
 
 
-async def test_replicas_are_told_what_waits_as_soon_as_it_changes_and_nothing_while_nothing_waits() -> None:
-    line = {LLAMA: 0}
+async def test_replicas_are_told_which_requests_are_refused_as_soon_as_one_is() -> None:
     refused = Poison()
-    async with replica() as one, following(one, refused=refused, waiting=lambda model: line[model]):
-        line[LLAMA] = 3
-        await until(lambda: one.door.waiting == 3)
-        line[LLAMA] = 0
-        await until(lambda: one.door.waiting == 0)
+    async with replica() as one, following(one, refused=refused):
         refused.learn({"a" * 32: 60}, asyncio.get_running_loop().time())
         asked = Engines("secret")
 

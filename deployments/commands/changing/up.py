@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cluster.planner.config_problems import problems
 from cluster.provision.start_time import start_limit_s
+from cluster.scaling.config_problems import problems
 from configs.cross_checks import doubts
 from configs.load import environment, loaded
 from deployments.commands.changing.diff import Only, compare

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.planner.config_problems import problems
+from cluster.scaling.config_problems import problems
 from configs.load import Loaded, as_yaml, environment, loaded
 from configs.substitution import escaped
 from deployments.commands.describing.config_values import Value, lines, place, values

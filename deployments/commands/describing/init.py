@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 
 from cluster.catalogue.hardware import NODES, Cluster
-from cluster.planner.config_problems import problems
 from cluster.planner.search import Wish
+from cluster.scaling.config_problems import problems
 from configs.clouds import AwsMachine
 from configs.load import parse
 from configs.names import NodeName

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cluster.planner.config_problems import problems
+from cluster.scaling.config_problems import problems
 from configs.cross_checks import doubts
 from configs.files import Source
 from configs.load import ConfigError, loaded

@@ -32,6 +32,7 @@ from deployments.policy.fleet.seats import Seat
 from deployments.policy.fleet.why import Facts
 from deployments.policy.records import starts
 from deployments.policy.records.spans import told as span
+from deployments.policy.records.verdict import Verdict
 
 COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red", ModelState.STOPPED: "dim"}
 Reports = Mapping[str, Sequence[Report | None]]
@@ -98,14 +99,14 @@ def _print(found: Seen, wide: bool) -> None:
     now = time.time()
     out.print(Group(models_table(title, facts, now), *waiting(facts, now)))
     if wide:
-        Console(width=max(WIDE, out.width), highlight=False).print(replicas_table(facts, now))
+        Console(width=max(WIDE, out.width), highlight=False).print(replicas_table(facts, now), *sizes(facts), sep="\n")
     out.print(_engines(told_by))
 
 
 def _shown(found: Seen, wide: bool) -> Group:
     title, facts, told_by = found
     now = time.time()
-    each = [replicas_table(facts, now)] if wide else []
+    each = [replicas_table(facts, now), *sizes(facts)] if wide else []
     return Group(models_table(title, facts, now), *waiting(facts, now), *each, _engines(told_by))
 
 
@@ -128,8 +129,21 @@ def _model(name: str, one: Facts, told_by: Sequence[Report | None]) -> dict[str,
         "ongoing_requests": one.standing.ongoing,
         "queue": _queue(one),
         "why": one.standing.why or None,
+        "scaling": None if one.size is None else _size(one.size),
         "each": [_replica(seat) for seat in one.seats],
         "engines": [report and as_plain(report) | {"differences": list(differences(report))} for report in told_by],
+    }
+
+
+def _size(size: Verdict) -> dict[str, Any]:
+    return {
+        "at": iso(size.at_s),
+        "target": size.target,
+        "reason": size.reason,
+        "load": {"now": size.demand, "expected": size.expected, "wanted": size.wanted},
+        "limit": size.binds or None,
+        "held": size.held or None,
+        "notice": size.notice or None,
     }
 
 
@@ -196,6 +210,11 @@ def replicas_table(facts: Mapping[str, Facts], now: float) -> Table:
             place, release = seat.node or "–", seat.release or "–"
             table.add_row(name, seat.replica, place, gpus, release, state, since, str(seat.ongoing), str(seat.waiting))
     return table
+
+
+def sizes(facts: Mapping[str, Facts]) -> list[Text]:
+    """Returns a line for each model whose number of replicas follows the load: why it is what it is."""
+    return [Text(f"{name}: {one.size.reason}") for name, one in facts.items() if one.size is not None]
 
 
 def engines_table(told_by: Reports) -> Table:

@@ -1,6 +1,6 @@
 """The load feed: every replica of a roster tells how it is, over HTTP and without Ray. With it comes what other gateways have sent it.
 
-Decides whom to follow, whom to doubt, and when a replica is told what waits here. What a report or a silence means is `policy.routing`'s.
+Decides whom to follow, and whom to doubt. What a report or a silence means is `policy.routing`'s.
 A replica that does not answer holds up nobody else, and feeds go on while Ray's head is away.
 """
 
@@ -44,7 +44,6 @@ class Feed:
         own: str,
         period_s: float,
         refused: Poison | None = None,
-        waiting: Callable[[str], int] | None = None,
     ) -> None:
         """Args:
         roster: whose replicas are followed.
@@ -52,14 +51,13 @@ class Feed:
         own: this gateway's name, by which it knows its own prompts again.
         period_s: between two reports of a replica that has requests.
         refused: the requests that this gateway refuses because engines died of them; it tells the others, and learns theirs.
-        waiting: how many requests of a model wait at this gateway, which every replica of the model is told; None: nothing is told.
         """
         self._roster = roster
         self._own = own
         self._engines = engines
         self._period_s = period_s
         self._refused = Poison() if refused is None else refused
-        self._telling = Telling(engines, own, self._refused, waiting)
+        self._telling = Telling(engines, self._refused)
         self._on_break: Callable[[str], None] = _nobody
         self._seen: tuple[tuple[ReplicaView, ...], ...] = ()
         """The replicas of each model when they were last looked at."""
@@ -151,7 +149,7 @@ class Feed:
             self._look()
             self._doubt()
             self._renew()
-            self._telling.tell(self._roster.models, self._streams, self._period_s)
+            self._telling.tell(self._streams, self._period_s)
             await asyncio.sleep(max(self._period_s, TOGETHER_S * len(self._streams)))
             if not self._news.is_set() and (idle_s := self._idle_s()) > 0:
                 with contextlib.suppress(TimeoutError):

@@ -207,6 +207,10 @@ def _scaled(order: Order, model: Model, marked: Marked) -> Scaled:
     highest = max(bound.le for bound in Scaling.model_fields["max_replicas"].metadata if hasattr(bound, "le"))
     if most > highest:
         raise Refused(f"A model may have at most {highest} replicas.")
+    hour = max(model.scale.schedules, key=lambda one: one.min_replicas, default=None)
+    if hour is not None and hour.min_replicas > most:
+        floor = f"{model.id} has at least {hour.min_replicas} replicas {hour.text}, by its schedules."
+        raise Refused(f"{floor} `--max` must not be below that.")
     return Scaled(by=marked.by, at=marked.at, least=least, most=most)
 
 

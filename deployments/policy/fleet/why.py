@@ -13,6 +13,7 @@ from deployments.policy.fleet.seats import PLACING, STARTING, Seat, failures
 from deployments.policy.records import starts
 from deployments.policy.records.spans import told as span
 from deployments.policy.records.starts import Start
+from deployments.policy.records.verdict import Verdict
 from deployments.policy.records.ways_out import way_out
 
 #: Failed starts that are told: the newest ones, and only while they are news.
@@ -22,6 +23,15 @@ MOST_CHARACTERS = 600
 MANY_DEATHS, DEATHS_S = 2, 3600.0
 WAIT = "Wait some seconds, and ask again."
 ASK_THERE = "Run `herd why` on a node of the cluster: it also sees starts, places and errors."
+#: A decision that is older says that none is made: they are kept every 10 s.
+OLD_S = 60.0
+NO_DECISION = "The number is held until then. `herd logs ray` has the lines of Ray Serve's controller."
+#: What an operator may raise where a limit keeps replicas from what the load asks for.
+RAISED: Mapping[str, str] = {
+    "gpus": "`scaling.gpus` allows no more.",
+    "money": "`scaling.hour_price` allows no more.",
+    "max_replicas": "`scaling.max_replicas` allows no more.",
+}
 BEFORE_START = "its process starts, and imports vLLM"
 
 
@@ -44,6 +54,8 @@ class Facts:
     """The last words of each sick replica about its canary, by its id."""
     deaths: Sequence[Event] = ()
     """Replicas that ended by themselves or were killed, oldest first."""
+    size: Verdict | None = None
+    """The last decision on its number of replicas; None where the number is the operator's, or nothing is known of it."""
     by_http: bool = False
     """A gateway alone was asked, which knows no replica before it takes requests."""
 
@@ -77,7 +89,21 @@ def why(facts: Facts, now: float) -> tuple[Finding, ...]:
         found.append(Finding("No replica takes requests, as far as a gateway can tell.", ASK_THERE))
     elif not found and missing > 0:
         found.append(Finding(f"{missing} of {facts.standing.target} replicas are not there, and Ray Serve has not begun them.", WAIT))
-    return tuple(found)
+    return (*found, *_size(facts, now))
+
+
+def _size(facts: Facts, now: float) -> Iterator[Finding]:
+    """Yields why it has as many replicas as it has, where autoscaling decides that."""
+    size = facts.size
+    if size is None:
+        return
+    since_s = now - size.at_s
+    if since_s > OLD_S:
+        yield Finding(f"Autoscaling last decided {span(since_s)} ago: {size.reason}", NO_DECISION, since_s)
+    else:
+        yield Finding(f"Autoscaling: {size.reason}", RAISED.get(size.binds, ""), since_s)
+    if size.notice:
+        yield Finding(f"{size.notice[:1].upper()}{size.notice[1:].rstrip('.')}.", "")
 
 
 def _placing(facts: Facts, now: float) -> Iterator[Finding]:

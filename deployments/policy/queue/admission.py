@@ -108,6 +108,11 @@ class Queue:
         """Requests that wait here, and those that were refused a moment ago because all replicas were full."""
         return len(self._line) + self._refusals.count(now_s)
 
+    @property
+    def running(self) -> int:
+        """Requests that have a slot."""
+        return self._dwell.there
+
     def offered(self, ask: Ask, limits: Limits, now_s: float) -> Slot | Waiting | Refused:
         """Takes a new request: it gets a slot at once, waits, or is refused.
 

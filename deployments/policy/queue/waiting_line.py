@@ -35,24 +35,25 @@ class DwellTimes:
     """How long requests stay at one model's replicas: tells how fast they will end when a line begins."""
 
     def __init__(self) -> None:
-        self._there = 0
+        self.there = 0
+        """Requests that replicas have."""
         self._lasted_s: deque[float] = deque(maxlen=_ENDS)
 
     def began(self) -> None:
         """Counts a request that a replica has now."""
-        self._there += 1
+        self.there += 1
 
     def ended(self, lasted_s: float) -> None:
         """Counts a request that has ended, after so many seconds."""
-        self._there -= 1
+        self.there -= 1
         self._lasted_s.append(lasted_s)
 
     @property
     def between_ends_s(self) -> float | None:
         """Seconds between two ends, by Little's law, with as many requests there as now; None where nothing is known."""
-        if not self._there or not self._lasted_s:
+        if not self.there or not self._lasted_s:
             return None
-        return sum(self._lasted_s) / len(self._lasted_s) / self._there
+        return sum(self._lasted_s) / len(self._lasted_s) / self.there
 
 
 class Line(Generic[Waiter]):

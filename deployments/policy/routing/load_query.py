@@ -19,8 +19,6 @@ class LoadQuery:
 
     after: int = 0
     """The gateway has heard of the prompts up to this number; 0 asks for all that are kept."""
-    waiting: str = ""
-    """Requests that wait at the gateway for the model, as `queue.demand` writes them."""
     poison: str = ""
     """The requests that the gateway refuses, as `routing.poison` writes them."""
     every_s: float = 0.0
@@ -31,10 +29,9 @@ class LoadQuery:
 
 def written(query: LoadQuery) -> bytes:
     """The query of a request for `/-/load`. `after` is first and `poison` last: replicas of earlier releases read them by their place."""
-    waiting = f"&waiting={query.waiting}" if query.waiting else ""
     poison = f"&poison={query.poison}" if query.poison else ""
     follows = f"&every={query.every_s:g}&quiet={query.quiet_s:g}" if query.every_s else ""
-    return f"after={query.after}{waiting}{follows}{poison}".encode("ascii")
+    return f"after={query.after}{follows}{poison}".encode("ascii")
 
 
 def read(query: bytes) -> LoadQuery:
@@ -44,7 +41,6 @@ def read(query: bytes) -> LoadQuery:
     every_s = _seconds(fields.get("every", ""))
     return LoadQuery(
         int(after) if after.isdecimal() and len(after) < _DIGITS else 0,
-        fields.get("waiting", ""),
         fields.get("poison", ""),
         every_s,
         max(every_s, _seconds(fields.get("quiet", ""))) if every_s else 0.0,

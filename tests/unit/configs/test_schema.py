@@ -63,6 +63,11 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
     ("fields", "sentence"),
     [
         ({"replicas": 1, "scaling": {}}, "give either replicas or scaling, not both"),
+        ({"scaling": {"hour_price": 5}}, "hour_price needs gpu_hour_price"),
+        (
+            {"scaling": {"max_replicas": 2, "schedules": [{"begins": "08:00", "ends": "18:00", "min_replicas": 3}]}},
+            "schedules[0].min_replicas (3) must not be above max_replicas (2)",
+        ),
         ({"engine": {"max-num-seqs": 4}}, "vLLM has no engine argument 'max-num-seqs'; did you mean 'max_num_seqs'?"),
         ({"engine": {"structured_outputs_config": {"backend": "auto"}}}, "must name one backend"),
         ({"engine": {"structured_outputs_config": "xgrammar"}}, "must name one backend"),

@@ -138,3 +138,15 @@ def test_model_that_has_left_the_config_has_no_replicas() -> None:
     shown = meter.registry.get_sample_value
     assert [shown("herd_replicas_ready", {"model": model}) for model in ("scout", "llama")] == [0, 1]
     assert shown("herd_replicas_slow", {"model": "scout"}) == 0
+
+
+def test_decision_of_autoscaling_is_shown_and_only_the_limit_that_binds_now() -> None:
+    meter = Meter()
+    meter.scaled("scout", {"target": 3, "wanted": 4.5}, "gpus", "", 100.0)
+    meter.scaled("llama", {"target": 1}, "gpus", "", 100.0)
+    meter.scaled("scout", {"target": 3, "wanted": 2.5}, "", "no report", 110.0)
+    shown = meter.registry.get_sample_value
+    assert shown("herd_scaling_replicas", {"model": "scout", "figure": "wanted"}) == 2.5
+    assert [shown("herd_scaling_bound", {"model": model, "limit": "gpus"}) for model in ("scout", "llama")] == [0, 1]
+    assert shown("herd_scaling_held", {"model": "scout", "why": "no report"}) == 1
+    assert shown("herd_scaling_decided_timestamp_seconds", {"model": "scout"}) == 110

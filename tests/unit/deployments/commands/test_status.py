@@ -15,6 +15,7 @@ from deployments.policy.fleet.seats import Seat
 from deployments.policy.fleet.why import Facts
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
+from deployments.policy.records.verdict import Verdict
 
 PLAN = Figures(15 * GIB, 50 * GIB, 400_000)
 AS_PLANNED = Report("NVIDIA H100 80GB HBM3", replace(PLAN, start_s=31.4), PLAN, "H100", utilization=0.92)
@@ -144,3 +145,20 @@ def test_scripts_get_numbers_and_the_sentences_of_what_differs() -> None:
     assert engine["planned"] == {"weights_bytes": 15 * GIB, "kv_bytes": 50 * GIB, "kv_tokens": 400_000}
     assert len(engine["differences"]) == 2
     assert small["engines"] == []
+
+
+def test_size_by_the_load_is_told_with_its_reason() -> None:
+    size = Verdict(10.0, 2, 1, "1.4 replicas of load now: 2 instead of 1.", 1.4, 1.6, 2.0, binds="gpus")
+    facts = {"llama": replace(FACTS["llama"], size=size), "small": FACTS["small"]}
+    llama, small = status.as_data("herd · http://x/v1", facts, {})["models"]
+    assert llama["scaling"] == {
+        "at": "1970-01-01T00:00:10.000Z",
+        "target": 2,
+        "reason": "1.4 replicas of load now: 2 instead of 1.",
+        "load": {"now": 1.4, "expected": 1.6, "wanted": 2.0},
+        "limit": "gpus",
+        "held": None,
+        "notice": None,
+    }
+    assert small["scaling"] is None
+    assert [str(line) for line in status.sizes(facts)] == ["llama: 1.4 replicas of load now: 2 instead of 1."]

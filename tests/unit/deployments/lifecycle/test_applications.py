@@ -4,7 +4,7 @@ Ray itself does not run.
 """
 
 import sys
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from configs.site import Site
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import engine_arguments as engine_options
 from deployments.policy.fleet.conformance import Abilities
+from deployments.policy.scaling.wanted import of_plain
 from deployments.ray_calls.names import GATEWAY, app_name
 from tests.unit.samples import config, model, raw, scout
 
@@ -224,14 +225,31 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
     scaling = found["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"], scaling.get("initial_replicas")) == (2, 5, None)
     assert scaling["target_ongoing_requests"] == 7
-    assert scaling["policy"] == {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": {"ranks": 1}}
+    assert {name: seconds for name, seconds in scaling.items() if name.endswith("_delay_s")} == {
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 0,
+        "downscale_to_zero_delay_s": 0,
+    }, "the decision has its own patience"
+    assert not [name for name in scaling if "factor" in name]
+    assert scaling["policy"]["policy_function"] == "deployments.records.scaling:Scaling"
+    arguments = scaling["policy"]["policy_kwargs"]
+    assert (arguments["ranks"], arguments["release"]) == (1, version("llama-herd"))
+    told = of_plain(arguments["wanted"])
+    assert (told.limits.least, told.limits.most, told.limits.release, told.target_ongoing) == (2, 5, version("llama-herd"), 7)
+
+
+def test_policy_of_a_fixed_number_of_replicas_has_nothing_to_decide() -> None:
+    scaling = application(dump(config(model(replicas=3))), "model.llama")["deployments"][0]["autoscaling_config"]
+    assert scaling["policy"]["policy_kwargs"]["wanted"] is None
 
 
 def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:
     wide = scout(parallel={"tensor": 8, "data": 2, "expert": True}, scaling={"min_replicas": 2, "max_replicas": 5}, accelerator="H100")
     scaling = application(dump(config(wide)), "model.scout")["deployments"][0]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (4, 10)
-    assert scaling["policy"]["policy_kwargs"] == {"ranks": 2}
+    assert scaling["policy"]["policy_kwargs"]["ranks"] == 2
+    told = of_plain(scaling["policy"]["policy_kwargs"]["wanted"])
+    assert (told.ranks, told.limits.least, told.limits.most, told.limits.gpus_per_replica) == (2, 2, 5, 16), "in whole replicas"
     assert engine_options.engine_arguments(wide)["data_parallel_size"] == 2
     assert app.engine_config(wide, "H100")["placement_group_config"]["bundles"] == [{"CPU": 1.0, "GPU": 1.0}] * 8, "of one rank"
     assert "data_parallel_size" not in engine_options.engine_arguments(scout())
@@ -382,6 +400,20 @@ def test_site_reaches_every_process_as_an_argument_and_only_where_it_differs(cha
 def test_fields_of_the_gateway_restart_no_engine() -> None:
     plain, other = (dump(config(model(), gateway={"host": host})) for host in ("127.0.0.1", "0.0.0.0"))
     assert application(plain, "model.llama") == application(other, "model.llama")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"slo": {"ttft_s": 1}},
+        {"scaling": {"max_replicas": 3, "patience_s": 5, "gpus": 8}},
+        {"scaling": {"max_replicas": 3, "schedules": [{"begins": "08:00", "ends": "18:00", "min_replicas": 2}]}},
+    ],
+)
+def test_objectives_and_scaling_restart_no_engine(changed: dict[str, Any]) -> None:
+    plain, other = (application(dump(config(model(**{"scaling": {"max_replicas": 3}, **more}))), "model.llama") for more in ({}, changed))
+    assert plain["args"] == other["args"]
+    assert plain != other
 
 
 @pytest.mark.parametrize(

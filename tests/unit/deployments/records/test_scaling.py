@@ -1,13 +1,35 @@
-"""The policy in Ray Serve's controller tells of a target that has changed, and decides as before."""
+"""The policy in Ray Serve's controller: it never waits, never raises, and returns its own number while nothing is decided.
 
+Traps of autoscaling that cannot occur here: *scale factors and delays of Ray's own* are unset in the config
+(`tests/unit/deployments/lifecycle/test_applications.py`), *`initial_replicas`* is not given there (trap 2, `tests/alone/test_scaling.py`),
+and *Ray's metrics of replicas* (trap 7) are read by nobody. Which replica goes is Ray's choice (trap 17): it gets no new requests from then
+on, its streams are finished, and routing finds another home for its prompts. Gateways keep nodes alive (trap 24) whatever the number is:
+that is not this policy's. Several models that together ask for more than there is (trap 20): each decides for itself here, `scaling.gpus`
+bounds each, a replica without a place waits in Ray with a reason that `herd why` shows, and no model loses a replica to another.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
+import pytest
+
 from deployments.policy.fleet.events import Kind
-from deployments.ray_calls.scaling_policy import ONGOING, ROOM, WAITING, ByOngoingRequests
+from deployments.policy.queue import load_record
+from deployments.policy.queue.load_record import LoadRecord
+from deployments.policy.records import starts
+from deployments.policy.records import verdict as verdicts
+from deployments.policy.scaling import turn as turns
+from deployments.policy.scaling.load_report import FORGOTTEN_S
+from deployments.policy.scaling.wanted import Wanted, as_plain
+from deployments.ray_calls.scaling_policy import RELEASE
+from deployments.records import scaling as by_value
 from deployments.records.event_log import Teller
 from deployments.records.scaling import Scaling
+from deployments.records.scaling_follower import KEPT_S, LEFT_S, OLD_S, UNASKED_S, Follower
+from tests.unit.deployments.policy.scaling.samples import T, bucket, record, wanted
 
 
 @dataclass
@@ -15,11 +37,8 @@ class Context:
     """What Ray Serve tells a policy."""
 
     target_num_replicas: int
+    current_num_replicas: int = 1
     app_name: str = "model.org~scout"
-    aggregated_metrics: dict[str, dict[str, float]] = field(
-        default_factory=lambda: {ONGOING: {"a": 12.0}, WAITING: {"a": 0.0}, ROOM: {"a": 4.0}}
-    )
-    config: Any = field(default_factory=lambda: SimpleNamespace(target_ongoing_requests=4))
 
 
 class Told(Teller):
@@ -35,31 +54,276 @@ class Told(Teller):
         self.events.append((kind, words, model))
 
 
-def told(*targets: int, ranks: int = 1) -> list[tuple[str, str, str]]:
-    """Returns the events of a policy that Ray Serve asks while it wants these numbers, one after the other."""
-    tellers: list[Told] = []
+@dataclass
+class Memory:
+    """A store in memory, which may be away."""
 
-    def teller(process: str) -> Told:
-        tellers.append(Told(process))
-        return tellers[-1]
+    texts: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+    reads: int = 0
 
-    policy = Scaling(ranks, teller)
-    for target in targets:
-        policy(Context(target))
-    assert [one.process for one in tellers] == ["autoscaling"]
-    return tellers[0].events
+    def keep(self, name: str, text: str) -> None:
+        self._ask()
+        self.texts[name] = text
+
+    def forget(self, name: str) -> None:
+        self._ask()
+        self.texts.pop(name, None)
+
+    def names(self, beginning: str) -> Sequence[str]:
+        self._ask()
+        return [name for name in self.texts if name.startswith(beginning)]
+
+    def several(self, names: Sequence[str]) -> Mapping[str, str]:
+        self._ask()
+        return {name: self.texts[name] for name in names if name in self.texts}
+
+    def _ask(self) -> None:
+        self.reads += 1
+        if self.away:
+            raise OSError("the head is away")
+
+    def has(self, *records: LoadRecord) -> None:
+        """Gateways have told this."""
+        for one in records:
+            self.keep(load_record.key("org/scout", one.gateway), load_record.written(one))
 
 
-def test_changed_target_is_an_event_and_the_first_and_a_steady_one_are_none() -> None:
-    assert told(2, 2, 3, 3, 1) == [
-        (Kind.SCALE, "Ray Serve now wants 3 replicas instead of 2", "org/scout"),
-        (Kind.SCALE, "Ray Serve now wants 1 replicas instead of 3", "org/scout"),
-    ]
+class World:
+    """A policy's follower, its store, its events, and a clock that stands."""
+
+    def __init__(self, limits: Wanted | None, ranks: int = 1, store: Memory | None = None) -> None:
+        self.store, self.tellers, self.now = store or Memory(), list[Told](), T
+        self.follower = Follower("org/scout", limits, ranks, self._teller, self.store, lambda: self.now)
+
+    def _teller(self, process: str) -> Told:
+        self.tellers.append(Told(process))
+        return self.tellers[-1]
+
+    @property
+    def events(self) -> list[str]:
+        return [words for kind, words, model in self.tellers[0].events if (kind, model) == (Kind.SCALE, "org/scout")]
+
+    def number(self, target: int, running: int = 1) -> int:
+        return self.follower.number(Context(target, running))
+
+    def turn(self, target: int, at_s: float, *records: LoadRecord, running: int = 1) -> int:
+        """What is decided at a time after `T`, where gateways have told this."""
+        self.now = T + at_s
+        self.store.has(*records)
+        self.number(target, running)
+        self.follower.look()
+        return self.number(target, running)
 
 
-def test_ranks_are_told_as_whole_replicas() -> None:
-    assert [words for _, words, _ in told(4, 8, ranks=4)] == ["Ray Serve now wants 2 replicas instead of 1"]
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are taken by the tests themselves; the thread has a test of its own."""
+    monkeypatch.setattr("deployments.records.scaling_follower.Follower._follow", lambda _self: None)
 
 
-def test_number_is_decided_as_before() -> None:
-    assert Scaling()(Context(2)) == ByOngoingRequests()(Context(2))
+def busy(at_s: float) -> LoadRecord:
+    """Twenty requests in each bucket since `T`."""
+    return record(at_s, *(bucket(step, 20) for step in range(int(at_s // 5))))
+
+
+def test_number_is_the_target_until_something_is_decided() -> None:
+    assert World(wanted()).number(2) == 2
+
+
+def test_trap_14_and_9_load_brings_replicas_once_and_the_starting_ones_count() -> None:
+    world, target = World(wanted(most=40)), 1
+    targets = [target := world.turn(target, at_s, busy(at_s)) for at_s in (5.5, 10.5, 15.5, 20.5, 25.5, 30.5, 35.5, 40.5)]
+    assert targets == sorted(targets)
+    assert 8 <= targets[-1] <= 20, "16 requests in flight, of which a replica carries two, and spare, though none is ready yet"
+
+
+def test_each_move_is_an_event_with_its_reason() -> None:
+    world = World(wanted())
+    target = world.turn(1, 5.5, busy(5.5))
+    world.turn(target, 7.5, busy(7.5))
+    (said,) = world.events
+    assert f"{target} instead of 1" in said
+    assert [one.process for one in world.tellers] == ["autoscaling"]
+
+
+def test_move_that_ray_serve_does_not_follow_is_told_once() -> None:
+    world = World(wanted())
+    for at_s in (45.5, 47.5, 49.5):
+        world.turn(1, at_s, busy(at_s))
+    assert len(world.events) == 1
+
+
+def test_number_that_another_has_set_is_an_event_too() -> None:
+    world = World(None, ranks=4)
+    for target in (4, 4, 8, 8, 4):
+        assert world.number(target) == target
+    assert world.events == ["Ray Serve now wants 2 replicas instead of 1", "Ray Serve now wants 1 replicas instead of 2"]
+
+
+def test_trap_15_objective_that_no_number_meets_is_told_once() -> None:
+    world = World(wanted(unmeetable="No number of replicas answers in 0.001 s."))
+    for at_s in (5.5, 7.5, 20.5):
+        world.turn(1, at_s, record(at_s))
+    assert world.events == ["No number of replicas answers in 0.001 s"]
+    verdict = verdicts.read(world.store.texts[verdicts.key("org/scout")])
+    assert verdict is not None
+    assert verdict.notice
+
+
+def test_ranks_move_as_whole_replicas() -> None:
+    number = World(wanted(ranks=4), ranks=4).turn(4, 5.5, busy(5.5), running=4)
+    assert number > 4
+    assert number % 4 == 0
+
+
+def test_last_decision_and_memory_are_kept_at_each_move_and_every_ten_seconds() -> None:
+    world = World(wanted())
+    target = world.turn(1, 5.5, busy(5.5))
+    first = verdicts.read(world.store.texts[verdicts.key("org/scout")])
+    assert first is not None
+    assert (first.before, first.target) == (1, target)
+    world.turn(target, 7.5, record(7.5), running=target)
+    assert verdicts.read(world.store.texts[verdicts.key("org/scout")]) == first
+    world.turn(target, 5.6 + KEPT_S, record(15.5), running=target)
+    assert verdicts.read(world.store.texts[verdicts.key("org/scout")]) != first
+
+
+def test_controller_that_starts_anew_goes_on_where_the_last_one_was() -> None:
+    first = World(wanted())
+    first.turn(1, 5.5, busy(5.5))
+    second = World(wanted(), store=first.store)
+    kept = turns.read(first.store.texts[turns.memory_key("org/scout")])
+    assert kept.history.arrivals
+    assert second.number(4) == 4, "the target that Ray's checkpoint has"
+    second.turn(4, 7.5, record(7.5))
+    after = turns.read(second.store.texts[turns.memory_key("org/scout")])
+    assert after.history.arrivals[: len(kept.history.arrivals)] == kept.history.arrivals
+
+
+def test_start_times_come_from_recorded_starts() -> None:
+    world = World(wanted(most=40))
+    took = starts.Start("org/scout", "r", "node", RELEASE, T - 500, ended=T - 423, outcome=starts.READY)
+    world.store.keep(starts.key(took), starts.written(took))
+    world.turn(1, 5.5, busy(5.5))
+    assert "in 77 s" in world.events[0]
+
+
+def test_trap_8_target_is_held_while_the_store_is_away() -> None:
+    world = World(wanted())
+    target = world.turn(1, 5.5, busy(5.5))
+    world.store.away = True
+    world.now += 4
+    world.number(target)
+    world.follower.look()
+    world.now += KEPT_S
+    with pytest.raises(OSError, match="the head is away"):  # keeping the memory; the thread logs it and goes on
+        world.follower.look()
+    assert world.number(target) == target
+
+
+def test_old_decision_does_not_hold() -> None:
+    world = World(wanted())
+    assert world.turn(1, 5.5, busy(5.5)) > 1
+    world.now += OLD_S + 1
+    assert world.number(1) == 1, "the thread hangs: the target is held"
+
+
+def test_record_of_a_gateway_that_is_long_gone_is_removed() -> None:
+    world = World(wanted())
+    world.turn(1, 0, record(0, gateway="gone"))
+    world.turn(1, FORGOTTEN_S + 1, record(FORGOTTEN_S + 1))
+    assert world.store.names(load_record.beginning("org/scout")) == [load_record.key("org/scout", "gw")]
+
+
+def test_record_that_cannot_be_read_is_a_missing_gateway_until_it_stays_as_it_is() -> None:
+    world, name = World(wanted()), load_record.key("org/scout", "newer")
+    for at_s in (0.0, FORGOTTEN_S - 1):
+        world.store.keep(name, "{}")
+        world.turn(1, at_s, record(at_s))
+        assert name in world.store.texts
+    world.store.keep(name, "[]")
+    world.turn(1, FORGOTTEN_S + 2, record(FORGOTTEN_S + 2))
+    assert name in world.store.texts, "it writes"
+    world.turn(1, 2 * FORGOTTEN_S + 4, record(2 * FORGOTTEN_S + 4))
+    assert name not in world.store.texts
+
+
+def test_nothing_is_looked_at_where_the_number_is_the_operators() -> None:
+    world = World(None)
+    world.number(2)
+    world.follower.look()
+    fixed = World(wanted(most=1))
+    assert fixed.number(1) == 1
+    assert world.store.reads == fixed.store.reads == 0
+
+
+def test_thread_decides_and_ends_when_nobody_asks_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("deployments.records.scaling_follower.PERIOD_S", 0.01)
+    world = World(wanted())
+    world.now = T + 5.5
+    world.store.has(busy(5.5))
+    world.number(1)
+    eventually(lambda: world.number(1) > 1)
+    world.store.away = True
+    world.now += KEPT_S
+    time.sleep(0.05)
+    world.number(1)
+    time.sleep(0.05)
+    world.store.away = False
+    world.now += UNASKED_S + 1
+    time.sleep(0.05)
+    reads = world.store.reads
+    time.sleep(0.05)
+    assert world.store.reads == reads, "another policy may have taken its place"
+    world.now += LEFT_S
+    assert world.follower._thread is not None
+    world.follower._thread.join(5)
+    assert not world.follower._thread.is_alive()
+
+
+def eventually(happened: Callable[[], bool]) -> None:
+    """Waits for another thread."""
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Raising:
+    """A follower that is broken."""
+
+    def number(self, _context: Any) -> int:
+        raise ValueError("broken")
+
+
+def test_trap_3_policy_never_raises_and_holds_the_target(caplog: pytest.LogCaptureFixture) -> None:
+    policy = Scaling(1, RELEASE, {"not": "readable"})
+    with caplog.at_level("WARNING", "ray.serve"):
+        assert [policy(Context(3, 1)) for _ in range(3)] == [(3, {})] * 3
+    assert len(caplog.records) == 1, "it is said once"
+    policy._follower = Raising()
+    assert policy(Context(2)) == (2, {})
+
+
+def test_trap_4_modules_of_another_release_decide_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    policy = Scaling(1, "0.0.1", as_plain(wanted()))
+    with caplog.at_level("WARNING", "ray.serve"):
+        assert policy(Context(3)) == (3, {})
+    assert "0.0.1" in caplog.text
+
+
+def test_policy_follows_the_model_that_it_is_asked_about() -> None:
+    policy = Scaling(1, RELEASE, as_plain(wanted()))
+    assert policy(Context(2)) == (2, {})
+    assert Scaling(2, RELEASE, None)(Context(4)) == (4, {})
+
+
+def test_policy_is_pickled_by_value_as_ray_does_it() -> None:
+    cloudpickle.register_pickle_by_value(by_value)
+    try:
+        made = cloudpickle.loads(cloudpickle.dumps(Scaling))
+    finally:
+        cloudpickle.unregister_pickle_by_value(by_value)
+    assert made(1, "0.0.1", None)(Context(2)) == (2, {})

@@ -62,6 +62,14 @@ def test_number_that_cannot_be_is_refused(fields: dict[str, Any], words: str) ->
         after("scale", **fields)
 
 
+def test_most_below_a_schedules_floor_is_refused() -> None:
+    hours = {"days": "weekdays", "begins": "08:00", "ends": "18:00", "min_replicas": 4}
+    now = DeclaredHerd(file=config(model(scaling={"max_replicas": 6, "schedules": [hours]})), by="bob@head", at="then")
+    with pytest.raises(Refused, match=r"at least 4 replicas weekdays 08:00-18:00, by its schedules"):
+        after("scale", now=now, model="llama", replicas=1, most=3)
+    assert after("scale", now=now, model="llama", replicas=1, most=4).config.models[0].scale.max_replicas == 4
+
+
 def test_model_is_stopped_and_started() -> None:
     stopped = after("stop", model="scout")
     assert [one.stopped for one in stopped.config.models] == [False, True]

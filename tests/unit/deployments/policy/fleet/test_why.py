@@ -5,8 +5,9 @@ from dataclasses import replace
 from deployments.policy.fleet.events import Event, Kind
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.seats import PLACING, STARTING, Seat
-from deployments.policy.fleet.why import ASK_THERE, MOST_CHARACTERS, WAIT, Facts, Finding, why
+from deployments.policy.fleet.why import ASK_THERE, MOST_CHARACTERS, NO_DECISION, OLD_S, WAIT, Facts, Finding, why
 from deployments.policy.records.starts import ENGINE, FAILED, GATE, LOAD, READY, WEIGHTS, Start
+from deployments.policy.records.verdict import Verdict
 
 NOW = 2000.0
 STARTS = Standing(ModelState.STARTING, 0, 1)
@@ -138,3 +139,26 @@ def test_model_that_is_stopped_says_how_it_is_started() -> None:
     failed = Start("scout", "a", "10.0.0.2", "0.1.0", 900.0, ended=950.0, outcome="failed", error="no memory")
     (found,) = why(Facts("scout", Standing(ModelState.STOPPED, 0, 0), (), (failed,)), 1000.0)
     assert (found.what, found.todo) == ("It is stopped: its operator has taken its engines away.", "`herd start scout` starts it.")
+
+
+def test_size_by_the_load_has_its_reason() -> None:
+    up = Standing(ModelState.RUNNING, 2, 2)
+    size = Verdict(NOW - 4, 2, 1, "1.4 replicas of load now: 2 instead of 1, for 2 GPUs.")
+    *_, last = why(Facts("scout", up, (), size=size), NOW)
+    assert last == Finding("Autoscaling: 1.4 replicas of load now: 2 instead of 1, for 2 GPUs.", "", 4.0)
+
+
+def test_limit_that_keeps_replicas_away_is_named_by_its_field() -> None:
+    size = Verdict(NOW, 2, 2, "9 replicas of load now: 2 stay by gpus, for 2 GPUs.", binds="gpus")
+    assert why(Facts("scout", STARTS, (SEAT,), size=size), NOW)[-1].todo == "`scaling.gpus` allows no more."
+
+
+def test_decision_that_is_old_says_that_none_is_made() -> None:
+    size = Verdict(NOW - OLD_S - 1, 2, 2, "2 stay.")
+    last = why(Facts("scout", STARTS, (SEAT,), size=size), NOW)[-1]
+    assert last == Finding("Autoscaling last decided 61 s ago: 2 stay.", NO_DECISION, 61.0)
+
+
+def test_objective_that_no_number_meets_is_told() -> None:
+    size = Verdict(NOW, 2, 2, "2 stay.", notice="no number of replicas meets slo.ttft_s 0.1")
+    assert said(Facts("scout", STARTS, (SEAT,), size=size))[-1] == "No number of replicas meets slo.ttft_s 0.1."

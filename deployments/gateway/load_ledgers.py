@@ -1,0 +1,86 @@
+"""The ledgers of a gateway's models: counts each request on its way.
+
+Decides how large a request is taken to be: the gateway has no tokenizer. `deployments.policy.queue.ledger`
+decides how long a count is kept.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from deployments.gateway.admission import Place
+from deployments.gateway.request import Asked
+from deployments.policy.errors.client_errors import Overloaded
+from deployments.policy.queue.ledger import Answered, Ledger
+from deployments.policy.queue.load_record import EngineLoads, LoadRecord
+from deployments.policy.request.calls import GENERATING
+from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
+
+#: Endpoints whose requests are work for an engine's GPU.
+COUNTED = GENERATING | {"embeddings"}
+
+
+class Ledgers:
+    """Counts the requests of one gateway, by model."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, since: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        clock: seconds since 1970, by which gateways agree on buckets.
+        since: the clock of the places at replicas.
+        """
+        self._clock = clock
+        self._since = since
+        self._ledgers: dict[str, Ledger] = {}
+
+    def arrived(self, asked: Asked) -> None:
+        """Counts a request for a model."""
+        if asked.call.endpoint in COUNTED:
+            self._of(asked.chosen.model.id).arrived(_tokens(asked), asked.raw, self._clock())
+
+    def refused(self, asked: Asked, error: Overloaded) -> None:
+        """Remembers a request that is refused because all replicas are full."""
+        if asked.call.endpoint in COUNTED:
+            self._of(asked.chosen.model.id).refused(asked.raw, self._clock(), error.retry_after_s or 0)
+
+    @contextmanager
+    def waiting(self, asked: Asked) -> Iterator[None]:
+        """Counts a request as waiting while this lasts."""
+        ledger, tokens = self._of(asked.chosen.model.id), _tokens(asked)
+        ledger.waits(tokens, self._clock())
+        try:
+            yield
+        finally:
+            ledger.waited(tokens, self._clock())
+
+    def answered(self, asked: Asked, place: Place) -> None:
+        """Counts a request whose answer has ended. A stream whose engine has stated no usage has a token in each piece."""
+        if asked.call.endpoint not in COUNTED:
+            return
+        usage, times = asked.trial.usage, asked.trial.times
+        answer_tokens = usage[1] if usage is not None else len(times)
+        itl_s = (times[-1] - times[0]) / max(1, answer_tokens - 1) if len(times) > 1 else 0.0
+        prompt_tokens = None if usage is None else usage[0]
+        end = Answered(_tokens(asked), prompt_tokens, answer_tokens, self._since() - place.since_s, itl_s)
+        self._of(asked.chosen.model.id).answered(end, self._clock())
+
+    def record(self, model: str, by: tuple[str, str], standing: tuple[int, int], engines: EngineLoads) -> LoadRecord:
+        """Returns what the gateway tells of a model now.
+
+        Args:
+            model: its id.
+            by: the gateway's name, and its release.
+            standing: requests that wait or were refused a moment ago, and requests at replicas.
+            engines: the model's replicas as they report themselves.
+        """
+        return self._of(model).record(*by, standing, engines, self._clock())
+
+    def _of(self, model: str) -> Ledger:
+        ledger = self._ledgers.get(model)
+        if ledger is None:
+            ledger = self._ledgers[model] = Ledger(self._clock())
+        return ledger
+
+
+def _tokens(asked: Asked) -> float:
+    """Returns the tokens of a prompt, about: where routing has not counted them, by the body's size."""
+    return asked.ask.prompt.tokens or min(len(asked.raw) // BYTES_PER_TOKEN, asked.chosen.model.context_tokens)

@@ -1,0 +1,82 @@
+"""The arguments of a model's autoscaling: its config's numbers, and the pace of one replica.
+
+Decides in which unit requests are weighed: in tokens where the planner knows the engine's speed on its GPUs, else in requests in flight, of
+which a replica carries `target_ongoing_requests`.
+"""
+
+from cluster.catalogue.hardware import Gpu
+from cluster.planner.engine_groups import only_prefills
+from cluster.planner.herd_fit import engine_of
+from cluster.scaling.config_problems import schedules_of
+from cluster.scaling.limits import Limits, Tuning
+from cluster.scaling.pace import Shape, sustained
+from cluster.scaling.work import Pace, Slo
+from configs import scaling as said
+from configs.schema import Model
+from deployments.policy.scaling.load_report import Unit
+from deployments.policy.scaling.wanted import Wanted
+
+#: Beside requests in flight nothing weighs anything.
+WEIGHTLESS = 1e12
+#: A replica that is given up takes about so long for the requests that it has; its config's `stop_s` is the longest.
+DRAIN_S = 60.0
+#: The requests for which a pace is planned, about those of Azure's public trace of conversations (2023). Real ones are measured.
+USUAL = Shape(1024, 256)
+
+
+def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
+    """Returns what a model's autoscaling is told; None where there is nothing to decide.
+
+    Args:
+        model: the config's entry.
+        release: of the code that declares it.
+        gpu: on which its engines run; None: on none, or on one that the planner does not know.
+    """
+    scale = model.scale
+    if scale.min_replicas == scale.max_replicas or only_prefills(model):
+        return None
+    slo = _slo(model.slo or said.Slo())
+    unit, pace, problem = _paced(model, slo, gpu)
+    usual = Tuning()
+    patience_s = usual.patience_s if scale.patience_s is None else scale.patience_s
+    limits = Limits(
+        pace=pace,
+        least=scale.min_replicas,
+        most=scale.max_replicas,
+        slo=slo,
+        unmeetable=problem if model.slo is not None else "",
+        gpus_per_replica=gpus_of(model),
+        gpus_most=scale.gpus,
+        gpu_hour_price=scale.gpu_hour_price,
+        hour_price_most=scale.hour_price,
+        schedules=schedules_of(model),
+        expected_start_s=scale.start_s,
+        drain_s=min(DRAIN_S, model.stop_s),
+        clear_s=scale.clear_s,
+        idle_s=scale.idle_s,
+        release=release,
+        tuning=Tuning(patience_s=patience_s, step_down_s=min(usual.step_down_s, patience_s)),
+    )
+    return Wanted(limits, unit, scale.target_ongoing_requests, model.parallel.data)
+
+
+def _paced(model: Model, slo: Slo, gpu: Gpu | None) -> tuple[Unit, Pace, str]:
+    """Returns the unit and the pace, and why no number of replicas meets the objectives; an empty string where one does."""
+    engine = None if gpu is None or model.parallel.auto else engine_of(model, gpu)
+    if engine is not None:
+        try:
+            planned = sustained(engine, USUAL, slo)
+        except ValueError:  # it does not fit by the planner's arithmetic: that is told elsewhere, and here is no reason not to scale
+            pass
+        else:
+            return "tokens", planned.pace, planned.problem
+    return "requests", Pace(WEIGHTLESS, WEIGHTLESS, model.scale.target_ongoing_requests), ""
+
+
+def _slo(told: said.Slo) -> Slo:
+    return Slo(told.ttft_s, told.itl_s, told.quantile)
+
+
+def gpus_of(model: Model) -> int:
+    """Returns the GPUs of one whole replica: those of all its ranks; 1 on a CPU, where a replica is what there is to count."""
+    return model.parallel.tensor * model.parallel.pipeline * model.parallel.data
