@@ -70,6 +70,14 @@ class RayCluster:
         """
         await self._changes.next(app_name(model), ENGINE)
 
+    async def coming(self, model: str) -> int:
+        """Returns how many replicas of a model's group of engines there are, and start.
+
+        Raises:
+            OSError: that cannot be known now.
+        """
+        return await self._replicas.coming(app_name(model), ENGINE)
+
     async def gateways(self) -> list[dict[str, Any]]:
         """Asks every gateway where it shows its metrics.
 
@@ -155,7 +163,8 @@ class Gateway:
         gc.freeze()
 
     def _cluster(self) -> Cluster:
-        return Cluster(self._gateways, self._generated, self._ray.leave, self._ray.engines, self._ray.engines_changed, self._ray.tell)
+        ray = self._ray
+        return Cluster(self._gateways, self._generated, ray.leave, ray.engines, ray.engines_changed, ray.tell, ray.coming)
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.

@@ -74,13 +74,16 @@ def of_gateway(url: str) -> tuple[dict[str, Facts], Reports]:
     if "models" not in told:
         raise OperationError(f"{url} answers with {answer.status_code}, and is no gateway of a herd.")
     known, waiting = told["models"], told.get("waiting", {})
-    return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, reports(known, list(known))
+    at_zero = told.get("at_zero", ())
+    facts = {model: _by_page(model, rows, waiting.get(model, 0), now, int(model not in at_zero)) for model, rows in known.items()}
+    return facts, reports(known, list(known))
 
 
-def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float) -> Facts:
+def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float, wanted: int) -> Facts:
     rows = seats(known, (), (), now)
     ready = sum(row.state == "ready" for row in rows)
-    found = standing("RUNNING" if rows else None, {"RUNNING": len(rows)}, ready, 1, sum(row.ongoing for row in rows))
+    there = {"RUNNING": len(rows)} if rows else {}
+    found = standing("RUNNING" if rows or not wanted else None, there, ready, wanted, sum(row.ongoing for row in rows))
     return Facts(model, found, rows, queue=queue, by_http=True)
 
 

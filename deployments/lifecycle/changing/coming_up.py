@@ -17,14 +17,24 @@ from deployments.progress import Say
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
 
+#: States of a model that may have no replica, in which nothing is left to wait for, and the reason.
+_NOT_WAITED_FOR = {
+    ModelState.AT_ZERO: "it starts with its first request",
+    ModelState.STARTING: "its requests wait until it answers",
+}
+
 
 def wait(herd: Herd, say: Say, deadline: float) -> None:
-    """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
+    """Waits until every model has generated a token for a client, and engines that only compute prompts are there. A model that may have no
+    replica is not waited for while it has none."""
     waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
         there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        whole = [name for name in settled if found[name].running >= waiting[name].scale.min_replicas]
+        for name in [name for name in settled if waiting[name].on_demand and found[name].state in _NOT_WAITED_FOR]:
+            waiting.pop(name)
+            say(f"{name} is {found[name].state.value}: {_NOT_WAITED_FOR[found[name].state]}")
+        whole = [name for name in settled if name in waiting and found[name].running >= waiting[name].scale.min_replicas]
         for name in [name for name in whole if found[name].state is ModelState.RUNNING and _serves(herd, waiting[name])]:
             waiting.pop(name)
             say(f"{name} answers")

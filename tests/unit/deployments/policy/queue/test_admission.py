@@ -14,7 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from configs.routing import Routing
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
+from deployments.policy.queue.admission import Queue
+from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.queue.demand import REFUSED_S
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
