@@ -46,6 +46,9 @@ class Pool:
     def ready(self, model: str) -> int:
         return sum(view.state is ReplicaState.READY for view in self.views)
 
+    def start_s(self, model: str) -> float:
+        return 0.0
+
     def choose(self, model: str, ask: Ask) -> Pick | None:
         try:
             return self.router.pick(ask)
