@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from configs.gateway_config import GatewayConfig, gateway_config
 from configs.schema import Config, Gateway, Limits, LiveSettings, Model
+from deployments.gateway.admission import Coming
 from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.gateway.body.remote_images import Allowed, is_public
 from deployments.policy.fleet.reclaim_notices import Notice
@@ -124,6 +125,7 @@ async def herd_of(
     shown: Pages = OPEN,
     fetch_from: Allowed = is_public,
     key: str = SECRET,
+    coming: Coming | None = None,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -155,7 +157,7 @@ async def herd_of(
         fetch_from=fetch_from,
     )
     config = gateway_config(Config(gateway=gateway, models=tuple(models)))
-    serving = Serving(config, process, Cluster(others, generates, drain=_no_notice))
+    serving = Serving(config, process, Cluster(others, generates, drain=_no_notice, coming=coming))
     try:
         url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
