@@ -124,6 +124,16 @@ def test_model_with_another_number_of_ranks_is_away_as_a_whole() -> None:
     ("move", "outlook", "away_s", "words"),
     [
         (Move("a", Kind.STARTS, (0, 1)), ROOM, 0, "1 replica start: it answers after about 31 s, as last time"),
+        (Move("a", Kind.STARTS, (0, 0)), ROOM, 0, "it begins at zero: its first request starts it, and waits about 31 s, as last time"),
+        (
+            Move("a", Kind.SCALES, (1, 0)),
+            ROOM,
+            0,
+            "it may go to zero: it has no replica while nobody asks for it, and its first request starts it",
+        ),
+        (Move("a", Kind.SCALES, (0, 2)), ROOM, 0, "0 → 2 replicas, and no other is touched"),
+        (Move("a", Kind.SCALES, (0, 0)), ROOM, 0, "its range of replicas changes"),
+        (Move("a", Kind.RESTARTS, (0, 0)), ROOM, 0, "the replicas that it has are made anew: away 0 s, new replicas first"),
         (Move("a", Kind.GOES, (2, 0)), ROOM, 0, "its replicas go (2); requests under way are finished"),
         (Move("a", Kind.SCALES, (1, 3)), ROOM, 0, "1 → 3 replicas, and no other is touched"),
         (Move("a", Kind.RESTARTS, (1, 1)), ROOM, 0, "1 replica made anew: away 0 s, new replicas first"),
