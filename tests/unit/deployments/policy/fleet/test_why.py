@@ -20,9 +20,7 @@ def said(facts: Facts) -> list[str]:
 
 def test_model_at_zero_says_that_it_starts_with_its_first_request() -> None:
     zero = Facts("scout", Standing(ModelState.AT_ZERO, 0, 0), ())
-    assert why(zero, NOW) == (
-        Finding("It is at zero: it has no replica while nobody asks for it, and starts with its first request.", ""),
-    )
+    assert why(zero, NOW) == (Finding("It is at zero: it has no replica while nobody asks for it, and starts with its first request.", ""),)
     assert said(replace(zero, starts=(UP,), queue=2)) == [
         "It is at zero: it has no replica while nobody asks for it, and starts with its first request, which takes about 110 s. "
         "2 requests wait for that now."

@@ -144,7 +144,9 @@ def test_full_line_refuses_the_next_request_with_what_is_left_of_the_start() -> 
     assert isinstance(refused, Overloaded)
     assert (refused.status, refused.retry_after_s) == (429, 45)
     assert "is starting" in refused.message
-    assert isinstance(queue.offered(FIRST._replace(priority=Priority.BATCH), two.model_copy(update={"queue_requests": 4}), 15.0), Overloaded)
+    assert isinstance(
+        queue.offered(FIRST._replace(priority=Priority.BATCH), two.model_copy(update={"queue_requests": 4}), 15.0), Overloaded
+    )
     assert queue.demand(15.0) == 4, "those that were refused are demand"
 
 
