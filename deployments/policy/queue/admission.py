@@ -72,8 +72,9 @@ class Queue:
 
     @property
     def start_s(self) -> float:
-        """Seconds from a first request until a replica takes it, as far as is known; 0 where it is not."""
-        return self._measured_s or self._replicas.start_s(self._model)
+        """Seconds from a first request until a replica takes it, as far as is known; 0 where it is not. The last one may have come in the
+        middle of a start."""
+        return max(self._measured_s, self._replicas.start_s(self._model))
 
     def expects(self, replicas: int, now_s: float) -> list[Waiting]:
         """Takes how many replicas there are or will be, as Ray Serve has it; returns the waits that ended with it."""

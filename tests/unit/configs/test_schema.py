@@ -169,7 +169,7 @@ def test_model_may_have_no_replica_while_nobody_asks_for_it() -> None:
     assert [one.on_demand for one in Config.model_validate({"models": [model, {**MODEL, "id": "b"}]}).models] == [True, False]
     with pytest.raises(ValidationError, match="replicas"):
         Config.model_validate({"models": [{**MODEL, "replicas": 0}]})
-    with pytest.raises(ValidationError, match="prefill has replicas of its own, which stay: give scaling.min_replicas at least 1"):
+    with pytest.raises(ValidationError, match=r"prefill has replicas of its own, which stay: give scaling\.min_replicas at least 1"):
         Config.model_validate({"models": [{**model, "prefill": {}}]})
 
 

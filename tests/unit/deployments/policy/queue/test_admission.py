@@ -15,8 +15,8 @@ from configs.routing import Routing
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.queue.admission import Queue
-from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.queue.demand import REFUSED_S
+from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.flights import Sending

@@ -166,9 +166,18 @@ def test_start_that_nobody_waits_for_any_more_is_another_one_later() -> None:
     assert queue.offered(FIRST, full, 5000.0).retry_after_s == 60  # type: ignore[union-attr]
     waits(queue.offered(FIRST, LIMITS, 5000.0))
     pool.has(view("a"))
-    queue.news(5050.0)
-    queue.expects(1, 5050.0)
-    assert queue.start_s == 50.0
+    queue.news(5070.0)
+    queue.expects(1, 5070.0)
+    assert queue.start_s == 70.0
+
+
+def test_request_in_a_moment_of_doubt_waits_and_says_nothing_of_a_start() -> None:
+    pool, queue, _ = at_zero(0, Started(replace(view("a"), state=ReplicaState.DEAD)))
+    waiting = waits(queue.offered(FIRST, LIMITS, 0.0))
+    pool.has(view("a"))
+    queue.news(0.2)
+    assert queue.expects(1, 0.2) == [waiting]
+    assert queue.start_s == 60.0
 
 
 def test_replica_that_is_lost_again_begins_another_start() -> None:
