@@ -12,7 +12,7 @@ from deployments.lifecycle.known import Herd, OperationError, remembered
 from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.standings import survey
-from deployments.policy.fleet.model_state import ModelState
+from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.progress import Say
 from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
@@ -31,7 +31,7 @@ def wait(herd: Herd, say: Say, deadline: float) -> None:
     while waiting:
         there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        for name in [name for name in settled if waiting[name].on_demand and found[name].state in _NOT_WAITED_FOR]:
+        for name in [name for name in waiting if waiting[name].on_demand and GATEWAY in there and _may_wait(found[name], name in settled)]:
             waiting.pop(name)
             say(f"{name} is {found[name].state.value}: {_NOT_WAITED_FOR[found[name].state]}")
         whole = [name for name in settled if name in waiting and found[name].running >= waiting[name].scale.min_replicas]
@@ -43,6 +43,11 @@ def wait(herd: Herd, say: Say, deadline: float) -> None:
             still(waiting, deadline, reasons)
             say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
             time.sleep(1)
+
+
+def _may_wait(found: Standing, is_settled: bool) -> bool:
+    """Tells whether a model that may have no replica needs none now: it is at zero, or its first requests have it started already."""
+    return found.state in _NOT_WAITED_FOR and (is_settled or found.target > 0)
 
 
 def still(waiting: Iterable[str], deadline: float, reasons: str = "") -> None:

@@ -55,6 +55,13 @@ def test_model_that_starts_for_its_first_requests_is_not_waited_for(monkeypatch:
     assert waited(tmp_path)[0] == "llama is starting: its requests wait until it answers"
 
 
+def test_model_that_is_asked_before_ray_serve_is_done_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray Serve says that it is deploying until the replicas are there that the first requests have started."""
+    cluster = Cluster(monkeypatch, {"llama": Standing(ModelState.STARTING, 0, 1), "scout": UP})
+    cluster.settled = {GATEWAY, "model.scout"}
+    assert waited(tmp_path) == ["llama is starting: its requests wait until it answers", "scout answers"]
+
+
 def test_replicas_that_such_a_model_has_must_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cluster = Cluster(monkeypatch, {"llama": Standing(ModelState.UNHEALTHY, 0, 1), "scout": UP}, {"llama": UP, "scout": UP})
     assert waited(tmp_path) == ["scout answers", "Waiting for llama to generate", "llama answers"]
@@ -62,7 +69,7 @@ def test_replicas_that_such_a_model_has_must_answer(monkeypatch: pytest.MonkeyPa
 
 
 def test_model_that_ray_serve_has_not_declared_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    cluster = Cluster(monkeypatch, {"llama": ZERO, "scout": UP})
+    cluster = Cluster(monkeypatch, {"llama": Standing(ModelState.STARTING, 0, 0), "scout": UP})
     cluster.settled = {GATEWAY, "model.scout"}
     with pytest.raises(OperationError, match="llama did not answer in time"):
         waited(tmp_path)
