@@ -226,8 +226,8 @@ def lines(diff: HerdDiff) -> Sequence[str]:
     shown = [f"{one.path}: {one.old or '(none)'} → {one.new or '(none)'}" for one in diff.fields]
     shown += [f"! {sentence}: this takes it back" for sentence in diff.overruled]
     shown += [f"{number}. {one.model}: {one.sentence}" for number, one in enumerate(diff.moves, 1)]
-    if any(diff.most_gpus):
-        most = "" if diff.most_gpus == diff.gpus else f", at most {diff.most_gpus[0]} → {diff.most_gpus[1]}"
+    if any((*diff.gpus, *diff.most_gpus)):
+        most = f", at most {diff.most_gpus[0]} → {diff.most_gpus[1]}" if diff.most_gpus > diff.gpus else ""
         shown.append(f"GPUs: {diff.gpus[0]} → {diff.gpus[1]}{most}")
     shown += [f"The planner refuses it: {problem}" for problem in diff.problems] or ["The planner agrees."]
     return shown if diff.code else ["Nothing changes."]

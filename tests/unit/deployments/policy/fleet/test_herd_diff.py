@@ -1,6 +1,7 @@
 """`deployments.policy.fleet.herd_diff`: what a change would do, told before it is done."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,8 @@ def test_exit_code_says_whether_anything_changes() -> None:
         "GPUs: 8 → 16",
         "The planner agrees.",
     ]
+    assert "GPUs: 8 → 16, at most 8 → 32" in lines(replace(changed, most_gpus=(8, 32)))
+    assert not any(line.startswith("GPUs") for line in lines(replace(changed, gpus=(0, 0))))
     assert list(lines(refused))[-1] == "The planner refuses it: the herd takes 64 GPUs"
     plain = json.loads(json.dumps(changed.as_plain()))
     assert (plain["result"], plain["gpus"], plain["moves"][0]["what"]) == ("change", {"before": 8, "after": 16}, "scales")
