@@ -138,6 +138,7 @@ class Serve:
         self.waited: list[str | None] = []
         self.said: list[str] = []
         monkeypatch.setattr(serve_api, "declare", self.told.append)
+        monkeypatch.setattr(serve_api, "replicas", lambda _: {"RUNNING": 1})
 
     def come_up(self, application: str | None) -> None:
         self.waited.append(application)
