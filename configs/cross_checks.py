@@ -38,6 +38,7 @@ class Check:
 def cross_problems(config: Config) -> Iterator[Found]:
     """Yields each contradiction of a config."""
     yield from _ports(config)
+    yield from _start_wait(config)
     if config.cluster is not None and config.cluster.onprem is not None:
         yield from _hosts(config.cluster.onprem)
         yield from _redis(config.cluster, config.cluster.onprem)
@@ -74,6 +75,16 @@ def _ports(config: Config) -> Iterator[Found]:
     elif FIRST_WORKER_PORT <= port <= LAST_WORKER_PORT:
         taken = f"{FIRST_WORKER_PORT} to {LAST_WORKER_PORT}"
         yield "gateway.port", f"Ray's workers take ports from {taken}, and one may have {port}; take another one, 8000 for instance"
+
+
+def _start_wait(config: Config) -> Iterator[Found]:
+    limits = config.gateway.limits
+    if limits.start_wait_s >= limits.total_s and any(model.on_demand for model in config.models):
+        yield (
+            "gateway.limits.start_wait_s",
+            f"a request may wait {limits.start_wait_s:g} s for a model with min_replicas: 0, and its answer must end within total_s "
+            f"({limits.total_s:g} s): make the wait shorter, or total_s longer",
+        )
 
 
 def _hosts(hosts: OnPrem) -> Iterator[Found]:

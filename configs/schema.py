@@ -49,9 +49,17 @@ class Limits(Strict):
     first_byte_s: float = Field(300, gt=0, le=3600, description="An engine must begin its answer within this many seconds.")
     total_s: float = Field(1800, gt=0, le=86400, description="An answer must end within this many seconds of its request's arrival.")
     attempts: int = Field(3, ge=1, le=10, description="A request may fail on this many replicas at one place of its answer.")
-    queue_requests: int = Field(256, ge=0, le=100_000, description="This many requests may wait for a model whose replicas are full.")
+    queue_requests: int = Field(
+        256, ge=0, le=100_000, description="This many requests may wait for a model whose replicas are full, or not there yet."
+    )
     queue_s: float = Field(30, gt=0, le=3600, description="A request may wait this long. One that would wait longer gets 429.")
     resume_s: float = Field(600, gt=0, le=86400, description="A stream whose engine is lost may wait this many seconds for another engine.")
+    start_wait_s: float = Field(
+        600,
+        gt=0,
+        le=86400,
+        description="A request for a model that has no replica (`min_replicas: 0`) may wait this many seconds for the first one to start.",
+    )
     header_s: float = Field(10, gt=0, le=300, description="A request's head must arrive within this many seconds.")
     write_s: float = Field(60, gt=0, le=86400, description="A client must take 16 KiB of a waiting answer in this time.")
 
@@ -108,7 +116,13 @@ class Gateway(LiveSettings, Listening):
 class Scaling(Strict):
     """A range within which the number of replicas moves."""
 
-    min_replicas: int = Field(1, ge=1, le=1024, description="The model has at least this many replicas.")
+    min_replicas: int = Field(
+        1,
+        ge=0,
+        le=1024,
+        description="The model has at least this many replicas. With 0 it has none while nobody asks for it, and its first requests wait "
+        "until replicas have started (`gateway.limits.start_wait_s`).",
+    )
     max_replicas: int = Field(1, ge=1, le=1024, description="The model has at most this many replicas.")
     target_ongoing_requests: float = Field(
         32,
@@ -268,7 +282,14 @@ class Model(Strict):
             raise ValueError("prefill hands the KV cache over by NIXL: take kv_transfer_config out of engine")
         if self.prefill is not None and self.prefill.parallel is not None and self.prefill.parallel.auto:
             raise ValueError("prefill.parallel cannot be auto: give the sizes, or leave it out for the model's own shape")
+        if self.prefill is not None and self.on_demand:
+            raise ValueError("prefill has replicas of its own, which stay: give scaling.min_replicas at least 1, or leave prefill out")
         return self
+
+    @property
+    def on_demand(self) -> bool:
+        """Returns whether the model may have no replica while nobody asks for it."""
+        return self.scaling is not None and self.scaling.min_replicas == 0
 
     @property
     def scale(self) -> Scaling:

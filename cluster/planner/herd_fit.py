@@ -6,7 +6,7 @@ config has passed already.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cluster.catalogue.architecture import Architecture
@@ -64,6 +64,8 @@ class Assessment:
     gpus: int
     nodes: int
     """Nodes that the replicas take, each on as few as it can be."""
+    most_gpus: int = 0
+    """GPUs that it takes with as many replicas as its models may have."""
     too_many: tuple[str, ...] = ()
     """Resources of which the cluster has too little."""
 
@@ -115,12 +117,20 @@ def assess(config: Config, cluster: Cluster | None, stored: Mapping[str, Stored]
                 of_its_gpu[size] += count * one.model.scale.min_replicas
     gpus = sum(size * count for sizes in pieces.values() for size, count in sizes.items())
     nodes = sum(nodes_for(sizes, per_node) for sizes in pieces.values())
-    return Assessment(verdicts, gpus, nodes, tuple(_too_many(cluster, gpus, nodes)))
+    most = sum(one.model.parallel.gpus * one.model.scale.max_replicas for one in verdicts if one.gpu)
+    return Assessment(verdicts, gpus, nodes, most, tuple(_too_many(cluster, gpus, nodes, verdicts)))
 
 
-def _too_many(cluster: Cluster | None, gpus: int, nodes: int) -> Iterator[str]:
-    if cluster and cluster.nodes is not None and nodes > cluster.nodes:
+def _too_many(cluster: Cluster | None, gpus: int, nodes: int, verdicts: Iterable[Verdict]) -> Iterator[str]:
+    if not cluster or cluster.nodes is None:
+        return
+    if nodes > cluster.nodes:
         yield f"the herd takes {gpus} GPUs on {nodes} nodes of {cluster.node.gpus}; there are {cluster.nodes}"
+    for one in verdicts:
+        taken = nodes_for(blocks(one.model.parallel, cluster.node.gpus), cluster.node.gpus)
+        if one.gpu and one.model.on_demand and taken > cluster.nodes:
+            takes = f"{one.model.parallel.gpus} GPUs on {taken} nodes of {cluster.node.gpus}"
+            yield f"{one.model.id} can never start: a replica takes {takes}; there are {cluster.nodes}"
 
 
 def nodes_for(pieces: Mapping[int, int], per_node: int) -> int:

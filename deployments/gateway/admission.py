@@ -6,16 +6,24 @@ where it can be refused with a time to come back, and where a client that hangs 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from math import isinf
 from types import TracebackType
 
 from configs.schema import Limits
+from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
+from deployments.policy.queue.admission import Queue
+from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.routing.types import Ask
 from monitoring.export import Meter
+
+Coming = Callable[[str], Awaitable[int]]
+"""How many replicas of a model there are or will be. Raises OSError where that cannot be known."""
+
+#: Between two such questions, while requests of a model that had no replica are spread over those that come up, in seconds.
+LOOKS_S = 1.0
 
 
 class Place(AbstractContextManager["Place"]):
@@ -57,12 +65,15 @@ class Place(AbstractContextManager["Place"]):
 class Admission:
     """Lets requests in to replicas with room."""
 
-    def __init__(self, roster: Roster, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, roster: Roster, meter: Meter, clock: Callable[[], float] = time.monotonic, coming: Coming | None = None) -> None:
         """Args:
         roster: the replicas; its news let waiting requests in.
         meter: counts those that wait.
         clock: seconds, of the event loop's own clock.
+        coming: tells how many replicas a model that starts will have; None: as many as are ready.
         """
+        self._coming = coming
+        self._spreading: dict[str, asyncio.Task[None]] = {}
         self._roster = roster
         self._meter = meter
         self._clock = clock
@@ -107,6 +118,15 @@ class Admission:
             return Place(ended, self._left)
         raise ended
 
+    async def stop(self) -> None:
+        """Ends every loop, and returns when they have ended."""
+        await end(self._spreading.values())
+
+    def start_s(self, model: str) -> float:
+        """Seconds from the first request of a model without replicas until one takes it, as far as is known; 0 where it is not."""
+        queue = self._queues.get(model)
+        return self._roster.start_s(model) if queue is None else queue.start_s
+
     def demand(self, model: str) -> int:
         """Requests of a model that wait here, or were refused a moment ago because all replicas were full."""
         queue = self._queues.get(model)
@@ -143,6 +163,22 @@ class Admission:
         queue = self._queues.get(model)
         if queue is not None and len(queue):
             self._wake(queue.news(self._clock()))
+            if queue.is_starting and model not in self._spreading and self._roster.ready(model):
+                self._spreading[model] = asyncio.get_running_loop().create_task(self._spread(model, queue))
+
+    async def _spread(self, model: str, queue: Queue) -> None:
+        """Tells a queue how many replicas come up, until their first requests are spread over them."""
+        try:
+            while queue.is_starting:
+                try:
+                    replicas = 0 if self._coming is None else await self._coming(model)
+                except OSError:
+                    replicas = 0
+                self._wake(queue.expects(replicas, self._clock()))
+                if queue.is_starting:
+                    await asyncio.sleep(LOOKS_S)
+        finally:
+            del self._spreading[model]
 
     def _wake(self, over: Iterable[Waiting]) -> None:
         for waiting in over:

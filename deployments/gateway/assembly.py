@@ -16,6 +16,7 @@ from cluster.planner.engine_groups import pools
 from configs.gateway_config import GatewayConfig
 from configs.inventory import Cloud
 from configs.schema import LiveSettings
+from deployments.gateway.admission import Admission, Coming
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
 from deployments.gateway.endpoints import Front, Gateways, Generated
@@ -73,6 +74,8 @@ class Cluster:
     """Keeps a text in the cluster's store, where autoscaling reads what gateways tell of the load."""
     read: Read = _nothing
     """Reads texts there. Called in a thread."""
+    coming: Coming | None = None
+    """Tells how many replicas a model that starts will have. None: as many as are ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,14 @@ class Serving:
         self._process = process
         self._tell = cluster.tell
         self.meter = Meter()
-        self.roster = Roster(_groups(config), wanted.routing, on_sick=self._count_sick, on_gone=self._tell_gone)
+        self.roster = Roster(
+            _groups(config), wanted.routing, on_sick=self._count_sick, on_gone=self._tell_gone, on_demand=_on_demand(config)
+        )
         self.engines = Engines(process.engine_key.get_secret_value(), tls=process.engine_tls)
         self._images = ImageFetcher(wanted.remote_images, process.fetch_from)
         poison = Poison()
-        attempts = Forward(self.roster, self.engines, self.meter, process.name, poison)
+        self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
+        attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
         self.pipeline = Pipeline(self._rules(config), attempts, self.meter)
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
@@ -145,7 +151,7 @@ class Serving:
         """Serves by this config from now on. Requests under way are finished, and no part is stopped or made anew."""
         wanted = config.gateway
         self._images.apply(wanted.remote_images)
-        self.roster.keep(_groups(config), wanted.routing)
+        self.roster.keep(_groups(config), wanted.routing, _on_demand(config))
         self.pipeline.apply(self._rules(config))
         for server in (self.server, self._metrics_server):
             server.change(_bounds(wanted))
@@ -167,6 +173,7 @@ class Serving:
         """Takes no new connection, finishes the requests under way, and leaves no task or socket behind."""
         await self.server.stop()
         await self._metrics_server.stop()
+        await self._admission.stop()
         if self._following is not None:
             await self._following.stop()
         await self._load.stop()
@@ -195,6 +202,11 @@ def _groups(config: GatewayConfig) -> list[str]:
 def _scaled(config: GatewayConfig) -> list[str]:
     """Returns the ids of the models whose number of replicas follows the load."""
     return [model.id for model in config.models if model.scale.min_replicas != model.scale.max_replicas]
+
+
+def _on_demand(config: GatewayConfig) -> frozenset[str]:
+    """Returns the ids of the models that may have no replica while nobody asks for them."""
+    return frozenset(model.id for model in config.models if model.on_demand)
 
 
 def _bounds(wanted: LiveSettings) -> Bounds:

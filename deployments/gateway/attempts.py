@@ -18,15 +18,15 @@ from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
-from deployments.policy.queue.admission import Waiting
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
+from deployments.policy.queue.slots import Waiting
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.request.poison import Poison
 from deployments.policy.routing.types import Ask
+from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines
-from monitoring.export import Meter
 from monitoring.journal import Served
 from monitoring.metrics import Retry
 
@@ -43,18 +43,18 @@ class _Failure:
 class Forward:
     """Carries prepared requests to replicas."""
 
-    def __init__(self, roster: Roster, engines: Engines, meter: Meter, own: str, poison: Poison | None = None) -> None:
+    def __init__(self, roster: Roster, engines: Engines, admission: Admission, own: str, poison: Poison | None = None) -> None:
         """Args:
         roster: the replicas.
         engines: the way to them.
-        meter: counts what waits for room.
+        admission: room at them, and the line before it.
         own: this gateway's name, which goes with every prompt.
         poison: what is remembered of requests under which engines died.
         """
         self._poison = Poison() if poison is None else poison
         self._roster = roster
         self._asking = Asking(engines, own)
-        self._admission = Admission(roster, meter)
+        self._admission = admission
         self.inquiries = Inquiries(roster, self._admission, self._asking)
         """For whatever the herd itself asks of its models."""
         self._prefills = Prefills(self.inquiries)
@@ -73,12 +73,17 @@ class Forward:
         standing = self._admission.demand(model), self._admission.running(model)
         return self._ledgers.record(model, (self._own, release), standing, engines)
 
-    async def answer(self, asked: Asked, delivery: Delivery) -> Served:
+    def start_s(self, model: str) -> float:
+        """Seconds from the first request of a model without replicas until one takes it, as far as is known; 0 where it is not."""
+        return self._admission.start_s(model)
+
+    async def answer(self, asked: Asked, delivery: Delivery, deadline: Deadline) -> Served:
         """Has a request answered. What its readers hold back may still be under way then.
 
         Args:
             asked: the request.
             delivery: where its answer goes.
+            deadline: by which the answer must begin; the time in which the model starts does not count.
 
         Raises:
             HerdError: an engine refused it, no engine could answer it, or engines died of it.
@@ -94,7 +99,7 @@ class Forward:
         ask, seen = asked.ask, 0
         while True:
             offer = self._offered(asked, ask, failed)
-            with offer if isinstance(offer, Place) else await self._waited(asked, offer, failed) as place:
+            with offer if isinstance(offer, Place) else await self._waited(asked, offer, deadline, failed) as place:
                 asked.trial.picked(place.pick.reason)
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
@@ -157,10 +162,14 @@ class Forward:
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
 
-    async def _waited(self, asked: Asked, waiting: Waiting, failed: Mapping[str, Unavailable]) -> Place:
+    async def _waited(self, asked: Asked, waiting: Waiting, deadline: Deadline, failed: Mapping[str, Unavailable]) -> Place:
+        model = asked.chosen.model.id
         try:
             with self._ledgers.waiting(asked):
-                return await self._admission.wait(asked.chosen.model.id, waiting)
+                if not waiting.for_start:
+                    return await self._admission.wait(model, waiting)
+                with deadline.later(min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)):
+                    return await self._admission.wait(model, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
 

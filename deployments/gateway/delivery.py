@@ -296,4 +296,4 @@ class Delivery:
     def _first(self, data: bytes) -> None:
         """Only now is the client told a status: until here the request could have been refused, or served elsewhere."""
         self._client.start(*self._head, data, self)
-        self._deadline.postpone(self._asked.request.due_s - self._asked.request.begins_by_s)
+        self._deadline.restart(self._asked.request.due_s - self._clock())

@@ -25,7 +25,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request import browsers
 from deployments.policy.request.calls import ENDPOINTS, Call, endpoint, request_id
 from deployments.policy.request.pages import Pages
-from deployments.policy.request.served_models import Catalog
+from deployments.policy.request.served_models import Catalog, Served
 from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
@@ -146,7 +146,11 @@ class Front:
         return self._pipeline.rules.catalog
 
     async def _models(self, exchange: Exchange) -> None:
-        _reply(exchange, {"object": "list", "data": [dict(card) for card in self._catalog.listed]})
+        starts = {served.id: self._start(served) for served in self._catalog.models if served.on_demand}
+        _reply(
+            exchange,
+            {"object": "list", "data": [{**card, **starts.get(card.get("root", card["id"]), {})} for card in self._catalog.listed]},
+        )
 
     async def _model(self, exchange: Exchange) -> None:
         name = unquote(exchange.path.removeprefix("/v1/models/"))
@@ -154,14 +158,27 @@ class Front:
         card = served.card if served is not None else self._catalog.cards.get(name)
         if card is None:
             raise UnknownModel(name, self._catalog.cards)
-        _reply(exchange, dict(card))
+        _reply(exchange, {**card, **(self._start(served) if served is not None and served.on_demand else {})})
+
+    def _start(self, served: Served) -> dict[str, Any]:
+        """Returns what `/v1/models` says further of a model that starts with its first requests."""
+        start_s = self._pipeline.start_s(served.id)
+        return {"at_zero": served.id in self._at_zero, "start_s": round(start_s, 1) if start_s else None}
+
+    @property
+    def _at_zero(self) -> list[str]:
+        """The models without a replica that takes requests, which start with their first ones."""
+        models = self._roster.models
+        return [one.id for one in self._catalog.models if one.on_demand and one.id in models and not self._roster.ready(one.id)]
 
     async def _health(self, exchange: Exchange) -> None:
         """Whether every model has a replica that takes requests; with `?generate=true`, whether every replica generates."""
         models = self._roster.models
         ready = {model: self._roster.ready(model) for model in models}
-        # Engines that only compute prompts may be away: the others do their work. A model that is stopped has no engines to be ready.
-        healthy = all(ready[served.id] for served in self._catalog.models if served.id in ready)
+        # Engines that only compute prompts may be away: the others do their work. A model that is stopped has no engines to be ready, and
+        # one that is at zero need have none.
+        at_zero = {model for model in self._at_zero if not self._roster.is_down(model)}
+        healthy = all(ready[served.id] for served in self._catalog.models if served.id in ready and served.id not in at_zero)
         answer: dict[str, Any] = {"status": "ok" if healthy else "degraded", "ready": ready}
         if b"generate=true" in exchange.query:
             answer["generated"] = {model: count for model, count in (await self._generated.get()).items() if model in ready}
@@ -187,7 +204,8 @@ class Front:
             ]
             for model in self._roster.models
         }
-        _reply(exchange, {"models": models, "waiting": {model: self._pipeline.waiting(model) for model in models}})
+        waiting = {model: self._pipeline.waiting(model) for model in models}
+        _reply(exchange, {"models": models, "waiting": waiting, "at_zero": self._at_zero})
 
     async def _targets(self, exchange: Exchange) -> None:
         """Prometheus' HTTP service discovery: every gateway and every engine."""

@@ -25,6 +25,7 @@ from deployments.policy.errors.client_errors import (
     EngineLost,
     EnginesLost,
     Overloaded,
+    Starting,
     Timeout,
     Unavailable,
 )
@@ -35,10 +36,12 @@ from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Chosen
 from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
-from deployments.wire.deadlines import Deadlines
+from deployments.wire.deadlines import Deadline, Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
 from monitoring.metrics import Outcome
+
+_NONE = frozenset[str]()
 
 
 class Pipeline:
@@ -64,6 +67,10 @@ class Pipeline:
         """Counts the requests of a model that wait here for a replica with room, or were refused a moment ago."""
         return self._forwarded.demand(model)
 
+    def start_s(self, model: str) -> float:
+        """Returns the seconds from the first request of a model without replicas until one takes it; 0 where nobody knows."""
+        return self._forwarded.start_s(model)
+
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
         rules, served = self._rules, None
@@ -88,7 +95,7 @@ class Pipeline:
     async def _by_any(self, request: Request, named: Model, client: Client) -> Served:
         """Has the named model answer, or one of its fallbacks while it cannot."""
         try:
-            return await self._by(request, Chosen(named), client)
+            return await self._by(request, Chosen(named, hurried=bool(named.fallbacks)), client)
         except EnginesLost:
             raise  # it may be what they died of, so no other model's engine gets it
         except (Unavailable, Overloaded) as error:
@@ -104,6 +111,8 @@ class Pipeline:
                 raise
             except (Unavailable, Overloaded, BadImage):  # a fallback may take smaller images only
                 continue
+        if isinstance(refusal, Starting) and named.fallbacks:  # nobody answers in its place: then it is waited for
+            return await self._by(request, Chosen(named), client)
         raise refusal
 
     async def _by(self, request: Request, chosen: Chosen, client: Client) -> Served:
@@ -118,14 +127,14 @@ class Pipeline:
                     found = media.inspect(request.body, model, chosen.model.images_per_prompt)
                     raw = await _rewritten(request, chosen.model, found) if found.changed or found.images else request.call.body
                     asked = self._prepared(request, chosen, raw, priority, trial)
-                    return await self._delivered(asked, Delivery(client, asked, deadline, self._clock))
+                    return await self._delivered(asked, Delivery(client, asked, deadline, self._clock), deadline)
             except TimeoutError as error:
                 waited = "finish its answer" if client.started else "begin its answer"
                 raise Timeout(f"The engine of '{model}' did not {waited} in time ({self._clock() - request.arrived_s:.0f} s).") from error
 
-    async def _delivered(self, asked: Asked, delivery: Delivery) -> Served:
+    async def _delivered(self, asked: Asked, delivery: Delivery, deadline: Deadline) -> Served:
         try:
-            served = await self._forwarded.answer(asked, delivery)
+            served = await self._forwarded.answer(asked, delivery, deadline)
             if delivery.is_read:
                 await delivery.closed()
         except HerdError as error:
@@ -144,7 +153,8 @@ class Pipeline:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
         prompt = prompt_of(body, served.id) if matters else NO_PROMPT
-        return Asked(request, call, body, raw, chosen, Ask(prompt, session_of(call.session, body), priority=priority), trial)
+        ask = Ask(prompt, session_of(call.session, body), _NONE, priority, False, served.on_demand, chosen.hurried)
+        return Asked(request, call, body, raw, chosen, ask, trial)
 
 
 async def _check_ids(request: Request, served: Model) -> None:

@@ -73,6 +73,14 @@ class RayCluster:
         """
         await self._changes.next(app_name(model), ENGINE)
 
+    async def coming(self, model: str) -> int:
+        """Returns how many replicas of a model's group of engines there are, and start.
+
+        Raises:
+            OSError: that cannot be known now.
+        """
+        return await self._replicas.coming(app_name(model), ENGINE)
+
     async def gateways(self) -> list[dict[str, Any]]:
         """Asks every gateway where it shows its metrics.
 
@@ -172,7 +180,17 @@ class Gateway:
 
     def _cluster(self) -> Cluster:
         its = self._ray
-        return Cluster(self._gateways, self._generated, its.leave, its.engines, its.engines_changed, its.tell, its.keep, its.read)
+        return Cluster(
+            self._gateways,
+            self._generated,
+            its.leave,
+            its.engines,
+            its.engines_changed,
+            its.tell,
+            keep=its.keep,
+            read=its.read,
+            coming=its.coming,
+        )
 
     async def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises.

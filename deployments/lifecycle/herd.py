@@ -127,7 +127,8 @@ def _rolled(herd: Herd, order: Order, wanted: DeclaredHerd, applications: Declar
             raise
         _roll_back(dataclasses.replace(herd, config=before.config), before, error, progress.say, within_s)
     CameUp(wanted, found).remember(herd.memory)
-    event_log.tell(Kind.UP, f"`{order.words}` is done: every model has answered", model)
+    at_zero = ", or starts with its first request" if any(one.on_demand for one in models.values()) else ""
+    event_log.tell(Kind.UP, f"`{order.words}` is done: every model has answered{at_zero}", model)
 
 
 def _id(config: Config, name: str | None) -> str:

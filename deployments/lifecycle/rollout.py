@@ -105,6 +105,8 @@ def roll(
             continue
         if step.application is None:
             say("Deploying")
+        elif not serve_api.replicas(step.application):
+            say(f"Replacing {step.application}: it has no replica now")
         elif surges(step.application):
             say(f"Replacing {step.application}: new replicas first")
         else:

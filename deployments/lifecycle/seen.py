@@ -62,14 +62,16 @@ def _asked(past: list[Event], model: str) -> float | None:
 
 def of_page(told: Mapping[str, Any]) -> tuple[dict[str, Facts], Reports]:
     """Returns what a gateway's page of status tells of every model."""
-    known, waiting, now = told["models"], told.get("waiting", {}), time.time()
-    return {model: _by_page(model, rows, waiting.get(model, 0), now) for model, rows in known.items()}, reports(known, list(known))
+    known, waiting, at_zero, now = told["models"], told.get("waiting", {}), told.get("at_zero", ()), time.time()
+    facts = {model: _by_page(model, rows, waiting.get(model, 0), now, int(model not in at_zero)) for model, rows in known.items()}
+    return facts, reports(known, list(known))
 
 
-def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float) -> Facts:
+def _by_page(model: str, known: list[dict[str, Any]], queue: int, now: float, wanted: int) -> Facts:
     rows = seats(known, (), (), now)
     ready = sum(row.state == "ready" for row in rows)
-    found = standing("RUNNING" if rows else None, {"RUNNING": len(rows)}, ready, 1, sum(row.ongoing for row in rows))
+    there = {"RUNNING": len(rows)} if rows else {}
+    found = standing("RUNNING" if rows or not wanted else None, there, ready, wanted, sum(row.ongoing for row in rows))
     return Facts(model, found, rows, queue=queue, by_http=True)
 
 

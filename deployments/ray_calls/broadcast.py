@@ -66,14 +66,25 @@ class Replicas:
         Raises:
             OSError: nobody could be asked, or there was no answer in time.
         """
+        return not any(count for state, count in (await self._states(app, deployment)).items() if state != "RUNNING")
+
+    async def coming(self, app: str, deployment: str) -> int:
+        """How many replicas run, or are being started.
+
+        Raises:
+            OSError: as `complete`.
+        """
+        return sum(count for state, count in (await self._states(app, deployment)).items() if state != "STOPPING")
+
+    async def _states(self, app: str, deployment: str) -> dict[str, int]:
         if self._status is None or self._status.done():  # while Ray's head is away it waits in a thread: one is enough
             self._status = asyncio.get_running_loop().create_task(asyncio.to_thread(serve.status))
         try:
             async with asyncio.timeout(self._answer_s):
-                states = (await asyncio.shield(self._status)).applications[app].deployments[deployment].replica_states
+                found = (await asyncio.shield(self._status)).applications[app].deployments[deployment]
         except (RayError, RayServeException, KeyError) as error:
             raise OSError(str(error)) from error
-        return not any(count for state, count in states.items() if state != "RUNNING")
+        return {str(state): count for state, count in found.replica_states.items()}
 
     async def _handle(self, app: str, deployment: str) -> "DeploymentHandle[Any]":
         handle = self._handles.get((app, deployment))

@@ -5,6 +5,8 @@ set of those that end within the same tenth of a second, which costs 1.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from types import TracebackType
 
@@ -22,6 +24,11 @@ class Deadlines:
         self._slots: list[int] = []
         """The keys, as a heap."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def now_s(self) -> float:
+        """The time of the event loop."""
+        return self._loop.time()
 
     def within(self, seconds: float) -> "Deadline":
         """A deadline in so many seconds, for the task that uses it in a `with`."""
@@ -70,6 +77,20 @@ class Deadline:
             self._among.discard(self)
             self._among = self._all.at(self._at_s)
             self._among.add(self)
+
+    def restart(self, seconds: float) -> None:
+        """Puts it so many seconds from now, unless it has come."""
+        self.postpone(self._all.now_s + seconds - self._at_s)
+
+    @contextlib.contextmanager
+    def later(self, at_most_s: float) -> Iterator[None]:
+        """Puts it off by as long as this block takes, and by no more than `at_most_s`."""
+        began_s = self._all.now_s
+        self.postpone(at_most_s)
+        try:
+            yield
+        finally:
+            self.postpone(min(0.0, self._all.now_s - began_s - at_most_s))
 
     def end(self) -> None:
         """Its time has come."""

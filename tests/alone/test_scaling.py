@@ -47,6 +47,13 @@ def test_new_model_starts_with_its_minimum(state: DeploymentAutoscalingState) ->
     assert state.register(info(model(scaling={"min_replicas": 2, "max_replicas": 8})), NEW) == 2
 
 
+def test_model_that_may_have_no_replica_begins_with_none(state: DeploymentAutoscalingState) -> None:
+    zero = model(scaling={"min_replicas": 0, "max_replicas": 8})
+    assert state.register(info(zero), NEW) == 0
+    assert state.register(info(zero, "2"), 0) == 0, "new engines start none"
+    assert state.register(info(zero), 3) == 3, "a later `herd up` takes none away"
+
+
 @pytest.mark.parametrize(
     ("later", "version", "count"),
     [

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from configs.gateway_config import GatewayConfig, gateway_config
 from configs.schema import Config, Gateway, Limits, LiveSettings, Model
+from deployments.gateway.admission import Coming
 from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.gateway.body.remote_images import Allowed, is_public
 from deployments.policy.fleet.reclaim_notices import Notice
@@ -126,6 +127,7 @@ async def herd_of(
     shown: Pages = OPEN,
     fetch_from: Allowed = is_public,
     key: str = SECRET,
+    coming: Coming | None = None,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -169,7 +171,14 @@ async def herd_of(
     serving = Serving(
         config,
         process,
-        Cluster(others, generates, drain=_no_notice, keep=keep, read=lambda names: {name: kept[name] for name in names if name in kept}),
+        Cluster(
+            others,
+            generates,
+            drain=_no_notice,
+            keep=keep,
+            read=lambda names: {name: kept[name] for name in names if name in kept},
+            coming=coming,
+        ),
     )
     try:
         url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}

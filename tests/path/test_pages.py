@@ -83,6 +83,7 @@ async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) ->
             SCOUT: [],
         },
         "waiting": {LLAMA: 0, SCOUT: 0},
+        "at_zero": [],
     }
 
 

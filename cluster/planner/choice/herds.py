@@ -50,14 +50,15 @@ def _plan(one: Verdict, engine: Engine, found: Capacity, load: Load) -> Plan:
 def herd_in_words(name: str, cluster: Cluster | None, found: Assessment, asked: Asked, vllm: Version) -> str:
     """Returns whether a herd fits its machines, what it takes of them, and for which load its speed is told."""
     place = "" if cluster is None else f" on {cluster if cluster.nodes else f'nodes of {replace(cluster, nodes=1)}'}"
-    if not found.gpus:
+    if not found.most_gpus:
         return f"{name}{place} takes no GPUs that are known: its memory is not checked."
     there = cluster.gpus if cluster else None
     gpus = f"{found.gpus} GPU{'' if found.gpus == 1 else 's'}"
+    more = f", and up to {found.most_gpus} as its load grows" if found.most_gpus > found.gpus else ""
     of = f"; there are {there}" if there else ""
     nodes = "1 node" if found.nodes == 1 else f"{found.nodes} nodes"
     verdict = "does not fit" if (*found.refusals, *found.shortages) else "fits"
     return (
-        f"{name} {verdict}{place}, vLLM {'.'.join(map(str, vllm))}: it takes {gpus} on {nodes}{of}. "
+        f"{name} {verdict}{place}, vLLM {'.'.join(map(str, vllm))}: it takes {gpus} on {nodes}{more}{of}. "
         f"Speeds are those of one replica for {load_in_words(asked.load)}."
     )

@@ -11,7 +11,12 @@ from deployments.lifecycle.changing import declared
 
 def scale(  # noqa: PLR0913 (an option each)
     model: ModelName,
-    replicas: Annotated[int, typer.Argument(help="The number of replicas; of a model with a range (`scaling`), the fewest.")],
+    replicas: Annotated[
+        int,
+        typer.Argument(
+            help="The number of replicas; of a model with a range (`scaling`), the fewest: 0 lets it go to zero while nobody asks for it."
+        ),
+    ],
     most: Annotated[int | None, typer.Option("--max", help="The most replicas. Default: as the config says.")] = None,
     name: Name = None,
     within_s: WithinS = None,

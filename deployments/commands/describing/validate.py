@@ -12,6 +12,7 @@ from cluster.scaling.config_problems import problems
 from configs.cross_checks import doubts
 from configs.files import Source
 from configs.load import ConfigError, loaded
+from configs.schema import Model
 from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, refuse, warn
 
 
@@ -46,6 +47,11 @@ def validate(
     else:
         for one in doubtful:
             warn(f"{one['path']}: {one['message']} ({one['where']})")
-        served = ", ".join(f"{model.id} × {model.scale.min_replicas}" for model in herd.models)
+        served = ", ".join(f"{model.id} × {_count(model)}" for model in herd.models)
         name = " with ".join(Source.of(path).name for path in paths)
         out.print(f"[green]{escape(name)} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+
+
+def _count(model: Model) -> str:
+    """Returns how many replicas a model starts with; of one that starts with its first requests, the range."""
+    return f"0 to {model.scale.max_replicas}" if model.on_demand else str(model.scale.min_replicas)

@@ -34,7 +34,13 @@ from deployments.policy.records import starts
 from deployments.policy.records.spans import told as span
 from deployments.policy.records.verdict import Verdict
 
-COLOURS = {ModelState.RUNNING: "green", ModelState.STARTING: "yellow", ModelState.UNHEALTHY: "red", ModelState.STOPPED: "dim"}
+COLOURS = {
+    ModelState.RUNNING: "green",
+    ModelState.STARTING: "yellow",
+    ModelState.UNHEALTHY: "red",
+    ModelState.AT_ZERO: "dim",
+    ModelState.STOPPED: "dim",
+}
 Reports = Mapping[str, Sequence[Report | None]]
 """By model, one for each replica; None for one that tells nothing."""
 Url = Annotated[str | None, typer.Option("--url", help="Ask this gateway by HTTP, from any machine; HERD_SECRET opens its pages.")]

@@ -38,6 +38,7 @@ class Roster:
         clock: Callable[[], float] = time.monotonic,
         on_sick: Callable[[ReplicaView], None] = _nothing,
         on_gone: Callable[[ReplicaView], None] = _nothing,
+        on_demand: Collection[str] = (),
     ) -> None:
         """Args:
         models: ids of the groups of engines that there should be replicas of.
@@ -45,13 +46,14 @@ class Roster:
         clock: seconds.
         on_sick: told of each replica whose canary has just put it out.
         on_gone: told of each replica that Ray does not name any more.
+        on_demand: those of the models that may have no replica while nobody asks for them.
         """
         self._clock = clock
         self._on_sick = on_sick
         self._departures = Departures(on_gone)
         self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
-        self._known = {model: KnownReplicas() for model in models}
+        self._known = {model: KnownReplicas(model in on_demand) for model in models}
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
 
@@ -59,12 +61,14 @@ class Roster:
         """From now on calls `news` with each model whose replicas, or what is known of them, have changed."""
         self._listeners.append(news)
 
-    def keep(self, models: Collection[str], routing: Routing | None = None) -> None:
+    def keep(self, models: Collection[str], routing: Routing | None = None, on_demand: Collection[str] = ()) -> None:
         """The config has changed: forgets models that are no more, and expects new ones. Another way of routing begins with no memory."""
         before = self._routers if routing in (None, self._routing) else {}
         self._routing = routing = routing or self._routing
         gone = self._known.keys() - set(models)
         self._known = {model: self._known.get(model) or KnownReplicas() for model in models}
+        for model, known in self._known.items():
+            known.change(model in on_demand)
         self._routers = {model: before.get(model) or self._new_router(model) for model in models}
         for model in gone:
             self._tell(model)
@@ -157,6 +161,10 @@ class Roster:
         """Replicas of a model that take requests."""
         return self._of(model).ready
 
+    def is_down(self, model: str) -> bool:
+        """Whether no replica of a model takes requests, and some that should are dead or sick."""
+        return self._of(model).is_down
+
     def slow(self, model: str) -> int:
         """Replicas of a model that take requests only while the others are full, because they are slow."""
         return self._of(model).slow
@@ -181,6 +189,10 @@ class Roster:
     def retry_after_s(self, model: str) -> int:
         """Whole seconds until it should have a replica again, as far as is known."""
         return self._of(model).absence.retry_after_s(self._clock())
+
+    def start_s(self, model: str) -> float:
+        """Seconds that a start of a model takes, as far as is known; 0 where it is not."""
+        return self._of(model).absence.takes_s
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""

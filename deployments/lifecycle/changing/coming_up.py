@@ -12,7 +12,7 @@ from deployments.lifecycle.known import Herd, OperationError, remembered
 from deployments.lifecycle.operator_pages import Replicas, roster
 from deployments.lifecycle.own_certificate import trust
 from deployments.lifecycle.standings import survey
-from deployments.policy.fleet.model_state import ModelState
+from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.records.starts import FAILED
 from deployments.policy.records.ways_out import way_out
 from deployments.progress import Say
@@ -20,14 +20,24 @@ from deployments.ray_calls import serve_api
 from deployments.ray_calls.names import GATEWAY, app_name
 from deployments.records.start_log import starts_of
 
+#: States of a model that may have no replica, in which nothing is left to wait for, and the reason.
+_NOT_WAITED_FOR = {
+    ModelState.AT_ZERO: "it starts with its first request",
+    ModelState.STARTING: "its requests wait until it answers",
+}
+
 
 def wait(herd: Herd, say: Say, deadline: float) -> None:
-    """Waits until every model has generated a token for a client, and engines that only compute prompts are there."""
+    """Waits until every model has generated a token for a client, and engines that only compute prompts are there. A model that may have no
+    replica is not waited for while it has none."""
     waiting = {pool.id: pool for pool in pools(herd.config.models)}
     while waiting:
         there, found = running([GATEWAY, *map(app_name, waiting)]), survey(*replicas(herd))
         settled = [name for name in waiting if {app_name(name), GATEWAY} <= there]
-        whole = [name for name in settled if found[name].running >= waiting[name].scale.min_replicas]
+        for name in [name for name in waiting if waiting[name].on_demand and GATEWAY in there and _may_wait(found[name], name in settled)]:
+            waiting.pop(name)
+            say(f"{name} is {found[name].state.value}: {_NOT_WAITED_FOR[found[name].state]}")
+        whole = [name for name in settled if name in waiting and found[name].running >= waiting[name].scale.min_replicas]
         refused = {name: _refusal(herd, waiting[name]) for name in whole if found[name].state is ModelState.RUNNING}
         for name in [name for name, why in refused.items() if not why]:
             waiting.pop(name)
@@ -38,6 +48,11 @@ def wait(herd: Herd, say: Say, deadline: float) -> None:
             still(waiting, deadline, reasons)
             say(f"Waiting for {', '.join(waiting)} to generate{reasons}")
             time.sleep(1)
+
+
+def _may_wait(found: Standing, is_settled: bool) -> bool:
+    """Tells whether a model that may have no replica needs none now: it is at zero, or its first requests have it started already."""
+    return found.state in _NOT_WAITED_FOR and (is_settled or found.target > 0)
 
 
 def still(waiting: Iterable[str], deadline: float, reasons: str = "") -> None:

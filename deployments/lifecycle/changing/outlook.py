@@ -46,8 +46,14 @@ def _first(config: Config, environment: Environment) -> HerdDiff:
     from deployments.lifecycle.applications import declared as built
 
     applications = built(config, 1, checkpoint_paths(config, environment)).model_dump(mode="json", exclude_unset=True)
-    gpus, problems = _planned(config)
-    return HerdDiff((), _told(moves(None, applications, GATEWAY), config, config, {}), (), (0, gpus), problems, new=True)
+    return _new(config, applications)
+
+
+def _new(config: Config, applications: Declared) -> HerdDiff:
+    """Returns what bringing a herd up would do, where nothing of it runs."""
+    (fewest, most), problems = _planned(config)
+    found = _told(moves(None, applications, GATEWAY), config, config, {})
+    return HerdDiff((), found, (), (0, fewest), problems, new=True, most_gpus=(0, most))
 
 
 def of_order(herd: Herd, order: Order, environment: Environment) -> HerdDiff:
@@ -62,8 +68,7 @@ def of_order(herd: Herd, order: Order, environment: Environment) -> HerdDiff:
     applications = operate.as_declared(wanted.config, checkpoint_paths(wanted.config, environment), wanted.restarts)
     before = operate.running_before(ahead)
     if before is None:
-        gpus, problems = _planned(wanted.config)
-        return HerdDiff((), _told(moves(None, applications, GATEWAY), wanted.config, wanted.config, {}), (), (0, gpus), problems, new=True)
+        return _new(wanted.config, applications)
     return _between(ahead, before, applications, wanted, overruled(order, now))
 
 
@@ -72,12 +77,14 @@ def _between(herd: Herd, before: CameUp, applications: Declared, wanted: Declare
     outlooks = {move.application: _outlook(herd, move, applications) for move in found}
     started = _started(herd) if any(move.kind in (Kind.RESTARTS, Kind.STARTS) for move in found) else {}
     outlooks = {name: _measured(one, started.get(name)) for name, one in outlooks.items()}
-    gpus, problems = _planned(wanted.config)
+    (fewest, most), problems = _planned(wanted.config)
     more = small_engines(wanted.config) - small_engines(before.config)
     if herd.config.ray.address == "local" and more > 0 and (problem := memory_problem(more)):
         problems += (problem,)
     changed = fields(before.config, wanted.config)
-    return HerdDiff(changed, _told(found, before.config, wanted.config, outlooks), taken_back, (_planned(before.config)[0], gpus), problems)
+    (fewest_before, most_before), _ = _planned(before.config)
+    told_of = _told(found, before.config, wanted.config, outlooks)
+    return HerdDiff(changed, told_of, taken_back, (fewest_before, fewest), problems, most_gpus=(most_before, most))
 
 
 def _outlook(herd: Herd, move: Move, applications: Declared) -> Outlook:
@@ -120,10 +127,10 @@ def _told(found: tuple[Move, ...], old: Config, new: Config, outlooks: dict[str,
     return tuple(told(move, names[move.application], outlook(move)) for move in found)
 
 
-def _planned(config: Config) -> tuple[int, tuple[str, ...]]:
-    """Returns the GPUs that a herd takes, and the planner's reasons against it."""
+def _planned(config: Config) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Returns the GPUs that a herd takes, at least and at most, and the planner's reasons against it."""
     try:
         _, found = checked(config, known_cluster(config))
     except (CannotPlan, ConfigError) as error:
-        return 0, (str(error),)
-    return found.gpus, (*found.refusals, *found.shortages)
+        return (0, 0), (str(error),)
+    return (found.gpus, found.most_gpus), (*found.refusals, *found.shortages)

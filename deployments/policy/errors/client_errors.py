@@ -21,6 +21,7 @@
     ├── TooManyConnections    429  of one address, or 503 of all
     └── Unavailable           503  engine_starting, engine_gone, engine_busy: with Retry-After
         ├── ModelStopped      503  model_stopped: by an operator
+        ├── Starting          503  engine_starting: it starts with its first requests
         ├── EngineLost        503  engine_gone: its connection broke
         │   └── EnginesLost   503  engine_gone: of two, so that no other is asked
         └── EngineFailed      502  the engine answered with an error of its own
@@ -218,6 +219,21 @@ class ModelStopped(Unavailable):
         )
 
 
+class Starting(Unavailable):
+    """The model has no replica yet, and the request does not wait for one, or not any longer."""
+
+    code = "engine_starting"
+
+    def __init__(self, model: str, retry_after_s: int, waited_s: float = 0.0) -> None:
+        """Args:
+        model: its id.
+        retry_after_s: when it should have a replica.
+        waited_s: how long the request has waited for one.
+        """
+        waited = f", and has not come up in the {waited_s:.0f} s for which this request has waited" if waited_s else ""
+        super().__init__(f"The model '{model}' is starting{waited}. Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
+
+
 class Overloaded(HerdError):
     """More requests than the model's replicas can take; one that comes later may find room."""
 
@@ -226,8 +242,16 @@ class Overloaded(HerdError):
     code = "overloaded"
     retryable = True
 
-    def __init__(self, model: str, retry_after_s: int) -> None:
-        super().__init__(f"All replicas of '{model}' are busy. Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
+    def __init__(self, model: str, retry_after_s: int, starting: bool = False) -> None:
+        """Args:
+        model: its id.
+        retry_after_s: when there may be room.
+        starting: it has no replica yet, and as many requests wait for one as may.
+        """
+        why = f"All replicas of '{model}' are busy"
+        if starting:
+            why = f"The model '{model}' is starting, and as many requests wait for it as may"
+        super().__init__(f"{why}. Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
 
 
 class TooManyConnections(HerdError):

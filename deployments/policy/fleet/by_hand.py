@@ -198,8 +198,8 @@ def _scaled(order: Order, model: Model, marked: Marked) -> Scaled:
         Refused: the model may not have so many, or none.
     """
     least = order.replicas or 0
-    if least < 1:
-        raise Refused(f"A model that runs has at least one replica. `herd stop {model.id}` takes its engines away.")
+    if least < (0 if model.scaling is not None and model.prefill is None else 1):
+        raise Refused(f"{model.id} has at least one replica while it runs. `herd stop {model.id}` takes its engines away.")
     most = order.most if order.most is not None else least if model.scaling is None else model.scaling.max_replicas
     if least > most:
         way_out = f" `--max {least}` raises that." if order.most is None else ""

@@ -85,11 +85,13 @@ class HerdDiff:
     overruled: tuple[str, ...]
     """Changes by hand that are taken back."""
     gpus: tuple[int, int]
-    """Before and after, as far as the planner knows the GPUs."""
+    """The fewest before and after, as far as the planner knows the GPUs."""
     problems: tuple[str, ...]
     """The planner's reasons against it."""
     new: bool = False
     """Nothing of the herd runs."""
+    most_gpus: tuple[int, int] = (0, 0)
+    """The same with as many replicas as the models may have."""
 
     @property
     def code(self) -> int:
@@ -101,7 +103,8 @@ class HerdDiff:
     def as_plain(self) -> dict[str, Any]:
         """Returns it as JSON has it."""
         plain = asdict(self)
-        plain["gpus"] = {"before": self.gpus[0], "after": self.gpus[1]}
+        for name, (before, after) in (("gpus", self.gpus), ("most_gpus", self.most_gpus)):
+            plain[name] = {"before": before, "after": after}
         plain["result"] = {NO_CHANGE: "no change", REFUSED: "refused", CHANGE: "change"}[self.code]
         return plain
 
@@ -187,15 +190,20 @@ def told(move: Move, model: str, outlook: Outlook) -> Told:
     old, new = move.replicas
     count = f"{new} replica" if new == 1 else f"{new} replicas"
     match move.kind:
+        case Kind.STARTS if not new:
+            return Told(model, move.kind, 0.0, f"it begins at zero: its first request starts it, and waits {_starts(outlook)}")
         case Kind.STARTS:
             return Told(model, move.kind, 0.0, f"{count} start: it answers after {_starts(outlook)}")
         case Kind.GOES:
             return Told(model, move.kind, 0.0, f"its replicas go ({old}); requests under way are finished")
         case Kind.SCALES:
             how = f"{old} → {count}, and no other is touched" if old != new else "its range of replicas changes"
+            if old and not new:
+                how = "it may go to zero: it has no replica while nobody asks for it, and its first request starts it"
             return Told(model, move.kind, 0.0, how)
     because = f" ({', '.join(move.because[:4])}{' …' if len(move.because) > 4 else ''})" if move.because else ""
     away, how = _away(move, outlook)
+    count = count if new else "the replicas that it has are"
     return Told(model, move.kind, away, f"{count} made anew{because}: {how}")
 
 
@@ -218,7 +226,8 @@ def lines(diff: HerdDiff) -> Sequence[str]:
     shown = [f"{one.path}: {one.old or '(none)'} → {one.new or '(none)'}" for one in diff.fields]
     shown += [f"! {sentence}: this takes it back" for sentence in diff.overruled]
     shown += [f"{number}. {one.model}: {one.sentence}" for number, one in enumerate(diff.moves, 1)]
-    if any(diff.gpus):
-        shown.append(f"GPUs: {diff.gpus[0]} → {diff.gpus[1]}")
+    if any((*diff.gpus, *diff.most_gpus)):
+        most = f", at most {diff.most_gpus[0]} → {diff.most_gpus[1]}" if diff.most_gpus > diff.gpus else ""
+        shown.append(f"GPUs: {diff.gpus[0]} → {diff.gpus[1]}{most}")
     shown += [f"The planner refuses it: {problem}" for problem in diff.problems] or ["The planner agrees."]
     return shown if diff.code else ["Nothing changes."]

@@ -16,6 +16,8 @@ class ModelState(StrEnum):
     STARTING = "starting"
     UNHEALTHY = "unhealthy"
     """No replica takes requests, and it is not because they are still starting."""
+    AT_ZERO = "at zero"
+    """It has no replica because nobody asks for it, and starts with its first requests."""
     STOPPED = "stopped"
     """An operator has taken its engines away."""
 
@@ -44,7 +46,7 @@ def standing(application: str | None, replicas: Mapping[str, int], ready: int, w
         application: Ray Serve's word for its application; None where there is none.
         replicas: Ray Serve's count of its processes that answer requests, by their state.
         ready: those that say to a gateway that they take requests.
-        wanted: the fewest that the config wants.
+        wanted: the fewest that the config wants; with 0 it may have none.
         ongoing: requests inside its replicas.
         ranks: processes of one replica that answer requests (data-parallel attention); it counts while any of them does.
     """
@@ -52,6 +54,8 @@ def standing(application: str | None, replicas: Mapping[str, int], ready: int, w
     target = max(wanted, -(-sum(staying.values()) // ranks))
     if ready:
         return Standing(ModelState.RUNNING, -(-ready // ranks), target, ongoing)
+    if not wanted and not staying and application == "RUNNING":
+        return Standing(ModelState.AT_ZERO, 0, 0, ongoing)
     starting = application in (None, "NOT_STARTED", "DEPLOYING") or staying.get("STARTING", 0) or not staying
     state = ModelState.STARTING if starting and application not in _FAILED else ModelState.UNHEALTHY
     return Standing(state, 0, target, ongoing)

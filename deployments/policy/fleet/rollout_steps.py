@@ -49,19 +49,24 @@ def largest_first(wanted: Declared, gateway: str) -> tuple[Step, ...]:
     """Returns the steps where nothing runs: engines that take more GPUs get their places before those that take fewer.
 
     A node that a small engine shares has no room for one that takes it whole, and Ray never moves what it has placed. The gateway comes in
-    the last step. Engines of one size, and those without GPUs of a known number, come together.
+    the last step, and with it models that begin without a replica. Engines of one size, and those without GPUs of a known number, come
+    together.
 
     Args:
         wanted: what is to be declared.
         gateway: the gateway's application.
     """
-    sizes = {one["name"]: _gpus(one) for one in wanted["applications"] if one["name"] != gateway}
+    sizes = {one["name"]: _gpus(one) for one in wanted["applications"] if one["name"] != gateway and not _begins_at_zero(one)}
     found, declared = [], list[str]()
     for size in sorted(set(sizes.values()), reverse=True)[:-1]:
         placed = tuple(name for name, own in sizes.items() if own == size)
         declared += placed
         found.append(Step({**wanted, "applications": [one for one in wanted["applications"] if one["name"] in declared]}, places=placed))
     return (*found, Step(wanted))
+
+
+def _begins_at_zero(application: Mapping[str, Any]) -> bool:
+    return any((one.get("autoscaling_config") or {}).get("min_replicas") == 0 for one in application.get("deployments") or ())
 
 
 def _gpus(application: Mapping[str, Any]) -> int:

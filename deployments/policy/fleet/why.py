@@ -80,6 +80,8 @@ def why(facts: Facts, now: float) -> tuple[Finding, ...]:
     """
     if facts.standing.state is ModelState.STOPPED:
         return (Finding("It is stopped: its operator has taken its engines away.", f"`herd start {facts.model}` starts it."),)
+    if facts.standing.state is ModelState.AT_ZERO:
+        return _at_zero(facts, now)
     found = [*_placing(facts, now), *_starting(facts, now), *_wrong(facts, now)]
     missing = facts.standing.target - facts.standing.running
     if not found and missing <= 0:
@@ -104,6 +106,16 @@ def _size(facts: Facts, now: float) -> Iterator[Finding]:
         yield Finding(f"Autoscaling: {size.reason}", RAISED.get(size.binds, ""), since_s)
     if size.notice:
         yield Finding(f"{size.notice[:1].upper()}{size.notice[1:].rstrip('.')}.", "")
+
+
+def _at_zero(facts: Facts, now: float) -> tuple[Finding, ...]:
+    """Returns what there is to say of a model without replicas that may be so; a start that failed is the reason for it too."""
+    usual = starts.usual_whole_s(facts.starts)
+    takes = "" if usual is None else f", which takes about {span(usual)}"
+    verb = "waits" if facts.queue == 1 else "wait"
+    waiting = f" {_count(facts.queue, 'request')} {verb} for that now." if facts.queue else ""
+    words = f"It is at zero: it has no replica while nobody asks for it, and starts with its first request{takes}.{waiting}"
+    return Finding(words, ""), *_failed(facts, now)
 
 
 def _placing(facts: Facts, now: float) -> Iterator[Finding]:

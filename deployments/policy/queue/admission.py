@@ -5,21 +5,19 @@ puts futures and a clock around it (`deployments.gateway.admission`), and a simu
 line are `waiting_line`'s; which replica has room is the router's.
 """
 
-from collections.abc import Callable, Collection
-from math import inf
+from collections.abc import Collection
 from typing import Protocol
 
 from configs.schema import Limits
-from deployments.policy.errors.client_errors import Overloaded, Unavailable
+from deployments.policy.errors.client_errors import Overloaded, Starting, Unavailable
 from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
+from deployments.policy.queue.first_replicas import Start
+from deployments.policy.queue.slots import Refused, Slot, Waiting, patience_s
 from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.types import Ask, Pick
-
-Refused = Overloaded | Unavailable
-"""Why a request gets no slot, as the error for its client."""
 
 
 class Replicas(Protocol):
@@ -32,60 +30,14 @@ class Replicas(Protocol):
     def ready(self, model: str) -> int:
         """Replicas of a model that take requests."""
 
+    def start_s(self, model: str) -> float:
+        """Seconds that a start of a model takes, as far as is known; 0 where it is not."""
+
     def choose(self, model: str, ask: Ask) -> Pick | None:
         """The replica for a request; None where all are full. Raises `Unavailable` where none takes it."""
 
     def sending(self, chosen: Pick, prompt: Prompt) -> Sending:
         """Counts a request at a replica until it ends."""
-
-
-class Slot:
-    """One request's place at a replica, from when it is granted until it is freed."""
-
-    __slots__ = ("ended", "gave_way", "give_way", "pick", "sending", "since_s")
-
-    def __init__(self, pick: Pick, sending: Sending, since_s: float) -> None:
-        self.pick = pick
-        self.sending = sending
-        self.since_s = since_s
-        self.gave_way = False
-        """Its request has left for one in a hurry."""
-        self.ended = False
-        self.give_way: Callable[[], bool] | None = None
-        """The way that `yields_by` was given last."""
-
-    def yields_by(self, give_way: Callable[[], bool] | None) -> None:
-        """Takes the way to make its request leave early: a call that ends the exchange and returns True, or returns False where the request
-        could not go on later. None: the request does not leave early."""
-        self.give_way = give_way
-
-    def asked_to_yield(self) -> bool:
-        """Asks the request to leave; whether it does. A request leaves once."""
-        if not self.gave_way and self.give_way is not None:
-            self.gave_way = self.give_way()
-            return self.gave_way
-        return False
-
-
-class Waiting:
-    """One request that waits for a slot."""
-
-    __slots__ = ("ask", "outcome", "since_s", "until_s")
-
-    def __init__(self, ask: Ask, since_s: float, patience_s: float) -> None:
-        self.ask = ask
-        self.since_s = since_s
-        self.until_s = since_s + patience_s
-        """When it is refused, if it has no slot by then; infinite where it waits as long as its client does."""
-        self.outcome: Slot | Refused | None = None
-        """How the wait has ended; None while it lasts."""
-
-
-def _patience_s(ask: Ask, limits: Limits) -> float:
-    """How long a request waits for a slot. A batch request that made way waits as long as its answer may take."""
-    if not ask.begun:
-        return limits.queue_s
-    return inf if ask.priority is Priority.BATCH else limits.resume_s
 
 
 class Queue:
@@ -97,6 +49,10 @@ class Queue:
         self._line: Line[Waiting] = Line()
         self._dwell = DwellTimes()
         self._refusals = RecentRefusals()
+        self._start: Start | None = None
+        """The start from zero that is under way."""
+        self._measured_s = 0.0
+        """Seconds that the last one took."""
         self._batch: dict[Slot, None] = {}
         """Slots of requests that are in no hurry, in the order in which they were granted."""
 
@@ -113,6 +69,24 @@ class Queue:
         """Requests that have a slot."""
         return self._dwell.there
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether requests wait for replicas that start from zero, or are being spread over those that come up. `expects` must be told
+        meanwhile."""
+        return self._start is not None and not self._line.is_empty
+
+    @property
+    def start_s(self) -> float:
+        """Seconds from a first request until a replica takes it, as far as is known; 0 where it is not. The last one may have come in the
+        middle of a start."""
+        return max(self._measured_s, self._replicas.start_s(self._model))
+
+    def expects(self, replicas: int, now_s: float) -> list[Waiting]:
+        """Takes how many replicas there are or will be, as Ray Serve has it; returns the waits that ended with it."""
+        if self._start is not None:
+            self._start.expects(max(replicas, self._replicas.ready(self._model)))
+        return self.news(now_s)
+
     def offered(self, ask: Ask, limits: Limits, now_s: float) -> Slot | Waiting | Refused:
         """Takes a new request: it gets a slot at once, waits, or is refused.
 
@@ -126,8 +100,10 @@ class Queue:
         try:
             chosen = self._replicas.choose(self._model, ask)
         except Unavailable as error:
-            if not ask.begun or self._model not in self._replicas.models:
+            if not self._can_wait(ask):
                 return error
+            if not ask.begun:
+                return self._first(ask, limits, now_s)
             chosen, there = None, False
         if chosen is not None and (self._line.is_empty or not self._wait_for_room(ask.priority)):
             return self._granted(chosen, ask, now_s)
@@ -137,10 +113,28 @@ class Queue:
             self._refusals.add(now_s, refusal.retry_after_s or REFUSED_S)
             return Overloaded(self._model, refusal.retry_after_s)
         self._line = line
-        waiting = Waiting(ask, now_s, _patience_s(ask, limits))
-        line.join(waiting, ask.priority, now_s)
+        waiting = self._joined(Waiting(ask, now_s, patience_s(ask, limits)), now_s)
         if ask.priority is Priority.INTERACTIVE and there:
             self._make_way(ask.tried)
+        return waiting
+
+    def _can_wait(self, ask: Ask) -> bool:
+        """Whether a request that no replica takes waits for another one: it has begun, or its model starts with its first requests."""
+        return self._model in self._replicas.models and (ask.begun or (ask.on_demand and not ask.tried))
+
+    def _first(self, ask: Ask, limits: Limits, now_s: float) -> Waiting | Refused:
+        """Takes a new request for a model that has no replica: it starts the model, and waits for that if it may."""
+        if self._start is None or self._start.is_ready or not self.demand(now_s):  # another one than is known of
+            self._start = Start(now_s)
+        after_s = self._start.left_s(self.start_s, now_s)
+        if ask.hurried or self._line.is_full(ask.priority, limits.queue_requests):
+            self._refusals.add(now_s, after_s)
+            return Starting(self._model, after_s) if ask.hurried else Overloaded(self._model, after_s, starting=True)
+        self._line = Line() if self._line.is_empty else self._line
+        return self._joined(Waiting(ask, now_s, limits.start_wait_s, for_start=True), now_s)
+
+    def _joined(self, waiting: Waiting, now_s: float) -> Waiting:
+        self._line.join(waiting, waiting.ask.priority, now_s)
         return waiting
 
     def freed(self, slot: Slot, now_s: float) -> list[Waiting]:
@@ -168,11 +162,16 @@ class Queue:
         """Refuses the requests that have waited long enough; returns the waits that ended with it."""
         over = [waiting for waiting in self._line if waiting.until_s <= now_s]
         for waiting in over:
-            after_s = self._line.retry_after_s(waiting.ask.priority, now_s)
-            waiting.outcome = Overloaded(self._model, after_s)
-            self._refusals.add(now_s, after_s or REFUSED_S)
+            refused = self._too_long(waiting, now_s)
+            waiting.outcome = refused
+            self._refusals.add(now_s, refused.retry_after_s or REFUSED_S)
             self._line.leave(waiting, waiting.ask.priority)
         return over + self.news(now_s) if over else over
+
+    def _too_long(self, waiting: Waiting, now_s: float) -> Refused:
+        if waiting.ask.on_demand and not self._replicas.ready(self._model):
+            return Starting(self._model, (self._start or Start(now_s)).left_s(self.start_s, now_s), now_s - waiting.since_s)
+        return Overloaded(self._model, self._line.retry_after_s(waiting.ask.priority, now_s))
 
     def abandoned(self, waiting: Waiting, now_s: float) -> list[Waiting]:
         """Takes a request out whose client has gone, also one whose slot was granted in this very moment; returns the waits that ended with
@@ -223,6 +222,8 @@ class Queue:
         """Grants slots in the order of the line, until the first request that all replicas are too full for."""
         if not self._replicas.ready(self._model):
             self._line.interrupted()
+        elif self._start is not None and not self._spreads(self._start, now_s):
+            return []
         over = []
         for waiting in self._line:
             if (outcome := self._turn(waiting.ask, now_s)) is not None:
@@ -232,13 +233,29 @@ class Queue:
                 break
         for waiting in over:
             self._line.leave(waiting, waiting.ask.priority)
+        if self._line.is_empty:
+            self._start = None
         return over
+
+    def _spreads(self, start: Start, now_s: float) -> bool:
+        """Prepares a start, of which a replica is ready, for the requests that wait; returns whether they may go to it now."""
+        self._measured_s = start.ready(now_s) or self._measured_s
+        if start.is_over(self.start_s, now_s):
+            self._start = None
+            return True
+        start.divide(len(self._line))
+        return start.grants
 
     def _turn(self, ask: Ask, now_s: float) -> Slot | Unavailable | None:
         """Returns what becomes of a waiting request now; None: it goes on waiting."""
+        start = self._start
         try:
-            chosen = self._replicas.choose(self._model, ask)
+            chosen = self._replicas.choose(self._model, ask if start is None else ask._replace(tried=ask.tried | start.full))
         except Unavailable as error:
-            # A replica will come that a begun request has not failed on; others need not wait for it.
-            return None if ask.begun and self._model in self._replicas.models else error
-        return None if chosen is None else self._granted(chosen, ask, now_s)
+            # Those that it may go to have their share; or a replica will come that it has not failed on, for which others need not wait.
+            return None if (start is not None and start.full) or self._can_wait(ask) else error
+        if chosen is None:
+            return None
+        if start is not None:
+            start.granted(chosen.replica.id)
+        return self._granted(chosen, ask, now_s)

@@ -99,10 +99,13 @@ class Line(Generic[Waiter]):
             longest_s: how long one may wait.
         """
         expected = self.expected_s(priority, now_s)
-        full = len(self) >= (most if priority is Priority.INTERACTIVE else most / 2)
-        if full or (expected is not None and expected > _SURE * longest_s):
+        if self.is_full(priority, most) or (expected is not None and expected > _SURE * longest_s):
             return Refusal(self._told_s(expected, now_s))
         return None
+
+    def is_full(self, priority: Priority, most: int) -> bool:
+        """Whether as many wait as may; arguments as those of `refusal`."""
+        return len(self) >= (most if priority is Priority.INTERACTIVE else most / 2)
 
     def retry_after_s(self, priority: Priority, now_s: float) -> int:
         """When to come again, in whole seconds: when the line as it is now will be gone. One that does not move may stand as long again."""

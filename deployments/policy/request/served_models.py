@@ -55,6 +55,8 @@ class Served:
     """Prompts of so many tokens, about, are computed by engines of their own; None where there are no such engines."""
     image_mpx: float = 20
     """Megapixels that one image may have."""
+    on_demand: bool = False
+    """It may have no replica while nobody asks for it, and starts with its first requests."""
 
     def fits(self, needs: Needs) -> bool:
         """It takes so many images, and has room for so many tokens."""
@@ -67,6 +69,8 @@ class Chosen(msgspec.Struct, frozen=True):
     model: Served
     instead_of: str | None = None
     """The one that should have, where this is its fallback."""
+    hurried: bool = False
+    """Another model may answer, so that this one's start is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class Catalog:
         if not served.fallbacks:
             return ()
         needs = needs_of(body)
-        return tuple(Chosen(other, served.id) for name in served.fallbacks if (other := self.by_name[name]).fits(needs))
+        return tuple(Chosen(other, served.id, True) for name in served.fallbacks if (other := self.by_name[name]).fits(needs))
 
 
 def catalog(models: Iterable[Model], created: int, auto: Iterable[str] = ()) -> Catalog:
@@ -196,4 +200,5 @@ def _served(model: Model, created: int) -> Served:
         vocabulary=entry.decoder.vocab if entry.decoder else None,
         prefill_from=prefill_from,
         image_mpx=model.image_mpx,
+        on_demand=model.on_demand,
     )

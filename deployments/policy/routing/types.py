@@ -119,6 +119,10 @@ class Ask(NamedTuple):
     begun: bool = False
     """It has had a place: its client has a part of the answer already, or it made way for a request in a hurry. For another one it waits
     longer than who is new, however long the line is."""
+    on_demand: bool = False
+    """Its model may have no replica while nobody asks for it. A new request then waits for a replica to start."""
+    hurried: bool = False
+    """Another model can answer it at once, so that it does not wait for a replica to start."""
 
 
 class Pick(NamedTuple):

@@ -183,3 +183,11 @@ def test_tensor_parallel_group_that_is_larger_than_a_node_is_refused_unless_aske
     assert found(models=[wide]) == {}
     apart = MODEL | {"accelerator": "H100", "prefill": {"parallel": {"tensor": 8}}}
     assert "models[0].prefill.parallel.tensor" in found(hardware=small, models=[apart])
+
+
+def test_wait_for_a_start_must_end_before_the_answer_must() -> None:
+    limits, on_demand = {"total_s": 600}, MODEL | {"scaling": {"min_replicas": 0}}
+    refused = found(gateway={"limits": limits}, models=[on_demand])
+    assert "its answer must end within total_s (600 s)" in refused["gateway.limits.start_wait_s"]
+    assert found(gateway={"limits": limits | {"start_wait_s": 599}}, models=[on_demand]) == {}
+    assert found(gateway={"limits": limits}) == {}, "no model starts on demand"

@@ -163,8 +163,19 @@ def test_models_that_are_named_again_must_be_there(auto: list[str], first: dict[
 def test_ranges_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"min_replicas \(3\) must not be above max_replicas \(2\)"):
         Scaling(min_replicas=3, max_replicas=2)
+    with pytest.raises(ValidationError, match="max_replicas"):
+        Scaling(min_replicas=0, max_replicas=0)
     with pytest.raises(ValidationError, match=r"first_byte_s \(20\) must not be longer than total_s \(10\)"):
         Limits(first_byte_s=20, total_s=10)
+
+
+def test_model_may_have_no_replica_while_nobody_asks_for_it() -> None:
+    model = {**MODEL, "scaling": {"min_replicas": 0, "max_replicas": 2}}
+    assert [one.on_demand for one in Config.model_validate({"models": [model, {**MODEL, "id": "b"}]}).models] == [True, False]
+    with pytest.raises(ValidationError, match="replicas"):
+        Config.model_validate({"models": [{**MODEL, "replicas": 0}]})
+    with pytest.raises(ValidationError, match=r"prefill has replicas of its own, which stay: give scaling\.min_replicas at least 1"):
+        Config.model_validate({"models": [{**model, "prefill": {}}]})
 
 
 @pytest.mark.parametrize("host", ["example.com", "a", "10.0.0.1", "*.example.com"])

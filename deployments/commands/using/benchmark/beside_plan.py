@@ -46,7 +46,7 @@ def planned(herd: Herd | None, model_id: str, load: Load, figures: Mapping[str, 
         return "No plan for CPU: the planner knows the speed of GPUs only."
     if one.engine is None or one.capacity is None:
         return "No plan: the planner does not know this model's shape."
-    replicas = one.model.scale.min_replicas
+    replicas = max(1, one.model.scale.min_replicas)
     at_once = load.concurrency if load.rate is None and load.concurrency else _at_once(figures)
     asked = Asked(max(1, ceil(min(at_once, load.requests) / replicas)), load.input_tokens, load.output_tokens)
     found = speed(one.engine, asked, with_room(one.engine, one.capacity, asked))

@@ -320,3 +320,14 @@ def test_nvfp4_on_a_gpu_without_it_is_told() -> None:
     asked = model(accelerator="H100", checkpoint="org/Llama-3.1-8B-NVFP4", quantization="nvfp4")
     (cost,) = assess(config(asked), None).costs
     assert "unpacked to bf16 on H100" in cost
+
+
+def test_model_at_zero_takes_no_gpus_and_one_replica_of_it_must_fit() -> None:
+    zero = {"min_replicas": 0, "max_replicas": 2}
+    herd = config(maverick(parallel={"tensor": 8}, scaling=zero), model(accelerator="H100", scaling={"max_replicas": 4}))
+    found = assess(herd, DGX)
+    assert (found.gpus, found.most_gpus, found.nodes, found.shortages) == (1, 20, 1, ())
+    wide = assess(config(maverick(parallel={"tensor": 8, "pipeline": 2}, scaling=zero)), DGX)
+    assert wide.gpus == 0
+    assert wide.shortages == ("maverick can never start: a replica takes 16 GPUs on 2 nodes of 8; there are 1",)
+    assert assess(config(model(accelerator="cpu", scaling=zero)), DGX).shortages == ()

@@ -42,3 +42,24 @@ def test_all_replicas_are_listed_anew_only_after_news() -> None:
     assert known.all is known.all
     known.put(replace(view, ongoing=1), 1.0)
     assert known.all[0].ongoing == 1
+
+
+def test_model_is_down_where_a_replica_should_take_requests_and_none_does() -> None:
+    known = KnownReplicas(on_demand=True)
+    assert not known.is_down
+    known.update([replica("a", state=ReplicaState.LEAVING)], 0.0)
+    assert not known.is_down
+    known.update([replica("a", state=ReplicaState.DEAD), replica("b", state=ReplicaState.SICK)], 0.0)
+    assert known.is_down
+    known.update([replica("a", state=ReplicaState.DEAD), replica("b")], 0.0)
+    assert not known.is_down
+
+
+def test_time_without_requests_is_no_outage_of_a_model_on_demand() -> None:
+    known = KnownReplicas()
+    known.change(on_demand=True)
+    started = replace(replica("a"), start_s=20.0)
+    known.update([started], 0.0)
+    known.update([], 100.0)
+    known.update([started], 5000.0)
+    assert known.absence.takes_s == 20.0

@@ -47,6 +47,26 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
     assert refusal(roster) == "engine_gone"
 
 
+def test_start_of_a_model_on_demand_is_known_by_its_replicas_and_not_by_the_time_without_requests() -> None:
+    now = 0.0
+    roster = Roster(["llama", "scout"], clock=lambda: now, on_demand=["llama"])
+    assert (roster.start_s("llama"), roster.is_down("llama")) == (0.0, False)
+    for model in ("llama", "scout"):
+        roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
+        roster.update(model, [])
+    now = 5000.0
+    for model in ("llama", "scout"):
+        roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
+    assert (roster.start_s("llama"), roster.start_s("scout")) == (20.0, 5000.0)
+    roster.keep(["llama"])
+    roster.update("llama", [replica("a", ReplicaState.DEAD)])
+    now = 5070.0
+    roster.update("llama", [replica("a")])
+    assert roster.start_s("llama") == 70.0, "it must always have replicas now"
+    roster.update("llama", [replica("a", ReplicaState.SICK)])
+    assert roster.is_down("llama")
+
+
 def test_a_sick_replica_is_out_and_told_of_once() -> None:
     told: list[ReplicaView] = []
     roster = Roster(["llama"], on_sick=told.append)

@@ -40,7 +40,7 @@ class Serve:
         self.broken: set[int | None] = set()
         """Context lengths of models that cannot start."""
         self.arrives_after_s: dict[str, float] = {}
-        self.states: dict[str, int] = {}
+        self.states: dict[str, int] = {"RUNNING": 1}
         self.now = 0.0
 
     def contexts(self, declared: Declared) -> dict[str, int | None]:
@@ -186,6 +186,16 @@ def test_a_step_may_take_as_long_as_something_moves(serve: Serve, tmp_path: Path
     with pytest.raises(OperationError, match=r"(?s)did not answer in time.*Rolled back"):
         up(tmp_path, OLD)
     assert remembered(tmp_path) == NEW
+
+
+def test_model_at_zero_is_replaced_without_a_question_for_room(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_api, "room_for", lambda **_: False)
+    zero = {"scaling": {"min_replicas": 0, "max_replicas": 2}}
+    up(tmp_path, config(model(**zero)))
+    serve.states = {}
+    said = up(tmp_path, config(model(context_tokens=4096, **zero)))
+    assert "Replacing model.llama: it has no replica now" in said
+    assert serve.events[-1].endswith("every model has answered, or starts with its first request")
 
 
 @pytest.mark.parametrize(("said", "room", "first"), [(None, True, True), (None, False, False), (True, False, True), (False, True, False)])

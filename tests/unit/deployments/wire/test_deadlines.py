@@ -120,3 +120,36 @@ def test_only_a_task_has_a_deadline() -> None:
 
     failed = asyncio.Event()
     asyncio.run(outside())
+
+
+async def test_block_puts_a_deadline_off_by_as_long_as_it_takes() -> None:
+    async def work() -> None:
+        with Deadlines().within(0.3) as deadline:
+            with deadline.later(LONG_S):
+                await asyncio.sleep(0.6)
+            await asyncio.sleep(LONG_S)
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await work()
+    assert 0.9 <= time.monotonic() - began < LONG_S / 2
+
+
+async def test_block_puts_a_deadline_off_by_no_more_than_it_may() -> None:
+    with pytest.raises(TimeoutError), Deadlines().within(0.1) as deadline, deadline.later(0.1):
+        await asyncio.sleep(LONG_S)
+    deadlines = Deadlines()
+    with deadlines.within(LONG_S) as deadline, deadline.later(0.0):
+        await asyncio.sleep(0.05)
+
+
+async def test_deadline_that_is_restarted_counts_from_then() -> None:
+    async def work() -> None:
+        with Deadlines().within(LONG_S) as deadline:
+            deadline.restart(0.1)
+            await asyncio.sleep(LONG_S)
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await work()
+    assert 0.1 <= time.monotonic() - began < LONG_S / 2

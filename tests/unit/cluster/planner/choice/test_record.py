@@ -120,6 +120,14 @@ def test_herd_that_does_not_fit_says_so() -> None:
     assert (each["verdict"], each["fits"]) == ("fits", False), "one alone would"
 
 
+def test_herd_with_ranges_says_how_many_gpus_it_may_come_to() -> None:
+    said, (row,) = herd(
+        maverick(scaling={"min_replicas": 0, "max_replicas": 1}, parallel={"tensor": 8, "expert": True}), cluster=machines()
+    )
+    assert said.startswith("herd fits on 8×H100, vLLM 0.29: it takes 0 GPUs on 0 nodes, and up to 8 as its load grows; there are 8. ")
+    assert (row["replicas"], row["verdict"]) == (0, "fits")
+
+
 def test_model_that_no_plan_can_be_made_of_has_a_row_without_values() -> None:
     said, (row,) = herd(model(), cluster=None)
     assert said == "herd takes no GPUs that are known: its memory is not checked."

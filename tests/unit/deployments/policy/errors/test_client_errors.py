@@ -23,6 +23,7 @@ from deployments.policy.errors.client_errors import (
     NotFound,
     NotServed,
     Overloaded,
+    Starting,
     Timeout,
     TooManyConnections,
     TooManyImages,
@@ -64,6 +65,7 @@ EXAMPLES = [
     (Overloaded("m", 5), 429, "rate_limit_error", "overloaded", True),
     (EngineLost("m", 5), 503, "server_error", "engine_gone", True),
     (ModelStopped("m"), 503, "server_error", "model_stopped", False),
+    (Starting("m", 5), 503, "server_error", "engine_starting", True),
     (EnginesLost(5), 503, "server_error", "engine_gone", True),
     (EngineFailed("m"), 502, "server_error", "engine_failed", True),
 ]

@@ -165,3 +165,11 @@ def test_change_by_hand_of_a_model_that_is_no_more_counts_for_nothing() -> None:
 )
 def test_order_is_told_as_it_is_typed(asked: Order, words: str) -> None:
     assert asked.words == words
+
+
+def test_range_may_begin_at_zero_which_is_no_stop() -> None:
+    _, second = after("scale", model="scout", replicas=0).config.models
+    assert (second.scale.min_replicas, second.scale.max_replicas, second.on_demand, second.stopped) == (0, 4, True, False)
+    apart = DeclaredHerd(file=config(scout(scaling={"min_replicas": 1, "max_replicas": 4}, prefill={})))
+    with pytest.raises(Refused, match=r"scout has at least one replica while it runs"):
+        after("scale", now=apart, model="scout", replicas=0)

@@ -1,6 +1,7 @@
 """`deployments.policy.fleet.herd_diff`: what a change would do, told before it is done."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,16 @@ def test_model_with_another_number_of_ranks_is_away_as_a_whole() -> None:
     ("move", "outlook", "away_s", "words"),
     [
         (Move("a", Kind.STARTS, (0, 1)), ROOM, 0, "1 replica start: it answers after about 31 s, as last time"),
+        (Move("a", Kind.STARTS, (0, 0)), ROOM, 0, "it begins at zero: its first request starts it, and waits about 31 s, as last time"),
+        (
+            Move("a", Kind.SCALES, (1, 0)),
+            ROOM,
+            0,
+            "it may go to zero: it has no replica while nobody asks for it, and its first request starts it",
+        ),
+        (Move("a", Kind.SCALES, (0, 2)), ROOM, 0, "0 → 2 replicas, and no other is touched"),
+        (Move("a", Kind.SCALES, (0, 0)), ROOM, 0, "its range of replicas changes"),
+        (Move("a", Kind.RESTARTS, (0, 0)), ROOM, 0, "the replicas that it has are made anew: away 0 s, new replicas first"),
         (Move("a", Kind.GOES, (2, 0)), ROOM, 0, "its replicas go (2); requests under way are finished"),
         (Move("a", Kind.SCALES, (1, 3)), ROOM, 0, "1 → 3 replicas, and no other is touched"),
         (Move("a", Kind.RESTARTS, (1, 1)), ROOM, 0, "1 replica made anew: away 0 s, new replicas first"),
@@ -160,6 +171,8 @@ def test_exit_code_says_whether_anything_changes() -> None:
         "GPUs: 8 → 16",
         "The planner agrees.",
     ]
+    assert "GPUs: 8 → 16, at most 8 → 32" in lines(replace(changed, most_gpus=(8, 32)))
+    assert not any(line.startswith("GPUs") for line in lines(replace(changed, gpus=(0, 0))))
     assert list(lines(refused))[-1] == "The planner refuses it: the herd takes 64 GPUs"
     plain = json.loads(json.dumps(changed.as_plain()))
     assert (plain["result"], plain["gpus"], plain["moves"][0]["what"]) == ("change", {"before": 8, "after": 16}, "scales")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deployments.policy.fleet.model_state import ModelState, Standing, standing
 
-RUNNING, STARTING, UNHEALTHY, _ = ModelState
+RUNNING, STARTING, UNHEALTHY, AT_ZERO, _ = ModelState
 APPLICATIONS = st.sampled_from([None, "NOT_STARTED", "DEPLOYING", "RUNNING", "DEPLOY_FAILED", "DELETING", "UNHEALTHY"])
 REPLICAS = st.dictionaries(st.sampled_from(["STARTING", "UPDATING", "RECOVERING", "RUNNING", "STOPPING"]), st.integers(0, 9))
 COUNTS = st.integers(0, 9)
@@ -24,6 +24,13 @@ COUNTS = st.integers(0, 9)
         ("RUNNING", {"STOPPING": 1}, 0, 1, Standing(STARTING, 0, 1)),
         ("DEPLOY_FAILED", {"STARTING": 1}, 0, 1, Standing(UNHEALTHY, 0, 1)),
         ("UNHEALTHY", {}, 0, 1, Standing(UNHEALTHY, 0, 1)),
+        ("RUNNING", {}, 0, 0, Standing(AT_ZERO, 0, 0)),
+        ("RUNNING", {"STOPPING": 1}, 0, 0, Standing(AT_ZERO, 0, 0)),
+        ("RUNNING", {"STARTING": 2}, 0, 0, Standing(STARTING, 0, 2)),
+        ("RUNNING", {"RUNNING": 2}, 2, 0, Standing(RUNNING, 2, 2)),
+        ("RUNNING", {"RUNNING": 1}, 0, 0, Standing(UNHEALTHY, 0, 1)),
+        ("DEPLOYING", {}, 0, 0, Standing(STARTING, 0, 0)),
+        ("DEPLOY_FAILED", {}, 0, 0, Standing(UNHEALTHY, 0, 0)),
     ],
 )
 def test_standing(application: str | None, replicas: dict[str, int], ready: int, wanted: int, expected: Standing) -> None:

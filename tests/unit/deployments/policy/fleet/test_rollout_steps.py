@@ -46,6 +46,16 @@ def test_engines_that_take_more_gpus_get_their_places_first() -> None:
     assert last == Step(wanted), "the smallest, and the gateway"
 
 
+def test_model_that_begins_at_zero_is_not_waited_for() -> None:
+    zero = scout(parallel={"tensor": 8}, accelerator="H100", scaling={"min_replicas": 0})
+    wanted = declared(zero, model(accelerator="H100"))
+    assert largest_first(wanted, GATEWAY) == (Step(wanted),)
+    assert [step.places for step in largest_first(declared(zero, model(), model(id="b", parallel={"tensor": 4})), GATEWAY)] == [
+        ("model.b",),
+        (),
+    ]
+
+
 def test_engines_of_one_size_come_together() -> None:
     wanted = declared(model(), scout())
     assert largest_first(wanted, GATEWAY) == (Step(wanted),)
@@ -128,6 +138,7 @@ class Serve:
         self.waited: list[str | None] = []
         self.said: list[str] = []
         monkeypatch.setattr(serve_api, "declare", self.told.append)
+        monkeypatch.setattr(serve_api, "replicas", lambda _: {"RUNNING": 1})
 
     def come_up(self, application: str | None) -> None:
         self.waited.append(application)

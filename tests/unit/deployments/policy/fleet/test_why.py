@@ -20,6 +20,18 @@ def said(facts: Facts) -> list[str]:
     return [finding.what for finding in why(facts, NOW)]
 
 
+def test_model_at_zero_says_that_it_starts_with_its_first_request() -> None:
+    zero = Facts("scout", Standing(ModelState.AT_ZERO, 0, 0), ())
+    assert why(zero, NOW) == (Finding("It is at zero: it has no replica while nobody asks for it, and starts with its first request.", ""),)
+    assert said(replace(zero, starts=(UP,), queue=2)) == [
+        "It is at zero: it has no replica while nobody asks for it, and starts with its first request, which takes about 110 s. "
+        "2 requests wait for that now."
+    ]
+    failed = replace(UP, outcome=FAILED, error="no memory")
+    assert said(replace(zero, starts=(failed,), queue=1))[0].endswith("1 request waits for that now.")
+    assert said(replace(zero, starts=(failed,)))[1].endswith("no memory")
+
+
 def test_engine_without_a_place_says_what_is_short_and_since_when() -> None:
     short = "it takes 8 GPUs on one node; 10.0.0.1 has 2 of 8 free"
     waits = Facts("scout", replace(STARTS, why=short), (Seat("abc", PLACING),), asked=NOW - 300)

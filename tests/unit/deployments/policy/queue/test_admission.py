@@ -14,8 +14,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from configs.routing import Routing
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
+from deployments.policy.queue.admission import Queue
 from deployments.policy.queue.demand import REFUSED_S
+from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.flights import Sending
@@ -44,6 +45,9 @@ class Pool:
 
     def ready(self, model: str) -> int:
         return sum(view.state is ReplicaState.READY for view in self.views)
+
+    def start_s(self, model: str) -> float:
+        return 0.0
 
     def choose(self, model: str, ask: Ask) -> Pick | None:
         try:

@@ -35,3 +35,11 @@ def test_start_that_took_longer_is_what_the_next_one_takes() -> None:
     ready = NEVER.after(*READY, 0.0)
     assert ready.after(True, 30.0, 1.0) is ready
     assert ready.after(True, 50.0, 1.0).after(*NONE, 500.0).retry_after_s(500.0) == 50
+
+
+def test_idle_time_of_a_model_that_starts_on_demand_is_no_outage() -> None:
+    gone = NEVER.after(*READY, 0.0, True).after(*NONE, 100.0, True)
+    back = gone.after(True, 30.0, 5000.0, True)
+    assert (back.gone_at, back.takes_s) == (None, 30.0), "its last start, and not the hour without requests"
+    unknown = gone.after(True, 0.0, 5000.0, True)
+    assert unknown.takes_s == 40.0

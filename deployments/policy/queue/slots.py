@@ -1,0 +1,64 @@
+"""A request's slot at a replica, and its wait for one. Decides how long it waits for room."""
+
+from collections.abc import Callable
+from math import inf
+
+from configs.schema import Limits
+from deployments.policy.errors.client_errors import Overloaded, Unavailable
+from deployments.policy.request.calls import Priority
+from deployments.policy.routing.flights import Sending
+from deployments.policy.routing.types import Ask, Pick
+
+Refused = Overloaded | Unavailable
+"""Why a request gets no slot, as the error for its client."""
+
+
+class Slot:
+    """One request's place at a replica, from when it is granted until it is freed."""
+
+    __slots__ = ("ended", "gave_way", "give_way", "pick", "sending", "since_s")
+
+    def __init__(self, pick: Pick, sending: Sending, since_s: float) -> None:
+        self.pick = pick
+        self.sending = sending
+        self.since_s = since_s
+        self.gave_way = False
+        """Its request has left for one in a hurry."""
+        self.ended = False
+        self.give_way: Callable[[], bool] | None = None
+        """What `yields_by` was told last."""
+
+    def yields_by(self, give_way: Callable[[], bool] | None) -> None:
+        """Takes the way to make its request leave early: a call that ends the exchange and returns True, or returns False where the request
+        could not go on later. None: the request does not leave early."""
+        self.give_way = give_way
+
+    def asked_to_yield(self) -> bool:
+        """Asks the request to leave; whether it does. A request leaves once."""
+        if not self.gave_way and self.give_way is not None:
+            self.gave_way = self.give_way()
+            return self.gave_way
+        return False
+
+
+class Waiting:
+    """One request that waits for a slot."""
+
+    __slots__ = ("ask", "for_start", "outcome", "since_s", "until_s")
+
+    def __init__(self, ask: Ask, since_s: float, patience_s: float, for_start: bool = False) -> None:
+        self.ask = ask
+        self.for_start = for_start
+        """There was no replica when it came, and it waits for the first one to start."""
+        self.since_s = since_s
+        self.until_s = since_s + patience_s
+        """When it is refused, if it has no slot by then; infinite where it waits as long as its client does."""
+        self.outcome: Slot | Refused | None = None
+        """How the wait has ended; None while it lasts."""
+
+
+def patience_s(ask: Ask, limits: Limits) -> float:
+    """Returns how long a request waits for a slot. A batch request that made way waits as long as its answer may take."""
+    if not ask.begun:
+        return limits.queue_s
+    return inf if ask.priority is Priority.BATCH else limits.resume_s
