@@ -10,7 +10,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from deployments.policy.queue.admission import Slot, Waiting
+from deployments.policy.queue.slots import Slot, Waiting
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.types import Ask
 from deployments.simulation.autoscaling.monitor import Monitor

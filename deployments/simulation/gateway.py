@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from configs.routing import Routing
 from configs.schema import Limits
-from deployments.policy.queue.admission import Queue, Refused, Slot, Waiting
+from deployments.policy.queue.admission import Queue
+from deployments.policy.queue.slots import Refused, Slot, Waiting
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.router import NobodyTakes, Router
@@ -37,6 +38,10 @@ class Gateway:
     def ready(self, model: str) -> int:
         """Returns the number of replicas that take requests."""
         return self._ready
+
+    def start_s(self, model: str) -> float:
+        """Returns 0: the seconds that a start takes are not known, as in a gateway that has seen none."""
+        return 0.0
 
     def choose(self, model: str, ask: Ask) -> Pick | None:
         """Returns the replica for a request; None where all are full.

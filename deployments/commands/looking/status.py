@@ -112,7 +112,7 @@ def _print(found: Seen, wide: bool) -> None:
 def _shown(found: Seen, wide: bool) -> Group:
     title, facts, told_by = found
     now = time.time()
-    each = [replicas_table(facts, now), *sizes(facts)] if wide else []
+    each: list[RenderableType] = [replicas_table(facts, now), *sizes(facts)] if wide else []
     return Group(models_table(title, facts, now), *waiting(facts, now), *each, _engines(told_by))
 
 

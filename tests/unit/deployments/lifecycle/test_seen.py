@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from deployments.lifecycle import seen
@@ -20,11 +19,8 @@ READY = {"id": "a", "state": "ready", "ongoing": 3}
         ({"models": {"llama": [READY | {"state": "dead"}]}, "at_zero": ["llama"]}, ModelState.UNHEALTHY, (0, 1)),
     ],
 )
-def test_state_of_a_model_by_a_gateways_page(
-    monkeypatch: pytest.MonkeyPatch, page: dict[str, Any], state: ModelState, replicas: tuple[int, int]
-) -> None:
-    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=page))
-    facts, _ = seen.of_gateway("http://10.0.0.1:8000")
+def test_state_of_a_model_by_a_gateways_page(page: dict[str, Any], state: ModelState, replicas: tuple[int, int]) -> None:
+    facts, _ = seen.of_page(page)
     found = facts["llama"]
     assert (found.standing.state, (found.standing.running, found.standing.target)) == (state, replicas)
     assert found.queue == page.get("waiting", {}).get("llama", 0)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import pytest
+from ray import cloudpickle
 
 from deployments.policy.fleet.events import Kind
 from deployments.policy.queue import load_record

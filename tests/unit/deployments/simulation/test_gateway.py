@@ -5,7 +5,7 @@ import pytest
 from configs.routing import Routing
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
-from deployments.policy.queue.admission import Slot, Waiting
+from deployments.policy.queue.slots import Slot, Waiting
 from deployments.policy.routing.types import Ask, ReplicaState, ReplicaView
 from deployments.simulation.gateway import MODEL, Gateway
 
