@@ -94,6 +94,7 @@ SEAMS = [
     Seam("ray_calls/drain", "ray._raylet:InnerGcsClient.get_draining_nodes", takes=("self", "timeout")),
     Seam("ray_calls/drain", "ray.core.generated:autoscaler_pb2"),
     Seam("ray_calls/drain", "ray.runtime_context:RuntimeContext", has=("gcs_address",)),
+    Seam("ray_calls/ray_guard", "ray._raylet:AuthenticationTokenLoader", has=("instance", "has_token", "get_token_for_http_header")),
     Seam("ray_calls/jobs", "ray._private.state:state"),
     Seam("ray_calls/jobs", "ray._private.state:GlobalState.job_table", takes=("self",)),
     Seam("ray_calls/jobs", "ray.runtime_context:RuntimeContext", has=("get_job_id",)),
