@@ -22,6 +22,10 @@ def why_no_checkpoint(checkpoint: str) -> str:
         return _why_not(folder) if folder.is_absolute() else ""
     except PermissionError as error:
         return f"{error.filename} may not be read by this user. `ls -ld` on it and the folders above, then `chmod` or `chown`."
+    except FileNotFoundError as error:
+        return f"{error.filename} is a link to a file that is not there. Copy it again, or mount the folder that it leads to."
+    except OSError as error:
+        return f"{error.filename or folder} cannot be read: {error.strerror}."
 
 
 def _why_not(folder: Path) -> str:
@@ -44,8 +48,8 @@ def why_damaged(file: Path) -> str:
             return "is a pointer of Git LFS, and not the file. `git lfs pull` in its folder fetches it."
         length = int.from_bytes(first, "little")
         try:
-            header = json.loads(content.read(length)) if len(first) + length <= min(size, LONGEST_HEADER) else {}
-            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            header = json.loads(content.read(length)) if len(first) + length <= min(size, LONGEST_HEADER) else None
+            ends = [0, *(tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             ends = []
     if not ends:

@@ -108,7 +108,12 @@ def _refusal(herd: Herd, model: Model) -> str:
         answer = httpx.post(f"{herd.endpoint}/v1/completions", json=body, timeout=60, verify=trust(herd.config.gateway.tls))
     except httpx.HTTPError as error:
         return f"no gateway answers at {herd.endpoint} ({type(error).__name__})."
-    if answer.status_code == 200 and answer.json().get("choices"):
+    try:
+        page = dict(answer.json())
+        error = dict(page.get("error") or {})
+    except (ValueError, TypeError):
+        return f"{herd.endpoint} answers {answer.status_code}, and not as a gateway does."
+    if answer.status_code == 200 and page.get("choices"):
         return ""
-    said = str(answer.json().get("error", {}).get("message", "nothing")).rstrip(".")
+    said = str(error.get("message", "nothing")).rstrip(".")
     return f"the gateway answers {answer.status_code}: {said}. {way_out(said, '')}".rstrip()

@@ -90,6 +90,7 @@ def of(port: int) -> Config:
             "the gateway answers 502: The engine refused its gateway. HERD_SECRET is",
         ),
         ((503, {}), "the gateway answers 503: nothing."),
+        ((200, [1]), "http://127.0.0.1:"),
     ],
 )
 def test_answer_of_the_gateway_is_why_a_model_does_not_generate(

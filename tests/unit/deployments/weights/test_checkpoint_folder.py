@@ -41,6 +41,23 @@ def test_folder_that_this_user_may_not_see_is_told(monkeypatch: pytest.MonkeyPat
     assert why_no_checkpoint("/models/scout").startswith("/models/scout may not be read by this user.")
 
 
+def test_link_that_leads_nowhere_and_disk_that_fails_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "lost.safetensors").symlink_to(folder / "blobs" / "0")
+    assert why_no_checkpoint(str(folder)).startswith(f"{folder}/lost.safetensors is a link to a file that is not there.")
+
+    def fail(path: Path) -> bool:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "exists", fail)
+    assert why_no_checkpoint("/models/scout") == "/models/scout cannot be read: Input/output error."
+
+
+def test_file_without_tensors_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((2).to_bytes(8, "little") + b"{}")
+    assert not why_damaged(file)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
