@@ -26,7 +26,7 @@ from tests.unit.nvidia_smi_samples import dgx
 
 SMOLLM: dict[str, Any] = {"id": "a", "kind": "smollm2-135m", "checkpoint": "small:smollm2-135m-instruct", "context_tokens": 512}
 MAVERICK = {"kind": "llama-4-maverick", "checkpoint": "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "accelerator": "H100"}
-ALL_FAILED_S = 240.0
+ALL_FAILED_S = 420.0
 #: As a command starts it, which ends before its Ray does.
 START = "import sys, pathlib, cluster.machine.local_node as own; own.LocalNode(pathlib.Path(sys.argv[1])).start(128)"
 
