@@ -48,7 +48,7 @@ def why_damaged(file: Path) -> str:
             return "is a pointer of Git LFS, and not the file. `git lfs pull` in its folder fetches it."
         length = int.from_bytes(first, "little")
         try:
-            header = json.loads(content.read(length)) if len(first) + length <= min(size, LONGEST_HEADER) else None
+            header = json.loads(content.read(length) if len(first) + length <= min(size, LONGEST_HEADER) else b"")
             ends = [0, *(tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             ends = []

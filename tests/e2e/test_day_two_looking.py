@@ -231,7 +231,8 @@ def test_why_tells_the_true_cause_of_a_start_that_failed(herd: Herd) -> None:
         (why,) = lines(herd, "why", SCOUT)
         changing.wait(timeout=BACK_S)
     assert "/no/such/tokenizer" in failed[0]["words"]
-    assert any("/no/such/tokenizer" in finding["what"] for finding in why["findings"])
+    (finding,) = [one for one in why["findings"] if "/no/such/tokenizer" in one["what"]][:1]
+    assert "Put the tokenizer's files (tokenizer.json, tokenizer_config.json) beside the checkpoint" in finding["todo"]
     assert {event["kind"] for event in lines(herd, "events")} >= {"rollback", "step"}
 
 

@@ -110,10 +110,10 @@ def _refusal(herd: Herd, model: Model) -> str:
         return f"no gateway answers at {herd.endpoint} ({type(error).__name__})."
     try:
         page = dict(answer.json())
-        error = dict(page.get("error") or {})
+        refusal = dict(page.get("error") or {})
     except (ValueError, TypeError):
         return f"{herd.endpoint} answers {answer.status_code}, and not as a gateway does."
     if answer.status_code == 200 and page.get("choices"):
         return ""
-    said = str(error.get("message", "nothing")).rstrip(".")
+    said = str(refusal.get("message", "nothing")).rstrip(".")
     return f"the gateway answers {answer.status_code}: {said}. {way_out(said, '')}".rstrip()

@@ -56,13 +56,13 @@ def test_gcs_that_is_not_there_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_token_is_refused_only_by_a_gcs_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_guard, "ANSWER_S", 0.5)
     monkeypatch.setattr(ray_guard, "_own_token", lambda: ())
     with gcs(True) as guarded, gcs(False) as open_:
         assert takes_no_token_of_ours(guarded)
         assert not takes_no_token_of_ours(open_)
         monkeypatch.setattr(ray_guard, "_own_token", lambda: (("authorization", "Bearer x"),))
         assert not takes_no_token_of_ours(guarded)
+    monkeypatch.setattr(ray_guard, "ANSWER_S", 0.5)
     assert not takes_no_token_of_ours("127.0.0.1:9")
 
 
