@@ -17,9 +17,8 @@ from cluster.scaling.limits import Bound, Limits
 from cluster.scaling.needs import Needs, needs
 from cluster.scaling.observation import Observation, Report
 from cluster.scaling.state import State
+from cluster.scaling.work import TINY
 
-#: Numbers that differ by less are the same.
-TINY = 1e-6
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
 #: Standard errors by which a load is clearly less, and those within which it may still be the same.
@@ -42,7 +41,7 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     report = _believed(observation, limits, now)
     if not isinstance(report, Report):
         target, bound = bounded(observation.target, observation, limits, now, limits.expected_start_s)
-        # What was watched before does not speak for the time that nobody sees.
+        # The needs that were watched before do not speak for the time that nobody sees.
         return Decision(
             target, held(report, observation, limits, target), replace(state, peaks=(), enough_s=0.0), bound, report, notice=notice
         )

@@ -55,11 +55,6 @@ def start_s(report: Report, limits: Limits) -> float:
     return times[min(len(times) - 1, len(times) * 9 // 10)] if times else limits.expected_start_s
 
 
-def in_replicas(work: Work, limits: Limits, factor: float) -> float:
-    """Returns the replicas that a rate of work needs, or the seconds that an amount takes one replica."""
-    return max(limits.pace.time_share(work) / factor, limits.pace.kv_share(work))
-
-
 def is_finite(work: Work) -> bool:
     """Returns whether an amount of work holds numbers."""
     return isfinite(work.prefill_tokens + work.decode_tokens + work.kv_token_s)
@@ -71,7 +66,7 @@ def _loads(state: State, fresh: list[Bucket], limits: Limits) -> Iterator[Load]:
         if one.begun_s < state.warm_s and state.miss_share >= 0:
             usual = (work.prefill_tokens + one.cached_tokens) * state.miss_share
             work = replace(work, prefill_tokens=min(work.prefill_tokens, usual))
-        yield Load(one.begun_s + one.seconds, one.seconds, in_replicas(work, limits, state.factor) / one.seconds)
+        yield Load(one.begun_s + one.seconds, one.seconds, limits.pace.replicas(work, state.factor) / one.seconds)
 
 
 def _caches(state: State, fresh: list[Bucket]) -> State:

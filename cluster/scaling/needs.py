@@ -10,7 +10,7 @@ number (Halfin and Whitt 1981), hence the spare's square root.
 from dataclasses import dataclass
 from math import sqrt
 
-from cluster.scaling.demand import in_replicas, start_s
+from cluster.scaling.demand import start_s
 from cluster.scaling.forecast import ahead
 from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Observation, Report, Start
@@ -59,7 +59,7 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     expected = max(ahead(track, late_s + lead_s, tuning), 0.0 if observation.target else track.last)
     error = track.error if tuning.forecast != "none" else 0.0
     most = max(track.level, expected, ahead(track, late_s + lead_s + limits.drain_s, tuning))
-    waiting_s = in_replicas(report.backlog, limits, state.factor)
+    waiting_s = limits.pace.replicas(report.backlog, state.factor)
     coming = [one for one in observation.starting if not is_stuck(one, now, lead_s)]
     done_s = (observation.ready - track.level) * lead_s + sum(_ready_s(one, now, lead_s) for one in coming)
     known = state.cached_tokens_s / limits.pace.prefill_tokens_s / state.factor / max(1, observation.target)

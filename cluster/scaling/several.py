@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import floor
 
-#: Numbers that differ by less are the same.
-TINY = 1e-6
+from cluster.scaling.work import TINY
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ replicas as the scarcer of the two asks for.
 
 from dataclasses import dataclass
 
+#: Numbers that differ by less are the same.
+TINY = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -47,9 +50,14 @@ class Pace:
         """Returns the share of one replica's KV cache that a rate of work occupies (Little's law)."""
         return rate.kv_token_s / self.kv_tokens
 
-    def replicas(self, rate: Work) -> float:
-        """Returns how many replicas a rate of work needs, as a fraction."""
-        return max(self.time_share(rate), self.kv_share(rate))
+    def replicas(self, rate: Work, factor: float = 1.0) -> float:
+        """Returns how many replicas a rate of work needs, as a fraction, or the seconds that an amount takes one replica.
+
+        Args:
+            rate: of the work.
+            factor: how many times as fast as this a replica is; its KV cache is as large.
+        """
+        return max(self.time_share(rate) / factor, self.kv_share(rate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a simulation says at its end: how each request went, how many replicas there were, and what both come to."""
+"""The outcome of a simulation: how each request went, how many replicas there were, and what both come to."""
 
 from array import array
 from collections.abc import Sequence
@@ -9,14 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Slo:
-    """The objectives: seconds to the first token, seconds between tokens on average over an answer, and for which share of requests."""
-
-    ttft_s: float
-    itl_s: float
-    quantile: float = 0.9
+from cluster.scaling.work import Slo
 
 
 class Change(NamedTuple):

@@ -2,9 +2,9 @@
 
 import pytest
 
+from cluster.scaling.work import Slo
 from deployments.simulation.autoscaling.observation import Observation, ReplicaSample, Sample
 from deployments.simulation.loads.traces import Traced
-from deployments.simulation.outcome import Slo
 from tests.bench.scaling import keda, oracle, signals
 from tests.bench.scaling.dynamo import DynamoPlanner
 from tests.bench.scaling.hpa import Behaviour, Hpa, Policy

@@ -147,7 +147,7 @@ def gathered(inventory: Inventory | None, say: Say) -> None:
     if inventory is None or inventory.onprem is None:
         return
     wanted, deadline = 1 + len(inventory.onprem.workers), time.monotonic() + JOIN_S
-    while (there := len(living())) < wanted and time.monotonic() < deadline:
-        missing = ", ".join(sorted({inventory.onprem.head, *inventory.onprem.workers} - {node.address for node in living()}))
-        say(f"{there} of {wanted} hosts have joined. Missing: {missing or 'one that is known by another address'}. {NOT_JOINED}")
+    while len(there := living()) < wanted and time.monotonic() < deadline:
+        missing = ", ".join(sorted({inventory.onprem.head, *inventory.onprem.workers} - {node.address for node in there}))
+        say(f"{len(there)} of {wanted} hosts have joined. Missing: {missing or 'one that is known by another address'}. {NOT_JOINED}")
         time.sleep(1)

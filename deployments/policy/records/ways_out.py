@@ -1,4 +1,4 @@
-"""What to do about the cause of a start that failed, as far as such causes are known.
+"""Ways out of the causes of starts that failed, as far as such causes are known.
 
 Decides by the words of vLLM, PyTorch, the kernel and Ray; errors of this project have their way out in their own words.
 """

@@ -1,1 +1,1 @@
-"""What scales the simulated replicas: what a rule sees, how late, and the rules. Imports `cluster.scaling`."""
+"""Scaling of the simulated replicas: the observation of a rule, its lag, and the rules. Imports `cluster.scaling`."""

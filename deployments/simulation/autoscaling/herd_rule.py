@@ -29,7 +29,7 @@ class HerdRule:
         """
         self.lag = lag or Lag(push_s=1.0)
         self.decisions: list[tuple[seen_by_decision.Observation, float, Decision]] = []
-        """What was decided, from what and when: a decision log that can be replayed."""
+        """Each observation, its time and the decision: a log that can be replayed."""
         self._limits = limits
         self._state = State()
         self._output_tokens, self._itl_s = output_tokens, itl_s
@@ -96,7 +96,7 @@ class HerdRule:
 
 
 def _under_backlog(before: Sample, after: Sample) -> Iterable[Served]:
-    """Yields what those replicas did for which requests waited in both samples, in the gateway or in themselves."""
+    """Yields the work that those replicas did for which requests waited in both samples, in the gateway or in themselves."""
     is_line = before.line > 0 and after.line > 0
     old = {one.name: one for one in before.replicas if is_line or one.waiting}
     both = [(old[one.name], one) for one in after.replicas if one.name in old and (is_line or one.waiting)]

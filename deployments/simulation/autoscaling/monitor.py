@@ -10,7 +10,7 @@ _STARTS = 16
 
 
 class Monitor:
-    """What has happened since the last sample, and the samples."""
+    """Counts of all that has happened since the last sample, and the samples."""
 
     def __init__(self, lag: Lag, outages: tuple[tuple[float, float], ...] = ()) -> None:
         """Args:

@@ -1,4 +1,4 @@
-"""What a rule sees of the cluster, and how late.
+"""The observation of a rule: the cluster as it can be seen, and how late.
 
 A rule never sees the cluster as it is. Its metrics are sampled, then pushed or scraped, then looked at every so often; where metrics are
 lost for a while, the last ones stay. Numbers of replicas come from the controller itself and are those of now.
@@ -24,7 +24,7 @@ class Lag:
 
 
 class ReplicaSample(NamedTuple):
-    """What one ready or draining replica said."""
+    """The words of one ready or draining replica."""
 
     name: str
     running: int
@@ -67,7 +67,7 @@ class Sample(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a rule sees when it decides."""
+    """The cluster as a rule sees it when it decides."""
 
     now_s: float
     target: int

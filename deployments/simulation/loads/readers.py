@@ -19,7 +19,7 @@ class UnreadableTrace(ValueError):
 
 
 class _Benchmark(msgspec.Struct):
-    """What `vllm bench serve --save-result --save-detailed` writes, as far as it is looked at."""
+    """The part that is read of a result of `vllm bench serve --save-result --save-detailed`."""
 
     start_times: list[float]
     input_lens: list[int]

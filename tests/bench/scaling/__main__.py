@@ -16,7 +16,6 @@ from rich.table import Table
 from cluster.scaling.limits import Limits
 from cluster.scaling.pace import Shape, sustained
 from cluster.scaling.work import Pace
-from cluster.scaling.work import Slo as Objectives
 from deployments.simulation.autoscaling.herd_rule import HerdRule
 from deployments.simulation.autoscaling.rules import Planned, Rule, Static
 from deployments.simulation.cluster import Simulation
@@ -34,11 +33,10 @@ SHOWN = ("attainment", "replicas", "out_of_slo_s", "gpu_hours", "scale_events", 
 
 
 def limits() -> Limits:
-    """What ours knows of the model."""
-    objectives = Objectives(SLO.ttft_s, SLO.itl_s, SLO.quantile)
-    pace = sustained(episode.ENGINE, Shape(4000, 1000), objectives).pace
+    """The limits and the pace of the model, as ours knows them."""
+    pace = sustained(episode.ENGINE, Shape(4000, 1000), SLO).pace
     measured = Pace(pace.prefill_tokens_s, pace.decode_tokens_s / episode.DECODE, pace.kv_tokens)
-    return Limits(measured, LEAST, MOST, objectives, gpus_per_replica=2, expected_start_s=START_S)
+    return Limits(measured, LEAST, MOST, SLO, gpus_per_replica=2, expected_start_s=START_S)
 
 
 RULES: dict[str, Callable[[], Rule]] = {

@@ -13,12 +13,12 @@ from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
+from cluster.scaling.work import Slo
 from configs.schema import Limits, Parallelism
 from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
 from deployments.simulation.loads.traces import Traced
-from deployments.simulation.outcome import Slo
 from deployments.simulation.setup import Setup
 
 #: `config.json` of Qwen/Qwen3-32B.

@@ -3,9 +3,9 @@
 import math
 from collections import deque
 
+from cluster.scaling.work import Slo
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
-from deployments.simulation.outcome import Slo
 from tests.bench.scaling import signals
 from tests.bench.scaling.hpa import Behaviour, Hpa, Policy
 

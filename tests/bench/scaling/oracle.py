@@ -7,9 +7,10 @@ the rate that one replica is trusted with.
 import math
 from collections.abc import Callable, Sequence
 
+from cluster.scaling.work import Slo
 from deployments.simulation.autoscaling.rules import Planned
 from deployments.simulation.loads.traces import Traced
-from deployments.simulation.outcome import Outcome, Slo
+from deployments.simulation.outcome import Outcome
 
 #: Arrivals are looked at over so many seconds.
 _SPAN_S = 30.0

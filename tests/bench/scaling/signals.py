@@ -1,4 +1,4 @@
-"""What rules make of samples: latencies lately, as Prometheus would tell them, and the time between tokens that engines have now."""
+"""Signals that rules make of samples: latencies lately, as Prometheus would tell them, and the time between tokens now."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence

@@ -5,6 +5,7 @@ from math import inf
 
 import pytest
 
+from cluster.scaling.work import Slo
 from configs.schema import Limits
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Planned, Static, Wanted
@@ -13,7 +14,7 @@ from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
 from deployments.simulation.loads.traces import Traced
-from deployments.simulation.outcome import Outcome, Slo
+from deployments.simulation.outcome import Outcome
 from deployments.simulation.setup import Setup
 
 SETUP = Setup(Size(100_000), StepTimes(SCOUT_ON_H100), limits=Limits(queue_s=60, queue_requests=10_000))

@@ -4,7 +4,8 @@ from math import inf
 
 import pytest
 
-from deployments.simulation.outcome import Outcome, Slo
+from cluster.scaling.work import Slo
+from deployments.simulation.outcome import Outcome
 
 SLO = Slo(1.0, 0.1, 0.9)
 
