@@ -16,8 +16,8 @@ from tests.e2e.conftest import SMALL, Herd, processes_of, up, wait_for
 
 MODEL = "smollm2-135m-instruct"
 CLIENTS, TOKENS = 8, 60
-#: Two engines start at a time, on two cores.
-UP_S, DOWN_S = 240.0, 360.0
+#: Two engines start at a time, on two cores. A jump like this one gets room for nine to ten times as long as a start takes.
+UP_S, DOWN_S = 300.0, 1800.0
 
 
 def config(port: int) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def controllers(herd: Herd) -> list[psutil.Process]:
     return [one for one in processes_of(herd) if "ServeController" in " ".join(one.cmdline())]
 
 
-def test_model_goes_from_one_to_three_replicas_and_back_and_its_controller_dies_meanwhile(herd: Herd) -> None:
-    began = time.monotonic()
+def said(what: str) -> None:
+    """Shows a moment in the output of the test."""
+    print(f"{time.strftime('%H:%M:%S')}  {what}")
 
-    def said(what: str) -> None:
-        print(f"{time.monotonic() - began:6.1f} s  {what}")
 
+def test_model_goes_from_one_to_three_replicas_though_its_controller_dies_meanwhile(herd: Herd) -> None:
     assert len(herd.replicas(MODEL)) == 1
     with Load(herd) as load:
         wait_for("more than one replica is wanted", lambda: decisions(herd), within_s=60, every_s=2)
@@ -110,11 +110,15 @@ def test_model_goes_from_one_to_three_replicas_and_back_and_its_controller_dies_
         said("three replicas answer")
         assert [one.pid for one in controllers(herd)] != [victim.pid]
     said(f"the load ends: {load.answers} answers")
+    assert load.failures == []
+    assert load.answers >= CLIENTS
+
+
+@pytest.mark.timeout(DOWN_S + 300)
+def test_model_goes_back_to_one_replica_when_the_load_is_over_and_the_jump_is_half_forgotten(herd: Herd) -> None:
     wait_for("one replica", lambda: len(herd.replicas(MODEL)) == 1, within_s=DOWN_S, every_s=1)
     said("one replica is left")
     log = decisions(herd)
     print("\n".join(log))
-    assert load.failures == []
-    assert load.answers >= CLIENTS
     assert all(" replicas of load now" in one for one in log), "each has its reason, and nobody else moved the number"
     assert json.loads(herd.run("status", "--json", within_s=60).stdout)["models"][0]["replicas"]["target"] == 1
