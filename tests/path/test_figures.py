@@ -72,7 +72,7 @@ async def test_every_error_is_counted_once_by_its_code(herd: Herd) -> None:
     await herd.chat(model=SCOUT)
     await herd.http.get("/none")
     await herd.http.post("/v1/chat/completions", content=b"no JSON")
-    await herd.chat(max_tokens="many")
+    await herd.http.post("/v1/chat/completions", json={"model": 5})
     await herd.http.post("/v1/chat/completions", content=b"a", headers={"content-type": "text/plain"})
     async with connected(herd.port) as client:
         await client.send(b"no request\r\n\r\n")
