@@ -5,24 +5,24 @@ gateways in one process do not meet.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
-from cluster.planner.started.figures import Report
-from monitoring.counts import Buckets, Values
+from configs.scaling import Slo
+from monitoring.counts import Buckets, Labels, Values
+from monitoring.labels import CODES, NO_CODE, OTHER, Found, Met, Objective, Outcome, PrefillBy, Retry, Tokens
 from monitoring.metrics import (
-    CANARIES,
-    CANARY_SECONDS,
     E2E,
-    ENGINE_KV,
-    ENGINE_KV_TOKENS,
-    ENGINE_START,
-    ENGINE_WEIGHTS,
     FALLBACKS,
     GATEWAYS,
     ITL,
     PICKS,
     PREFILLS,
+    PREFIX_TOKENS,
+    REFUSALS,
+    REPLICA_PHASE,
+    REPLICAS,
     REPLICAS_READY,
     REPLICAS_SICK,
     REPLICAS_SLOW,
@@ -33,19 +33,40 @@ from monitoring.metrics import (
     SCALING_DECIDED,
     SCALING_HELD,
     SCALING_REPLICAS,
+    SLO_OBJECTIVE,
+    SLO_REQUESTS,
+    SLO_THRESHOLD,
     STREAMS_OPEN,
     TOKENS,
     TTFT,
     WAITED,
     WAITING,
-    FigureOf,
     Metric,
-    Outcome,
-    PrefillBy,
-    Retry,
 )
 
+_CODES = frozenset(CODES)
+# What every request counts. In Python 3.11 a member of an enum takes longer to look up than to count.
+_PROMPT, _COMPLETION, _CACHED = Tokens
+_HIT, _MISS = Found
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Promise(NamedTuple):
+    """The objectives of a model, and the labels of what meets them or does not: each request counts three, and makes none."""
+
+    ttft_s: float
+    itl_s: float
+    available: Labels
+    not_available: Labels
+    begun_in_time: Labels
+    begun_late: Labels
+    fast: Labels
+    slow: Labels
+
+    @classmethod
+    def of(cls, model: str, slo: Slo) -> "Promise":
+        """Returns the promise of a model with these objectives."""
+        return cls(slo.ttft_s, slo.itl_s, *((model, objective, met) for objective in Objective for met in Met))
 
 
 class Meter:
@@ -59,6 +80,10 @@ class Meter:
             self.registry.register(one)
         # What every request counts, so that it is not looked up for each.
         self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
+        self._prefix = self._values[PREFIX_TOKENS.name].of
+        self.slo_requests = self._values[SLO_REQUESTS.name].of
+        """Requests by model, objective and whether it was met. Counted right here, for every request, with the labels of a `Promise`."""
+        self._promises: dict[str, Promise] = {}
         self._open, self._streams = (self._values[metric.name].of for metric in (REQUESTS_OPEN, STREAMS_OPEN))
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
@@ -116,6 +141,53 @@ class Meter:
         """One of them waits no more, after so long."""
         self.observe(WAITED, model, value=seconds)
 
+    def promises(self, objectives: Mapping[str, Slo]) -> None:
+        """Shows the objectives of the config's models, and counts requests against them from now on. A model that has no more is not shown.
+
+        Counters of its requests begin at 0 then: an increase is seen from its first request on.
+        """
+        self._promises = {model: Promise.of(model, slo) for model, slo in objectives.items()}
+        shares, limits = dict[Labels, float](), dict[Labels, float]()
+        for model, slo in objectives.items():
+            shares |= {(model, Objective.AVAILABILITY): slo.availability}
+            shares |= {(model, objective): slo.quantile for objective in (Objective.TTFT, Objective.ITL)}
+            limits |= {(model, Objective.TTFT): slo.ttft_s, (model, Objective.ITL): slo.itl_s}
+            for values, kinds in ((self._tokens, Tokens), (self._prefix, Found)):
+                for kind in kinds:
+                    values[model, kind] += 0
+            for objective in Objective:
+                for met in Met:
+                    self.slo_requests[model, objective, met] += 0
+        self.replace(SLO_OBJECTIVE, shares)
+        self.replace(SLO_THRESHOLD, limits)
+
+    def promise(self, model: str) -> "Promise | None":
+        """Returns the objectives of a model; None for a model that is not in the config."""
+        return self._promises.get(model)
+
+    def refused(self, model: str, code: str | None) -> None:
+        """A request was answered with an error of this code; None: it has none."""
+        self.count(REFUSALS, model, NO_CODE if code is None else code if code in _CODES else OTHER)
+
+    def expected(self, model: str, hit_tokens: int, miss_tokens: int) -> None:
+        """A prompt went to a replica that should have so many of its tokens, and should not have the others."""
+        self._prefix[model, _HIT] += hit_tokens
+        self._prefix[model, _MISS] += miss_tokens
+
+    def replicas(self, counts: Mapping[Labels, float]) -> None:
+        """So many replicas are in each state, by model and state; no others are."""
+        self.replace(REPLICAS, counts)
+
+    def starting(self, seconds: Mapping[Labels, float]) -> None:
+        """The longest running start of a model has been in its phase for so long, by model and phase; no others run."""
+        self.replace(REPLICA_PHASE, seconds)
+
+    def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
+        """Sets a gauge of the table for these labels, and removes it for all others."""
+        shown = self._values[metric.name].of
+        shown.clear()
+        shown.update(values)
+
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
         self._requests[model, endpoint, outcome] += 1
@@ -127,10 +199,12 @@ class Meter:
             self._ttft.observe((model,), times_s[0] - arrived_s)
             self._itl.observe_between((model,), times_s)
 
-    def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """An engine stated these tokens."""
-        self._tokens[model, "prompt"] += prompt_tokens
-        self._tokens[model, "completion"] += completion_tokens
+    def used(self, model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
+        """An engine stated these tokens; the cached ones are a part of the prompt's."""
+        self._tokens[model, _PROMPT] += prompt_tokens
+        self._tokens[model, _COMPLETION] += completion_tokens
+        if cached_tokens:
+            self._tokens[model, _CACHED] += cached_tokens
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""
@@ -172,32 +246,3 @@ class Meter:
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self.registry)
-
-
-class CanaryMeter:
-    """Counts a replica's canaries, in the registry whose page its engine shows."""
-
-    def __init__(self, registry: CollectorRegistry, model: str) -> None:
-        self._model = model
-        self._verdicts = Counter(CANARIES.name, CANARIES.meaning, CANARIES.labels, registry=registry)
-        self._seconds = Histogram(
-            CANARY_SECONDS.name, CANARY_SECONDS.meaning, CANARY_SECONDS.labels, buckets=CANARY_SECONDS.buckets, registry=registry
-        )
-
-    def judged(self, verdict: str, seconds: float | None) -> None:
-        """A canary said this; it took so long, where it came to an end."""
-        self._verdicts.labels(self._model, verdict).inc()
-        if seconds is not None:
-            self._seconds.labels(self._model).observe(seconds)
-
-
-def show_engine(registry: CollectorRegistry, model: str, found: Report) -> None:
-    """Shows an engine's figures beside its plan's, in the registry whose page the engine shows; called once. A figure that nobody knows is
-    not shown."""
-    for metric, figure in ((ENGINE_WEIGHTS, "weights_bytes"), (ENGINE_KV, "kv_bytes"), (ENGINE_KV_TOKENS, "kv_tokens")):
-        gauge = Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
-        for by, figures in ((FigureOf.ENGINE, found.told), (FigureOf.PLAN, found.planned)):
-            if (value := getattr(figures, figure)) is not None:
-                gauge.labels(model, by.value).set(value)
-    if found.told.start_s is not None:
-        Gauge(ENGINE_START.name, ENGINE_START.meaning, ENGINE_START.labels, registry=registry).labels(model).set(found.told.start_s)
