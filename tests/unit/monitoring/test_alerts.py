@@ -22,7 +22,9 @@ FILES = sorted((FOLDER / "alerts").glob("*.yml"))
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yml"))
 RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
 
-NEEDS_PROMTOOL = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
+NEEDS_PROMTOOL = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt-get install prometheus)"
+)
 NEEDS_AMTOOL = pytest.mark.skipif(
     shutil.which("amtool") is None, reason="amtool is not installed (Debian: apt-get install prometheus-alertmanager)"
 )
