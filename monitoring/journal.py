@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from monitoring.export import Meter
-from monitoring.metrics import Outcome, PrefillBy, Retry
+from monitoring.labels import Outcome, PrefillBy, Retry
 
 
 class Served(msgspec.Struct, frozen=True):

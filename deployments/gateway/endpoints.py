@@ -30,7 +30,7 @@ from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 
 Page = Callable[[Exchange], Awaitable[None]]
 Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]

@@ -39,7 +39,7 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.deadlines import Deadline, Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 
 _NONE = frozenset[str]()
 
