@@ -82,6 +82,7 @@ PROCESSES = (
         SHARE,
         (Query(rate("herd_gateway_cpu_seconds_total", NODE, by="instance"), "{{instance}}"),),
         colours=((0.8, ORANGE), (0.95, RED)),
+        runbook="gateway-busy",
     ),
     Panel(
         "Lag of the event loop, p99 · good: below 50 ms",
@@ -89,6 +90,7 @@ PROCESSES = (
         SECONDS,
         (Query(quantile(0.99, "herd_event_loop_lag_seconds", NODE, by="instance"), "{{instance}}"),),
         colours=((0.05, ORANGE), (0.25, RED)),
+        runbook="gateway-busy",
     ),
     Panel(
         "Memory of a gateway · good: flat",

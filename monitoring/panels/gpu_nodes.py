@@ -8,8 +8,8 @@ _USED, _FREE = (added(f"DCGM_FI_DEV_FB_{name}", NODE, by=_BY) for name in ("USED
 
 NUMBERS = (
     Panel(
-        "Nodes by health · good: all healthy",
-        "Nodes of the cluster by their health. `herd doctor` on one that is not says what is wrong.",
+        "Nodes by health · good: all alive",
+        "Nodes of the cluster by their health. `dead`: died within the last hour, and has not come back.",
         COUNT,
         (Query(most("herd_nodes", by="health"), "{{health}}"),),
         shape="number",
@@ -25,7 +25,7 @@ NUMBERS = (
         shape="number",
         colours=((1, RED),),
         width=8,
-        runbook="xid",
+        runbook="gpu-xid",
     ),
     Panel(
         "GPUs · good: some free",
@@ -96,7 +96,7 @@ FAULTS = (
         COUNT,
         (Query(most("DCGM_FI_DEV_XID_ERRORS", NODE, by=_BY), _GPU),),
         colours=((1, RED),),
-        runbook="xid",
+        runbook="gpu-xid",
         width=8,
     ),
     Panel(

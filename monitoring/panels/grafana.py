@@ -4,8 +4,10 @@ Decides how shapes, colours, variables, annotations and links look in Grafana.
 """
 
 import json
+from itertools import count
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
@@ -26,6 +28,7 @@ from grafana_foundation_sdk.models.dashboard import (
     Threshold,
     ThresholdsMode,
     VariableHide,
+    VariableModel,
     VariableOption,
     VariableRefresh,
     VariableSort,
@@ -49,7 +52,7 @@ Shape = stat.Panel | statetimeline.Panel | table.Panel | timeseries.Panel
 
 def text(board: Dashboard) -> str:
     """Returns a dashboard as the text of its file."""
-    return json.dumps(built(board), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+    return json.dumps(built(board), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def built(board: Dashboard) -> object:
@@ -68,26 +71,29 @@ def built(board: Dashboard) -> object:
         .annotations([_annotation(*mark) for mark in MARKS])
         .links([_link("Other dashboards").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(True).include_vars(True)])
     )
-    places = []
+    numbers, places = count(1), []
     for panel, place in placed(board.panels, 0, ACROSS):
-        one.with_panel(_panel(panel, place))
+        one.with_panel(_panel(panel, place).id(next(numbers)))
         places.append(place)
     top = bottom(places, 0)
-    for number, section in enumerate(board.sections):
-        row = dashboard.Row(section.title).collapsed(True).grid_pos(GridPos(x=0, y=top + number, w=24, h=1))
-        for panel, place in placed(section.panels, top + number + 1, ACROSS_BELOW):
-            row.with_panel(_panel(panel, place))
+    for below, section in enumerate(board.sections):
+        row = dashboard.Row(section.title).collapsed(True).grid_pos(GridPos(x=0, y=top + below, w=24, h=1)).id(next(numbers))
+        for panel, place in placed(section.panels, top + below + 1, ACROSS_BELOW):
+            row.with_panel(_panel(panel, place).id(next(numbers)))
         one.with_row(row)
     return one.build()
 
 
-def _variables(board: Dashboard) -> list[dashboard.DatasourceVariable | dashboard.QueryVariable]:
+def _variables(board: Dashboard) -> list[Builder[VariableModel]]:
     model = _choice("model", "Model", f"label_values({selected('herd_replicas_ready')}, model)", several=not board.one_model)
+    # Runbooks are files: where somebody publishes them, only who reads the dashboard knows.
+    docs = dashboard.TextBoxVariable("docs").label("Runbooks at")
     return [
         dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus").hide(VariableHide.DONT_HIDE),
         _choice("cluster", "Herd", 'label_values(up{job="gateway"}, cluster)'),
         *([model] if "model" in board.variables else []),
         *([_choice("node", "Node", 'label_values(up{cluster=~"$cluster"}, node)')] if "node" in board.variables else []),
+        docs,
     ]
 
 
@@ -112,7 +118,7 @@ def _link(title: str) -> dashboard.DashboardLink:
 
 def _panel(panel: Panel, place: Place) -> Shape:
     one = _shape(panel)
-    one.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE)
+    one.title(panel.title).description(_description(panel)).unit(panel.unit).datasource(SOURCE)
     one.grid_pos(GridPos(x=place.x, y=place.y, w=place.width, h=place.height))
     for letter, query in zip("ABCDEFGH", panel.queries, strict=False):
         target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(letter).datasource(SOURCE)
@@ -120,10 +126,17 @@ def _panel(panel: Panel, place: Place) -> Shape:
         one.with_target(target)
     steps = [Threshold(value=None, color=panel.below), *(Threshold(value=value, color=colour) for value, colour in panel.colours)]
     one.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
-    one.min(0)
+    if panel.shape != "number":
+        one.min(0)
     if panel.most is not None:
         one.max(panel.most)
     return one
+
+
+def _description(panel: Panel) -> str:
+    return panel.description + (
+        f"\n\n[Runbook: {panel.runbook}](${{docs}}/monitoring/runbooks/{panel.runbook}.md)" if panel.runbook else ""
+    )
 
 
 def _timed(target: prometheus.Dataquery, panel: Panel) -> None:
@@ -139,8 +152,8 @@ def _shape(panel: Panel) -> Shape:
     by_value = dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)
     match panel.shape:
         case "number":
-            number = stat.Panel().graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.BACKGROUND).no_value("no traffic")
-            return number.color_scheme(by_value)
+            number = stat.Panel().graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.BACKGROUND).no_value("nothing yet")
+            return number.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).color_scheme(by_value)
         case "states":
             return statetimeline.Panel().show_value(VisibilityMode.NEVER).color_scheme(by_value)
         case "table":

@@ -20,7 +20,7 @@ from monitoring.panels.rows import (
 
 #: Outcomes that are the herd's fault. A client's own errors and hang-ups are not.
 OURS = 'outcome=~"timeout|overloaded|unavailable|engine_failed|internal_error"'
-COMPLETION, NOT_HEALTHY = 'kind="completion"', 'health!="healthy"'
+COMPLETION, NOT_ALIVE = 'kind="completion"', 'health!="alive"'
 _SLO = "herd_slo_requests_total"
 _BUDGET = burn(grown(_SLO, MODEL, 'met="no"', by="model, objective", within="30d"), grown(_SLO, MODEL, by="model, objective", within="30d"))
 
@@ -58,13 +58,14 @@ NUMBERS = (
         shape="number",
         colours=((1, RED),),
         width=4,
-        runbook="replica-flapping",
+        runbook="model-away",
     ),
     Panel(
-        "Nodes that are not healthy · good: 0",
-        "Nodes of the cluster that are known and not healthy. `herd doctor` on such a node says what is wrong.",
+        "Nodes lost or draining · good: 0",
+        "Nodes of the cluster that died within the last hour and have not come back, and those that are drained. `herd events` says "
+        "which and why.",
         COUNT,
-        (Query(or_zero(f"sum({most('herd_nodes', NOT_HEALTHY, by='health')})"), "nodes"),),
+        (Query(or_zero(f"sum({most('herd_nodes', NOT_ALIVE, by='health')})"), "nodes"),),
         shape="number",
         colours=((1, RED),),
         width=4,
@@ -201,7 +202,7 @@ OVERVIEW = Dashboard(
                     shape="stacked",
                 ),
                 Panel(
-                    "Nodes by health · good: all healthy",
+                    "Nodes by health · good: all alive",
                     "Nodes of the cluster by their health.",
                     COUNT,
                     (Query(most("herd_nodes", by="health"), "{{health}}"),),

@@ -33,7 +33,7 @@ DECISIONS = (
         (Query(most("herd_scaling_bound", MODEL, by="model, limit"), "{{model}}: {{limit}}"),),
         shape="states",
         colours=((1, ORANGE),),
-        runbook="budget-ceiling",
+        runbook="scaling-bound",
     ),
     Panel(
         "Why: held without a look at the load · good: 0",
@@ -50,6 +50,7 @@ DECISIONS = (
         SECONDS,
         (Query(f"time() - {most(_DECIDED, MODEL, by='model')}", "{{model}}"),),
         colours=((60, ORANGE), (300, RED)),
+        runbook="scaling-silent",
     ),
     Panel(
         "Changes of size · good: few",
@@ -87,7 +88,7 @@ FOLLOWING = (
         GPUS,
         (Query(most("herd_gpus", by="use"), "{{use}}"),),
         shape="stacked",
-        runbook="budget-ceiling",
+        runbook="scaling-bound",
     ),
     Panel(
         "Waiting requests · good: near 0",

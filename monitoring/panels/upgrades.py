@@ -48,7 +48,7 @@ CANARIES = (
         COUNT,
         (Query(most("herd_replicas_slow", MODEL, by="model"), "{{model}}"),),
         colours=((1, ORANGE),),
-        runbook="canary-wrong",
+        runbook="replica-slow",
     ),
     Panel(
         "Room in the KV cache over its plan · good: 1",
@@ -103,7 +103,7 @@ CHANGES = (
 )
 
 UPGRADES = Dashboard(
-    "herd-upgrades",
+    "herd-canaries",
     "Herd: canaries and upgrades",
     "Whether replicas answer rightly, and how a change of the herd goes on.",
     (*CANARIES, *CHANGES),
@@ -141,7 +141,7 @@ UPGRADES = Dashboard(
                         ),
                     ),
                     colours=((1, ORANGE),),
-                    runbook="metrics-missing",
+                    runbook="target-down",
                 ),
             ),
         ),
