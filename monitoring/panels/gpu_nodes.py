@@ -74,7 +74,7 @@ ENGINE = (
     ),
     Panel(
         "Power · good: below the GPU's limit",
-        "Power that each GPU takes.",
+        "Power that each GPU takes now, of what its limit allows.",
         "watt",
         (Query(added("DCGM_FI_DEV_POWER_USAGE", NODE, by=_BY), _GPU),),
         width=8,

@@ -155,7 +155,7 @@ def _shape(panel: Panel) -> Shape:
             number = stat.Panel().graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.BACKGROUND).no_value("nothing yet")
             return number.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).color_scheme(by_value)
         case "states":
-            return statetimeline.Panel().show_value(VisibilityMode.NEVER).color_scheme(by_value)
+            return statetimeline.Panel().show_value(VisibilityMode.NEVER).line_width(0).fill_opacity(70).color_scheme(by_value)
         case "table":
             return table.Panel().show_header(True)
     lines = timeseries.Panel().line_width(2).show_points(VisibilityMode.NEVER).fill_opacity(25 if panel.shape == "stacked" else 0)

@@ -167,7 +167,7 @@ SECTIONS = (
             ),
             Panel(
                 "Answers · good: as planned for",
-                "Tokens of an answer.",
+                "Tokens of an answer, as engines count them.",
                 "suffix: tokens",
                 _percentiles("vllm:request_generation_tokens", *ENGINES),
             ),
