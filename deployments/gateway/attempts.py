@@ -23,7 +23,7 @@ from deployments.policy.queue.slots import Waiting
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.request.poison import Poison
-from deployments.policy.routing.types import Ask
+from deployments.policy.routing.types import UNCHOSEN, Ask
 from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines
@@ -100,7 +100,8 @@ class Forward:
         while True:
             offer = self._offered(asked, ask, failed)
             with offer if isinstance(offer, Place) else await self._waited(asked, offer, deadline, failed) as place:
-                asked.trial.picked(place.pick.reason)
+                pick = place.pick
+                asked.trial.picked(pick.reason, pick.hit_tokens, 0 if pick.reason in UNCHOSEN else ask.prompt.tokens)
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
