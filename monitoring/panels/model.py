@@ -137,7 +137,8 @@ SECTIONS = (
         (
             Panel(
                 "Running requests by replica · good: alike",
-                "Requests that each engine computes. One far above the others: look at *Replicas picked* in *Gateway and routing*.",
+                "Requests that each engine computes. One far above the others: look at *Replicas picked, by reason* in *Gateway and "
+                "routing*.",
                 COUNT,
                 (Query(added("vllm:num_requests_running", *ENGINES, by="replica"), "{{replica}}"),),
             ),

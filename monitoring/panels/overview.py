@@ -105,7 +105,8 @@ OUTCOMES = Panel(
 FIRST_TOKEN = Panel(
     "Time to first token, p90 · good: below the objective",
     "From a request's arrival at the gateway to the first piece of its streamed answer; nine of ten streams begin within this time. The "
-    "objective is the config's. Long while *Waiting* is high: too few replicas. Long while nobody waits: long prompts, or slow GPUs.",
+    "objective is the config's. Long while *Waiting requests* is high: too few replicas. Long while nobody waits: long prompts, or slow "
+    "GPUs.",
     SECONDS,
     (
         Query(quantile(0.9, "herd_time_to_first_token_seconds", MODEL, by="model"), "{{model}}"),

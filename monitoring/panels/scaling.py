@@ -21,7 +21,7 @@ DECISIONS = (
     Panel(
         "Why: what the load needs · good: wanted is near the target",
         "The figures behind the target, in replicas: `now` is the load of now, `expected` the one when a start would be ready, `wanted` "
-        "with margin and backlog. Wanted above the target: see *Limits that bind*.",
+        "with margin and backlog. Wanted above the target: see *Why: limits that bind*.",
         COUNT,
         (Query(most("herd_scaling_replicas", MODEL, 'figure!="target"', by="model, figure"), "{{model}} {{figure}}"),),
     ),

@@ -6,6 +6,7 @@ Decides how a panel looks on paper: as in Grafana, as far as a still picture can
 """
 
 import io
+import itertools
 import math
 import re
 import shutil
@@ -144,7 +145,7 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
 def _states(axes: Axes, panel: Mapping[str, Any], series: Series | Mapping[str, list[tuple[float, float]]]) -> None:
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     for number, points in enumerate(series.values()):
-        for (when, value), (until, _) in zip(points, points[1:], strict=False):
+        for (when, value), (until, _) in itertools.pairwise(points):
             colour = COLOURS[_colour(steps, value)]
             axes.barh(number, _day(until) - _day(when), left=_day(when), color=colour, height=0.6, lw=0)
     axes.set_yticks(range(len(series)), [str(name)[:34] for name in series])

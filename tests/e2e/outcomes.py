@@ -12,6 +12,8 @@ from tests.e2e.conftest import Herd, wait_for
 from tests.victims import process_of
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
+#: Long enough for a gateway to look for a replica that has its beginning.
+LONG = "A herd of llamas walks over the mountains and carries wool, salt and letters. " * 30
 MANY = 14
 """Requests at once: more than both replicas run and the line holds."""
 
@@ -34,7 +36,7 @@ class Traffic:
         with ThreadPoolExecutor(2) as pool:
             late = pool.submit(self.too_long)
             for number in range(3):
-                self.whole(f"Name a llama, number {number}.")
+                self.whole(f"{LONG} Name llama {number}.")
                 self.stream(f"Count the llamas of herd {number}.", tokens=12)
             self.with_image()
             self.wrong()

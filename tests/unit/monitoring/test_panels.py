@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard as OfGrafana
 
+from deployments.commands.main import app
 from monitoring.labels import Label
 from monitoring.metrics import METRICS
 from monitoring.panels.__main__ import main
@@ -203,3 +205,17 @@ def test_prometheus_parses_every_query(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}), encoding="utf-8")
     done = subprocess.run(["promtool", "check", "rules", "--lint=none", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@EACH_PANEL
+def test_commands_that_a_description_names_exist(panel: dict[str, Any]) -> None:
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    assert set(re.findall(r"`herd (\w+)", panel["description"])) <= known
+
+
+@EACH_PANEL
+def test_panels_that_a_description_names_exist(panel: dict[str, Any]) -> None:
+    titles = {one["title"].split(GOOD)[0] for board in BOARDS.values() for one in panels(board)}
+    rows = {one["title"] for board in BOARDS.values() for one in board["panels"] if one["type"] == "row"}
+    names = titles | rows | {board["title"].removeprefix("Herd: ").capitalize() for board in BOARDS.values()}
+    assert {name for name in re.findall(r"\*([^*]+)\*", panel["description"]) if name[:1].upper() + name[1:] not in names} == set()
