@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -93,15 +92,13 @@ def _draw(axes: Axes, panel: Mapping[str, Any], prometheus: Prometheus, first_s:
         (_number if panel["type"] == "stat" else _table)(axes, panel, values)
         return
     series = {
-        _name(target["legendFormat"], labels): points
+        _name(target["legendFormat"], labels): [((when - first_s) / 60, value) for when, value in points]
         for target in panel["targets"]
         for labels, points in prometheus.over(chosen(target["expr"]), first_s, last_s).items()
     }
     (_states if panel["type"] == "state-timeline" else _lines)(axes, panel, series)
-    axes.set_xlim(_day(first_s), _day(last_s))
-    locator = AutoDateLocator(maxticks=6)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axes.set_xlim(0, (last_s - first_s) / 60)
+    axes.xaxis.set_major_formatter(lambda minutes, _: f"{minutes:g} min")
     axes.tick_params(colors=INK, labelsize=6.5, length=2)
     axes.grid(color=PALE, linewidth=0.5)
     for spine in axes.spines.values():
@@ -128,9 +125,9 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
         if stacked:
             values = dict(points)
             top = {when: base[when] + values.get(when, 0.0) for when in times}
-            axes.fill_between([_day(when) for when in times], list(base.values()), list(top.values()), color=colour, alpha=0.35, lw=0)
+            axes.fill_between(times, list(base.values()), list(top.values()), color=colour, alpha=0.35, lw=0)
             points, base = list(top.items()), top
-        axes.plot([_day(when) for when, _ in points], [value for _, value in points], color=colour, lw=1.3, label=label)
+        axes.plot([when for when, _ in points], [value for _, value in points], color=colour, lw=1.3, label=label)
     for step in defaults["thresholds"]["steps"][1:]:
         axes.axhline(step["value"], color=COLOURS[step["color"]], ls="--", lw=0.9)
     highest = max((value for points in series.values() for _, value in points), default=1.0)
@@ -147,7 +144,7 @@ def _states(axes: Axes, panel: Mapping[str, Any], series: Series | Mapping[str, 
     for number, points in enumerate(series.values()):
         for (when, value), (until, _) in itertools.pairwise(points):
             colour = COLOURS[_colour(steps, value)]
-            axes.barh(number, _day(until) - _day(when), left=_day(when), color=colour, height=0.6, lw=0)
+            axes.barh(number, until - when, left=when, color=colour, height=0.6, lw=0)
     axes.set_yticks(range(len(series)), [str(name)[:34] for name in series])
 
 
@@ -191,11 +188,6 @@ def written(value: float, unit: str) -> str:
     power = min(int(math.log(abs(value), size)), 4) if abs(value) >= size else 0
     after = {"bytes": "B", "Bps": "B/s", "reqps": "/s", "celsius": "°C", "watt": "W", "hertz": "Hz", "cps": "/s", "short": ""}
     return f"{value / size**power:.3g} {step[power]}{after.get(unit, unit.removeprefix('suffix: '))}".strip()
-
-
-def _day(seconds: float) -> float:
-    """A time as matplotlib's dates have it: in days since 1970."""
-    return seconds / 86400
 
 
 if __name__ == "__main__":
