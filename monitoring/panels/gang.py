@@ -1,6 +1,6 @@
 """A Maverick gang: one model over several GPUs and nodes. Whether its ranks are all there, and whether one of them holds the others up."""
 
-from monitoring.panels.promql import MODEL, NODE, added, mean, most, or_zero, rate, selected, share
+from monitoring.panels.promql import MODEL, NODE, NVLINK, NVLINK_BYTES, added, mean, most, or_zero, rate, selected, share
 from monitoring.panels.rows import (
     BYTES_A_SECOND,
     COUNT,
@@ -108,7 +108,7 @@ LINKS = (
         "Bytes a second over each GPU's NVLinks, by DCGM: NCCL's traffic inside of a node. One GPU far below the others holds all of "
         "them up.",
         BYTES_A_SECOND,
-        (Query(f"1e6 * {rate('DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL', NODE, by='node, gpu')}", _GPU),),
+        (Query(f"{NVLINK_BYTES} * {added(NVLINK, NODE, by='node, gpu')}", _GPU),),
         runbook="gang-degraded",
     ),
     Panel(

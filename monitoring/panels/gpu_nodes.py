@@ -1,6 +1,6 @@
 """GPU nodes: their GPUs by DCGM, and themselves by Ray."""
 
-from monitoring.panels.promql import NODE, added, mean, most, or_zero, rate, selected
+from monitoring.panels.promql import NODE, NVLINK, NVLINK_BYTES, added, mean, most, or_zero, rate, selected
 from monitoring.panels.rows import BYTES_A_SECOND, COUNT, GPUS, ORANGE, RED, SHARE, Dashboard, Panel, Query, Section
 
 _BY, _GPU = "node, gpu", "{{node}} GPU {{gpu}}"
@@ -140,7 +140,7 @@ GPU_NODES = Dashboard(
                     "NVLink · good: alike on a node",
                     "Bytes a second over each GPU's NVLinks.",
                     BYTES_A_SECOND,
-                    (Query(f"1e6 * {rate('DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL', NODE, by=_BY)}", _GPU),),
+                    (Query(f"{NVLINK_BYTES} * {added(NVLINK, NODE, by=_BY)}", _GPU),),
                 ),
                 Panel(
                     "Row remapping failed · good: 0",

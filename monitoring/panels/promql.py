@@ -8,6 +8,8 @@ from monitoring.metrics import GATEWAYS
 
 MODEL, NODE = 'model=~"$model"', 'node=~"$node"'
 INTERVAL = "$__rate_interval"
+#: DCGM's exporter calls it a counter. It is what DCGM has measured last, in KiB a second over 1000 (dcgm-exporter's issue 417).
+NVLINK, NVLINK_BYTES = "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", 1024_000
 _OF_GATEWAYS = frozenset(metric.name for metric in GATEWAYS)
 _PARTS = ("_bucket", "_count", "_sum")
 

@@ -26,7 +26,7 @@ from monitoring.panels.__main__ import main
 from monitoring.panels.every import DASHBOARDS
 from monitoring.panels.grafana import SOURCE, TAG
 from monitoring.panels.layout import COLUMNS, bottom, placed
-from monitoring.panels.promql import job, selected
+from monitoring.panels.promql import NVLINK, job, selected
 from monitoring.panels.rows import BEFORE_THE_FOLD, GOOD, Panel
 from tests.unit.monitoring.dashboards import FOLDER, ROOT, Shown, boards, chosen, panels, queries, selectors
 
@@ -219,3 +219,9 @@ def test_panels_that_a_description_names_exist(panel: dict[str, Any]) -> None:
     rows = {one["title"] for board in BOARDS.values() for one in board["panels"] if one["type"] == "row"}
     names = titles | rows | {board["title"].removeprefix("Herd: ").capitalize() for board in BOARDS.values()}
     assert {name for name in re.findall(r"\*([^*]+)\*", panel["description"]) if name[:1].upper() + name[1:] not in names} == set()
+
+
+def test_nvlinks_traffic_is_not_taken_for_the_counter_that_its_exporter_calls_it() -> None:
+    shown = [query.expr for query in queries() if NVLINK in query.expr]
+    assert shown
+    assert not [expr for expr in shown if re.search(rf"(rate|increase)\({NVLINK}", expr)]
