@@ -1,4 +1,4 @@
-"""All figures that a gateway shows beside those of its requests, as one part of it: made, told a changed config, asked and stopped together.
+"""All figures that a gateway shows beside those of its requests: made, told a changed config, asked and stopped together.
 
 Decides nothing.
 """
