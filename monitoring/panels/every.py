@@ -1,4 +1,4 @@
-"""All dashboards."""
+"""All dashboards. A further one, as on safety or on tenants, is a file beside these and a name here."""
 
 from monitoring.panels.gang import GANG
 from monitoring.panels.gateway import GATEWAYS

@@ -112,9 +112,9 @@ class Traffic:
 
     def by_another(self) -> None:
         """A request whose model is full, and which its fallback answers."""
-        with ThreadPoolExecutor(4) as pool:
-            body = {"model": SCOUT, "prompt": "x", "max_tokens": 200, "ignore_eos": True}
-            asked = [pool.submit(self._post, "completions", body) for _ in range(4)]
+        with ThreadPoolExecutor(6) as pool:
+            body = {"model": SCOUT, "prompt": "x", "max_tokens": 300, "ignore_eos": True}
+            asked = [pool.submit(self._post, "completions", body) for _ in range(6)]
             for one in asked:
                 answer = one.result(timeout=120)
                 assert answer.status_code == 200, answer.text
@@ -125,7 +125,7 @@ class Traffic:
         """Streams that outlive their replica; ends when there is another one in its place."""
         begun, victim = threading.Semaphore(0), self._herd.replica(SMOLLM)
         with ThreadPoolExecutor(4) as pool:
-            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 100, begun) for number in range(4)]
+            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 60, begun) for number in range(4)]
             for _ in streams:
                 assert begun.acquire(timeout=120)
             process_of(victim).kill()

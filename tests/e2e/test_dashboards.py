@@ -29,7 +29,7 @@ NODES = ("gpu-1", "gpu-2")
 
 def config(port: int) -> dict[str, Any]:
     """A herd that is soon full, and gives up soon."""
-    limits = {"header_s": 120, "body_read_s": 120, "first_byte_s": 20, "total_s": 20, "queue_requests": 2, "queue_s": 15, "resume_s": 120}
+    limits = {"header_s": 120, "body_read_s": 120, "first_byte_s": 35, "total_s": 35, "queue_requests": 2, "queue_s": 15, "resume_s": 120}
     models = [
         {
             "id": SMOLLM,
