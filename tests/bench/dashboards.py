@@ -62,10 +62,11 @@ def _picture(board: Mapping[str, Any], prometheus: Prometheus, first_s: float, l
         if panel["type"] == "row":
             figure.text(0.01, 1 - (y + 1.5) / (rows + 1), f"▾ {panel['title']}", color=INK, fontsize=12, va="center")
             continue
+        tall, flat = 1 / (rows + 1), panel["type"] in ("stat", "table")
         left, width = place["x"] / 24, place["w"] / 24
-        bottom, height = 1 - (y + 1 + place["h"]) / (rows + 1), place["h"] / (rows + 1)
-        tall = 1 / (rows + 1)
-        axes = figure.add_axes((left + 0.03, bottom + 0.75 * tall, width - 0.04, height - 1.75 * tall), facecolor=PAPER)
+        bottom, height = 1 - (y + 1 + place["h"]) * tall, place["h"] * tall
+        under = (0.3 if flat else 1.75) * tall  # for the legend
+        axes = figure.add_axes((left + 0.03, bottom + under, width - 0.04, height - under - tall), facecolor=PAPER)
         axes.set_title(panel["title"], color=INK, fontsize=8.5, loc="left", x=-0.02 / width)
         _draw(axes, panel, prometheus, first_s, last_s)
     raw = io.BytesIO()
@@ -134,7 +135,8 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
     axes.set_ylim(0, defaults.get("max") or (max(base.values(), default=0) if stacked else highest) * 1.1 or 1)
     axes.yaxis.set_major_formatter(lambda value, _: written(value, defaults["unit"]))
     if series:
-        axes.legend(fontsize=6, labelcolor=INK, facecolor=PAPER, edgecolor=PALE, loc="upper left", ncols=2, framealpha=0.6)
+        below = {"loc": "upper left", "bbox_to_anchor": (-0.05, -0.1), "ncols": 3, "frameon": False}
+        axes.legend(fontsize=6, labelcolor=INK, handlelength=1, columnspacing=1, labelspacing=0.2, **below)
     else:
         axes.text(0.5, 0.5, "no data", color=INK, transform=axes.transAxes, ha="center")
 
