@@ -18,6 +18,7 @@ import yaml
 from tests.bench.process import free_port
 from tests.e2e.conftest import wait_for
 
+MONITORING = Path(__file__).parents[2] / "monitoring"
 SCRAPED_S = 1
 #: Lines of counters in an exposition that stands still, so that a second makes them this much larger.
 GROWTH_S = 1e-3
@@ -88,17 +89,19 @@ def _ready(one: Prometheus) -> bool:
 
 
 def configuration(herd: str, still: Sequence[Mapping[str, Any]] = (), rules: Sequence[Path] = ()) -> dict[str, Any]:
-    """One that finds everything by a gateway, and these pages of others beside it.
+    """The one that operators get, for a herd on this machine, in a hurry; and these pages of others beside it.
 
     Args:
         herd: a gateway's address.
         still: groups of targets, as in a static configuration.
-        rules: files of rules.
+        rules: further files of rules.
     """
-    found = {"job_name": "herd", "http_sd_configs": [{"url": f"{herd}/-/targets", "refresh_interval": "1s"}]}
+    config: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    (found,) = config["scrape_configs"]
+    found["http_sd_configs"] = [{"url": f"{herd}/-/targets", "refresh_interval": "1s"}]
     return {
-        "global": {"scrape_interval": f"{SCRAPED_S}s", "evaluation_interval": "5s"},
-        "rule_files": [str(path) for path in rules],
+        "global": config["global"] | {"scrape_interval": f"{SCRAPED_S}s", "evaluation_interval": "5s"},
+        "rule_files": [*(str(MONITORING / path) for path in config["rule_files"]), *map(str, rules)],
         "scrape_configs": [found, {"job_name": "recorded", "static_configs": list(still)}],
     }
 

@@ -14,7 +14,7 @@ from tests.e2e.conftest import SMALL, Herd, up, wait_for
 from tests.e2e.outcomes import SCOUT, SMOLLM, Traffic
 from tests.e2e.prometheus import Prometheus, configuration, running, served
 from tests.e2e.test_api import picture
-from tests.unit.monitoring.dashboards import RECORDED, ROOT, Shown, boards, chosen, queries
+from tests.unit.monitoring.dashboards import RECORDED, Shown, boards, chosen, queries
 
 #: What this machine has not, by the metrics that show it; their panels run over recorded pages of the real exporters.
 NEEDS = {
@@ -38,7 +38,7 @@ def config(port: int) -> dict[str, Any]:
             "context_tokens": 2048,
             "replicas": 2,
             "canary": {"answer": " 8, 9", "period_s": 5},
-            "engine": SMALL | {"max_num_seqs": 4},
+            "engine": SMALL | {"max_num_seqs": 4, "enable_prompt_tokens_details": True},
         },
         {
             "id": SCOUT,
@@ -89,8 +89,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     alert = folder / "always.yml"
     alert.write_text("groups: [{name: always, rules: [{alert: Always, expr: vector(1)}]}]", encoding="utf-8")
     with up(tmp_path_factory.mktemp("watched"), config(free_port())) as herd, served(pages) as at:
-        rules = [alert, *sorted((ROOT / "monitoring" / "alerts").glob("*.yml"))]
-        with running(folder, configuration(herd.endpoint, _still(at), rules)) as prometheus:
+        with running(folder, configuration(herd.endpoint, _still(at), [alert])) as prometheus:
             yield _watched(herd, prometheus)
             print(f"Prometheus' data: {folder}")
 
@@ -102,7 +101,7 @@ def _still(at: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _watched(herd: Herd, prometheus: Prometheus) -> Watched:
-    jobs = {"engine": 4, "gateway": 2, "dcgm": 2}  # with the recorded ones
+    jobs = {"engine": 4, "gateway": 2, "dcgm": 2, "ray": 1}  # with the recorded ones
     wait_for("all pages", lambda: jobs.items() <= prometheus.up().items(), within_s=60, every_s=1)
     time.sleep(3)
     first_s, traffic = time.time(), Traffic(herd, picture())
