@@ -88,10 +88,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("prometheus")
     alert = folder / "always.yml"
     alert.write_text("groups: [{name: always, rules: [{alert: Always, expr: vector(1)}]}]", encoding="utf-8")
-    with up(tmp_path_factory.mktemp("watched"), config(free_port())) as herd, served(pages) as at:
-        with running(folder, configuration(herd.endpoint, _still(at), [alert])) as prometheus:
-            yield _watched(herd, prometheus)
-            print(f"Prometheus' data: {folder}")
+    with (
+        up(tmp_path_factory.mktemp("watched"), config(free_port())) as herd,
+        served(pages) as at,
+        running(folder, configuration(herd.endpoint, _still(at), [alert])) as prometheus,
+    ):
+        yield _watched(herd, prometheus)
+        print(f"Prometheus' data: {folder}")
 
 
 def _still(at: dict[str, str]) -> list[dict[str, Any]]:
