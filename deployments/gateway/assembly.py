@@ -3,6 +3,7 @@
 Production, tests and benches build a gateway here. Knows no Ray: what only the cluster can say or do is given as functions (`Cluster`).
 """
 
+import asyncio
 import secrets
 import ssl
 import time
@@ -42,9 +43,10 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
+from monitoring.observers import Observers
 
-#: Longest time that a stop waits for the requests under way, and for a page of metrics.
-DRAIN_S, PAGE_S = 600.0, 1.0
+#: Longest time that a stop waits for the requests under way, for a page of metrics, and for a collector to take the last spans.
+DRAIN_S, PAGE_S, FLUSH_S = 600.0, 1.0, 5.0
 
 
 Tell = Callable[[Kind, str, str, str], None]
@@ -129,7 +131,8 @@ class Serving:
         poison = Poison()
         self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
-        self.pipeline = Pipeline(self._rules(config), attempts, self.meter)
+        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later)
+        self.pipeline = Pipeline(self._rules(config), attempts, self._observers.journal(self.meter))
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
@@ -153,6 +156,7 @@ class Serving:
         self._images.apply(wanted.remote_images)
         self.roster.keep(_groups(config), wanted.routing, _on_demand(config))
         self.pipeline.apply(self._rules(config))
+        self._observers.apply(wanted)
         for server in (self.server, self._metrics_server):
             server.change(_bounds(wanted))
         if self._following is not None:
@@ -181,6 +185,7 @@ class Serving:
         await self._notices.stop()
         await self._images.close()
         self.engines.close()
+        await asyncio.to_thread(self._observers.stop, FLUSH_S)
 
     def _rules(self, config: GatewayConfig) -> Rules:
         wanted = config.gateway
