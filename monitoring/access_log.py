@@ -12,7 +12,7 @@ import msgspec
 
 from configs.observing import Observing
 from monitoring.journal import Ended
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 from monitoring.per_second import PerSecond
 from monitoring.spans import error_type
 

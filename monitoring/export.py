@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from cluster.planner.started.figures import Report
 from monitoring.counts import Buckets, Values
+from monitoring.labels import FigureOf, Outcome, PrefillBy, Retry
 from monitoring.metrics import (
     CANARIES,
     CANARY_SECONDS,
@@ -38,11 +39,7 @@ from monitoring.metrics import (
     TTFT,
     WAITED,
     WAITING,
-    FigureOf,
     Metric,
-    Outcome,
-    PrefillBy,
-    Retry,
 )
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import msgspec
 
 from monitoring.export import Meter
-from monitoring.metrics import Outcome, PrefillBy, Retry
+from monitoring.labels import Outcome, PrefillBy, Retry
 from monitoring.steps import Step
 from monitoring.trace_context import Trace
 

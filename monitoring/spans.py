@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from monitoring.journal import Ended
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 from monitoring.steps import Step
 from monitoring.trace_context import Trace
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from monitoring.metrics import Retry
+from monitoring.labels import Retry
 from monitoring.trace_context import Trace
 
 

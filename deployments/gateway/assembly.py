@@ -44,6 +44,7 @@ from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
 from monitoring.observers import Observers
+from monitoring.tracing import BATCH_S
 
 #: Longest time that a stop waits for the requests under way, for a page of metrics, and for a collector to take the last spans.
 DRAIN_S, PAGE_S, FLUSH_S = 600.0, 1.0, 5.0
@@ -94,6 +95,8 @@ class Process:
     engine_tls: ssl.SSLContext | None = None
     certificate: Certificate | None = None
     stop_s: float = DRAIN_S
+    spans_s: float = BATCH_S
+    """Spans wait so long for others that are sent with them."""
     told_s: float = PERIOD_S
     """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -131,7 +134,7 @@ class Serving:
         poison = Poison()
         self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
-        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later)
+        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later, process.spans_s)
         self.pipeline = Pipeline(self._rules(config), attempts, self._observers.journal(self.meter))
         front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)

@@ -28,7 +28,7 @@ from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines
 from monitoring.journal import Served
-from monitoring.metrics import Retry
+from monitoring.labels import Retry
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
 from deployments.wire.deadlines import Deadline, Deadlines
 from monitoring.journal import Journal, Served, Trial
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 
 _NONE = frozenset[str]()
 

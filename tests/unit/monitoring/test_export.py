@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.planner.started.figures import Figures, Report
 from monitoring.export import CONTENT_TYPE, CanaryMeter, Meter, show_engine
-from monitoring.metrics import GATEWAYS, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
+from monitoring.labels import Outcome, PrefillBy, Retry
+from monitoring.metrics import GATEWAYS, METRICS, RETRIES, TOKENS, WAITED, WAITING
 
 
 def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -4,7 +4,7 @@ import pytest
 
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served
-from monitoring.metrics import Outcome, PrefillBy, Retry
+from monitoring.labels import Outcome, PrefillBy, Retry
 
 
 def count(meter: Meter, name: str, **labels: str) -> float:
