@@ -25,7 +25,7 @@ TOLD_S = 1.0
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line about a request. What is 0 or empty is left out."""
+    """A line about a request. What is not known, 0 or empty is left out."""
 
     timestamp: str
     """Its end, in ISO 8601."""
@@ -46,10 +46,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """The HTTP status of that error's answer: 200 where a stream had begun."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    ttft_s: float = 0.0
+    ttft_s: float | None = None
     """From its arrival to the first piece of a streamed answer."""
-    queue_s: float = 0.0
-    """In the gateway's line."""
+    queue_s: float | None = None
+    """In the gateway's line, if it had to wait."""
     replica: str = ""
     """The replica that was asked last."""
     attempts: int = 0
@@ -110,6 +110,7 @@ def _line(ended: Ended, now: float) -> Line:
     entry = ended.entry
     prompt, completion = (0, 0) if ended.usage is None else ended.usage
     attempts = [step for step in entry.steps if step.kind == "attempt"]
+    waits = [step.ended_s - step.began_s for step in entry.steps if step.kind == "queue"]
     served = "" if ended.served is None or ended.served.model == entry.model else ended.served.model
     return Line(
         timestamp=_iso(now),
@@ -125,8 +126,8 @@ def _line(ended: Ended, now: float) -> Line:
         status=entry.status,
         prompt_tokens=prompt,
         completion_tokens=completion,
-        ttft_s=_ms(ended.ttft_s or 0.0),
-        queue_s=_ms(sum(step.ended_s - step.began_s for step in entry.steps if step.kind == "queue")),
+        ttft_s=None if ended.ttft_s is None else _ms(ended.ttft_s),
+        queue_s=_ms(sum(waits)) if waits else None,
         replica=attempts[-1].replica if attempts else "",
         attempts=len(attempts),
         trace="" if entry.trace is None else entry.trace.name,

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -222,23 +220,8 @@ async def test_stop_does_not_wait_for_a_collector_that_hangs(engine: FakeEngine)
         await asyncio.wait_for(STOPPING[-1], WAIT_S)
 
 
-def test_gateway_without_tracing_loads_no_opentelemetry() -> None:
-    """In a process of its own: others of this one may have loaded it."""
-    code = (
-        "import sys\n"
-        "from configs.observing import Observing\n"
-        "from monitoring.export import Meter\n"
-        "from monitoring.observers import Observers\n"
-        "import deployments.gateway.pipeline\n"
-        "Observers(Observing(), 'own', lambda s, f: None).journal(Meter())\n"
-        "print([name for name in sys.modules if name.startswith(('opentelemetry', 'requests', 'google.protobuf'))])\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
 async def _asks_until(herd: Herd, condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():
             await herd.chat()
             await asyncio.sleep(0.1)
-
