@@ -54,8 +54,9 @@ class Step:
 
     @property
     def traceparent(self) -> bytes | None:
-        """Returns the header that tells an engine of the trace; None where nothing is traced."""
-        return None if self.trace is None else self.trace.told(self.trace.part(self.number))
+        """Returns the header that tells an engine of the trace; None where its spans are not sent, or only if the request fails."""
+        trace = self.trace
+        return None if trace is None or not trace.sampled else trace.told(trace.part(self.number))
 
     def at(self, replica: str) -> None:
         """This replica is asked."""

@@ -32,8 +32,8 @@ class Trace(msgspec.Struct, frozen=True):
         return (self.span_id + number) & _MOST or 1
 
     def told(self, span_id: int) -> bytes:
-        """Writes the header for an engine that works for a span."""
-        return b"00-%032x-%016x-%02x" % (self.trace_id, span_id, self.sampled)
+        """Writes the header for an engine that works for a span which is sent."""
+        return b"00-%032x-%016x-%02x" % (self.trace_id, span_id, _SAMPLED)
 
     @property
     def name(self) -> str:

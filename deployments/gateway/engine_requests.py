@@ -1,7 +1,7 @@
 """The way in which every engine is asked: for a client, or for a whole answer that the herd itself needs.
 
-Decides which headers an engine gets: none of the client's. Where the gateway traces, each request to an engine says of which span it is a
-part and whether that is sent: without the header an engine that traces would begin a trace of its own.
+Decides which headers an engine gets: none of the client's. Where a request's spans are sent to a collector of traces, the engine is told of
+which span its part is.
 """
 
 from collections.abc import Awaitable

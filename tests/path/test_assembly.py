@@ -223,7 +223,7 @@ EFFECTS: dict[str, tuple[Any, Callable[[Gate], Awaitable[bool]]]] = {
     "auto": ([LLAMA], _offers_auto),
     "roster_period_s": (OFTEN_S, _finds_replicas_often),
     "load_period_s": (OFTEN_S, _hears_of_replicas_often),
-    "tracing": ({"endpoint": "http://127.0.0.1:9/v1/traces", "send_s": 0.1}, _tells_engines_of_traces),
+    "tracing": ({"endpoint": "http://127.0.0.1:9/v1/traces", "sample_ratio": 1, "send_s": 0.1}, _tells_engines_of_traces),
     "access_log": ("all", _logs_requests_that_ended_well),
     "access_log_lines_per_s": (1, _leaves_lines_out),
 }

@@ -172,7 +172,7 @@ async def test_trusted_client_decides_whether_spans_are_sent(engine: FakeEngine)
         for last in ("00", "01"):
             assert (await herd.chat({"traceparent": CLIENTS[:-2] + last})).status_code == 200
         await spans(receiver, 2)
-    assert [one.headers["traceparent"][-2:] for one in engine.requests] == ["00", "01"]
+    assert ["traceparent" in one.headers for one in engine.requests] == [False, True]
 
 
 async def test_request_that_failed_is_sent_whatever_the_ratio_is(engine: FakeEngine) -> None:
@@ -182,7 +182,7 @@ async def test_request_that_failed_is_sent_whatever_the_ratio_is(engine: FakeEng
         assert (await herd.chat()).status_code >= 500
         whole = of_request(await spans(receiver, 2))
     assert whole.failed
-    assert {one.headers["traceparent"][-2:] for one in engine.requests} == {"00"}, "engines begin no traces of their own"
+    assert not any("traceparent" in one.headers for one in engine.requests), "when they were asked, nobody knew"
 
 
 async def test_gateway_without_tracing_tells_engines_nothing(herd: Herd, engine: FakeEngine) -> None:

@@ -51,13 +51,15 @@ def test_engine_is_told_the_span_that_it_works_for() -> None:
 
 
 def test_step_of_a_request_tells_its_engine_its_own_span() -> None:
-    trace = Trace(int(TRACE, 16), int(SPAN, 16), 0, sampled=False)
+    trace = Trace(int(TRACE, 16), int(SPAN, 16), 0, sampled=True)
     journal = Journal(Meter())
     with Entry(journal, "chat", 0.0, "req-1", trace).asks("llama") as trial:
         told = [trial.asks("r1", "only").traceparent, trial.asks("r2", "only").traceparent]
     assert told == [trace.told(trace.part(1)), trace.told(trace.part(2))]
-    with journal.begins("chat", 0.0).asks("llama") as trial:
-        assert trial.asks("r1", "only").traceparent is None, "nothing is traced"
+    unsent = Entry(journal, "chat", 0.0, "req-1", Trace(trace.trace_id, 1, 0, sampled=False))
+    for entry in (unsent, journal.begins("chat", 0.0)):
+        with entry.asks("llama") as trial:
+            assert trial.asks("r1", "only").traceparent is None
 
 
 def test_ids_are_never_zero() -> None:
