@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from configs.observing import Observing
-from monitoring.journal import Ended
+from monitoring.ended import Ended
 from monitoring.labels import Outcome
 from monitoring.per_second import PerSecond
 from monitoring.spans import error_type
@@ -45,6 +45,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 0
     """The HTTP status of that error's answer: 200 where a stream had begun."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, in the engine's cache."""
     completion_tokens: int = 0
     ttft_s: float | None = None
     """From its arrival to the first piece of a streamed answer."""
@@ -125,6 +127,7 @@ def _line(ended: Ended, now: float) -> Line:
         error=error_type(ended) if entry.code else "",
         status=entry.status,
         prompt_tokens=prompt,
+        cached_tokens=ended.cached_tokens,
         completion_tokens=completion,
         ttft_s=None if ended.ttft_s is None else _ms(ended.ttft_s),
         queue_s=_ms(sum(waits)) if waits else None,

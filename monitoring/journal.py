@@ -9,14 +9,21 @@ record, by whoever is told of its end (`Ended`).
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 
+from configs.scaling import Slo
+from monitoring.ended import Ended, Observer, Tracer
 from monitoring.export import Meter
-from monitoring.labels import Outcome, PrefillBy, Retry
+from monitoring.labels import UNKNOWN, Objective, Outcome, PrefillBy, Retry
 from monitoring.steps import Step
 from monitoring.trace_context import Trace
+
+#: Outcomes that keep the promise to be available: the herd answered, or the request's own fault or its client's leave kept it from that.
+AVAILABLE = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
+#: Codes of errors that a client is told after the pipeline has let go of its request.
+_CODES = {Outcome.INTERNAL_ERROR: "internal_error", Outcome.UNAVAILABLE: "engine_unavailable"}
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -34,7 +41,10 @@ class Served(msgspec.Struct, frozen=True):
 class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
-    __slots__ = ("_meter", "_streams", "clock", "model", "picks", "prefilled_by", "retries", "steps", "times", "trace", "usage")
+    __slots__ = (
+        "_meter", "_streams", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "steps",
+        "times", "trace", "usage"
+    )  # fmt: skip
 
     def __init__(self, meter: Meter, model: str, entry: "Entry") -> None:
         self.model = model
@@ -46,13 +56,24 @@ class Trial:
         self.times: list[float] = []
         """When the client was shown each piece of a stream."""
         self.usage: tuple[int, int] | None = None
+        self.cached_tokens = self.hit_tokens = self.miss_tokens = 0
+        """Tokens of the prompt that its engine had, those that the gateway expected at the picked replicas, and those that it did not."""
         self._meter = meter
         self._streams = False
         meter.opened(model)
 
-    def picked(self, reason: str) -> None:
-        """A replica was picked."""
+    def picked(self, reason: str, hit_tokens: int = 0, prompt_tokens: int = 0) -> None:
+        """A replica was picked.
+
+        Args:
+            reason: why.
+            hit_tokens: of the prompt that it should have.
+            prompt_tokens: the whole prompt's; 0 where nobody looked for it.
+        """
         self.picks.append(reason)
+        if prompt_tokens:
+            self.hit_tokens += hit_tokens
+            self.miss_tokens += max(0, prompt_tokens - hit_tokens)
 
     def waits(self) -> Step:
         """The request waits for room."""
@@ -80,9 +101,9 @@ class Trial:
             self._streams = True
             self._meter.stream_opened(self.model)
 
-    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+    def used(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
         """An engine stated these tokens."""
-        self.usage = prompt_tokens, completion_tokens
+        self.usage, self.cached_tokens = (prompt_tokens, completion_tokens), cached_tokens
 
     def served(self) -> Served:
         """The model has answered."""
@@ -100,7 +121,9 @@ class Trial:
 class Entry:
     """One request, as far as it has come."""
 
-    __slots__ = ("_meter", "arrived_s", "clock", "code", "endpoint", "model", "request_id", "status", "steps", "trace", "trials")
+    __slots__ = (
+        "_meter", "arrived_s", "clock", "code", "endpoint", "model", "request_id", "status", "steps", "streams", "trace", "trials"
+    )  # fmt: skip
 
     def __init__(self, journal: "Journal", endpoint: str, arrived_s: float, request_id: str, trace: Trace | None) -> None:
         self._meter = journal.meter
@@ -110,63 +133,31 @@ class Entry:
         self.request_id = request_id
         self.trace = trace
         """Its place in a trace; None where nothing is traced."""
-        self.model = "unknown"
+        self.model = UNKNOWN
         """The model that the request names."""
+        self.streams = False
+        """It asks for a stream."""
+        self.code: str | None = None
+        """The code of the error that its client is told; an empty one where the error has none."""
         self.status = 0
-        """The HTTP status that a request was refused or broken off with; 0 where neither was so."""
-        self.code = ""
-        """The code of the error that its client was told."""
+        """The HTTP status of the answer that told the error; 0 where there was none."""
         self.trials: list[Trial] = []
         self.steps: list[Step] = []
         """What took time, of all models, in order."""
 
-    def names(self, model: str) -> None:
-        """The request names this model."""
-        self.model = model
+    def names(self, model: str, streams: bool = False) -> None:
+        """The request names this model, and asks for a stream or not."""
+        self.model, self.streams = model, streams
 
-    def refused(self, status: int, code: str) -> None:
-        """Its client is told an error with this code. The HTTP status is that of the whole answer: 200 where a stream had begun."""
-        self.status, self.code = status, code
+    def refused(self, code: str | None, status: int = 0) -> None:
+        """Its client is told an error of this code. The HTTP status is that of the whole answer: 200 where a stream had begun."""
+        self.code, self.status = code or "", status
 
     def asks(self, model: str) -> Trial:
         """A model is asked."""
         trial = Trial(self._meter, model, self)
         self.trials.append(trial)
         return trial
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """A request that has ended."""
-
-    entry: Entry
-    """All that was written down of it."""
-    outcome: Outcome
-    served: Served | None
-    """How it was answered; None: it was not."""
-    now_s: float
-    """The time of its end, by the clock of all its times."""
-
-    @property
-    def usage(self) -> tuple[int, int] | None:
-        """Returns the tokens of prompt and answer, as an engine stated them."""
-        return next((trial.usage for trial in reversed(self.entry.trials) if trial.usage is not None), None)
-
-    @property
-    def ttft_s(self) -> float | None:
-        """Returns the seconds from its arrival to the first piece of a streamed answer; None where there was none."""
-        return next((trial.times[0] - self.entry.arrived_s for trial in self.entry.trials if trial.times), None)
-
-
-class Observer(Protocol):
-    """One that is told of the requests that have ended. It returns at once, and raises nothing."""
-
-    def ended(self, ended: Ended) -> None: ...
-
-
-class Tracer(Observer, Protocol):
-    """One that also gives requests their places in traces."""
-
-    def begins(self, traceparent: bytes | None) -> Trace | None: ...
 
 
 class Journal:
@@ -213,23 +204,65 @@ class Journal:
         """
         meter = self.meter
         meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
+        if outcome is not Outcome.OK:
+            self._refuse(entry, outcome)
+        if (slo := meter.promise(entry.model)) is not None:
+            self._judge(entry, slo, outcome, now_s)
         for trial in entry.trials:
-            for reason in trial.picks:
-                meter.picked(trial.model, reason)
-            for kind in trial.retries:
-                meter.retried(trial.model, kind)
-            if trial.prefilled_by is not None:
-                meter.prefilled(trial.model, trial.prefilled_by)
-            if trial.times:
-                meter.streamed(trial.model, entry.arrived_s, trial.times)
-            if trial.usage is not None:
-                meter.used(trial.model, *trial.usage)
+            self._count(entry, trial)
         if served is not None and served.model != entry.model:
             meter.fell_back(entry.model, served.model)
         self._tell(entry, outcome, served, now_s)
+
+    def never_read(self, entry: Entry, outcome: Outcome, now_s: float) -> None:
+        """Counts a request whose body could not be read. The error is counted where its client is told it."""
+        self.meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
+        self._tell(entry, outcome, None, now_s)
 
     def _tell(self, entry: Entry, outcome: Outcome, served: Served | None, now_s: float) -> None:
         if self._observers:
             ended = Ended(entry, outcome, served, now_s)
             for observer in self._observers:
                 observer.ended(ended)
+
+    def _count(self, entry: Entry, trial: Trial) -> None:
+        """Counts one model's part in a request."""
+        meter = self.meter
+        for reason in trial.picks:
+            meter.picked(trial.model, reason)
+        for kind in trial.retries:
+            meter.retried(trial.model, kind)
+        if trial.prefilled_by is not None:
+            meter.prefilled(trial.model, trial.prefilled_by)
+        if trial.times:
+            meter.streamed(trial.model, entry.arrived_s, trial.times)
+        if trial.usage is not None:
+            meter.used(trial.model, *trial.usage, trial.cached_tokens)
+        if trial.hit_tokens or trial.miss_tokens:
+            meter.expected(trial.model, trial.hit_tokens, trial.miss_tokens)
+
+    def _refuse(self, entry: Entry, outcome: Outcome) -> None:
+        """Counts the error that a client was told, if it was told one."""
+        code = entry.code if entry.code is not None else _CODES.get(outcome)
+        if code is not None:
+            self.meter.refused(entry.model, code or None)
+
+    def _judge(self, entry: Entry, slo: Slo, outcome: Outcome, now_s: float) -> None:
+        """Counts a request against the objectives of the model that it names, whichever model answered.
+
+        An answer that has not begun says nothing of its speed, unless its client has waited too long for it and has gone. An objective of
+        speed is met or not by what a client was shown, however the answer ended: availability tells that.
+        """
+        meter, model = self.meter, entry.model
+        meter.kept(model, Objective.AVAILABILITY, outcome in AVAILABLE)
+        trial = next((one for one in entry.trials if one.times), None)
+        if trial is None:
+            if entry.streams and outcome is Outcome.CANCELLED and now_s - entry.arrived_s > slo.ttft_s:
+                meter.kept(model, Objective.TTFT, False)
+            return
+        times = trial.times
+        meter.kept(model, Objective.TTFT, times[0] - entry.arrived_s <= slo.ttft_s)
+        # A piece may hold several tokens, and where the engine states how many there were, the mean is over these.
+        steps = max(len(times), 0 if trial.usage is None else trial.usage[1]) - 1
+        if steps > 0:
+            meter.kept(model, Objective.ITL, times[-1] - times[0] <= slo.itl_s * steps)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from monitoring.journal import Ended
+from monitoring.ended import Ended
 from monitoring.labels import Outcome
 from monitoring.steps import Step
 from monitoring.trace_context import Trace
@@ -79,6 +79,8 @@ def _whole(ended: Ended, trace: Trace, zero_ns: int) -> Span:
         attributes["gen_ai.response.model"] = ended.served.model
     if ended.usage is not None:
         attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"] = ended.usage
+    if ended.cached_tokens:
+        attributes["gen_ai.usage.cache_read.input_tokens"] = ended.cached_tokens
     if ended.ttft_s is not None:
         attributes["herd.time_to_first_token_s"] = ended.ttft_s
     if entry.status:

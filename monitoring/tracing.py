@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from configs.observing import Tracing
-from monitoring.journal import Ended
+from monitoring.ended import Ended
 from monitoring.per_second import PerSecond
 from monitoring.spans import Tree, is_notable, tree
 from monitoring.trace_context import Trace

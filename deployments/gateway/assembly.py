@@ -20,7 +20,9 @@ from configs.schema import LiveSettings
 from deployments.gateway.admission import Admission, Coming
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
-from deployments.gateway.endpoints import Front, Gateways, Generated
+from deployments.gateway.endpoints import Front, Generated
+from deployments.gateway.figures.cluster_figures import ReadCluster
+from deployments.gateway.figures.figures import Figures, Gateways
 from deployments.gateway.pipeline import Pipeline
 from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
@@ -43,6 +45,7 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
+from monitoring.labels import UNKNOWN
 from monitoring.observers import Observers
 from monitoring.tracing import BATCH_S
 
@@ -79,6 +82,8 @@ class Cluster:
     """Reads texts there. Called in a thread."""
     coming: Coming | None = None
     """Tells how many replicas a model that starts will have. None: as many as are ready."""
+    facts: ReadCluster | None = None
+    """Reads what metrics show of the cluster. Called in a thread. None: they show what the roster knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,7 @@ class Serving:
         wanted = config.gateway
         doors, page = sockets(process.host, process.port), listen(process.metrics_host, 0)
         self.address, self.metrics_address = (Address(*one.getsockname()[:2]) for one in (doors[0], page))
-        self._process = process
-        self._tell = cluster.tell
+        self._process, self._tell = process, cluster.tell
         self.meter = Meter()
         self.roster = Roster(
             _groups(config), wanted.routing, on_sick=self._count_sick, on_gone=self._tell_gone, on_demand=_on_demand(config)
@@ -136,9 +140,11 @@ class Serving:
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
         self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later, process.spans_s)
         self.pipeline = Pipeline(self._rules(config), attempts, self._observers.journal(self.meter))
-        front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
+        self._figures = Figures(config, self.roster, self.meter, cluster.gateways, cluster.facts)
+        front = Front(self.roster, self.pipeline, self.meter, self._figures, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
+        self.server.listen(lambda error: self.meter.refused(UNKNOWN, error.reason))
         release = version("llama-herd")
         self._load = LoadReporting(
             process.name, self.roster.replicas, lambda model, seen: attempts.load(model, release, seen), cluster.keep, process.told_s
@@ -160,6 +166,7 @@ class Serving:
         self.roster.keep(_groups(config), wanted.routing, _on_demand(config))
         self.pipeline.apply(self._rules(config))
         self._observers.apply(wanted)
+        self._figures.apply(config)
         for server in (self.server, self._metrics_server):
             server.change(_bounds(wanted))
         if self._following is not None:
@@ -174,7 +181,8 @@ class Serving:
     @property
     def alive(self) -> bool:
         """It still listens, and still follows its replicas."""
-        return self.server.alive and self._metrics_server.alive and (self._following is None or self._following.alive)
+        listening = self.server.alive and self._metrics_server.alive
+        return listening and self._figures.alive and (self._following is None or self._following.alive)
 
     async def stop(self) -> None:
         """Takes no new connection, finishes the requests under way, and leaves no task or socket behind."""
@@ -185,6 +193,7 @@ class Serving:
             await self._following.stop()
         await self._load.stop()
         await self._sizes.stop()
+        await self._figures.stop()
         await self._notices.stop()
         await self._images.close()
         self.engines.close()

@@ -79,15 +79,15 @@ class Pipeline:
             if left_out := fields.unknown(call.endpoint, body, rules.requests):
                 call = await _without(call, body, left_out)
             named = rules.catalog.choose(body)
-            entry.names(named.id)
+            entry.names(named.id, bool(body.get("stream")))
             served = await self._by_any(Request(call, body, rules, entry), named, client)
             outcome = served.outcome
         except HerdError as error:
             outcome = _outcome(error)
-            entry.refused(200 if client.started else error.status, error.reason or "")
+            entry.refused(error.reason, 200 if client.started else error.status)
             tell(client, error.told_in(call.endpoint), call.request_id)
         except asyncio.CancelledError:
-            outcome = Outcome.CANCELLED
+            outcome = Outcome.CANCELLED if client.gone else Outcome.UNAVAILABLE  # else this gateway stops
             raise
         finally:
             self._journal.ended(entry, outcome, served, self._clock())
@@ -102,9 +102,9 @@ class Pipeline:
             began_s: when its head had arrived, by the clock of requests.
         """
         entry = self._journal.begins(endpoint, began_s, request_id)
-        entry.refused(error.status, error.reason or "")
+        entry.refused(error.reason, error.status)
         outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
-        self._journal.ended(entry, outcome, None, self._clock())
+        self._journal.never_read(entry, outcome, self._clock())
 
     async def _by_any(self, request: Request, named: Model, client: Client) -> Served:
         """Has the named model answer, or one of its fallbacks while it cannot."""

@@ -10,10 +10,12 @@ import httpx
 from pydantic import SecretStr
 
 from configs.gateway_config import GatewayConfig, gateway_config
+from configs.monitoring import Monitoring
 from configs.schema import Config, Gateway, Limits, LiveSettings, Model
 from deployments.gateway.admission import Coming
 from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.gateway.body.remote_images import Allowed, is_public
+from deployments.gateway.figures.cluster_figures import ReadCluster
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaState, ReplicaView
@@ -65,7 +67,8 @@ class Herd:
     def apply(self, models: Sequence[Model] | None = None, **changed: Any) -> None:
         """The config changes: its models, or these fields of its `gateway`."""
         gateway = LiveSettings.model_validate({**dict(self.config.gateway), **changed})
-        self.config = GatewayConfig(gateway=gateway, models=self.config.models if models is None else tuple(models))
+        changed_to = {"gateway": gateway, "models": self.config.models if models is None else tuple(models)}
+        self.config = self.config.model_copy(update=changed_to)
         self.serving.apply(self.config)
 
     def apply_limits(self, **changed: Any) -> None:
@@ -128,6 +131,8 @@ async def herd_of(
     fetch_from: Allowed = is_public,
     key: str = SECRET,
     coming: Coming | None = None,
+    facts: ReadCluster | None = None,
+    monitoring: Monitoring | None = None,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -168,7 +173,7 @@ async def herd_of(
         started=1,
         fetch_from=fetch_from,
     )
-    config = gateway_config(Config(gateway=gateway, models=tuple(models)))
+    config = gateway_config(Config(gateway=gateway, models=tuple(models), monitoring=monitoring or Monitoring()))
     serving = Serving(
         config,
         process,
@@ -179,6 +184,7 @@ async def herd_of(
             keep=keep,
             read=lambda names: {name: kept[name] for name in names if name in kept},
             coming=coming,
+            facts=facts,
         ),
     )
     try:

@@ -8,8 +8,9 @@ import pytest
 
 from configs.observing import Observing
 from monitoring.access_log import AccessLog
+from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import Ended, Entry, Journal
+from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome
 from monitoring.trace_context import Trace
 
@@ -67,7 +68,7 @@ def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
             pass
         trial.picked("only")
         trial.times.append(10.5)
-        trial.used(3, 5)
+        trial.used(3, 5, 2)
     log.log.ended(Ended(entry, Outcome.OK, trial.served(), 12.0))
     log.end(Outcome.CANCELLED)
     assert log.lines == [
@@ -82,6 +83,7 @@ def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
             "duration_s": 2.0,
             "answered_by": "scout",
             "prompt_tokens": 3,
+            "cached_tokens": 2,
             "completion_tokens": 5,
             "ttft_s": 0.5,
             "queue_s": 0.25,
@@ -105,7 +107,7 @@ def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
 def test_refused_request_has_its_code_and_status() -> None:
     log = Log()
     entry = _entry()
-    entry.refused(429, "overloaded")
+    entry.refused("overloaded", 429)
     log.log.ended(Ended(entry, Outcome.OVERLOADED, None, 12.0))
     assert (log.lines[0]["status"], log.lines[0]["error"]) == (429, "overloaded")
 

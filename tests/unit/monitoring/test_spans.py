@@ -2,8 +2,9 @@
 
 import pytest
 
+from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import Ended, Entry, Journal
+from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome, Retry
 from monitoring.spans import error_type, is_notable, tree
 from monitoring.trace_context import Trace
@@ -33,12 +34,13 @@ def test_waits_prompts_and_attempts_are_spans_below_the_requests() -> None:
         with trial.asks("r2", "only"):
             pass
         trial.times.append(12.5)
-        trial.used(3, 5)
+        trial.used(3, 5, 2)
     made = tree(Ended(entry, Outcome.OK, trial.served(), 15.0), TRACE, ZERO_NS)
     whole, *parts = made.spans
     assert (whole.name, whole.kind, whole.span_id, whole.parent_id) == ("chat llama", "server", 100, 0)
     assert (whole.began_ns - ZERO_NS, whole.ended_ns - ZERO_NS) == (10_000_000_000, 15_000_000_000)
     assert whole.attributes["herd.time_to_first_token_s"] == 2.5
+    assert whole.attributes["gen_ai.usage.cache_read.input_tokens"] == 2
     assert (whole.attributes["gen_ai.usage.input_tokens"], whole.attributes["gen_ai.usage.output_tokens"]) == (3, 5)
     assert [(one.name, one.kind, one.span_id, one.parent_id) for one in parts] == [
         ("queue llama", "internal", 101, 100),
@@ -70,7 +72,7 @@ def test_waits_prompts_and_attempts_are_spans_below_the_requests() -> None:
 def test_request_fails_where_the_herd_has_failed_it(outcome: Outcome, code: str, error: str, failed: bool) -> None:
     entry = begun()
     if code:
-        entry.refused(400, code)
+        entry.refused(code, 400)
     ended = Ended(entry, outcome, None, 11.0)
     (whole,) = tree(ended, TRACE, ZERO_NS).spans
     assert (whole.failed, error_type(ended), whole.attributes.get("error.type", "")) == (failed, error, error)

@@ -9,8 +9,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from configs.observing import Tracing
+from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import Ended, Journal
+from monitoring.journal import Journal
 from monitoring.labels import Outcome
 from monitoring.spans import Tree
 from monitoring.trace_context import Trace
