@@ -85,8 +85,9 @@ hostile: env ## What comes from outside, against a gateway and a real herd: all 
 bench: env ## What the gateway costs, against none at all; half an hour: VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.overhead $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
 
-bench-cpu: env ## The gateway's CPU time beside other proxies', and that of a pick among up to 1,000 replicas: VLLM_ROUTER=path of that program
+bench-cpu: env ## The gateway's CPU time beside other proxies', that of observing, and that of a pick among up to 1,000 replicas: VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.cpu $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
+	@$(VENV)/bin/python -m tests.bench.observing
 	@$(VENV)/bin/python -m tests.bench.pick
 
 bench-kills: env ## Engines are killed while they answer, simulated and real ones; half an hour

@@ -14,6 +14,7 @@ from configs.engine_arguments import complaints
 from configs.inventory import Inventory
 from configs.monitoring import Monitoring
 from configs.names import Accelerator, GpuName, Kind, NodeName, Quantization
+from configs.observing import Observing
 from configs.parallelism import Parallelism as Parallelism
 from configs.requests import Requests
 from configs.routing import Routing
@@ -81,7 +82,7 @@ class RemoteImages(Strict):
     image_mib: float = Field(10, gt=0, le=100, description="A fetched image may have this many MiB.")
 
 
-class LiveSettings(Doorway):
+class LiveSettings(Doorway, Observing):
     """The fields of `gateway` that a gateway takes over while it runs. A new field stands here, or in `Listening` where it cannot."""
 
     limits: Limits = Field(Limits(), description="Limits of size, time and number hold for each request.")

@@ -2,16 +2,22 @@
 
 Decides which metrics a request moves. Everything here is synchronous, so that a request whose client hangs up, and whose task is therefore
 cancelled, is counted like any other. Two gauges move at once, for they tell what is under way: requests and streams. What waits for room
-is counted where the line is, for a record of one request does not know how long the line is.
+is counted where the line is, for a record of one request does not know how long the line is. Spans and log lines are made of the same
+record, by whoever is told of its end (`Ended`).
 """
 
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from monitoring.ended import Ended, Observer, Tracer
 from monitoring.export import Meter, Promise
 from monitoring.labels import UNKNOWN, Outcome, PrefillBy, Retry
+from monitoring.steps import Step
+from monitoring.trace_context import Trace
 
 #: In Python 3.11 a member of an enum takes longer to look up than to count.
 _OK, _CANCELLED = Outcome.OK, Outcome.CANCELLED
@@ -37,11 +43,13 @@ class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
     __slots__ = (
-        "_meter", "_streams", "cached_tokens", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "times", "usage"
+        "_meter", "_streams", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "steps",
+        "times", "trace", "usage"
     )  # fmt: skip
 
-    def __init__(self, meter: Meter, model: str) -> None:
+    def __init__(self, meter: Meter, model: str, entry: "Entry") -> None:
         self.model = model
+        self.steps, self.trace, self.clock = entry.steps, entry.trace, entry.clock
         self.picks: list[str] = []
         """Why each replica was picked."""
         self.retries: list[Retry] = []
@@ -67,6 +75,18 @@ class Trial:
         if prompt_tokens:
             self.hit_tokens += hit_tokens
             self.miss_tokens += max(0, prompt_tokens - hit_tokens)
+
+    def waits(self) -> Step:
+        """The request waits for room."""
+        return Step("queue", self)
+
+    def prefills(self) -> Step:
+        """An engine computes its prompt ahead."""
+        return Step("prefill", self)
+
+    def asks(self, replica: str, reason: str) -> Step:
+        """A replica, which was picked for a reason, is asked for the answer."""
+        return Step("attempt", self, replica, reason)
 
     def retried(self, kind: Retry) -> None:
         """The request goes on to another replica."""
@@ -102,31 +122,41 @@ class Trial:
 class Entry:
     """One request, as far as it has come."""
 
-    __slots__ = ("_meter", "arrived_s", "code", "endpoint", "model", "streams", "trials")
+    __slots__ = (
+        "_meter", "arrived_s", "clock", "code", "endpoint", "model", "request_id", "status", "steps", "streams", "trace", "trials"
+    )  # fmt: skip
 
-    def __init__(self, meter: Meter, endpoint: str, arrived_s: float) -> None:
-        self._meter = meter
+    def __init__(self, journal: "Journal", endpoint: str, arrived_s: float, request_id: str, trace: Trace | None) -> None:
+        self._meter = journal.meter
+        self.clock = journal.clock
         self.endpoint = endpoint
         self.arrived_s = arrived_s
+        self.request_id = request_id
+        self.trace = trace
+        """Its place in a trace; None where nothing is traced."""
         self.model = UNKNOWN
         """The model that the request names."""
         self.streams = False
         """It asks for a stream."""
         self.code: str | None = None
         """The code of the error that its client is told; an empty one where the error has none."""
+        self.status = 0
+        """The HTTP status of the answer that told the error; 0 where there was none."""
         self.trials: list[Trial] = []
+        self.steps: list[Step] = []
+        """What took time, of all models, in order."""
 
     def names(self, model: str, streams: bool = False) -> None:
         """The request names this model, and asks for a stream or not."""
         self.model, self.streams = model, streams
 
-    def refused(self, code: str | None) -> None:
-        """Its client is told an error of this code."""
-        self.code = code or ""
+    def refused(self, code: str | None, status: int = 0) -> None:
+        """Its client is told an error of this code. The HTTP status is that of the whole answer: 200 where a stream had begun."""
+        self.code, self.status = code or "", status
 
     def asks(self, model: str) -> Trial:
         """A model is asked."""
-        trial = Trial(self._meter, model)
+        trial = Trial(self._meter, model, self)
         self.trials.append(trial)
         return trial
 
@@ -134,17 +164,35 @@ class Entry:
 class Journal:
     """Writes down the requests of one gateway."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(
+        self,
+        meter: Meter,
+        observers: Sequence[Observer] = (),
+        tracer: Tracer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Args:
+        meter: counts them.
+        observers: are told of those that have ended.
+        tracer: the same, and gives them their places in traces. None: nothing is traced.
+        clock: seconds, the clock of all times of requests.
+        """
+        self.meter = meter
+        self.clock = clock
+        self._tracer = tracer
+        self._observers = tuple(observers) if tracer is None else (*observers, tracer)
 
-    def begins(self, endpoint: str, arrived_s: float) -> Entry:
+    def begins(self, endpoint: str, arrived_s: float, request_id: str = "", traceparent: bytes | None = None) -> Entry:
         """A request has arrived.
 
         Args:
             endpoint: the short name of its path.
             arrived_s: when, by the clock of all its times.
+            request_id: its id.
+            traceparent: the header of this name, as its client sent it.
         """
-        return Entry(self._meter, endpoint, arrived_s)
+        trace = None if self._tracer is None else self._tracer.begins(traceparent)
+        return Entry(self, endpoint, arrived_s, request_id, trace)
 
     def ended(self, entry: Entry, outcome: Outcome, served: Served | None, now_s: float) -> None:
         """Counts a request that has ended.
@@ -155,7 +203,7 @@ class Journal:
             served: how it was answered; None: it was not.
             now_s: the time.
         """
-        meter = self._meter
+        meter = self.meter
         meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
         if outcome is not _OK:
             self._refuse(entry, outcome)
@@ -168,10 +216,22 @@ class Journal:
             self._judge(entry, promise, outcome, begun, now_s)
         if served is not None and served.model != entry.model:
             meter.fell_back(entry.model, served.model)
+        self._tell(entry, outcome, served, now_s)
+
+    def never_read(self, entry: Entry, outcome: Outcome, now_s: float) -> None:
+        """Counts a request whose body could not be read. The error is counted where its client is told it."""
+        self.meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
+        self._tell(entry, outcome, None, now_s)
+
+    def _tell(self, entry: Entry, outcome: Outcome, served: Served | None, now_s: float) -> None:
+        if self._observers:
+            ended = Ended(entry, outcome, served, now_s)
+            for observer in self._observers:
+                observer.ended(ended)
 
     def _count(self, entry: Entry, trial: Trial) -> None:
         """Counts one model's part in a request."""
-        meter = self._meter
+        meter = self.meter
         for reason in trial.picks:
             meter.picked(trial.model, reason)
         for kind in trial.retries:
@@ -189,7 +249,7 @@ class Journal:
         """Counts the error that a client was told, if it was told one."""
         code = entry.code if entry.code is not None else _CODES.get(outcome)
         if code is not None:
-            self._meter.refused(entry.model, code or None)
+            self.meter.refused(entry.model, code or None)
 
     def _judge(self, entry: Entry, promise: Promise, outcome: Outcome, begun: Trial | None, now_s: float) -> None:
         """Counts a request against the objectives of the model that it names, whichever model answered.
@@ -204,7 +264,7 @@ class Journal:
             begun: the part of the model whose streamed answer the client has seen; None where there is none.
             now_s: the time.
         """
-        count = self._meter.slo_requests
+        count = self.meter.slo_requests
         count[promise.available if outcome in AVAILABLE else promise.not_available] += 1
         if begun is None:
             if outcome is _CANCELLED and entry.streams and now_s - entry.arrived_s > promise.ttft_s:

@@ -3,6 +3,7 @@
 Production, tests and benches build a gateway here. Knows no Ray: what only the cluster can say or do is given as functions (`Cluster`).
 """
 
+import asyncio
 import secrets
 import ssl
 import time
@@ -45,9 +46,11 @@ from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
 from monitoring.labels import UNKNOWN
+from monitoring.observers import Observers
+from monitoring.tracing import BATCH_S
 
-#: Longest time that a stop waits for the requests under way, and for a page of metrics.
-DRAIN_S, PAGE_S = 600.0, 1.0
+#: Longest time that a stop waits for the requests under way, for a page of metrics, and for a collector to take the last spans.
+DRAIN_S, PAGE_S, FLUSH_S = 600.0, 1.0, 5.0
 
 
 Tell = Callable[[Kind, str, str, str], None]
@@ -97,6 +100,8 @@ class Process:
     engine_tls: ssl.SSLContext | None = None
     certificate: Certificate | None = None
     stop_s: float = DRAIN_S
+    spans_s: float = BATCH_S
+    """Spans wait so long for others that are sent with them."""
     told_s: float = PERIOD_S
     """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -123,8 +128,7 @@ class Serving:
         wanted = config.gateway
         doors, page = sockets(process.host, process.port), listen(process.metrics_host, 0)
         self.address, self.metrics_address = (Address(*one.getsockname()[:2]) for one in (doors[0], page))
-        self._process = process
-        self._tell = cluster.tell
+        self._process, self._tell = process, cluster.tell
         self.meter = Meter()
         self.roster = Roster(
             _groups(config), wanted.routing, on_sick=self._count_sick, on_gone=self._tell_gone, on_demand=_on_demand(config)
@@ -134,7 +138,8 @@ class Serving:
         poison = Poison()
         self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
-        self.pipeline = Pipeline(self._rules(config), attempts, self.meter)
+        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later, process.spans_s)
+        self.pipeline = Pipeline(self._rules(config), attempts, self._observers.journal(self.meter))
         self._figures = Figures(config, self.roster, self.meter, cluster.gateways, cluster.facts)
         front = Front(self.roster, self.pipeline, self.meter, self._figures, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
@@ -160,6 +165,7 @@ class Serving:
         self._images.apply(wanted.remote_images)
         self.roster.keep(_groups(config), wanted.routing, _on_demand(config))
         self.pipeline.apply(self._rules(config))
+        self._observers.apply(wanted)
         self._figures.apply(config)
         for server in (self.server, self._metrics_server):
             server.change(_bounds(wanted))
@@ -191,6 +197,7 @@ class Serving:
         await self._notices.stop()
         await self._images.close()
         self.engines.close()
+        await asyncio.to_thread(self._observers.stop, FLUSH_S)
 
     def _rules(self, config: GatewayConfig) -> Rules:
         wanted = config.gateway

@@ -121,16 +121,19 @@ class Forward:
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""
+        step = asked.trial.asks(place.pick.replica.id, place.pick.reason)
         try:
-            answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw)
-            if asked.ask.priority is Priority.BATCH:
-                place.yields_by(delivery.yield_up)
-            try:
-                if answer.status >= 400:
-                    raise _refusal(engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES)), _question(asked, raw))
-                await delivery.take(answer, place.sending.answered)
-            finally:
-                answer.close()
+            with step:
+                answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw, step.traceparent)
+                if asked.ask.priority is Priority.BATCH:
+                    place.yields_by(delivery.yield_up)
+                try:
+                    if answer.status >= 400:
+                        said = engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES))
+                        raise _refusal(said, _question(asked, raw))
+                    await delivery.take(answer, place.sending.answered)
+                finally:
+                    answer.close()
             return None
         except Broken as broken:
             if broken.cut is Cut.REFUSED:
@@ -141,6 +144,7 @@ class Forward:
         if delivery.said.is_whole:  # its client misses nothing, whatever the engine did behind it
             delivery.complete()
             return None
+        step.failed("" if failure.cut is Cut.MADE_WAY else failure.error.reason or "")
         return failure
 
     def _meant(self, broken: Broken, asked: engine_errors.Question, place: Place, delivery: Delivery) -> Unavailable:
@@ -165,7 +169,7 @@ class Forward:
     async def _waited(self, asked: Asked, waiting: Waiting, deadline: Deadline, failed: Mapping[str, Unavailable]) -> Place:
         model = asked.chosen.model.id
         try:
-            with self._ledgers.waiting(asked):
+            with self._ledgers.waiting(asked), asked.trial.waits():
                 if not waiting.for_start:
                     return await self._admission.wait(model, waiting)
                 with deadline.later(min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)):

@@ -31,7 +31,8 @@ from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter
-from monitoring.labels import UNKNOWN, Outcome
+from monitoring.labels import UNKNOWN
+from monitoring.trace_context import HEADER
 
 Page = Callable[[Exchange], Awaitable[None]]
 Generated = Callable[[str], Awaitable[int]]
@@ -102,7 +103,7 @@ class Front:
             await self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
             return
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
-            body = self._body(exchange, name, limits, held)
+            body = self._body(exchange, (name, identity), limits, held)
             await self._pipeline.serve(_call(exchange, name, identity, await body), exchange)
 
     def _is_preflight(self, exchange: Exchange) -> bool:
@@ -120,14 +121,13 @@ class Front:
         exchange.reply(204, said, b"")
         return True
 
-    async def _body(self, exchange: Exchange, name: str, limits: Limits, held: Body) -> bytes:
+    async def _body(self, exchange: Exchange, call: tuple[str, str], limits: Limits, held: Body) -> bytes:
         began = time.perf_counter()
         try:
             browsers.check_content_type(exchange.headers)
             return await exchange.body(limits.body_mib, limits.body_read_s, held.add)
-        except HerdError as error:  # it never comes to the pipeline, which counts all others
-            outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
-            self._meter.ended(UNKNOWN, name, outcome, time.perf_counter() - began)
+        except HerdError as error:  # it is no call for the pipeline yet
+            self._pipeline.never_read(*call, error, began)
             raise
 
     def _page(self, exchange: Exchange) -> Page | None:
@@ -218,7 +218,8 @@ def _said(exchange: Exchange, header: bytes) -> str | None:
 
 def _call(exchange: Exchange, name: str, identity: str, body: bytes) -> Call:
     fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
-    return Call(exchange.path, name, identity, body, _said(exchange, b"x-session-id"), _said(exchange, b"x-priority"), fallback)
+    session, priority = _said(exchange, b"x-session-id"), _said(exchange, b"x-priority")
+    return Call(exchange.path, name, identity, body, session, priority, fallback, exchange.headers.get(HEADER))
 
 
 async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:

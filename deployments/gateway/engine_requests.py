@@ -1,6 +1,7 @@
 """The way in which every engine is asked: for a client, or for a whole answer that the herd itself needs.
 
-Decides which headers an engine gets: none of the client's.
+Decides which headers an engine gets: none of the client's. Where a request's spans are sent to a collector of traces, the engine is told of
+which span its part is.
 """
 
 from collections.abc import Awaitable
@@ -16,7 +17,9 @@ from deployments.policy.routing import prompt_gossip as sent
 from deployments.policy.routing.types import Ask
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut, EngineGone, NeverReached
 from deployments.wire.engine.client import Engines
-from deployments.wire.types import Address, Headers
+from deployments.wire.types import Address
+from monitoring.steps import Step
+from monitoring.trace_context import HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Inquiry:
     """The request as routing knows it."""
     limits: Limits
     """How long it may wait for room."""
+    step: Step | None = None
+    """The part of a client's request that it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Asking:
         self._engines = engines
         self._own = own
 
-    def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes) -> Awaitable[Answer]:
+    def ask(self, place: Place, path: str, request_id: str, ask: Ask, raw: bytes, traceparent: bytes | None = None) -> Awaitable[Answer]:
         """Asks the engine of a place, and returns its answer, as far as its head.
 
         Raises (when it is awaited):
@@ -87,9 +92,11 @@ class Asking:
         """
         replica = place.pick.replica
         headers = self.headers(place, request_id, ask)
+        if traceparent is not None:
+            headers.append((HEADER, traceparent))
         return self._engines.exchange(Address(replica.host, replica.port), b"POST", path.encode("ascii"), headers, raw)
 
-    def headers(self, place: Place, request_id: str, ask: Ask) -> Headers:
+    def headers(self, place: Place, request_id: str, ask: Ask) -> list[tuple[bytes, bytes]]:
         """Returns what the engine of a place is told beside a request."""
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii"))]
         if ask.prompt.tokens:
@@ -121,7 +128,11 @@ class Inquiries:
         return Reply(place, status, body)
 
     async def _whole(self, inquiry: Inquiry, place: Place) -> tuple[int, bytes]:
-        answer = await self._asking.ask(place, inquiry.path, inquiry.request_id, inquiry.ask, inquiry.raw)
+        step = inquiry.step
+        if step is not None:
+            step.at(place.pick.replica.id)
+        traceparent = None if step is None else step.traceparent
+        answer = await self._asking.ask(place, inquiry.path, inquiry.request_id, inquiry.ask, inquiry.raw, traceparent)
         try:
             body = await answer.read(MOST_WHOLE_MIB << 20 if answer.status < 400 else engine_errors.MOST_BYTES)
         finally:

@@ -5,8 +5,7 @@ Who may ask (auth, quota) will stand before the model's choice, and what is safe
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +36,6 @@ from deployments.policy.request.served_models import Chosen
 from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
 from deployments.wire.deadlines import Deadline, Deadlines
-from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
 from monitoring.labels import Outcome
 
@@ -47,12 +45,12 @@ _NONE = frozenset[str]()
 class Pipeline:
     """Carries requests from clients to engines."""
 
-    def __init__(self, rules: Rules, forward: Forward, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, rules: Rules, forward: Forward, journal: Journal) -> None:
         self._rules = rules
         self._forwarded = forward
-        self._journal = Journal(meter)
+        self._journal = journal
         self._deadlines = Deadlines()
-        self._clock = clock
+        self._clock = journal.clock
 
     @property
     def rules(self) -> Rules:
@@ -74,7 +72,8 @@ class Pipeline:
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
         rules, served = self._rules, None
-        outcome, entry = Outcome.INTERNAL_ERROR, self._journal.begins(call.endpoint, self._clock())
+        outcome = Outcome.INTERNAL_ERROR
+        entry = self._journal.begins(call.endpoint, self._clock(), call.request_id, call.traceparent)
         try:
             body = read_small(call.body, rules.catalog) if len(call.body) <= SMALL else await read(call.body, rules.catalog, rules.requests)
             if left_out := fields.unknown(call.endpoint, body, rules.requests):
@@ -85,13 +84,27 @@ class Pipeline:
             outcome = served.outcome
         except HerdError as error:
             outcome = _outcome(error)
-            entry.refused(error.reason)
+            entry.refused(error.reason, 200 if client.started else error.status)
             tell(client, error.told_in(call.endpoint), call.request_id)
         except asyncio.CancelledError:
             outcome = Outcome.CANCELLED if client.gone else Outcome.UNAVAILABLE  # else this gateway stops
             raise
         finally:
             self._journal.ended(entry, outcome, served, self._clock())
+
+    def never_read(self, endpoint: str, request_id: str, error: HerdError, began_s: float) -> None:
+        """Counts a request whose body could not be read, so that nobody knows what it asked.
+
+        Args:
+            endpoint: the short name of its path.
+            request_id: its id.
+            error: what its client is told.
+            began_s: when its head had arrived, by the clock of requests.
+        """
+        entry = self._journal.begins(endpoint, began_s, request_id)
+        entry.refused(error.reason, error.status)
+        outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
+        self._journal.never_read(entry, outcome, self._clock())
 
     async def _by_any(self, request: Request, named: Model, client: Client) -> Served:
         """Has the named model answer, or one of its fallbacks while it cannot."""

@@ -38,9 +38,10 @@ class Prefills:
     async def _computed(self, asked: Asked, suspicion: Suspicion) -> bytes | None:
         model, call = asked.chosen.model.id, asked.call
         pool = prefill_of(model)
-        inquiry = Inquiry(pool, call.path, call.request_id, prefill.prefilling(asked.body, pool), asked.ask, asked.limits)
         try:
-            reply = await self._inquiries.ask(inquiry)
+            with asked.trial.prefills() as step:
+                raw = prefill.prefilling(asked.body, pool)
+                reply = await self._inquiries.ask(Inquiry(pool, call.path, call.request_id, raw, asked.ask, asked.limits, step))
         except Unavailable:
             return None
         except Overloaded as error:

@@ -85,4 +85,7 @@ def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]
         # The gateway refuses a larger image already; the engine's own limit is the second wall.
         "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),
     }
+    if "otlp_traces_endpoint" in model.engine:
+        # Gateways choose the requests whose spans are sent. Without this an engine would send those of all others and of canaries too.
+        common["OTEL_TRACES_SAMPLER"] = "parentbased_always_off"
     return common | ({"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if accelerator == "cpu" else {})

@@ -133,6 +133,8 @@ def _answering(herd: Herd, asked: Asked, exchange: Exchange) -> Iterator[Step]:
         entry.names(asked.chosen.model.id)
         with entry.asks(asked.chosen.model.id) as trial:
             trial.picked("only")
+            with trial.asks("replica-1", "only"):
+                pass
             trial.used(12, 1)
             served = trial.served()
         journal.ended(entry, Outcome.OK, served, 1.0)

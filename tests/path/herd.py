@@ -167,6 +167,7 @@ async def herd_of(
         engine_key=SecretStr(key),
         certificate=None if gateway.tls is None else Certificate(gateway.tls),
         stop_s=stop_s,
+        spans_s=0.02,
         told_s=0.02,
         name="own",
         started=1,

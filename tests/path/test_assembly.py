@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.policy.fleet.reclaim_notices import AWS_SPOT, GCP_PREEMPTED, Notice
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import Reason, ReplicaState, ReplicaView, Trust
+from monitoring.logs import LOGGER
 from tests.path.fake_engine import WAIT_S, FakeEngine, Wire, answers, fake_engine
 from tests.path.fake_metadata import TERMINATED, TERMINATES, fake_metadata
 from tests.path.herd import CHAT, LLAMA, MODELS, SCOUT, SECRET, asking, until
@@ -176,6 +178,37 @@ async def _offers_auto(one: Gate) -> bool:
     return "auto" in [card["id"] for card in (await one.http.get("/v1/models")).json()["data"]]
 
 
+async def _tells_engines_of_traces(one: Gate) -> bool:
+    await one.http.post(CHAT, json=asking())
+    return "traceparent" in one.engine.requests[-1].headers
+
+
+async def _lines(one: Gate, body: dict[str, Any]) -> int:
+    """Sends ten requests, and counts the lines of the log about them."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger(LOGGER)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        for _ in range(10):
+            await one.http.post(CHAT, json=body)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+    return sum('"event":"request"' in line for line in lines)
+
+
+async def _logs_requests_that_ended_well(one: Gate) -> bool:
+    return await _lines(one, asking()) == 10
+
+
+async def _leaves_lines_out(one: Gate) -> bool:
+    return await _lines(one, asking(n=-1)) < 10
+
+
 #: Another value of each field that gateways take over while they run, and how it is seen from outside. A new field needs a row.
 EFFECTS: dict[str, tuple[Any, Callable[[Gate], Awaitable[bool]]]] = {
     "keep_alive_s": (0.2, _closes_idle_connections),
@@ -190,6 +223,9 @@ EFFECTS: dict[str, tuple[Any, Callable[[Gate], Awaitable[bool]]]] = {
     "auto": ([LLAMA], _offers_auto),
     "roster_period_s": (OFTEN_S, _finds_replicas_often),
     "load_period_s": (OFTEN_S, _hears_of_replicas_often),
+    "tracing": ({"endpoint": "http://127.0.0.1:9/v1/traces", "sample_ratio": 1, "send_s": 0.1}, _tells_engines_of_traces),
+    "access_log": ("all", _logs_requests_that_ended_well),
+    "access_log_lines_per_s": (1, _leaves_lines_out),
 }
 
 

@@ -55,6 +55,8 @@ class Call(msgspec.Struct, frozen=True):
     """The class that a header names."""
     fallback: bool = True
     """Another model may answer, where the config declares one."""
+    traceparent: bytes | None = None
+    """The client's place in a trace, from the header of this name."""
 
 
 def endpoint(method: str, path: str, pages: Collection[str] = ()) -> str:

@@ -1,0 +1,145 @@
+"""One line of JSON for each request that has ended, or for each that did not end well.
+
+Decides which requests get a line, and what stands in it: ids, names, codes and numbers, and nothing of the request's text, of its headers
+or of its client's address. In a flood a bounded number of lines is written each second. The second half of it is kept for requests that
+did not end well, and the number of lines that were left out is told once a second.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from configs.observing import Observing
+from monitoring.ended import Ended
+from monitoring.labels import Outcome
+from monitoring.per_second import PerSecond
+from monitoring.spans import error_type
+
+Write = Callable[[str], None]
+"""Writes a line."""
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function after so many seconds."""
+
+TOLD_S = 1.0
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line about a request. What is not known, 0 or empty is left out."""
+
+    timestamp: str
+    """Its end, in ISO 8601."""
+    level: str
+    event: str
+    id: str
+    model: str
+    """The model that the request names; "unknown" where it names none of the herd's."""
+    endpoint: str
+    outcome: str
+    duration_s: float
+    """From its arrival to its end."""
+    answered_by: str = ""
+    """The model that answered, where it is another one."""
+    error: str = ""
+    """The code of the error that its client was told."""
+    status: int = 0
+    """The HTTP status of that error's answer: 200 where a stream had begun."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, in the engine's cache."""
+    completion_tokens: int = 0
+    ttft_s: float | None = None
+    """From its arrival to the first piece of a streamed answer."""
+    queue_s: float | None = None
+    """In the gateway's line, if it had to wait."""
+    replica: str = ""
+    """The replica that was asked last."""
+    attempts: int = 0
+    """Replicas that were asked, one after the other."""
+    trace: str = ""
+    """The id of its trace, where its spans may be sent."""
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A line about the lines that a second had no room for."""
+
+    timestamp: str
+    level: str
+    event: str
+    count: int
+
+
+class AccessLog:
+    """Writes the lines of one gateway."""
+
+    def __init__(self, write: Write, later: Later, wall: Callable[[], float]) -> None:
+        """Args:
+        write: takes a line.
+        later: calls a function later.
+        wall: tells seconds since 1970.
+        """
+        self._write = write
+        self._later = later
+        self._wall = wall
+        self._wanted = Observing(access_log="off")
+        self._lines = PerSecond()
+        self._telling = False
+
+    def apply(self, wanted: Observing) -> None:
+        """Writes lines as this says from now on."""
+        self._wanted = wanted
+
+    def ended(self, ended: Ended) -> None:
+        """A request has ended."""
+        wanted, well = self._wanted, ended.outcome is Outcome.OK
+        if wanted.access_log == "off" or (well and wanted.access_log == "errors"):
+            return
+        now, most = self._wall(), wanted.access_log_lines_per_s
+        if self._lines.takes(now, (most + 1) // 2 if well else most):
+            self._write(msgspec.json.encode(_line(ended, now)).decode())
+        elif not self._telling:
+            self._telling = True
+            self._later(TOLD_S, self.tell)
+
+    def tell(self) -> None:
+        """Writes how many lines were left out since this was last written, if any."""
+        self._telling = False
+        if count := self._lines.told():
+            self._write(msgspec.json.encode(LeftOut(_iso(self._wall()), "warning", "requests_left_out", count)).decode())
+
+
+def _line(ended: Ended, now: float) -> Line:
+    entry = ended.entry
+    prompt, completion = (0, 0) if ended.usage is None else ended.usage
+    attempts = [step for step in entry.steps if step.kind == "attempt"]
+    waits = [step.ended_s - step.began_s for step in entry.steps if step.kind == "queue"]
+    served = "" if ended.served is None or ended.served.model == entry.model else ended.served.model
+    return Line(
+        timestamp=_iso(now),
+        level="info",
+        event="request",
+        id=entry.request_id,
+        model=entry.model,
+        endpoint=entry.endpoint,
+        outcome=ended.outcome.value,
+        duration_s=_ms(ended.now_s - entry.arrived_s),
+        answered_by=served,
+        error=error_type(ended) if entry.code else "",
+        status=entry.status,
+        prompt_tokens=prompt,
+        cached_tokens=ended.cached_tokens,
+        completion_tokens=completion,
+        ttft_s=None if ended.ttft_s is None else _ms(ended.ttft_s),
+        queue_s=_ms(sum(waits)) if waits else None,
+        replica=attempts[-1].replica if attempts else "",
+        attempts=len(attempts),
+        trace="" if entry.trace is None else entry.trace.name,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def _iso(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,136 @@
+"""The lines of requests: for which there is one, what stands in it, and how many there are in a flood."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from configs.observing import Observing
+from monitoring.access_log import AccessLog
+from monitoring.ended import Ended
+from monitoring.export import Meter
+from monitoring.journal import Entry, Journal
+from monitoring.labels import Outcome
+from monitoring.trace_context import Trace
+
+
+class Log:
+    """An access log whose lines and clock the test has."""
+
+    def __init__(self, **wanted: Any) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.now_s = 1_795_000_000.5
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.log = AccessLog(
+            lambda line: self.lines.append(json.loads(line)), lambda after_s, call: self.later.append((after_s, call)), lambda: self.now_s
+        )
+        self.log.apply(Observing.model_validate(wanted))
+
+    def end(self, outcome: Outcome = Outcome.OK, times: int = 1) -> None:
+        for _ in range(times):
+            self.log.ended(Ended(_entry(), outcome, None, 12.0))
+
+    @property
+    def about_requests(self) -> int:
+        return sum(line["event"] == "request" for line in self.lines)
+
+
+def _entry(trace: Trace | None = None) -> Entry:
+    times = iter([10.0, 10.25, 10.25, 11.0])
+    journal = Journal(Meter(), clock=lambda: next(times))
+    entry = Entry(journal, "chat", 10.0, "req-1", trace)
+    entry.names("llama")
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("wanted", "outcomes"), [("off", []), ("errors", ["cancelled", "client_error"]), ("all", ["ok", "cancelled", "client_error"])]
+)
+def test_config_says_which_requests_get_a_line(wanted: str, outcomes: list[str]) -> None:
+    log = Log(access_log=wanted)
+    for outcome in (Outcome.OK, Outcome.CANCELLED, Outcome.CLIENT_ERROR):
+        log.end(outcome)
+    assert [line["outcome"] for line in log.lines] == outcomes
+
+
+def test_yamls_off_is_off() -> None:
+    assert Observing.model_validate({"access_log": False}).access_log == "off"
+
+
+def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
+    log = Log(access_log="all")
+    entry = _entry(Trace(255, 1, 0, True))
+    with entry.asks("scout") as trial:
+        with trial.waits():
+            pass
+        with trial.asks("r1", "only"):
+            pass
+        trial.picked("only")
+        trial.times.append(10.5)
+        trial.used(3, 5, 2)
+    log.log.ended(Ended(entry, Outcome.OK, trial.served(), 12.0))
+    log.end(Outcome.CANCELLED)
+    assert log.lines == [
+        {
+            "timestamp": "2026-11-18T11:06:40.500Z",
+            "level": "info",
+            "event": "request",
+            "id": "req-1",
+            "model": "llama",
+            "endpoint": "chat",
+            "outcome": "ok",
+            "duration_s": 2.0,
+            "answered_by": "scout",
+            "prompt_tokens": 3,
+            "cached_tokens": 2,
+            "completion_tokens": 5,
+            "ttft_s": 0.5,
+            "queue_s": 0.25,
+            "replica": "r1",
+            "attempts": 1,
+            "trace": "000000000000000000000000000000ff",
+        },
+        {
+            "timestamp": "2026-11-18T11:06:40.500Z",
+            "level": "info",
+            "event": "request",
+            "id": "req-1",
+            "model": "llama",
+            "endpoint": "chat",
+            "outcome": "cancelled",
+            "duration_s": 2.0,
+        },
+    ]
+
+
+def test_refused_request_has_its_code_and_status() -> None:
+    log = Log()
+    entry = _entry()
+    entry.refused("overloaded", 429)
+    log.log.ended(Ended(entry, Outcome.OVERLOADED, None, 12.0))
+    assert (log.lines[0]["status"], log.lines[0]["error"]) == (429, "overloaded")
+
+
+def test_flood_gets_so_many_lines_a_second_and_the_number_left_out() -> None:
+    log = Log(access_log="errors", access_log_lines_per_s=10)
+    log.end(Outcome.OVERLOADED, times=1000)
+    assert log.about_requests == 10
+    ((after_s, tell),) = log.later
+    assert after_s == 1
+    log.now_s += 1
+    tell()
+    assert log.lines[-1] == {"timestamp": "2026-11-18T11:06:41.500Z", "level": "warning", "event": "requests_left_out", "count": 990}
+    log.end(Outcome.OVERLOADED, times=11)
+    assert log.about_requests == 20
+    assert len(log.later) == 2, "told again, once"
+    log.log.tell()
+    log.log.tell()
+    assert [line["count"] for line in log.lines if line["event"] == "requests_left_out"] == [990, 1]
+
+
+def test_requests_that_did_not_end_well_have_half_of_the_lines_to_themselves() -> None:
+    log = Log(access_log="all", access_log_lines_per_s=10)
+    log.end(Outcome.OK, times=100)
+    log.end(Outcome.TIMEOUT, times=100)
+    assert [line["outcome"] for line in log.lines] == ["ok"] * 5 + ["timeout"] * 5

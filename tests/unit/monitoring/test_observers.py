@@ -1,0 +1,40 @@
+"""What watches a gateway's requests, and what it loads for that."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from configs.observing import Observing, Tracing
+from monitoring.export import Meter
+from monitoring.labels import Outcome
+from monitoring.logs import LOGGER
+from monitoring.observers import Observers
+from tests.otlp_receiver import otlp_receiver
+
+
+def test_gateway_without_tracing_loads_no_opentelemetry() -> None:
+    """In a process of its own: others of this one may have loaded it."""
+    code = (
+        "import sys\n"
+        "from configs.observing import Observing\n"
+        "from monitoring.export import Meter\n"
+        "from monitoring.observers import Observers\n"
+        "import deployments.gateway.pipeline\n"
+        "Observers(Observing(), 'own', lambda s, f: None).journal(Meter())\n"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry', 'requests', 'google.protobuf'))])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_request_that_has_ended_is_told_to_the_log_and_to_the_collector(caplog: pytest.LogCaptureFixture) -> None:
+    with otlp_receiver() as receiver, caplog.at_level(logging.INFO, logger=LOGGER):
+        tracing = Tracing(endpoint=receiver.url, sample_ratio=1)
+        observers = Observers(Observing(tracing=tracing, access_log="all"), "own", lambda after_s, call: None, batch_s=60)
+        journal = observers.journal(Meter())
+        journal.ended(journal.begins("chat", journal.clock(), "req-1"), Outcome.OK, None, journal.clock())
+        observers.stop(within_s=10)
+    assert [span.name for span in receiver.spans] == ["chat unknown"]
+    assert '"id":"req-1"' in caplog.records[0].getMessage()
+    assert receiver.spans[0].trace in caplog.records[0].getMessage()
