@@ -77,6 +77,9 @@ class Traffic:
                     begun.release()
                 usage = line if '"usage":{' in line else usage
         assert answer.status_code == 200
+        if not usage:  # it has ended with an error: there was no time on a machine that has much else to do
+            self._refused("timeout", "chat", httpx.Response(504, json={"error": {"code": "timeout"}}))
+            return
         self._count("ok", "chat", httpx.Response(200, content=usage.removeprefix("data: ")).json()["usage"])
 
     def wrong(self) -> None:
@@ -121,7 +124,7 @@ class Traffic:
         """Streams that outlive their replica; ends when there is another one in its place."""
         begun, victim = threading.Semaphore(0), self._herd.replica(SMOLLM)
         with ThreadPoolExecutor(4) as pool:
-            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 60, begun) for number in range(4)]
+            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 40, begun) for number in range(4)]
             for _ in streams:
                 assert begun.acquire(timeout=120)
             process_of(victim).kill()
