@@ -24,7 +24,7 @@ _GPU = "{{node}} GPU {{gpu}}"
 
 RANKS = (
     Panel(
-        "Ranks that answer · good: all of them, for as long as the gang is up",
+        "Ranks that answer · good: all of them, flat",
         "Engines of the model that show their metrics: one for each data-parallel rank. Ranks of tensor parallel are inside of them: if "
         "one of those dies, its engine goes.",
         COUNT,
@@ -87,19 +87,20 @@ BALANCE = (
         runbook="kv-thrash",
     ),
     Panel(
-        "Prefix cache by rank · good: alike",
-        "The part of the prompts' tokens that each rank found in its own cache.",
-        SHARE,
+        "Ranks that idle while others wait · good: 0",
+        "Engines without a running request, while others of the model have waiting ones.",
+        COUNT,
         (
             Query(
-                share(
-                    rate("vllm:prefix_cache_hits_total", MODEL, by=_BY_ENGINE),
-                    rate("vllm:prefix_cache_queries_total", MODEL, by=_BY_ENGINE),
+                or_zero(
+                    f"count((sum by (model, replica, engine) ({selected('vllm:num_requests_running', MODEL)}) == 0) "
+                    f"and on (model) (sum by (model) ({selected('vllm:num_requests_waiting', MODEL)}) > 0))"
                 ),
-                _LEGEND,
+                "idle ranks",
             ),
         ),
-        most=1,
+        colours=((1, ORANGE),),
+        below=GREEN,
     ),
 )
 LINKS = (
@@ -136,7 +137,7 @@ GANG = Dashboard(
     (*RANKS, *BALANCE, *LINKS),
     (
         Section(
-            "More of each GPU",
+            "More of each GPU and rank",
             (
                 Panel(
                     "Memory bandwidth · good: high while it generates",
@@ -161,30 +162,24 @@ GANG = Dashboard(
                     (Query(rate("vllm:num_preemptions_total", MODEL, by=_BY_ENGINE), _LEGEND),),
                     runbook="kv-thrash",
                 ),
-            ),
-        ),
-        Section(
-            "Health",
-            (
                 Panel(
-                    "Ranks that idle while others wait · good: 0",
-                    "Engines without a running request, while others of the model have waiting ones.",
-                    COUNT,
+                    "Prefix cache by rank · good: alike",
+                    "The part of the prompts' tokens that each rank found in its own cache.",
+                    SHARE,
                     (
                         Query(
-                            or_zero(
-                                f"count((sum by (model, replica, engine) ({selected('vllm:num_requests_running', MODEL)}) == 0) "
-                                f"and on (model) (sum by (model) ({selected('vllm:num_requests_waiting', MODEL)}) > 0))"
+                            share(
+                                rate("vllm:prefix_cache_hits_total", MODEL, by=_BY_ENGINE),
+                                rate("vllm:prefix_cache_queries_total", MODEL, by=_BY_ENGINE),
                             ),
-                            "idle ranks",
+                            _LEGEND,
                         ),
                     ),
-                    colours=((1, ORANGE),),
-                    below=GREEN,
-                    width=24,
+                    most=1,
                 ),
             ),
         ),
     ),
     variables=("model", "node"),
+    one_model=True,
 )

@@ -54,14 +54,14 @@ TRAFFIC = (
 )
 ROUTING = (
     Panel(
-        "Replicas picked, by reason · good: prefix and session where chats go on",
+        "Replicas picked, by reason · good: prefix, session",
         "Why a replica was picked: its cache (`prefix`), the conversation's own (`session`), room, or load. `only`: there was no choice.",
         REQUESTS,
         (Query(rate("herd_picks_total", MODEL, by="reason"), "{{reason}}"),),
         shape="stacked",
     ),
     Panel(
-        "Prompts found in caches · good: engines find what gateways expect",
+        "Prompts found in caches · good: both alike",
         "The part of the prompts' tokens that gateways expected in the picked replica's cache, and what engines found. Expected above "
         "found: caches are too small, and forget.",
         SHARE,

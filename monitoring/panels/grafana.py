@@ -77,8 +77,9 @@ def built(board: Dashboard) -> object:
         places.append(place)
     top = bottom(places, 0)
     for below, section in enumerate(board.sections):
+        across = ACROSS if len(section.panels) == ACROSS else ACROSS_BELOW
         row = dashboard.Row(section.title).collapsed(True).grid_pos(GridPos(x=0, y=top + below, w=24, h=1)).id(next(numbers))
-        for panel, place in placed(section.panels, top + below + 1, ACROSS_BELOW):
+        for panel, place in placed(section.panels, top + below + 1, across):
             row.with_panel(_panel(panel, place).id(next(numbers)))
         one.with_row(row)
     return one.build()

@@ -19,7 +19,7 @@ DECISIONS = (
         runbook="start-too-long",
     ),
     Panel(
-        "Why: what the load needs · good: wanted is near the target",
+        "Why: what the load needs · good: wanted near target",
         "The figures behind the target, in replicas: `now` is the load of now, `expected` the one when a start would be ready, `wanted` "
         "with margin and backlog. Wanted above the target: see *Why: limits that bind*.",
         COUNT,

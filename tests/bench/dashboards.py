@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from tests.e2e.prometheus import Labels, Prometheus, Series, running
@@ -99,6 +100,7 @@ def _draw(axes: Axes, panel: Mapping[str, Any], prometheus: Prometheus, first_s:
     }
     (_states if panel["type"] == "state-timeline" else _lines)(axes, panel, series)
     axes.set_xlim(0, (last_s - first_s) / 60)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda minutes, _: f"{minutes:g} min")
     axes.tick_params(colors=INK, labelsize=6.5, length=2)
     axes.grid(color=PALE, linewidth=0.5)
@@ -113,7 +115,7 @@ def _instant(panel: Mapping[str, Any], prometheus: Prometheus, first_s: float, l
 
 
 def _name(legend: str, labels: Labels) -> str:
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: dict(labels).get(match[1], "")[-18:], legend).strip()
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: dict(labels).get(match[1], "")[-22:], legend).strip()
 
 
 def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple[float, float]]]) -> None:
@@ -135,7 +137,13 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
     axes.set_ylim(0, defaults.get("max") or (max(base.values(), default=0) if stacked else highest) * 1.1 or 1)
     axes.yaxis.set_major_formatter(lambda value, _: written(value, defaults["unit"]))
     if series:
-        below = {"loc": "upper left", "bbox_to_anchor": (-0.05, -0.1), "ncols": 3, "frameon": False}
+        below = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0, -0.1),
+            "borderaxespad": 0,
+            "ncols": 2 if panel["gridPos"]["w"] <= 6 else 3,
+            "frameon": False,
+        }
         axes.legend(fontsize=6, labelcolor=INK, handlelength=1, columnspacing=1, labelspacing=0.2, **below)
     else:
         axes.text(0.5, 0.5, "no data", color=INK, transform=axes.transAxes, ha="center")
@@ -183,7 +191,7 @@ def _colour(steps: list[Mapping[str, Any]], value: float) -> str:
 def written(value: float, unit: str) -> str:
     """A value as a reader wants it: 1.5 GiB, 20 ms, 90 %."""
     if unit == "percentunit":
-        return f"{value * 100:.3g} %"
+        return f"{value * 100:,.0f} %" if abs(value) >= 10 else f"{value * 100:.3g} %"
     if unit == "s":
         return f"{value * 1000:.3g} ms" if abs(value) < 1 and value else f"{value:.3g} s"
     size, step = (1024, ("", "Ki", "Mi", "Gi", "Ti")) if unit == "bytes" else (1000, ("", "k", "M", "G", "T"))

