@@ -12,6 +12,9 @@ import msgspec
 from cluster.scaling import state as states
 from cluster.scaling.decide import decide
 from cluster.scaling.decision import Decision
+from cluster.scaling.demand import start_s
+from cluster.scaling.limits import Limits
+from cluster.scaling.needs import is_stuck
 from cluster.scaling.observation import Observation, Report
 from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records.starts import Start
@@ -24,6 +27,8 @@ from deployments.policy.scaling.wanted import Wanted
 MEMORY = "scaling/"
 
 
+#: Said where a model stays up that nobody asks for any more.
+KEPT = "One stays: a start that has begun is finished, and its replica is kept for {:g} s."
 _NO_HISTORY = History()
 
 
@@ -35,6 +40,10 @@ class Memory:
     """The decision's own, as JSON."""
     history: History = _NO_HISTORY
     counts: Counts | None = None
+    leaving: int = 0
+    """Replicas that say themselves that they drain."""
+    rolling: bool = False
+    """Two releases of its engines run side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +70,30 @@ def turn(memory: Memory, seen: Seen, wanted: Wanted, now_s: float) -> tuple[Deci
     elif found is not None and seen.missing:
         found = replace(found, missing=found.missing + seen.missing)
     engines = max(known, key=lambda record: record.at_s).engines if known else None
+    leaving = engines.leaving if engines is not None else 0
     observation = Observation(
         target=seen.target,
         ready=seen.ready,
         starting=starting(counts, seen.starts),
-        draining=max(engines.leaving if engines is not None else 0, draining(counts, wanted.limits.drain_s, now_s)),
+        draining=max(leaving, draining(counts, wanted.limits.drain_s, now_s)),
         rolling=engines is not None and engines.kinds > 1,
         report=found,
     )
-    decision = decide(observation, wanted.limits, states.from_json(memory.state), now_s)
-    return decision, Memory(decision.state.to_json(), history, counts)
+    state = states.from_json(memory.state)
+    decision = decide(observation, wanted.limits, state, now_s)
+    if not decision.target and seen.target and decision.binds is None and _stays_up(observation, counts, wanted.limits, now_s):
+        # Nothing was given up, so that nothing is to be regretted.
+        unmoved = replace(decision.state, down_s=state.down_s, down_load=state.down_load)
+        decision = replace(decision, target=1, reason=f"{decision.reason} {KEPT.format(wanted.limits.idle_s)}", state=unmoved)
+    return decision, Memory(decision.state.to_json(), history, counts, leaving, observation.rolling)
+
+
+def _stays_up(observation: Observation, counts: Counts, limits: Limits, now_s: float) -> bool:
+    """Whether a model that may have no replica keeps one: a start that has begun is finished, unless it fails, and its replica stays."""
+    if counts.ready_s is not None:
+        return now_s - counts.ready_s < limits.idle_s
+    takes_s = limits.expected_start_s if observation.report is None else start_s(observation.report, limits)
+    return not all(is_stuck(one, now_s, takes_s) for one in observation.starting)
 
 
 def memory_key(model: str) -> str:

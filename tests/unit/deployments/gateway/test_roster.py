@@ -49,8 +49,9 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
 
 def test_start_of_a_model_on_demand_is_known_by_its_replicas_and_not_by_the_time_without_requests() -> None:
     now = 0.0
-    roster = Roster(["llama", "scout"], clock=lambda: now, on_demand=["llama"])
+    roster = Roster(["llama", "scout"], clock=lambda: now, on_demand={"llama": 99.0})
     assert (roster.start_s("llama"), roster.is_down("llama")) == (0.0, False)
+    assert [roster.assumed_start_s(model) for model in ("llama", "scout")] == [99.0, 0.0]
     for model in ("llama", "scout"):
         roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
         roster.update(model, [])
@@ -59,6 +60,7 @@ def test_start_of_a_model_on_demand_is_known_by_its_replicas_and_not_by_the_time
         roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
     assert (roster.start_s("llama"), roster.start_s("scout")) == (20.0, 5000.0)
     roster.keep(["llama"])
+    assert roster.assumed_start_s("llama") == 0.0
     roster.update("llama", [replica("a", ReplicaState.DEAD)])
     now = 5070.0
     roster.update("llama", [replica("a")])

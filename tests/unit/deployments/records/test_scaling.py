@@ -23,12 +23,15 @@ from deployments.policy.records import starts
 from deployments.policy.records import verdict as verdicts
 from deployments.policy.scaling import turn as turns
 from deployments.policy.scaling.load_report import FORGOTTEN_S
+from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import Wanted, as_plain
+from deployments.ray_calls.nodes import Gpus
 from deployments.ray_calls.scaling_policy import RELEASE
 from deployments.records import scaling as by_value
 from deployments.records.event_log import Teller
 from deployments.records.scaling import Scaling
 from deployments.records.scaling_follower import KEPT_S, LEFT_S, OLD_S, UNASKED_S, Follower
+from deployments.records.scaling_shares import Member, Shares
 from tests.unit.deployments.policy.scaling.samples import T, bucket, record, wanted
 
 
@@ -92,9 +95,17 @@ class Memory:
 class World:
     """A policy's follower, its store, its events, and a clock that stands."""
 
-    def __init__(self, limits: Wanted | None, ranks: int = 1, store: Memory | None = None) -> None:
+    def __init__(
+        self,
+        limits: Wanted | None,
+        ranks: int = 1,
+        store: Memory | None = None,
+        place: Place | None = None,
+        shares: Shares | None = None,
+    ) -> None:
         self.store, self.tellers, self.now = store or Memory(), list[Told](), T
-        self.follower = Follower("org/scout", limits, ranks, self._teller, self.store, lambda: self.now)
+        member = Member("org/scout", place or Place(), shares or Shares(lambda: Gpus(0.0, 0.0)))
+        self.follower = Follower(member, limits, ranks, self._teller, self.store, lambda: self.now)
 
     def _teller(self, process: str) -> Told:
         self.tellers.append(Told(process))
