@@ -16,6 +16,7 @@ from cluster.scaling.demand import start_s
 from cluster.scaling.limits import Limits
 from cluster.scaling.needs import is_stuck
 from cluster.scaling.observation import Observation, Report
+from cluster.scaling.state import State
 from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records.starts import Start
 from deployments.policy.scaling.load_history import History
@@ -81,19 +82,27 @@ def turn(memory: Memory, seen: Seen, wanted: Wanted, now_s: float) -> tuple[Deci
     )
     state = states.from_json(memory.state)
     decision = decide(observation, wanted.limits, state, now_s)
-    if not decision.target and seen.target and decision.binds is None and _stays_up(observation, counts, wanted.limits, now_s):
-        # Nothing was given up, so that nothing is to be regretted.
-        unmoved = replace(decision.state, down_s=state.down_s, down_load=state.down_load)
-        decision = replace(decision, target=1, reason=f"{decision.reason} {KEPT.format(wanted.limits.idle_s)}", state=unmoved)
+    decision = _stays_up(decision, observation, counts, wanted.limits, state, now_s)
     return decision, Memory(decision.state.to_json(), history, counts, leaving, observation.rolling)
 
 
-def _stays_up(observation: Observation, counts: Counts, limits: Limits, now_s: float) -> bool:
-    """Whether a model that may have no replica keeps one: a start that has begun is finished, unless it fails, and its replica stays."""
-    if counts.ready_s is not None:
-        return now_s - counts.ready_s < limits.idle_s
-    takes_s = limits.expected_start_s if observation.report is None else start_s(observation.report, limits)
-    return not all(is_stuck(one, now_s, takes_s) for one in observation.starting)
+def _stays_up(decision: Decision, observation: Observation, counts: Counts, limits: Limits, state: State, now_s: float) -> Decision:
+    """Returns the decision; one replica where a model would go to none that has just begun to start, or has not been up for long.
+
+    A start that has begun is finished, unless it fails: else it would have been for nothing, and the next request would begin another one.
+    """
+    report = observation.report
+    if report is None or decision.target or decision.binds or not observation.target:
+        return decision
+    if counts.ready_s is None:
+        goes_on = not all(is_stuck(one, now_s, start_s(report, limits)) for one in observation.starting)
+    else:
+        goes_on = now_s - counts.ready_s < limits.idle_s
+    if not goes_on:
+        return decision
+    # Nothing is given up, so that nothing is to be regretted.
+    unmoved = replace(decision.state, down_s=state.down_s, down_load=state.down_load)
+    return replace(decision, target=1, reason=f"{decision.reason} {KEPT.format(limits.idle_s)}", state=unmoved)
 
 
 def memory_key(model: str) -> str:
