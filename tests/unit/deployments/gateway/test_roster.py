@@ -196,6 +196,23 @@ def test_prompt_that_another_gateway_has_sent_is_looked_for_where_it_went(roster
     assert (pick.replica, pick.reason) == (B, Reason.PREFIX)
 
 
+def test_trap_17_replica_that_ray_gives_up_gets_no_request_and_its_prompts_have_another_home(roster: Roster) -> None:
+    """Which replica goes is Ray's choice, also a hot one: its streams go on, and what is asked again is at home elsewhere at once."""
+    prompts = [Prompt(tuple(range(first, first + 100)), 1600) for first in (0, 1000)]
+    for prompt in prompts:
+        roster.learned(A, prompt)
+    roster.update("llama", [replace(A, state=ReplicaState.LEAVING), B, replica("c")])
+    for prompt in prompts:
+        first = roster.choose("llama", Ask(prompt))
+        assert first is not None
+        assert first.replica != A
+        with roster.sending(first, prompt):
+            pass
+        again = roster.choose("llama", Ask(prompt))
+        assert again is not None
+        assert (again.replica, again.reason) == (first.replica, Reason.PREFIX)
+
+
 def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(roster: Roster) -> None:
     with roster.sending(chosen(roster, "llama")) as sending:
         assert roster.lost(A, sending)
