@@ -141,6 +141,13 @@ class Scaling(Strict):
     hour_price: float | None = Field(
         None, gt=0, le=1e9, description="The replicas may cost this much in an hour together. It needs `gpu_hour_price`."
     )
+    priority: int = Field(
+        0,
+        ge=-100,
+        le=100,
+        description="Where GPUs are short, models of higher priority get theirs first, and others give replicas up for them, down to "
+        "`min_replicas`. Models of one priority share. It has nothing to do with a request's priority.",
+    )
     clear_s: float = Field(60, gt=0, le=3600, description="Requests that wait should be served within this many seconds.")
     patience_s: float | None = Field(
         None,
@@ -322,6 +329,11 @@ class Hardware(Strict):
     custom_gpu: CustomGpu | None = Field(None, description="The nodes have GPUs that the planner does not know, described here.")
     gpus_per_node: int = Field(8, ge=1, le=64, description="A node has this many GPUs, where `gpu` or `custom_gpu` is given.")
     nodes: int | None = Field(None, ge=1, le=4096, description="The cluster has this many nodes. Default: as many as the herd takes.")
+    elastic: bool = Field(
+        False,
+        description="Ray's own autoscaler adds nodes while replicas wait for GPUs, up to `nodes`, if this is true. Autoscaling then "
+        "counts with GPUs that are not there yet.",
+    )
 
     @field_validator("gpu", "node", mode="before")
     @classmethod

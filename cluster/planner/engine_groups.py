@@ -6,7 +6,7 @@ deploys, plans, watches or replaces a model does the same for engines that only 
 
 from collections.abc import Iterable
 
-from configs.schema import PREFILL, Model
+from configs.schema import PREFILL, Model, Scaling
 
 #: What hands the KV cache from one engine to the other. Either may compute what did not arrive: a lost engine costs time, and no answer.
 KV_TRANSFER = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_load_failure_policy": "recompute"}
@@ -35,6 +35,7 @@ def only_prefills(pool: Model) -> bool:
 def _pools(model: Model) -> tuple[Model, ...]:
     if model.prefill is None:
         return (model,)
+    count = model.prefill.replicas
     # NIXL hands over whole lists of blocks; of chunked layers the hybrid KV manager has kept only the last ones (vLLM 0.29).
     engine = {"disable_hybrid_kv_cache_manager": True, "kv_transfer_config": KV_TRANSFER} | model.engine
     own = {
@@ -42,8 +43,8 @@ def _pools(model: Model) -> tuple[Model, ...]:
         "aliases": (),
         "fallbacks": (),
         "prefill": None,
-        "replicas": model.prefill.replicas,
-        "scaling": None,
+        "replicas": None,
+        "scaling": Scaling(min_replicas=count, max_replicas=count, priority=model.scale.priority),
         "parallel": model.prefill.parallel or model.parallel,
     }
     decode = model.model_copy(update={"engine": engine})

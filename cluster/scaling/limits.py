@@ -2,11 +2,12 @@
 
 Precedence, strongest first. Each one wins against those below it, and `Decision.binds` names the one that did:
 
-1. `gpus`: GPUs that the model may hold, those of draining replicas included.
-2. `money`: the price of an hour.
-3. `max_replicas`.
-4. `schedule`: a floor of the hour, and 5. `min_replicas`: whichever asks for more.
-6. The demand.
+1. `cluster`: GPUs that exist, and `other models`: GPUs that others of the herd hold or come first to (`cluster.scaling.several`).
+2. `gpus`: GPUs that the model may hold, those of draining replicas included.
+3. `money`: the price of an hour.
+4. `max_replicas`.
+5. `schedule`: a floor of the hour, and 6. `min_replicas`: whichever asks for more.
+7. The demand.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Literal
 from cluster.scaling.schedules import Schedule
 from cluster.scaling.work import Pace, Slo
 
-Bound = Literal["gpus", "money", "max_replicas", "schedule", "min_replicas"]
+Bound = Literal["cluster", "other models", "gpus", "money", "max_replicas", "schedule", "min_replicas"]
 Forecast = Literal["trend", "drift", "last", "none"]
 
 

@@ -123,9 +123,8 @@ class Admission:
         await end(self._spreading.values())
 
     def start_s(self, model: str) -> float:
-        """Seconds from the first request of a model without replicas until one takes it, as far as is known; 0 where it is not."""
-        queue = self._queues.get(model)
-        return self._roster.start_s(model) if queue is None else queue.start_s
+        """Returns the seconds from the first request of a model without replicas until one takes it: known ones, or else the config's."""
+        return self._queues.get(model, Queue(model, self._roster)).told_start_s
 
     def demand(self, model: str) -> int:
         """Requests of a model that wait here, or were refused a moment ago because all replicas were full."""

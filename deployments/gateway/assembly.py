@@ -221,9 +221,9 @@ def _scaled(config: GatewayConfig) -> list[str]:
     return [model.id for model in config.models if model.scale.min_replicas != model.scale.max_replicas]
 
 
-def _on_demand(config: GatewayConfig) -> frozenset[str]:
-    """Returns the ids of the models that may have no replica while nobody asks for them."""
-    return frozenset(model.id for model in config.models if model.on_demand)
+def _on_demand(config: GatewayConfig) -> dict[str, float]:
+    """Returns the models that may have no replica while nobody asks for them, and the seconds that the config takes a start to last."""
+    return {model.id: model.scale.start_s for model in config.models if model.on_demand}
 
 
 def _bounds(wanted: LiveSettings) -> Bounds:

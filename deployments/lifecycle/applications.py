@@ -8,6 +8,7 @@ build functions run in a task on the cluster, so whoever declares needs neither 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,7 +28,7 @@ from configs.schema import Config, Model
 from configs.site import Site
 from deployments.engine.canary import Gate
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
-from deployments.lifecycle.scaling_limits import wanted
+from deployments.lifecycle.scaling_limits import coming, place, wanted
 from deployments.policy.fleet.conformance import Abilities
 from deployments.policy.scaling.wanted import as_plain
 from deployments.ray_calls.names import ENGINE, GATEWAY, accelerator_type, app_name
@@ -58,7 +59,11 @@ def declared(config: Config, nodes: int, checkpoints: Mapping[str, str], restart
     engines = [
         _restarted(
             model_application(
-                pool, checkpoints.get(model_of(pool.id), pool.checkpoint), gpus_per_node(config), config.site, gpu_for(pool, config)
+                pool,
+                checkpoints.get(model_of(pool.id), pool.checkpoint),
+                gpus_per_node(config),
+                config.site,
+                autoscaling(pool, gpu_for(pool, config), coming(config)),
             ),
             (restarts or {}).get(model_of(pool.id)),
         )
@@ -87,7 +92,7 @@ def gpu_for(model: Model, config: Config) -> Gpu | None:
     return cluster_of(config.hardware).node.gpu
 
 
-def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site, gpu: Gpu | None = None) -> dict[str, Any]:
+def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: Site, scale: dict[str, Any]) -> dict[str, Any]:
     """Returns a model's application. Settings that only Ray Serve needs are kept out of `args`, so changing them restarts no engine."""
     made_of = model.model_dump(mode="json", exclude={*NOT_THE_ENGINES}) | {"checkpoint": checkpoint}
     return {
@@ -98,7 +103,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
         "deployments": [
             {
                 "name": ENGINE,
-                "autoscaling_config": autoscaling(model, gpu),
+                "autoscaling_config": scale,
                 "graceful_shutdown_timeout_s": model.stop_s,
                 "max_surge_percent": SURGE_PERCENT,
             }
@@ -106,7 +111,7 @@ def model_application(model: Model, checkpoint: str, gpus_per_node: int, site: S
     }
 
 
-def autoscaling(model: Model, gpu: Gpu | None = None) -> dict[str, Any]:
+def autoscaling(model: Model, gpu: Gpu | None = None, more_gpus: float = 0.0) -> dict[str, Any]:
     """Returns a range of replicas for Ray Serve, which asks the herd's own policy for the number within it.
 
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
@@ -116,7 +121,8 @@ def autoscaling(model: Model, gpu: Gpu | None = None) -> dict[str, Any]:
     """
     scale, ranks, release = model.scale, model.parallel.data, version("llama-herd")
     told = wanted(model, release, gpu)
-    arguments = {"ranks": ranks, "release": release, "wanted": None if told is None else as_plain(told)}
+    standing = asdict(place(model, more_gpus))
+    arguments = {"ranks": ranks, "release": release, "wanted": None if told is None else as_plain(told), "place": standing}
     return {
         "min_replicas": scale.min_replicas * ranks,
         "max_replicas": scale.max_replicas * ranks,

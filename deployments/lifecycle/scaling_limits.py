@@ -4,7 +4,7 @@ Decides in which unit requests are weighed: in tokens where the planner knows th
 which a replica carries `target_ongoing_requests`.
 """
 
-from cluster.catalogue.hardware import Gpu
+from cluster.catalogue.hardware import Gpu, cluster_of
 from cluster.planner.engine_groups import only_prefills
 from cluster.planner.herd_fit import engine_of
 from cluster.scaling.config_problems import schedules_of
@@ -12,12 +12,15 @@ from cluster.scaling.limits import Limits, Tuning
 from cluster.scaling.pace import Shape, sustained
 from cluster.scaling.work import Pace, Slo
 from configs import scaling as said
-from configs.schema import Model
+from configs.schema import Config, Model
 from deployments.policy.scaling.load_report import Unit
+from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import Wanted
 
 #: Beside requests in flight nothing weighs anything.
 WEIGHTLESS = 1e12
+#: GPUs of a cluster to which Ray adds as many nodes as it is asked for.
+UNBOUNDED = 1e9
 #: A replica that is given up takes about so long for the requests that it has; its config's `stop_s` is the longest.
 DRAIN_S = 60.0
 #: The requests for which a pace is planned, about those of Azure's public trace of conversations (2023). Real ones are measured.
@@ -58,6 +61,25 @@ def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
         tuning=Tuning(patience_s=patience_s, step_down_s=min(usual.step_down_s, patience_s)),
     )
     return Wanted(limits, unit, scale.target_ongoing_requests, model.parallel.data)
+
+
+def place(pool: Model, coming: float = 0.0) -> Place:
+    """Returns the place of a group of engines among all that want GPUs.
+
+    Args:
+        pool: the config's entry.
+        coming: GPUs that the cluster may have, where Ray adds nodes.
+    """
+    gpus = 0 if pool.accelerator == "cpu" else gpus_of(pool)
+    return Place(pool.scale.priority, gpus, min(DRAIN_S, pool.stop_s), coming)
+
+
+def coming(config: Config) -> float:
+    """Returns the GPUs that a cluster may have to which Ray adds nodes; 0 for one that has those that are there."""
+    hardware = config.hardware
+    if hardware is None or not hardware.elastic:
+        return 0.0
+    return float(hardware.nodes * cluster_of(hardware).node.gpus) if hardware.nodes is not None else UNBOUNDED
 
 
 def _paced(model: Model, slo: Slo, gpu: Gpu | None) -> tuple[Unit, Pace, str]:

@@ -93,6 +93,21 @@ def free() -> dict[str, dict[str, float]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs of the nodes that live."""
+
+    there: float
+    free: float
+
+
+def gpus() -> Gpus:
+    """Returns how many GPUs there are, and how many of them Ray has left to give."""
+    left = free()
+    found = [(node.resources.get("GPU", 0.0), left.get(node.id, {}).get("GPU", 0.0)) for node in living()]
+    return Gpus(sum(there for there, _ in found), sum(idle for _, idle in found))
+
+
 def of_own_bundles() -> list[str]:
     """Returns the id of the node of each bundle of this process's placement group; its own node's where it has no group."""
     import ray

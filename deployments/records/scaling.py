@@ -13,15 +13,19 @@ logger = logging.getLogger("ray.serve")
 class Scaling:
     """A model's policy. Ray Serve makes a new one with each `herd up`."""
 
-    def __init__(self, ranks: int = 1, release: str = "", wanted: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, ranks: int = 1, release: str = "", wanted: dict[str, Any] | None = None, place: dict[str, Any] | None = None
+    ) -> None:
         """Args:
         ranks: of data-parallel attention, which Ray counts as replicas.
         release: that has declared the model.
         wanted: what the decision is told (`deployments.policy.scaling.wanted`); None: the number is the operator's.
+        place: of the model among all that want GPUs (`deployments.policy.scaling.sharing`); None: it takes none.
         """
         self._ranks = ranks
         self._release = release
         self._wanted = wanted
+        self._place = place
         self._follower: Any = None
         self._trouble = ""
 
@@ -46,7 +50,7 @@ class Scaling:
             raise RuntimeError(f"the controller has loaded release {RELEASE}, and {self._release} has declared the model")
         from deployments.records.scaling_follower import follower
 
-        return follower(context, self._ranks, self._wanted)
+        return follower(context, self._ranks, self._wanted, self._place)
 
     def _say(self, trouble: str) -> None:
         """Logs what is wrong, once: a controller's turn comes ten times a second."""

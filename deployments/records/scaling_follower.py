@@ -19,11 +19,13 @@ from deployments.policy.records.starts import Start
 from deployments.policy.scaling import turn as turns
 from deployments.policy.scaling.load_report import FORGOTTEN_S
 from deployments.policy.scaling.replica_counts import whole
+from deployments.policy.scaling.sharing import place_of
 from deployments.policy.scaling.turn import Memory, Seen
 from deployments.policy.scaling.wanted import Wanted, of_plain
 from deployments.ray_calls import cluster_store
 from deployments.ray_calls.scaling_policy import Told, told
 from deployments.records.event_log import Store, Teller
+from deployments.records.scaling_shares import Member, shared
 from deployments.records.start_log import starts_of
 
 #: Between two turns, between two looks at the starts, and between two keepings of a memory that no decision has changed.
@@ -40,7 +42,7 @@ class Follower:
 
     def __init__(
         self,
-        model: str,
+        member: Member,
         wanted: Wanted | None,
         ranks: int = 1,
         teller: Callable[[str], Teller] = Teller,
@@ -48,19 +50,21 @@ class Follower:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
-        model: its id.
+        member: the model, among all that want GPUs.
         wanted: what the decision is told; None: nothing is decided.
         ranks: of one replica.
         teller: makes what keeps events.
         store: where gateways' records, starts and the memory are.
         clock: seconds since 1970.
         """
-        self._model, self._wanted, self._ranks = model, wanted, ranks
+        self._member, self._model, self._wanted, self._ranks = member, member.model, wanted, ranks
         self._events, self._store, self._clock = teller("autoscaling"), store, clock
         self._thread: threading.Thread | None = None
         self._told: Told | None = None
         self._asked_s = 0.0
         self._decided: tuple[int, float] | None = None
+        self._returned = 0
+        """The last number that Ray Serve was told. It moves there, if not yet then soon."""
         self._memory: Memory | None = None
         self._starts: Sequence[Start] = ()
         self._starts_s = self._kept_s = 0.0
@@ -75,13 +79,20 @@ class Follower:
         now = told(context)
         self._told, self._asked_s = now, self._clock()
         self._notice(now)
-        if self._wanted is None or not self._wanted.moves:
+        is_fixed = self._wanted is None or not self._wanted.moves
+        self._member.asked(*whole(now.target, now.running, self._ranks), self._asked_s, is_fixed)
+        if is_fixed:
             return now.target
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._follow, name=f"scaling {self._model}", daemon=True)
             self._thread.start()
+        self._returned = self._last(now.target, self._asked_s)
+        return self._returned
+
+    def _last(self, target: int, now: float) -> int:
+        """Returns the number of ranks that was decided last; the target where that is too old to hold."""
         decided = self._decided
-        return now.target if decided is None or self._asked_s - decided[1] > OLD_S else decided[0]
+        return target if decided is None or now - decided[1] > OLD_S else decided[0]
 
     def _notice(self, now: Told) -> None:
         """Tells of a target that another has set: an operator, or the bounds of a new config."""
@@ -108,6 +119,8 @@ class Follower:
         target, ready = whole(self._told.target, self._told.running, self._ranks)
         now = self._clock()
         decision, memory = turns.turn(self._memory, self._seen(target, ready, now), self._wanted, now)
+        last = max(self._last(self._told.target, now), self._returned) // self._ranks
+        decision = self._member.granted(decision, memory, self._wanted.limits, last, now)
         self._memory = memory
         self._decided = decision.target * self._ranks, self._clock()
         self._keep(decision, target, now)
@@ -152,10 +165,16 @@ class Follower:
         self._store.keep(turns.memory_key(self._model), turns.written(self._memory))
 
 
-def follower(context: Any, ranks: int, wanted: dict[str, Any] | None) -> Follower:  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
+def follower(
+    context: Any,  # noqa: ANN401 (ray.serve.config.AutoscalingContext)
+    ranks: int,
+    wanted: dict[str, Any] | None,
+    place: dict[str, Any] | None,
+) -> Follower:
     """Makes the follower of the model that Ray Serve asks about.
 
     Raises:
         Exception: what the decision is told is another release's.
     """
-    return Follower(told(context).model, None if wanted is None else of_plain(wanted), ranks)
+    member = Member(told(context).model, place_of(place), shared())
+    return Follower(member, None if wanted is None else of_plain(wanted), ranks)

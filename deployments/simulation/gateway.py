@@ -43,6 +43,10 @@ class Gateway:
         """Returns 0: the seconds that a start takes are not known, as in a gateway that has seen none."""
         return 0.0
 
+    def assumed_start_s(self, model: str) -> float:
+        """Returns 0: every model always has replicas here, as far as its gateway knows."""
+        return 0.0
+
     def choose(self, model: str, ask: Ask) -> Pick | None:
         """Returns the replica for a request; None where all are full.
 

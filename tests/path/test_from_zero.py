@@ -155,6 +155,15 @@ def _seen(herd: Herd, engine: FakeEngine) -> Any:
     return herd.roster.replicas(LLAMA)
 
 
+async def test_config_says_how_long_the_first_start_takes() -> None:
+    slow = ON_DEMAND.model_copy(update={"scaling": Scaling(min_replicas=0, max_replicas=4, start_s=300)})
+    async with at_zero(models=[slow], start_wait_s=0.2) as herd:
+        answer = await herd.chat()
+        assert answer.status_code == 503
+        assert 298 <= int(answer.headers["retry-after"]) <= 300
+        assert (await herd.http.get(f"/v1/models/{LLAMA}")).json()["start_s"] == 300.0
+
+
 async def test_request_for_which_the_line_has_no_place_is_refused(engine: FakeEngine) -> None:
     async with at_zero(queue_requests=2) as herd:
         tasks = await asked(herd, 2)
@@ -186,7 +195,7 @@ async def test_pages_tell_that_a_model_is_at_zero_and_how_long_it_takes(engine: 
             return {one["id"]: one for one in (await herd.http.get("/v1/models")).json()["data"]}
 
         said = await cards()
-        assert (said[LLAMA]["at_zero"], said[LLAMA]["start_s"], said["llama"]["at_zero"]) == (True, None, True)
+        assert (said[LLAMA]["at_zero"], said[LLAMA]["start_s"], said["llama"]["at_zero"]) == (True, 120.0, True), "as the config says"
         assert "at_zero" not in said[SCOUT], "a model that always has replicas is as it was"
         assert (await herd.http.get("/-/status")).json()["at_zero"] == [LLAMA]
         herd.apply([ON_DEMAND])

@@ -5,8 +5,9 @@ and `load_feed`.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from configs.routing import Routing
 from deployments.gateway.replicas.departures import Departures
@@ -19,6 +20,8 @@ from deployments.policy.routing.router import NobodyTakes, Router
 from deployments.policy.routing.types import Ask, Pick, ReplicaState, ReplicaView, unavailable
 
 NOTHING_KNOWN = Ask()
+#: Every model always has replicas.
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 #: Of a model that has been forgotten meanwhile; nothing is put there.
@@ -38,7 +41,7 @@ class Roster:
         clock: Callable[[], float] = time.monotonic,
         on_sick: Callable[[ReplicaView], None] = _nothing,
         on_gone: Callable[[ReplicaView], None] = _nothing,
-        on_demand: Collection[str] = (),
+        on_demand: Mapping[str, float] = NONE,
     ) -> None:
         """Args:
         models: ids of the groups of engines that there should be replicas of.
@@ -46,13 +49,15 @@ class Roster:
         clock: seconds.
         on_sick: told of each replica whose canary has just put it out.
         on_gone: told of each replica that Ray does not name any more.
-        on_demand: those of the models that may have no replica while nobody asks for them.
+        on_demand: those of the models that may have no replica while nobody asks for them, and the seconds that a start of each is
+            taken to last until one was measured.
         """
         self._clock = clock
         self._on_sick = on_sick
         self._departures = Departures(on_gone)
         self._listeners: list[Callable[[str], None]] = []
         self._told_sick: set[str] = set()
+        self._on_demand = on_demand
         self._known = {model: KnownReplicas(model in on_demand) for model in models}
         self._routing = routing or Routing()
         self._routers = {model: Router(self._routing) for model in models}
@@ -61,10 +66,11 @@ class Roster:
         """From now on calls `news` with each model whose replicas, or what is known of them, have changed."""
         self._listeners.append(news)
 
-    def keep(self, models: Collection[str], routing: Routing | None = None, on_demand: Collection[str] = ()) -> None:
+    def keep(self, models: Collection[str], routing: Routing | None = None, on_demand: Mapping[str, float] = NONE) -> None:
         """The config has changed: forgets models that are no more, and expects new ones. Another way of routing begins with no memory."""
         before = self._routers if routing in (None, self._routing) else {}
         self._routing = routing = routing or self._routing
+        self._on_demand = on_demand
         gone = self._known.keys() - set(models)
         self._known = {model: self._known.get(model) or KnownReplicas() for model in models}
         for model, known in self._known.items():
@@ -193,6 +199,10 @@ class Roster:
     def start_s(self, model: str) -> float:
         """Seconds that a start of a model takes, as far as is known; 0 where it is not."""
         return self._of(model).absence.takes_s
+
+    def assumed_start_s(self, model: str) -> float:
+        """Returns the seconds that the config takes a start of a model to last; 0 of one that always has replicas."""
+        return self._on_demand.get(model, 0.0)
 
     def sending(self, chosen: Pick, prompt: Prompt = NO_PROMPT) -> Sending:
         """While this lasts, the replica has one more request from here."""

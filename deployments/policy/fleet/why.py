@@ -28,6 +28,8 @@ OLD_S = 60.0
 NO_DECISION = "The number is held until then. `herd logs ray` has the lines of Ray Serve's controller."
 #: What an operator may raise where a limit keeps replicas from what the load asks for.
 RAISED: Mapping[str, str] = {
+    "cluster": "The cluster has no more GPUs.",
+    "other models": "`scaling.priority` says which model comes first.",
     "gpus": "`scaling.gpus` allows no more.",
     "money": "`scaling.hour_price` allows no more.",
     "max_replicas": "`scaling.max_replicas` allows no more.",

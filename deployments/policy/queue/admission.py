@@ -33,6 +33,9 @@ class Replicas(Protocol):
     def start_s(self, model: str) -> float:
         """Seconds that a start of a model takes, as far as is known; 0 where it is not."""
 
+    def assumed_start_s(self, model: str) -> float:
+        """Returns the seconds that the config takes a start of a model to last; 0 of one that always has replicas."""
+
     def choose(self, model: str, ask: Ask) -> Pick | None:
         """The replica for a request; None where all are full. Raises `Unavailable` where none takes it."""
 
@@ -81,6 +84,11 @@ class Queue:
         middle of a start."""
         return max(self._measured_s, self._replicas.start_s(self._model))
 
+    @property
+    def told_start_s(self) -> float:
+        """Returns the seconds that clients are told a start takes: the known ones, or those of the config."""
+        return self.start_s or self._replicas.assumed_start_s(self._model)
+
     def expects(self, replicas: int, now_s: float) -> list[Waiting]:
         """Takes how many replicas there are or will be, as Ray Serve has it; returns the waits that ended with it."""
         if self._start is not None:
@@ -126,7 +134,7 @@ class Queue:
         """Takes a new request for a model that has no replica: it starts the model, and waits for that if it may."""
         if self._start is None or self._start.is_ready or not self.demand(now_s):  # another one than is known of
             self._start = Start(now_s)
-        after_s = self._start.left_s(self.start_s, now_s)
+        after_s = self._start.left_s(self.told_start_s, now_s)
         if ask.hurried or self._line.is_full(ask.priority, limits.queue_requests):
             self._refusals.add(now_s, after_s)
             return Starting(self._model, after_s) if ask.hurried else Overloaded(self._model, after_s, starting=True)
@@ -170,7 +178,7 @@ class Queue:
 
     def _too_long(self, waiting: Waiting, now_s: float) -> Refused:
         if waiting.ask.on_demand and not self._replicas.ready(self._model):
-            return Starting(self._model, (self._start or Start(now_s)).left_s(self.start_s, now_s), now_s - waiting.since_s)
+            return Starting(self._model, (self._start or Start(now_s)).left_s(self.told_start_s, now_s), now_s - waiting.since_s)
         return Overloaded(self._model, self._line.retry_after_s(waiting.ask.priority, now_s))
 
     def abandoned(self, waiting: Waiting, now_s: float) -> list[Waiting]:

@@ -24,6 +24,8 @@ class Counts:
     """When each of the missing ones was asked for, oldest first."""
     left_s: tuple[float, ...] = ()
     """When running ones were given up, oldest first; the newest few."""
+    ready_s: float | None = None
+    """Since when one has been ready; None where none is."""
 
 
 def whole(ranks_wanted: int, ranks_running: int, ranks: int) -> tuple[int, int]:
@@ -41,7 +43,8 @@ def followed(before: Counts | None, target: int, ready: int, now_s: float) -> Co
     left = before.left_s if before is not None else ()
     if before is not None and target < before.target:
         left = (left + (now_s,) * max(0, min(before.ready, before.target) - target))[-MOST_LEFT:]
-    return Counts(target, ready, begun + (now_s,) * (missing - len(begun)), left)
+    since_s = before.ready_s if before is not None and before.ready_s is not None else now_s
+    return Counts(target, ready, begun + (now_s,) * (missing - len(begun)), left, since_s if ready else None)
 
 
 def draining(counts: Counts, drain_s: float, now_s: float) -> int:

@@ -12,7 +12,11 @@ import msgspec
 from cluster.scaling import state as states
 from cluster.scaling.decide import decide
 from cluster.scaling.decision import Decision
+from cluster.scaling.demand import start_s
+from cluster.scaling.limits import Limits
+from cluster.scaling.needs import is_stuck
 from cluster.scaling.observation import Observation, Report
+from cluster.scaling.state import State
 from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records.starts import Start
 from deployments.policy.scaling.load_history import History
@@ -24,6 +28,8 @@ from deployments.policy.scaling.wanted import Wanted
 MEMORY = "scaling/"
 
 
+#: Said where a model stays up that nobody asks for any more.
+KEPT = "One stays: a start that has begun is finished, and its replica is kept for {:g} s."
 _NO_HISTORY = History()
 
 
@@ -35,6 +41,10 @@ class Memory:
     """The decision's own, as JSON."""
     history: History = _NO_HISTORY
     counts: Counts | None = None
+    leaving: int = 0
+    """Replicas that say themselves that they drain."""
+    rolling: bool = False
+    """Two releases of its engines run side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +71,38 @@ def turn(memory: Memory, seen: Seen, wanted: Wanted, now_s: float) -> tuple[Deci
     elif found is not None and seen.missing:
         found = replace(found, missing=found.missing + seen.missing)
     engines = max(known, key=lambda record: record.at_s).engines if known else None
+    leaving = engines.leaving if engines is not None else 0
     observation = Observation(
         target=seen.target,
         ready=seen.ready,
         starting=starting(counts, seen.starts),
-        draining=max(engines.leaving if engines is not None else 0, draining(counts, wanted.limits.drain_s, now_s)),
+        draining=max(leaving, draining(counts, wanted.limits.drain_s, now_s)),
         rolling=engines is not None and engines.kinds > 1,
         report=found,
     )
-    decision = decide(observation, wanted.limits, states.from_json(memory.state), now_s)
-    return decision, Memory(decision.state.to_json(), history, counts)
+    state = states.from_json(memory.state)
+    decision = decide(observation, wanted.limits, state, now_s)
+    decision = _stays_up(decision, observation, counts, wanted.limits, state, now_s)
+    return decision, Memory(decision.state.to_json(), history, counts, leaving, observation.rolling)
+
+
+def _stays_up(decision: Decision, observation: Observation, counts: Counts, limits: Limits, state: State, now_s: float) -> Decision:
+    """Returns the decision; one replica where a model would go to none that has just begun to start, or has not been up for long.
+
+    A start that has begun is finished, unless it fails: else it would have been for nothing, and the next request would begin another one.
+    """
+    report = observation.report
+    if report is None or decision.target or decision.binds or not observation.target:
+        return decision
+    if counts.ready_s is None:
+        goes_on = not all(is_stuck(one, now_s, start_s(report, limits)) for one in observation.starting)
+    else:
+        goes_on = now_s - counts.ready_s < limits.idle_s
+    if not goes_on:
+        return decision
+    # Nothing is given up, so that nothing is to be regretted.
+    unmoved = replace(decision.state, down_s=state.down_s, down_load=state.down_load)
+    return replace(decision, target=1, reason=f"{decision.reason} {KEPT.format(limits.idle_s)}", state=unmoved)
 
 
 def memory_key(model: str) -> str:

@@ -215,3 +215,10 @@ def test_libraries_of_efa_are_the_images_own_unless_the_machines_are_asked_for()
     assert not [option for option in image if "/opt/amazon" in option]
     assert "--volume=/opt/amazon:/opt/amazon:ro" in machine
     assert "--device=/dev/infiniband" in image
+
+
+def test_trap_24_gateways_keep_no_machine_alive_that_ray_would_give_back() -> None:
+    """Each node has a gateway, so that none is ever idle: the herd's files ask for machines of a number that stays."""
+    for made in (of_aws(), of_gcp()):
+        gpu = made["available_node_types"]["gpu"]
+        assert gpu["min_workers"] == gpu["max_workers"] == made["max_workers"]

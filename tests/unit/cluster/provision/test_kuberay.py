@@ -169,3 +169,8 @@ def test_prometheus_operator_finds_the_pods(tmp_path: Any) -> None:
     assert (monitor["kind"], monitor["metadata"]) == ("PodMonitor", {"name": "herd", "labels": {"release": "prometheus"}})
     assert monitor["spec"]["selector"]["matchLabels"]["ray.io/originated-from-cr-name"] == service["metadata"]["name"]
     assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics", "KubeRay's own name of it"
+
+
+def test_trap_24_pods_are_of_a_number_that_stays() -> None:
+    (group,) = made()["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert group["minReplicas"] == group["replicas"] == group["maxReplicas"]

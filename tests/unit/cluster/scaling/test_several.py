@@ -38,6 +38,7 @@ def test_grants_never_ask_for_more_gpus_than_exist_now_or_later(claims: list[Cla
     assert after <= max(gpus, held) + 1e-6
     for one, grant in zip(claims, grants, strict=True):
         assert 0 <= grant.target <= max(one.wanted, one.least)
+        assert (grant.binds is None) == (grant.target == max(one.wanted, one.least))
         assert grant.target <= grant.due
         assert grant.reason.startswith(f"{one.model}: ")
 
@@ -61,8 +62,8 @@ MAVERICK = Claim("maverick", 1, 1, 0, 0, gpus_per_replica=4)
 
 def test_lower_priority_gives_way_and_each_grant_says_why() -> None:
     scout, maverick = share([SCOUT, MAVERICK], 8)
-    assert scout == Grant("scout", 4, 4, "scout: 4 of the 8 that it asks for; the GPUs go to maverick first.")
-    assert maverick == Grant("maverick", 0, 1, "maverick: 0 now, 1 once GPUs of scout are free.")
+    assert scout == Grant("scout", 4, 4, "scout: 4 of the 8 that it asks for; the GPUs go to maverick first.", "other models")
+    assert maverick == Grant("maverick", 0, 1, "maverick: 0 now, 1 once GPUs of scout are free.", "other models")
 
 
 def test_floors_of_all_come_before_the_load_of_any() -> None:
@@ -93,3 +94,28 @@ def test_gpus_that_a_higher_model_waits_for_are_left_to_it() -> None:
 @pytest.mark.parametrize(("free", "target"), [(12, 1), (11, 0)])
 def test_start_needs_all_its_gpus_at_once(free: int, target: int) -> None:
     assert share([replace(SCOUT, wanted=8), MAVERICK], free)[1].target == target
+
+
+def test_first_replica_of_a_model_comes_before_the_second_of_one_of_the_same_priority() -> None:
+    grants = share([SCOUT, replace(MAVERICK, priority=0)], 8)
+    assert [one.due for one in grants] == [4, 1]
+
+
+@pytest.mark.parametrize(("asked", "due"), [(8, 4), (9, 4), (12, 4), (17, 4), (30, 5)])
+def test_noise_in_what_a_model_asks_for_takes_no_replica_from_one_of_the_same_priority(asked: int, due: int) -> None:
+    grants = share([Claim("a", 0, asked, 1, 4), Claim("b", 0, 9, 1, 4)], 8)
+    assert [one.due for one in grants] == [due, 8 - due]
+
+
+def test_gpus_that_others_hold_without_a_claim_are_not_there() -> None:
+    (grant,) = share([Claim("scout", 0, 8, 1, 2)], 8, used=5.0)
+    assert (grant.target, grant.due, grant.binds) == (5, 8, "cluster")
+    assert grant.reason == "scout: 5 now, 8 once GPUs are free."
+    (grant,) = share([Claim("scout", 0, 8, 1, 2, draining=4)], 8, used=3.0)
+    assert grant.target == 4, "a replica that is not placed yet holds none that Ray knows of"
+
+
+def test_model_that_is_alone_is_bound_by_the_cluster() -> None:
+    scout, idle = share([replace(SCOUT, wanted=9), replace(MAVERICK, wanted=0)], 8)
+    assert (scout.target, scout.binds) == (8, "cluster")
+    assert (idle.target, idle.binds) == (0, None)

@@ -49,8 +49,9 @@ def test_model_without_replicas_is_starting_until_one_was_ready() -> None:
 
 def test_start_of_a_model_on_demand_is_known_by_its_replicas_and_not_by_the_time_without_requests() -> None:
     now = 0.0
-    roster = Roster(["llama", "scout"], clock=lambda: now, on_demand=["llama"])
+    roster = Roster(["llama", "scout"], clock=lambda: now, on_demand={"llama": 99.0})
     assert (roster.start_s("llama"), roster.is_down("llama")) == (0.0, False)
+    assert [roster.assumed_start_s(model) for model in ("llama", "scout")] == [99.0, 0.0]
     for model in ("llama", "scout"):
         roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
         roster.update(model, [])
@@ -59,6 +60,7 @@ def test_start_of_a_model_on_demand_is_known_by_its_replicas_and_not_by_the_time
         roster.update(model, [replace(replica("a"), model=model, start_s=20.0)])
     assert (roster.start_s("llama"), roster.start_s("scout")) == (20.0, 5000.0)
     roster.keep(["llama"])
+    assert roster.assumed_start_s("llama") == 0.0
     roster.update("llama", [replica("a", ReplicaState.DEAD)])
     now = 5070.0
     roster.update("llama", [replica("a")])
@@ -192,6 +194,23 @@ def test_prompt_that_another_gateway_has_sent_is_looked_for_where_it_went(roster
     pick = roster.choose("llama", Ask(Prompt(blocks, 1600)))
     assert pick is not None
     assert (pick.replica, pick.reason) == (B, Reason.PREFIX)
+
+
+def test_trap_17_replica_that_ray_gives_up_gets_no_request_and_its_prompts_have_another_home(roster: Roster) -> None:
+    """Which replica goes is Ray's choice, also a hot one: its streams go on, and what is asked again is at home elsewhere at once."""
+    prompts = [Prompt(tuple(range(first, first + 100)), 1600) for first in (0, 1000)]
+    for prompt in prompts:
+        roster.learned(A, prompt)
+    roster.update("llama", [replace(A, state=ReplicaState.LEAVING), B, replica("c")])
+    for prompt in prompts:
+        first = roster.choose("llama", Ask(prompt))
+        assert first is not None
+        assert first.replica != A
+        with roster.sending(first, prompt):
+            pass
+        again = roster.choose("llama", Ask(prompt))
+        assert again is not None
+        assert (again.replica, again.reason) == (first.replica, Reason.PREFIX)
 
 
 def test_replica_that_breaks_under_its_only_request_is_out_and_had_no_other(roster: Roster) -> None:

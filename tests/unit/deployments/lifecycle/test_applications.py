@@ -21,6 +21,7 @@ from configs.site import Site
 from deployments.lifecycle import applications as app
 from deployments.lifecycle import engine_arguments as engine_options
 from deployments.policy.fleet.conformance import Abilities
+from deployments.policy.scaling.sharing import Place, place_of
 from deployments.policy.scaling.wanted import of_plain
 from deployments.ray_calls.names import GATEWAY, app_name
 from tests.unit.samples import config, model, raw, scout
@@ -238,9 +239,23 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
     assert (told.limits.least, told.limits.most, told.limits.release, told.target_ongoing) == (2, 5, version("llama-herd"), 7)
 
 
-def test_policy_of_a_fixed_number_of_replicas_has_nothing_to_decide() -> None:
-    scaling = application(dump(config(model(replicas=3))), "model.llama")["deployments"][0]["autoscaling_config"]
-    assert scaling["policy"]["policy_kwargs"]["wanted"] is None
+def test_policy_of_a_fixed_number_of_replicas_has_nothing_to_decide_and_a_claim() -> None:
+    one = model(replicas=3, parallel={"tensor": 2}, accelerator="H100", stop_s=20)
+    arguments = application(dump(config(one)), "model.llama")["deployments"][0]["autoscaling_config"]["policy"]["policy_kwargs"]
+    assert arguments["wanted"] is None
+    assert place_of(arguments["place"]) == Place(priority=0, gpus=2, drain_s=20, coming=0)
+
+
+def test_engines_that_only_compute_prompts_have_the_priority_of_their_model() -> None:
+    split = {"replicas": 2, "parallel": {"tensor": 4}}
+    one = scout(parallel={"tensor": 8}, accelerator="H100", prefill=split, scaling={"max_replicas": 3, "priority": 7})
+    found = dump(config(one, hardware={"gpu": "H100", "nodes": 4, "elastic": True}))
+    policies = [
+        application(found, name)["deployments"][0]["autoscaling_config"]["policy"]["policy_kwargs"]
+        for name in ("model.scout", "model.scout:prefill")
+    ]
+    assert [place_of(one["place"]) for one in policies] == [Place(7, 8, 60, 32), Place(7, 4, 60, 32)]
+    assert [one["wanted"] is None for one in policies] == [False, True]
 
 
 def test_ranks_of_data_parallel_attention_are_counted_by_ray_and_come_as_whole_replicas() -> None:

@@ -8,7 +8,8 @@ from cluster.scaling.schedules import schedule
 from cluster.scaling.work import Slo
 from configs.schema import Model
 from deployments.lifecycle.applications import gpu_for
-from deployments.lifecycle.scaling_limits import wanted
+from deployments.lifecycle.scaling_limits import UNBOUNDED, coming, place, wanted
+from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import Wanted
 from tests.unit.samples import config, model, scout
 
@@ -77,3 +78,21 @@ def test_gpu_is_the_one_that_the_config_names(accelerator: str, hardware: dict[s
     one = model(accelerator=accelerator)
     found = gpu_for(one, config(one, hardware=hardware))
     assert (None if found is None else found.chip) == (None if gpu is None else gpu)
+
+
+def test_model_on_a_cpu_takes_no_gpu() -> None:
+    assert place(model(accelerator="cpu")).gpus == 0
+    assert place(model(accelerator="auto", scaling={"priority": -3})) == Place(-3, 1, 60, 0)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "gpus"),
+    [
+        (None, 0),
+        ({"gpu": "H100", "nodes": 2}, 0),
+        ({"gpu": "H100", "gpus_per_node": 4, "nodes": 3, "elastic": True}, 12),
+        ({"gpu": "H100", "elastic": True}, UNBOUNDED),
+    ],
+)
+def test_gpus_that_may_come_are_those_of_nodes_that_ray_adds(hardware: dict[str, object] | None, gpus: float) -> None:
+    assert coming(config(model(), hardware=hardware)) == gpus

@@ -2,10 +2,9 @@
 
 Traps of autoscaling that cannot occur here: *scale factors and delays of Ray's own* are unset in the config
 (`tests/unit/deployments/lifecycle/test_applications.py`), *`initial_replicas`* is not given there (trap 2, `tests/alone/test_scaling.py`),
-and *Ray's metrics of replicas* (trap 7) are read by nobody. Which replica goes is Ray's choice (trap 17): it gets no new requests from then
-on, its streams are finished, and routing finds another home for its prompts. Gateways keep nodes alive (trap 24) whatever the number is:
-that is not this policy's. Several models that together ask for more than there is (trap 20): each decides for itself here, `scaling.gpus`
-bounds each, a replica without a place waits in Ray with a reason that `herd why` shows, and no model loses a replica to another.
+and *Ray's metrics of replicas* (trap 7) are read by nobody. Ray chooses which replica goes (trap 17,
+`tests/unit/deployments/gateway/test_roster.py`), gateways keep nodes alive (trap 24, `tests/unit/cluster/provision/test_cloud_files.py`),
+and several models share what there is (trap 20, `test_scaling_shares.py`).
 """
 
 import time
@@ -23,12 +22,15 @@ from deployments.policy.records import starts
 from deployments.policy.records import verdict as verdicts
 from deployments.policy.scaling import turn as turns
 from deployments.policy.scaling.load_report import FORGOTTEN_S
+from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import Wanted, as_plain
+from deployments.ray_calls.nodes import Gpus
 from deployments.ray_calls.scaling_policy import RELEASE
 from deployments.records import scaling as by_value
 from deployments.records.event_log import Teller
 from deployments.records.scaling import Scaling
 from deployments.records.scaling_follower import KEPT_S, LEFT_S, OLD_S, UNASKED_S, Follower
+from deployments.records.scaling_shares import Member, Shares, shared
 from tests.unit.deployments.policy.scaling.samples import T, bucket, record, wanted
 
 
@@ -92,9 +94,17 @@ class Memory:
 class World:
     """A policy's follower, its store, its events, and a clock that stands."""
 
-    def __init__(self, limits: Wanted | None, ranks: int = 1, store: Memory | None = None) -> None:
+    def __init__(
+        self,
+        limits: Wanted | None,
+        ranks: int = 1,
+        store: Memory | None = None,
+        place: Place | None = None,
+        shares: Shares | None = None,
+    ) -> None:
         self.store, self.tellers, self.now = store or Memory(), list[Told](), T
-        self.follower = Follower("org/scout", limits, ranks, self._teller, self.store, lambda: self.now)
+        member = Member("org/scout", place or Place(), shares or Shares(lambda: Gpus(0.0, 0.0)))
+        self.follower = Follower(member, limits, ranks, self._teller, self.store, lambda: self.now)
 
     def _teller(self, process: str) -> Told:
         self.tellers.append(Told(process))
@@ -327,3 +337,26 @@ def test_policy_is_pickled_by_value_as_ray_does_it() -> None:
     finally:
         cloudpickle.unregister_pickle_by_value(by_value)
     assert made(1, "0.0.1", None)(Context(2)) == (2, {})
+
+
+def test_trap_20_scout_gives_way_to_a_maverick_and_says_so_in_its_event_and_its_verdict() -> None:
+    gpus = Gpus(4.0, 0.0)
+    shares = Shares(lambda: gpus)
+    scout = World(wanted(), place=Place(gpus=1), shares=shares)
+    maverick = Member("org/maverick", Place(priority=1, gpus=2), shares)
+    for at_s in range(0, 40, 2):
+        maverick.asked(1 if at_s >= 20 else 0, 0, T + at_s, is_fixed=True)
+        target = scout.turn(4, at_s + 0.5, busy(at_s + 0.5), running=4)
+    assert target == 2
+    assert "Among all models: org/scout: 2 of the 4 that it asks for" in scout.events[-1]
+    verdict = verdicts.read(scout.store.texts[verdicts.key("org/scout")])
+    assert verdict is not None
+    assert (verdict.target, verdict.binds) == (2, "other models")
+
+
+def test_policy_tells_the_claim_of_a_model_whose_number_is_fixed() -> None:
+    shared.cache_clear()
+    Scaling(2, RELEASE, None, {"priority": 0, "gpus": 4, "drain_s": 10.0, "coming": 0.0})(Context(4, 2))
+    (heard,) = shared()._told.values()
+    assert (heard.claim.model, heard.claim.present, heard.claim.gpus_per_replica) == ("org/scout", 2, 4)
+    shared.cache_clear()

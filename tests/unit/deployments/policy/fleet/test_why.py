@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from deployments.policy.fleet.events import Event, Kind
 from deployments.policy.fleet.model_state import ModelState, Standing
 from deployments.policy.fleet.seats import PLACING, STARTING, Seat
@@ -160,9 +162,17 @@ def test_size_by_the_load_has_its_reason() -> None:
     assert last == Finding("Autoscaling: 1.4 replicas of load now: 2 instead of 1, for 2 GPUs.", "", 4.0)
 
 
-def test_limit_that_keeps_replicas_away_is_named_by_its_field() -> None:
-    size = Verdict(NOW, 2, 2, "9 replicas of load now: 2 stay by gpus, for 2 GPUs.", binds="gpus")
-    assert why(Facts("scout", STARTS, (SEAT,), size=size), NOW)[-1].todo == "`scaling.gpus` allows no more."
+@pytest.mark.parametrize(
+    ("binds", "todo"),
+    [
+        ("gpus", "`scaling.gpus` allows no more."),
+        ("other models", "`scaling.priority` says which model comes first."),
+        ("cluster", "The cluster has no more GPUs."),
+    ],
+)
+def test_limit_that_keeps_replicas_away_is_named_by_its_field(binds: str, todo: str) -> None:
+    size = Verdict(NOW, 2, 2, "9 replicas of load now: 2 stay, for 2 GPUs.", binds=binds)
+    assert why(Facts("scout", STARTS, (SEAT,), size=size), NOW)[-1].todo == todo
 
 
 def test_decision_that_is_old_says_that_none_is_made() -> None:

@@ -49,6 +49,9 @@ class Pool:
     def start_s(self, model: str) -> float:
         return 0.0
 
+    def assumed_start_s(self, model: str) -> float:
+        return 45.0
+
     def choose(self, model: str, ask: Ask) -> Pick | None:
         try:
             return self.router.pick(ask)

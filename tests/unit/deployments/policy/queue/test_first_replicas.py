@@ -45,6 +45,17 @@ def where(over: list[Waiting]) -> Counter[str]:
     return Counter(granted(one.outcome).pick.replica.id for one in over)
 
 
+def test_start_takes_as_long_as_the_config_says_until_one_was_measured() -> None:
+    pool, queue, waiting = at_zero(1, Pool())
+    hurried = queue.offered(FIRST._replace(hurried=True), LIMITS, 5.0)
+    assert isinstance(hurried, Starting)
+    assert (hurried.retry_after_s, queue.told_start_s, queue.start_s) == (40, 45.0, 0.0)
+    pool.has(view("a"))
+    queue.news(20.0)
+    assert queue.expects(1, 20.2) == waiting
+    assert queue.told_start_s == 20.0, "what was seen counts"
+
+
 def test_first_requests_wait_and_are_demand_until_a_replica_is_ready() -> None:
     pool, queue, waiting = at_zero(2)
     assert (queue.demand(1), queue.is_starting, queue.start_s) == (2, True, 60.0)

@@ -49,6 +49,12 @@ def test_trap_16_replica_that_ran_and_was_given_up_drains_for_a_while() -> None:
     assert [draining(counts, 30, now_s) for now_s in (20, 39, 41, 51)] == [2, 2, 1, 0]
 
 
+def test_time_since_which_one_is_ready_begins_anew_where_none_was() -> None:
+    assert after((0, 1, 0)).ready_s is None
+    assert after((0, 1, 0), (5, 1, 1), (9, 2, 2)).ready_s == 5
+    assert after((0, 1, 1), (5, 1, 0), (9, 1, 1)).ready_s == 9
+
+
 def test_replica_that_was_given_up_before_it_was_ready_drains_nothing() -> None:
     assert draining(after((0, 3, 1), (5, 1, 1)), 30, 6) == 0
     assert draining(after((0, 3, 2), (5, 1, 2)), 30, 6) == 1

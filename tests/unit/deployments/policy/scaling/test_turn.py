@@ -105,6 +105,45 @@ def test_trap_23_no_replica_goes_while_an_upgrade_has_two_versions_side_by_side(
         assert decision.target >= target
 
 
+ZERO = wanted(least=0, idle_s=10.0, expected_start_s=200.0)
+
+
+def woken(ready_at: float) -> list[tuple[int, str]]:
+    """A model without a replica, to which 40 requests come at 5 s, whose clients hang up at 8 s: what is decided every two seconds."""
+    memory, steps = Memory(), [(0, "")]
+    for step in range(3, 100):
+        now = step * 2.0
+        came = [bucket(0, 0), bucket(1, 40)] if now >= 6 else [bucket(0, 0)]
+        told = record(now, *came, waiting=40 if 6 <= now < 8 else 0, engines=EngineLoads())
+        target = steps[-1][0]
+        ready = target if now >= ready_at else 0
+        decision, memory = turn(read(written(memory)), Seen(target, ready, (told,)), ZERO, T + now)
+        steps.append((decision.target, decision.reason))
+    return steps
+
+
+@pytest.mark.parametrize("ready_at", [150.0, 1000.0], ids=["ready", "never"])
+def test_start_from_zero_is_finished_though_nobody_waits_any_more(ready_at: float) -> None:
+    steps = woken(ready_at)
+    assert max(target for target, _ in steps) > 1, "40 requests need several"
+    at = {6.0 + 2 * index: target for index, (target, _) in enumerate(steps[1:])}
+    assert all(target >= 1 for now, target in at.items() if now < ready_at + ZERO.limits.idle_s)
+    assert any("a start that has begun is finished, and its replica is kept for 10 s" in why for _, why in steps)
+    if ready_at < 200:
+        assert 0 in [at[now] for now in at if now <= ready_at + ZERO.limits.idle_s + 2]
+
+
+def test_ceiling_is_one_for_a_start_from_zero_too() -> None:
+    poor = replace(ZERO, limits=replace(ZERO.limits, gpu_hour_price=2.0, hour_price_most=1.0))
+    decision, _ = turn(Memory(), Seen(1, 0, (record(6, bucket(0, 0)),)), poor, T + 6)
+    assert (decision.target, decision.binds) == (0, "money")
+
+
+def test_start_from_zero_whose_load_is_not_known_goes_on() -> None:
+    decision, _ = turn(Memory(), Seen(1, 0), ZERO, T)
+    assert (decision.target, decision.held) == (1, "no report")
+
+
 def test_memory_of_another_release_is_a_fresh_one() -> None:
     assert read(None) == read("{") == read('{"counts": 3}') == Memory()
 
