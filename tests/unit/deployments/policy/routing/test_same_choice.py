@@ -1,5 +1,6 @@
 """`deployments.policy.routing.router` chooses as a loop over all replicas does, whatever has happened before; and what a choice costs."""
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -145,11 +146,13 @@ def lines_run(call: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # Hypothesis has lines of its own that run whenever the garbage collector does
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        gc.enable()
     return lines
 
 
