@@ -6,13 +6,20 @@ VENV ?= .venv
 IMAGE ?= llama-herd:0.1.0
 BUNDLED ?= [gpu]
 CORES := $(shell nproc)
+# Folders of tests that `make check` runs.
+CHECKED := unit tools path
 # Processes of the unit tests. They are more than half of what `make check` does, the rest of which is done beside them.
 UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 2 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
+# How many examples the tests of laws try: few for `make check`, all for `make test`.
+EXAMPLES ?= quick
 BEGAN := $(shell date +%s)
 TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
+# Each test starts programs of ours: where this is set, each of them would compile all of its modules anew, a fifth of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests path-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,18 +59,23 @@ lint: env
 	@$(VENV)/bin/lint-imports
 
 unit-tests: env
-	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile quick --cov -n $(UNIT_WORKERS)
+	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile $(EXAMPLES) --cov -n $(UNIT_WORKERS)
 
 # Two processes, because these tests wait as long as they compute.
 path-tests: env
-	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile quick -n 2
+	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile $(EXAMPLES) -n 2
 
 check: env ## What takes seconds: linters, types, import contracts, unit and path tests with coverage, beside each other
 	@$(MAKE) --no-print-directory --jobs=$(CORES) --output-sync lint unit-tests path-tests
 	@$(TOOK)
 
-test: lint ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any
-	@$(VENV)/bin/python -m pytest tests --ignore=tests/multihost/test_faults.py --ignore=tests/apart --cov --durations=30
+# Engines need all cores: one test after the other.
+engine-tests: env
+	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
+
+# The second half runs also where the first one fails, so that one run tells all.
+test: env ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going EXAMPLES=herd check engine-tests
 	@$(TOOK)
 
 multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _HERE = Path(__file__).parent
+#: Rooms whose tests need no tracer: they act. Every branch of what decides is run by tests of the rooms that decide.
+_ACTING = {("deployments", room) for room in ("commands", "lifecycle", "records", "small_models", "weights")}
 
 # Rich reads some of them once, when the commands are imported: here is before that.
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -38,6 +40,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Counts coverage only where it is asked of, in unit tests: a tracer doubles the time that a test takes."""
-    if "unit" not in item.path.relative_to(_HERE).parts[:1]:
+    """Counts coverage only where it is asked of, in unit tests of rooms that decide: a tracer doubles the time that a test takes."""
+    suite, *room = item.path.relative_to(_HERE).parts[:3]
+    if suite != "unit" or tuple(room) in _ACTING:
         item.add_marker("no_cover")

@@ -301,7 +301,7 @@ async def test_only_who_knows_the_secret_gets_files_and_only_offered_ones(hub: F
     cache, manifest = await asyncio.to_thread(pulled, hub, tmp_path)
     server, address = await _served(cache, manifest)
     known = {"authorization": f"Bearer {SECRET}"}
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, verify=False) as client:
         assert (await client.get(f"/{manifest.files[0].digest}")).status_code == 401
         assert (await client.get(f"/{manifest.files[0].digest}", headers={b"authorization": b"Bearer \xff"})).status_code == 401
         assert (await client.get(f"/{manifest.files[0].digest}", headers=known)).status_code == 200

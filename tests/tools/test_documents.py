@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from cluster.planner.config_problems import problems
@@ -14,6 +13,7 @@ from configs.schema_problems import fields_at
 from deployments.__main__ import split
 from deployments.commands.main import app
 from tests.tools.documents import NAMES, PAGES, ROOT, anchors, blocks, in_backticks, links, named_commands, prose, text_of, typed_commands
+from tests.unit.command_line import made
 
 EACH = pytest.mark.parametrize("name", NAMES)
 MOST_LINES_OF_THE_README = 130
@@ -95,7 +95,7 @@ def test_field_of_the_config_in_backticks_exists(name: str) -> None:
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """Finds the command that the first words name; returns it with the other words, less those that hold for every command."""
-    command: Any = typer.main.get_command(app)
+    command: Any = made(app)
     words = split(words)[1]
     while hasattr(command, "commands") and not words[0].startswith("-"):
         name, *words = words

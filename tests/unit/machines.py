@@ -4,13 +4,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
 from cluster.provision.aws import aws
 from cluster.provision.gcp import gcp
 from cluster.provision.ray_up import onprem
 from configs.inventory import Inventory
-from deployments.commands.main import app
+from tests.unit.command_line import invoke
 
 ROOT = Path(__file__).parents[2]
 HOSTS = {"head": "10.0.0.1", "workers": ["10.0.0.2", "10.0.0.3"]}
@@ -35,7 +33,7 @@ GCP = {
 
 
 def emit(*words: str) -> Any:
-    return CliRunner().invoke(app, ["cluster", "emit", *words])
+    return invoke(["cluster", "emit", *words])
 
 
 def built(folder: Path) -> None:

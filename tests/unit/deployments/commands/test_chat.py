@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from configs.load import environment
-from deployments.commands.main import app
 from deployments.commands.using import attachments, typed
 from deployments.commands.using.answers import Answer, figures
 from deployments.commands.using.cards import by_name, cards
 from deployments.commands.using.conversation import CONTROL, Conversation, Screen
 from deployments.commands.using.endpoint import at
+from tests.unit.command_line import invoke
 from tests.unit.deployments.commands.fake_gateway import Gateway, serving
 from tests.unit.pictures import saved
 
@@ -213,7 +212,7 @@ def test_message_may_have_several_lines(lines: list[str], messages: list[str]) -
 
 def run(gateway: Gateway, *words: str, stdin: str = "", **env: str) -> Any:
     given = {"OPENAI_API_KEY": None, **env}
-    return CliRunner().invoke(app, [*words, "--url", gateway.url], input=stdin, env=given)
+    return invoke([*words, "--url", gateway.url], stdin=stdin, env=given)
 
 
 def test_pipe_gets_answers_only_and_an_exit_code(gateway: Gateway) -> None:

@@ -1,5 +1,6 @@
 """The manners of `herd`: words that hold for every command, exit codes, versions, completion, and texts at 80 columns and in a pipe."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,26 +10,42 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from deployments.__main__ import split
 from deployments.commands import versions
-from deployments.commands.main import app
 from deployments.commands.terminal import EXIT_CODES
 from deployments.commands.using.known_names import known_names
 from deployments.commands.using.models import models_table
+from tests.unit.command_line import invoke
 from tests.unit.deployments.commands.fake_gateway import BLIND, SEEING, serving
 
 ROOT = Path(__file__).parents[4]
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def given(**env: str) -> dict[str, str]:
+    """An environment with a terminal of 80 columns, and with the colours that a command would have."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "HERD_QUIET")}
+    return kept | {"COLUMNS": "80", "HERD_SECRET": "", **env}
+
+
 def herd(*words: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the command in a pipe, 80 columns wide and with the colours that it would have."""
-    given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "HERD_QUIET")}
-    given |= {"COLUMNS": "80", "HERD_SECRET": "", **env}
+    """Runs the command in a pipe."""
     command = [sys.executable, "-m", "deployments", *words]
-    return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=60, check=False)
+    return subprocess.run(command, env=given(**env), cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=60, check=False)
+
+
+def in_one_process(*lines: tuple[str, ...]) -> list[str]:
+    """Standard outputs of these command lines, as `herd` gives them: a process takes a second to import the commands."""
+    program = (
+        "import json, sys\nfrom deployments.commands.main import main\n"
+        "for words in json.loads(sys.argv[1]):\n try: main(words)\n except SystemExit: print(end='\\0')"
+    )
+    command = [sys.executable, "-c", program, json.dumps(lines)]
+    done = subprocess.run(command, env=given(), cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    *texts, rest = done.stdout.split("\0")
+    assert rest == ""
+    return texts
 
 
 @pytest.mark.parametrize(
@@ -58,7 +75,7 @@ def test_no_color_and_quiet_hold_before_and_behind_the_name_of_a_command(tmp_pat
 
 
 def test_version_names_what_is_installed() -> None:
-    lines = dict(line.split() for line in CliRunner().invoke(app, ["--version"]).stdout.splitlines())
+    lines = dict(line.split() for line in invoke(["--version"]).stdout.splitlines())
     assert {"herd", "ray", "torch", "python"} <= lines.keys()
     assert lines["python"] == ".".join(map(str, sys.version_info[:3]))
 
@@ -95,7 +112,7 @@ def test_exit_codes_are_those_of_the_page() -> None:
 )
 def test_exit_code_says_what_became_of_it(words: list[str], code: int) -> None:
     assert code in EXIT_CODES
-    assert CliRunner().invoke(app, words).exit_code == code
+    assert invoke(words).exit_code == code
 
 
 def test_shell_completes_names_of_models_that_are_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +138,10 @@ def golden(name: str, text: str) -> None:
     assert max(map(len, said.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", ["chat", "bench", "models", "support-bundle"])
-def test_help_at_80_columns_is_as_it_was_looked_at(command: str) -> None:
-    golden(f"help-{command}", herd(command, "--help").stdout)
+def test_help_at_80_columns_is_as_it_was_looked_at() -> None:
+    names = ("chat", "bench", "models", "support-bundle")
+    for name, text in zip(names, in_one_process(*((name, "--help") for name in names)), strict=True):
+        golden(f"help-{name}", text)
 
 
 def shown(*what: Any) -> str:

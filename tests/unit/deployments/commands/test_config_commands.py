@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from cluster.planner.config_problems import problems
 from configs.json_schema import json_schema
 from configs.load import loaded, parse, read
 from configs.schema import Config, Model
 from deployments.commands.describing.config_values import places, values
-from deployments.commands.main import app
 from deployments.lifecycle.known import Herd
+from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 
 TEXTS = Path(__file__).parent / "texts"
@@ -66,7 +65,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str, stdin: str | None = None) -> Any:
-    return CliRunner().invoke(app, list(words), input=stdin)
+    return invoke(list(words), stdin=stdin)
 
 
 def held(name: str, text: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
-from typer.testing import CliRunner
 
 from cluster.catalogue.hardware import Fabric
 from cluster.doctor.facts import Expected, Finding, Level
@@ -19,8 +18,8 @@ from cluster.doctor.pairs import PairResult
 from cluster.doctor.report import Member, Wanted, assembled
 from deployments.commands import doctor as doctor_command
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
-from deployments.commands.main import app
 from tests.unit.cluster.doctor.test_host_checks import LAPTOP, PORTS, WELL
+from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 from tests.unit.nvidia_smi_samples import dgx, gpu, report
 from tests.unit.samples import MODEL
@@ -35,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def doctor(folder: Path, *words: str) -> Any:
-    return CliRunner().invoke(app, ["doctor", *words], env={"HERD_STATE": str(folder)})
+    return invoke(["doctor", *words], env={"HERD_STATE": str(folder)})
 
 
 def herd(folder: Path, **fields: Any) -> str:

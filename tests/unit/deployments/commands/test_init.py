@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from configs.load import read
 from deployments.commands.describing.starters import KINDS
-from deployments.commands.main import app
+from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 
 TEXTS = Path(__file__).parent / "texts"
@@ -31,7 +30,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, list(words))
+    return invoke(list(words))
 
 
 def init(*words: str) -> Any:

@@ -11,7 +11,6 @@ import typer
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from cluster.planner.choice.record import KEYS_OF_HERDS, KEYS_OF_PLANS
 from cluster.planner.config_problems import problems
@@ -23,6 +22,7 @@ from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from tests.unit.cluster.catalogue.test_config_shape import LLAMA
 from tests.unit.cluster.planner.test_herd_fit import MAVERICK, maverick
+from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 from tests.unit.samples import config, model
 
@@ -35,7 +35,7 @@ CONFIGS = ROOT / "configs"
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, list(words))
+    return invoke(words, app=app)
 
 
 def as_json(*words: str) -> list[dict[str, Any]]:

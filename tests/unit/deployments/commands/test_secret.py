@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from cluster.machine.local_node import LocalNode
 from configs.keys import PURPOSES, SERVING, VARIABLES, derived
-from deployments.commands.main import app
+from tests.unit.command_line import invoke
 
 ROOT = "0123456789abcdef" * 4
 HERD = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]\n"
@@ -20,7 +19,7 @@ def secret(tmp_path: Path) -> Any:
     """Runs `herd secret` with a state folder of its own."""
 
     def run(*words: str, **environment: str) -> Any:
-        return CliRunner().invoke(app, ["secret", *words], env={"HERD_STATE": str(tmp_path), "HERD_SECRET": None, **environment})
+        return invoke(["secret", *words], env={"HERD_STATE": str(tmp_path), "HERD_SECRET": None, **environment})
 
     return run
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from configs.keys import derived
 from configs.load import environment, parse
@@ -19,9 +18,9 @@ from deployments.commands.describing.bundle.logs import line_ends, log_ends
 from deployments.commands.describing.bundle.redaction import REMOVED, redacted, secrets_in, without_commands
 from deployments.commands.describing.bundle.sources import of_the_config, of_the_gateway, secrets_of
 from deployments.commands.describing.support_bundle import contents
-from deployments.commands.main import app
 from deployments.lifecycle.herd import Herd
 from deployments.policy.records.log_lines import GATEWAY, MODEL, RAY, Line, Query
+from tests.unit.command_line import invoke
 
 ROOT = "0123456789abcdef" * 4
 CONFIG = """
@@ -39,7 +38,7 @@ def read(path: Path) -> dict[str, str]:
 
 def run(folder: Path, *words: str, **env: str | None) -> Any:
     given = {"HERD_STATE": str(folder), "HERD_SECRET": None, **env}
-    return CliRunner().invoke(app, ["support-bundle", "--output", str(folder / "out.tar.gz"), *words], env=given)
+    return invoke(["support-bundle", "--output", str(folder / "out.tar.gz"), *words], env=given)
 
 
 def up(folder: Path) -> Herd:

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import ray
-from typer.testing import CliRunner
 
-from deployments.commands.main import app
 from deployments.ray_calls.start_head import by_environment
+from tests.unit.command_line import invoke
 
 GCS = Path(ray.__file__).parent / "core/src/ray/gcs/gcs_server"
 
@@ -50,7 +49,7 @@ def test_rays_gcs_takes_the_password_from_its_environment(tmp_path: Path) -> Non
 
 
 def test_command_hands_its_options_on_to_ray_start() -> None:
-    done = CliRunner().invoke(app, ["cluster", "start-head", "--no-such-option"], input="")
+    done = invoke(["cluster", "start-head", "--no-such-option"], stdin="")
     assert done.exit_code == 2
     assert "No such option" in done.stderr
 

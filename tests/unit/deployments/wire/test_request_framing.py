@@ -186,6 +186,7 @@ def test_chunks_that_are_refused_are_refused_wherever_the_network_cuts(body: byt
     assert {ours([data[:at], data[at:]]) for at in range(0, len(data), step)} == {Found((), refused=status)}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("before", [b"", b"f00000\r\n" + b"x" * 0xF00000 + b"\r\n"])
 @pytest.mark.parametrize("size", [1, 6, 12])
 def test_tiny_chunks_are_few_whatever_came_before(size: int, before: bytes) -> None:
