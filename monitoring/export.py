@@ -7,6 +7,7 @@ gateways in one process do not meet.
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Metric as MetricFamily
 
 from cluster.planner.started.figures import Report
 from monitoring.counts import Buckets, Values
@@ -168,6 +169,11 @@ class Meter:
         for model in self._models.get(metric.name, set()) | counts.keys():
             self.show(metric, model, value=counts.get(model, 0))
         self._models[metric.name] = set(counts)
+
+    def family(self, metric: Metric) -> MetricFamily:
+        """Returns what one metric of the table has counted, as its page shows it."""
+        one: Values | Buckets = self._buckets[metric.name] if metric.kind == "histogram" else self._values[metric.name]
+        return next(iter(one.collect()))
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
