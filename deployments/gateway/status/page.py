@@ -95,13 +95,20 @@ def page(models: Sequence[Model], gateways: int, missing: bool, at: int, now_s: 
 
 
 def _top(models: Sequence[Model], gateways: int, missing: bool, now_s: float) -> Markup:
-    well = sum(model.state in (ModelState.RUNNING, ModelState.AT_ZERO, ModelState.STOPPED) for model in models)
+    well = sum(_is_well(model) for model in models)
     when = datetime.fromtimestamp(now_s, UTC)
     time = el("time", when.strftime("%Y-%m-%d %H:%M:%S UTC"), datetime=when.isoformat(timespec="seconds"))
     said = f"{well} of {_count(len(models), 'model')} as they should be. "
     shown = f"Load and latency are those of {_count(gateways, 'gateway')}. "
     others = el("strong", "Others could not be asked. ") if missing else ""
     return el("p", said, shown, others, "As of ", time, ".", class_="top")
+
+
+def _is_well(model: Model) -> bool:
+    """Tells whether a model has all that it should have: its operator, or its load, may want nothing of it."""
+    if model.state is not ModelState.RUNNING:
+        return model.state in (ModelState.AT_ZERO, ModelState.STOPPED)
+    return model.ready >= _target(model) and not any(replica.slow for replica in model.replicas)
 
 
 def _model(model: Model, index: int, at: int) -> Markup:
@@ -144,7 +151,7 @@ def _charts(model: Model, at: int) -> Markup:
 def _quantiles(hour: Sequence[Minute | None], bounds: Sequence[float], field: str) -> tuple[Series, Series]:
     counts: list[Sequence[int]] = [getattr(one.counted, field) if one is not None else () for one in hour]
     slow, usual = ([quantile(bounds, one, share) for one in counts] for share in (0.95, 0.5))
-    return Series("95 %", "bad", slow), Series("half", "good", usual)
+    return Series("95 %", "high", slow), Series("half", "good", usual)
 
 
 def _replicas(model: Model, index: int) -> Markup:
