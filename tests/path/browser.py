@@ -133,6 +133,11 @@ async def tab(folder: Path) -> AsyncIterator[Tab]:
 
 async def _port(file: Path) -> int:
     async with asyncio.timeout(START_S):
-        while not (file.exists() and "\n" in file.read_text(encoding="utf-8")):  # noqa: ASYNC110 (the browser writes it when it listens)
+        while (port := _told(file)) is None:  # noqa: ASYNC110 (the browser writes it when it listens)
             await asyncio.sleep(0.05)
-    return int(file.read_text(encoding="utf-8").splitlines()[0])
+    return port
+
+
+def _told(file: Path) -> int | None:
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return int(text.splitlines()[0]) if "\n" in text else None
