@@ -40,7 +40,8 @@ class Tab:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         async with asyncio.timeout(ANSWER_S):
-            return await answer
+            found: dict[str, Any] = await answer
+        return found
 
     async def run(self, script: str) -> Any:
         """Returns what a script comes to in the page."""

@@ -48,6 +48,11 @@ class Gateways:
         self._key_from = endpoint.key_from
         self._known: tuple[str, ...] = ()
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pages.close()
+        self._metrics.close()
+
     def look(self) -> Look:
         """Asks all gateways, and returns what they say; it takes two times `within_s` at most."""
         pages = {path: self._asked(self._pages, path) for path in (PAGE, TARGETS)}

@@ -56,12 +56,13 @@ def top(
     """
     with told(OperationError):
         endpoint = _endpoint(name, url, ca, environment())
-        herd = Gateways(endpoint)
         if once or as_json or not _is_interactive(out):
-            print_once(herd, endpoint.url, as_json)
+            with contextlib.closing(Gateways(endpoint)) as herd:
+                print_once(herd, endpoint.url, as_json)
             return
+    # Its connections end with this program: a gateway that does not answer must not hold up the end.
     with contextlib.suppress(EOFError):
-        _live(herd, endpoint.url, out)
+        _live(Gateways(endpoint), endpoint.url, out)
 
 
 def _is_interactive(console: Console) -> bool:
