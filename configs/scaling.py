@@ -17,6 +17,9 @@ class Slo(Strict):
     ttft_s: float = Field(3.0, gt=0, le=3600, description="An answer should begin within this many seconds of its request's arrival.")
     itl_s: float = Field(0.1, gt=0, le=60, description="Two tokens of an answer should be at most this many seconds apart, on average.")
     quantile: float = Field(0.9, ge=0.5, le=0.999, description="Both should hold for this share of the requests.")
+    availability: float = Field(
+        0.999, ge=0.5, le=0.99999, description="This share of the requests should be answered, but for those whose own fault prevents it."
+    )
 
 
 class Schedule(Strict):

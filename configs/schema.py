@@ -12,6 +12,7 @@ from configs.certificates import Certificates
 from configs.doorway import Doorway, Listening
 from configs.engine_arguments import complaints
 from configs.inventory import Inventory
+from configs.monitoring import Monitoring
 from configs.names import Accelerator, GpuName, Kind, NodeName, Quantization
 from configs.parallelism import Parallelism as Parallelism
 from configs.requests import Requests
@@ -351,6 +352,7 @@ class Config(Strict):
         None,
         description="Gateways and engines use TLS with these certificates. Default: plain HTTP. A change makes new engines and gateways.",
     )
+    monitoring: Monitoring = Field(Monitoring(), description="Exporters of nodes, which gateways list for Prometheus, listen here.")
     models: tuple[Model, ...] = Field(description="The herd serves these models.")
 
     @property

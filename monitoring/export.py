@@ -6,24 +6,23 @@ gateways in one process do not meet.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Metric as MetricFamily
 
-from cluster.planner.started.figures import Report
-from monitoring.counts import Buckets, Values
+from configs.scaling import Slo
+from monitoring.counts import Buckets, Labels, Values
+from monitoring.labels import CODES, NO_CODE, OTHER, Found, Met, Objective, Outcome, PrefillBy, Retry, Tokens
 from monitoring.metrics import (
-    CANARIES,
-    CANARY_SECONDS,
     E2E,
-    ENGINE_KV,
-    ENGINE_KV_TOKENS,
-    ENGINE_START,
-    ENGINE_WEIGHTS,
     FALLBACKS,
     GATEWAYS,
     ITL,
     PICKS,
     PREFILLS,
+    PREFIX_TOKENS,
+    REFUSALS,
+    REPLICA_PHASE,
+    REPLICAS,
     REPLICAS_READY,
     REPLICAS_SICK,
     REPLICAS_SLOW,
@@ -34,18 +33,18 @@ from monitoring.metrics import (
     SCALING_DECIDED,
     SCALING_HELD,
     SCALING_REPLICAS,
+    SLO_OBJECTIVE,
+    SLO_REQUESTS,
+    SLO_THRESHOLD,
     STREAMS_OPEN,
     TOKENS,
     TTFT,
     WAITED,
     WAITING,
-    FigureOf,
     Metric,
-    Outcome,
-    PrefillBy,
-    Retry,
 )
 
+_CODES = frozenset(CODES)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -60,6 +59,8 @@ class Meter:
             self.registry.register(one)
         # What every request counts, so that it is not looked up for each.
         self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
+        self._prefix, self._slo = (self._values[metric.name].of for metric in (PREFIX_TOKENS, SLO_REQUESTS))
+        self._promises: dict[str, Slo] = {}
         self._open, self._streams = (self._values[metric.name].of for metric in (REQUESTS_OPEN, STREAMS_OPEN))
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
@@ -117,6 +118,57 @@ class Meter:
         """One of them waits no more, after so long."""
         self.observe(WAITED, model, value=seconds)
 
+    def promises(self, objectives: Mapping[str, Slo]) -> None:
+        """Shows the objectives of the config's models, and counts requests against them from now on. A model that has no more is not shown.
+
+        Counters of its requests begin at 0 then: an increase is seen from its first request on.
+        """
+        self._promises = dict(objectives)
+        shares, limits = dict[Labels, float](), dict[Labels, float]()
+        for model, slo in objectives.items():
+            shares |= {(model, Objective.AVAILABILITY): slo.availability}
+            shares |= {(model, objective): slo.quantile for objective in (Objective.TTFT, Objective.ITL)}
+            limits |= {(model, Objective.TTFT): slo.ttft_s, (model, Objective.ITL): slo.itl_s}
+            for values, kinds in ((self._tokens, Tokens), (self._prefix, Found)):
+                for kind in kinds:
+                    values[model, kind] += 0
+            for objective in Objective:
+                for met in Met:
+                    self._slo[model, objective, met] += 0
+        self.replace(SLO_OBJECTIVE, shares)
+        self.replace(SLO_THRESHOLD, limits)
+
+    def promise(self, model: str) -> Slo | None:
+        """Returns the objectives of a model; None for a model that is not in the config."""
+        return self._promises.get(model)
+
+    def kept(self, model: str, objective: Objective, met: bool) -> None:
+        """A request met an objective, or did not."""
+        self._slo[model, objective, Met.YES if met else Met.NO] += 1
+
+    def refused(self, model: str, code: str | None) -> None:
+        """A request was answered with an error of this code; None: it has none."""
+        self.count(REFUSALS, model, NO_CODE if code is None else code if code in _CODES else OTHER)
+
+    def expected(self, model: str, hit_tokens: int, miss_tokens: int) -> None:
+        """A prompt went to a replica that should have so many of its tokens, and should not have the others."""
+        self._prefix[model, Found.HIT] += hit_tokens
+        self._prefix[model, Found.MISS] += miss_tokens
+
+    def replicas(self, counts: Mapping[Labels, float]) -> None:
+        """So many replicas are in each state, by model and state; no others are."""
+        self.replace(REPLICAS, counts)
+
+    def starting(self, seconds: Mapping[Labels, float]) -> None:
+        """The longest running start of a model has been in its phase for so long, by model and phase; no others run."""
+        self.replace(REPLICA_PHASE, seconds)
+
+    def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
+        """Sets a gauge of the table for these labels, and removes it for all others."""
+        shown = self._values[metric.name].of
+        shown.clear()
+        shown.update(values)
+
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
         self._requests[model, endpoint, outcome] += 1
@@ -128,10 +180,12 @@ class Meter:
             self._ttft.observe((model,), times_s[0] - arrived_s)
             self._itl.observe_between((model,), times_s)
 
-    def used(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """An engine stated these tokens."""
-        self._tokens[model, "prompt"] += prompt_tokens
-        self._tokens[model, "completion"] += completion_tokens
+    def used(self, model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
+        """An engine stated these tokens; the cached ones are a part of the prompt's."""
+        self._tokens[model, Tokens.PROMPT] += prompt_tokens
+        self._tokens[model, Tokens.COMPLETION] += completion_tokens
+        if cached_tokens:
+            self._tokens[model, Tokens.CACHED] += cached_tokens
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""
@@ -178,32 +232,3 @@ class Meter:
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self.registry)
-
-
-class CanaryMeter:
-    """Counts a replica's canaries, in the registry whose page its engine shows."""
-
-    def __init__(self, registry: CollectorRegistry, model: str) -> None:
-        self._model = model
-        self._verdicts = Counter(CANARIES.name, CANARIES.meaning, CANARIES.labels, registry=registry)
-        self._seconds = Histogram(
-            CANARY_SECONDS.name, CANARY_SECONDS.meaning, CANARY_SECONDS.labels, buckets=CANARY_SECONDS.buckets, registry=registry
-        )
-
-    def judged(self, verdict: str, seconds: float | None) -> None:
-        """A canary said this; it took so long, where it came to an end."""
-        self._verdicts.labels(self._model, verdict).inc()
-        if seconds is not None:
-            self._seconds.labels(self._model).observe(seconds)
-
-
-def show_engine(registry: CollectorRegistry, model: str, found: Report) -> None:
-    """Shows an engine's figures beside its plan's, in the registry whose page the engine shows; called once. A figure that nobody knows is
-    not shown."""
-    for metric, figure in ((ENGINE_WEIGHTS, "weights_bytes"), (ENGINE_KV, "kv_bytes"), (ENGINE_KV_TOKENS, "kv_tokens")):
-        gauge = Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
-        for by, figures in ((FigureOf.ENGINE, found.told), (FigureOf.PLAN, found.planned)):
-            if (value := getattr(figures, figure)) is not None:
-                gauge.labels(model, by.value).set(value)
-    if found.told.start_s is not None:
-        Gauge(ENGINE_START.name, ENGINE_START.meaning, ENGINE_START.labels, registry=registry).labels(model).set(found.told.start_s)

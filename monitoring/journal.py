@@ -10,8 +10,14 @@ from typing import Self
 
 import msgspec
 
+from configs.scaling import Slo
 from monitoring.export import Meter
-from monitoring.metrics import Outcome, PrefillBy, Retry
+from monitoring.labels import UNKNOWN, Objective, Outcome, PrefillBy, Retry
+
+#: Outcomes that keep the promise to be available: the herd answered, or the request's own fault or its client's leave kept it from that.
+AVAILABLE = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
+#: Codes of errors that a client is told after the pipeline has let go of its request.
+_CODES = {Outcome.INTERNAL_ERROR: "internal_error", Outcome.UNAVAILABLE: "engine_unavailable"}
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -29,7 +35,9 @@ class Served(msgspec.Struct, frozen=True):
 class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
-    __slots__ = ("_meter", "_streams", "model", "picks", "prefilled_by", "retries", "times", "usage")
+    __slots__ = (
+        "_meter", "_streams", "cached_tokens", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "times", "usage"
+    )  # fmt: skip
 
     def __init__(self, meter: Meter, model: str) -> None:
         self.model = model
@@ -40,13 +48,24 @@ class Trial:
         self.times: list[float] = []
         """When the client was shown each piece of a stream."""
         self.usage: tuple[int, int] | None = None
+        self.cached_tokens = self.hit_tokens = self.miss_tokens = 0
+        """Tokens of the prompt that its engine had, those that the gateway expected at the picked replicas, and those that it did not."""
         self._meter = meter
         self._streams = False
         meter.opened(model)
 
-    def picked(self, reason: str) -> None:
-        """A replica was picked."""
+    def picked(self, reason: str, hit_tokens: int = 0, prompt_tokens: int = 0) -> None:
+        """A replica was picked.
+
+        Args:
+            reason: why.
+            hit_tokens: of the prompt that it should have.
+            prompt_tokens: the whole prompt's; 0 where nobody looked for it.
+        """
         self.picks.append(reason)
+        if prompt_tokens:
+            self.hit_tokens += hit_tokens
+            self.miss_tokens += max(0, prompt_tokens - hit_tokens)
 
     def retried(self, kind: Retry) -> None:
         """The request goes on to another replica."""
@@ -62,9 +81,9 @@ class Trial:
             self._streams = True
             self._meter.stream_opened(self.model)
 
-    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+    def used(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
         """An engine stated these tokens."""
-        self.usage = prompt_tokens, completion_tokens
+        self.usage, self.cached_tokens = (prompt_tokens, completion_tokens), cached_tokens
 
     def served(self) -> Served:
         """The model has answered."""
@@ -82,19 +101,27 @@ class Trial:
 class Entry:
     """One request, as far as it has come."""
 
-    __slots__ = ("_meter", "arrived_s", "endpoint", "model", "trials")
+    __slots__ = ("_meter", "arrived_s", "code", "endpoint", "model", "streams", "trials")
 
     def __init__(self, meter: Meter, endpoint: str, arrived_s: float) -> None:
         self._meter = meter
         self.endpoint = endpoint
         self.arrived_s = arrived_s
-        self.model = "unknown"
+        self.model = UNKNOWN
         """The model that the request names."""
+        self.streams = False
+        """It asks for a stream."""
+        self.code: str | None = None
+        """The code of the error that its client is told; an empty one where the error has none."""
         self.trials: list[Trial] = []
 
-    def names(self, model: str) -> None:
-        """The request names this model."""
-        self.model = model
+    def names(self, model: str, streams: bool = False) -> None:
+        """The request names this model, and asks for a stream or not."""
+        self.model, self.streams = model, streams
+
+    def refused(self, code: str | None) -> None:
+        """Its client is told an error of this code."""
+        self.code = code or ""
 
     def asks(self, model: str) -> Trial:
         """A model is asked."""
@@ -129,16 +156,53 @@ class Journal:
         """
         meter = self._meter
         meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
+        if outcome is not Outcome.OK:
+            self._refuse(entry, outcome)
+        if (slo := meter.promise(entry.model)) is not None:
+            self._judge(entry, slo, outcome, now_s)
         for trial in entry.trials:
-            for reason in trial.picks:
-                meter.picked(trial.model, reason)
-            for kind in trial.retries:
-                meter.retried(trial.model, kind)
-            if trial.prefilled_by is not None:
-                meter.prefilled(trial.model, trial.prefilled_by)
-            if trial.times:
-                meter.streamed(trial.model, entry.arrived_s, trial.times)
-            if trial.usage is not None:
-                meter.used(trial.model, *trial.usage)
+            self._count(entry, trial)
         if served is not None and served.model != entry.model:
             meter.fell_back(entry.model, served.model)
+
+    def _count(self, entry: Entry, trial: Trial) -> None:
+        """Counts one model's part in a request."""
+        meter = self._meter
+        for reason in trial.picks:
+            meter.picked(trial.model, reason)
+        for kind in trial.retries:
+            meter.retried(trial.model, kind)
+        if trial.prefilled_by is not None:
+            meter.prefilled(trial.model, trial.prefilled_by)
+        if trial.times:
+            meter.streamed(trial.model, entry.arrived_s, trial.times)
+        if trial.usage is not None:
+            meter.used(trial.model, *trial.usage, trial.cached_tokens)
+        if trial.hit_tokens or trial.miss_tokens:
+            meter.expected(trial.model, trial.hit_tokens, trial.miss_tokens)
+
+    def _refuse(self, entry: Entry, outcome: Outcome) -> None:
+        """Counts the error that a client was told, if it was told one."""
+        code = entry.code if entry.code is not None else _CODES.get(outcome)
+        if code is not None:
+            self._meter.refused(entry.model, code or None)
+
+    def _judge(self, entry: Entry, slo: Slo, outcome: Outcome, now_s: float) -> None:
+        """Counts a request against the objectives of the model that it names, whichever model answered.
+
+        An answer that has not begun says nothing of its speed, unless its client has waited too long for it and has gone. An objective of
+        speed is met or not by what a client was shown, however the answer ended: availability tells that.
+        """
+        meter, model = self._meter, entry.model
+        meter.kept(model, Objective.AVAILABILITY, outcome in AVAILABLE)
+        trial = next((one for one in entry.trials if one.times), None)
+        if trial is None:
+            if entry.streams and outcome is Outcome.CANCELLED and now_s - entry.arrived_s > slo.ttft_s:
+                meter.kept(model, Objective.TTFT, False)
+            return
+        times = trial.times
+        meter.kept(model, Objective.TTFT, times[0] - entry.arrived_s <= slo.ttft_s)
+        # A piece may hold several tokens, and where the engine states how many there were, the mean is over these.
+        steps = max(len(times), 0 if trial.usage is None else trial.usage[1]) - 1
+        if steps > 0:
+            meter.kept(model, Objective.ITL, times[-1] - times[0] <= slo.itl_s * steps)

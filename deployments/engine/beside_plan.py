@@ -18,8 +18,9 @@ from cluster.planner.started.beside import beside_plan
 from cluster.planner.started.figures import Report, as_plain, differences
 from configs.load import ConfigError, checkpoint_config
 from configs.schema import Model
+from deployments.engine.load import EngineLoad
 from deployments.engine.vllm.engine_state import EngineState
-from monitoring.export import show_engine
+from monitoring.engine_page import Cost, show_engine
 
 #: Longest wait for the workers of an engine that has nothing else to do yet.
 WORKERS_S = 30.0
@@ -35,6 +36,23 @@ async def report(state: EngineState, model: Model) -> Report | None:
         log.warning("memory_not_told", model=model.id, error=f"{type(error).__name__}: {error}")
         return None
     return beside_plan(model, started, _stored(model.checkpoint))
+
+
+def cost(found: Report | None, model: str, gpus: int, since_s: float, load: EngineLoad) -> Cost:
+    """Returns what counts a replica's GPUs and its KV cache, times seconds; the cache only where the engine tells its size.
+
+    Args:
+        found: by `report`.
+        model: its id.
+        gpus: the replica's, as its plan counts them: at least 1, also on a CPU.
+        since_s: when its start began, on the monotonic clock.
+        load: reads how much of the cache is held.
+    """
+    kv_bytes = None if found is None else found.told.kv_bytes
+    if kv_bytes is None:
+        return Cost(model, gpus, since_s, None)
+    of_all = kv_bytes * gpus
+    return Cost(model, gpus, since_s, lambda: load.held_s() * of_all)
 
 
 def shown(found: Report | None, start_s: float, model: str, registry: CollectorRegistry = REGISTRY) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from deployments.policy.fleet.known_answer import Token, Vote, vote
 from deployments.policy.fleet.slowness import Circumstances, Pace
 from deployments.wire.engine.answer import EngineGone
 from deployments.wire.engine.client import Engines
-from monitoring.export import CanaryMeter
+from monitoring.engine_page import CanaryMeter
 
 #: After a bad one the next comes so soon: a replica that is sick should not answer for another period.
 AGAIN_S = 1.0

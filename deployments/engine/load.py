@@ -28,6 +28,8 @@ class _Reading:
     values: dict[str, float]
     busy_s: float = 0.0
     """Seconds in which the engine had requests, as far as its readings show."""
+    held_s: float = 0.0
+    """Shares of its KV cache that requests held, times seconds, as far as its readings show."""
 
 
 class EngineLoad:
@@ -69,6 +71,10 @@ class EngineLoad:
             values[RUNNING] + values[WAITING],
         )
 
+    def held_s(self) -> float:
+        """Returns how long requests have held the KV cache, as if they had held all of it: shares times seconds."""
+        return self._read().held_s
+
     def step_s(self) -> float:
         """Seconds of a step lately, whatever it computed; 0 where there was none."""
         return self._step_s(self._read())
@@ -88,5 +94,7 @@ class EngineLoad:
                 values[sample.name] += sample.value
         now, last = self._clock(), self._last
         busy = last.values[RUNNING] or values[RUNNING]
-        self._last = _Reading(now, values, last.busy_s + (now - last.at_s if busy else 0.0))
+        passed_s = now - last.at_s
+        held_s = last.held_s + passed_s * (last.values[KV_USAGE] + values[KV_USAGE]) / 2
+        self._last = _Reading(now, values, last.busy_s + (passed_s if busy else 0.0), held_s)
         return self._last

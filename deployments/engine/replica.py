@@ -46,7 +46,7 @@ from deployments.wire.shared_answer import SharedAnswer
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring import logs
-from monitoring.export import CanaryMeter
+from monitoring.engine_page import CanaryMeter, show_phases
 
 #: A replica that leaves still takes what gateways send before they have seen it leave: a few of their roster's periods.
 LINGER_S = 2.0
@@ -89,6 +89,7 @@ class EngineServer(EngineProcess):
             await asyncio.to_thread(log.failed, error)
             raise
         log.ready()
+        show_phases(REGISTRY, model.id, log.phases_s)
 
     async def _come_up(self, config: dict[str, Any], gate: Gate, site: Site, model: Model, log: StartLog) -> None:
         began = time.monotonic()
@@ -107,6 +108,7 @@ class EngineServer(EngineProcess):
         await self._open(key, site)
         self._made_of, self._others = gate.made_of, Replicas()
         found = await beside_plan.report(self._vllm, model)
+        REGISTRY.register(beside_plan.cost(found, self._model, gpus_of(model), began, self._load))
         self._canaries, self._generation = self._watched(gate)
         try:
             await self._canaries.let_in(checks(self._model, gate.abilities))

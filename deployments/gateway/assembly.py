@@ -20,7 +20,9 @@ from configs.schema import LiveSettings
 from deployments.gateway.admission import Admission, Coming
 from deployments.gateway.attempts import Forward
 from deployments.gateway.body.remote_images import Allowed, ImageFetcher, is_public
-from deployments.gateway.endpoints import Front, Gateways, Generated
+from deployments.gateway.endpoints import Front, Generated
+from deployments.gateway.figures.cluster_figures import ReadCluster
+from deployments.gateway.figures.figures import Figures, Gateways
 from deployments.gateway.pipeline import Pipeline
 from deployments.gateway.readers.reader import Readers
 from deployments.gateway.replicas.following import Following
@@ -46,7 +48,9 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
+from monitoring.labels import UNKNOWN
 
+RELEASE = version("llama-herd")
 #: Longest time that a stop waits for the requests under way, and for a page of metrics.
 DRAIN_S, PAGE_S = 600.0, 1.0
 
@@ -84,6 +88,8 @@ class Cluster:
     """Reads the starts of models that are kept. Called in a thread."""
     histories: Histories | None = None
     """Asks all gateways for what they tell of the last hour (`Serving.told`). None: this one is alone."""
+    facts: ReadCluster | None = None
+    """Reads what metrics show of the cluster. Called in a thread. None: they show what the roster knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +146,13 @@ class Serving:
         self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
         self.pipeline = Pipeline(self._rules(config), attempts, self.meter)
-        front = Front(self.roster, self.pipeline, self.meter, cluster.gateways, cluster.generated, process.pages)
+        self._figures = Figures(config, self.roster, self.meter, cluster.gateways, cluster.facts)
+        front = Front(self.roster, self.pipeline, self.meter, self._figures, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
-        release = version("llama-herd")
+        self.server.listen(lambda error: self.meter.refused(UNKNOWN, error.reason))
         self._load = LoadReporting(
-            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, release, seen), cluster.keep, process.told_s
+            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, RELEASE, seen), cluster.keep, process.told_s
         )
         self._sizes = Sizes(cluster.read, self.meter, 5 * process.told_s)
         self._status = self._status_pages(cluster, front)
@@ -176,6 +183,7 @@ class Serving:
         self._images.apply(wanted.remote_images)
         self.roster.keep(_groups(config), wanted.routing, _on_demand(config))
         self.pipeline.apply(self._rules(config))
+        self._figures.apply(config)
         for server in (self.server, self._metrics_server):
             server.change(_bounds(wanted))
         if self._following is not None:
@@ -190,7 +198,8 @@ class Serving:
     @property
     def alive(self) -> bool:
         """It still listens, and still follows its replicas."""
-        return self.server.alive and self._metrics_server.alive and (self._following is None or self._following.alive)
+        listening = self.server.alive and self._metrics_server.alive
+        return listening and self._figures.alive and (self._following is None or self._following.alive)
 
     async def stop(self) -> None:
         """Takes no new connection, finishes the requests under way, and leaves no task or socket behind."""
@@ -202,6 +211,7 @@ class Serving:
         await self._load.stop()
         await self._sizes.stop()
         await self._status.stop()
+        await self._figures.stop()
         await self._notices.stop()
         await self._images.close()
         self.engines.close()

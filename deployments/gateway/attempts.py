@@ -23,12 +23,12 @@ from deployments.policy.queue.slots import Waiting
 from deployments.policy.request import resume
 from deployments.policy.request.calls import Priority, with_field
 from deployments.policy.request.poison import Poison
-from deployments.policy.routing.types import Ask
+from deployments.policy.routing.types import UNCHOSEN, Ask, Pick
 from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import Broken, Cut, EngineGone
 from deployments.wire.engine.client import Engines
 from monitoring.journal import Served
-from monitoring.metrics import Retry
+from monitoring.labels import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Forward:
         while True:
             offer = self._offered(asked, ask, failed)
             with offer if isinstance(offer, Place) else await self._waited(asked, offer, deadline, failed) as place:
-                asked.trial.picked(place.pick.reason)
+                asked.trial.picked(*_expected(place.pick, ask))
                 failure = await self._tried(asked, body, place, delivery)
             if failure is None:
                 suspicion.answered()
@@ -188,6 +188,11 @@ class Forward:
         kind = Retry.AGAIN if so_far is None else Retry.RESUMED
         asked.trial.retried(Retry.MADE_WAY if failure.cut is Cut.MADE_WAY else kind)
         return raw if so_far is None else resume.continuing(asked.body, asked.chosen.model.id, so_far)
+
+
+def _expected(pick: Pick, ask: Ask) -> tuple[str, int, int]:
+    """Returns why a replica was picked, the tokens of the prompt that it should have, and all of them; 0 where nobody has looked for it."""
+    return pick.reason, pick.hit_tokens, 0 if pick.reason in UNCHOSEN else ask.prompt.tokens
 
 
 def _refusal(error: engine_errors.Said, asked: engine_errors.Question) -> HerdError:

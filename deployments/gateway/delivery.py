@@ -131,7 +131,7 @@ class Delivery:
 
     def _count(self, used: usage.Usage | None) -> None:
         if used is not None:
-            self._asked.trial.used(used.prompt_tokens, used.completion_tokens)
+            self._asked.trial.used(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
     def complete(self) -> None:
         """All has been said."""

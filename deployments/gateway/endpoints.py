@@ -17,6 +17,7 @@ import structlog
 
 from configs.schema import Limits
 from deployments.gateway.body.budget import Bodies, Body
+from deployments.gateway.figures.figures import Figures
 from deployments.gateway.pipeline import Pipeline, tell
 from deployments.gateway.replicas.roster import Roster
 from deployments.policy.errors.client_errors import Unavailable, UnknownModel, UnknownPath
@@ -29,11 +30,9 @@ from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter
-from monitoring.metrics import Outcome
+from monitoring.labels import UNKNOWN, Outcome
 
 Page = Callable[[Exchange], Awaitable[None]]
-Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
-"""Where each gateway shows its metrics: `host`, `port` and `node`."""
 Generated = Callable[[str], Awaitable[int]]
 """How many replicas of a model generate a token now."""
 
@@ -44,14 +43,14 @@ GENERATED_KEPT_S = 5.0
 class Front:
     """Answers every exchange of a gateway."""
 
-    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, gateways: Gateways, generated: Generated, pages: Pages) -> None:
+    def __init__(self, roster: Roster, pipeline: Pipeline, meter: Meter, figures: Figures, generated: Generated, pages: Pages) -> None:
         self._log = structlog.get_logger("herd.gateway")
         # A random number for each request would cost a system call.
         self._process, self._number = uuid.uuid4().hex, itertools.count(1)
         self._roster = roster
         self._pipeline = pipeline
         self._meter = meter
-        self._gateways = gateways
+        self._figures = figures
         self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
         self._bodies = Bodies()
         self._shown = pages
@@ -72,7 +71,8 @@ class Front:
             if not self._is_preflight(exchange):
                 page = self._page(exchange)
                 await (self._forward(exchange, identity) if page is None else page(exchange))
-        except HerdError as error:
+        except HerdError as error:  # what the pipeline tells it counts itself
+            self._meter.refused(UNKNOWN, error.reason)
             tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
             if exchange.gone:
@@ -93,8 +93,7 @@ class Front:
         if exchange.path != "/metrics":
             exchange.refuse(UnknownPath(exchange.method, exchange.path))
             return
-        self._meter.ready((model, self._roster.ready(model)) for model in self._roster.models)
-        self._meter.slow((model, self._roster.slow(model)) for model in self._roster.models)
+        self._figures.show()
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
 
     async def _forward(self, exchange: Exchange, identity: str) -> None:
@@ -130,7 +129,7 @@ class Front:
             return await exchange.body(limits.body_mib, limits.body_read_s, held.add)
         except HerdError as error:  # it never comes to the pipeline, which counts all others
             outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
-            self._meter.ended("unknown", name, outcome, time.perf_counter() - began)
+            self._meter.ended(UNKNOWN, name, outcome, time.perf_counter() - began)
             raise
 
     def _page(self, exchange: Exchange) -> Page | None:
@@ -188,20 +187,8 @@ class Front:
         _reply(exchange, answer, 200 if healthy else 503)
 
     async def _targets(self, exchange: Exchange) -> None:
-        """Prometheus' HTTP service discovery: every gateway and every engine."""
-        groups = [
-            {
-                "targets": [f"{one.host}:{one.port}"],
-                "labels": {"job": "engine", "model": model, "replica": one.id, **self._shown.engine_labels},
-            }
-            for model in self._roster.models
-            for one in self._roster.replicas(model)
-        ]
-        groups += [
-            {"targets": [f"{one['host']}:{one['port']}"], "labels": {"job": "gateway", "node": one["node"]}}
-            for one in await self._gateways()
-        ]
-        _reply(exchange, groups)
+        """Prometheus' HTTP service discovery: every page of metrics of the herd."""
+        _reply(exchange, await self._figures.targets(self._shown.engine_labels))
 
 
 def _said(exchange: Exchange, header: bytes) -> str | None:

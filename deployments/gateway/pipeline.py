@@ -39,7 +39,7 @@ from deployments.policy.routing.types import Ask
 from deployments.wire.deadlines import Deadline, Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served, Trial
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 
 _NONE = frozenset[str]()
 
@@ -80,14 +80,15 @@ class Pipeline:
             if left_out := fields.unknown(call.endpoint, body, rules.requests):
                 call = await _without(call, body, left_out)
             named = rules.catalog.choose(body)
-            entry.names(named.id)
+            entry.names(named.id, bool(body.get("stream")))
             served = await self._by_any(Request(call, body, rules, entry), named, client)
             outcome = served.outcome
         except HerdError as error:
             outcome = _outcome(error)
+            entry.refused(error.reason)
             tell(client, error.told_in(call.endpoint), call.request_id)
         except asyncio.CancelledError:
-            outcome = Outcome.CANCELLED
+            outcome = Outcome.CANCELLED if client.gone else Outcome.UNAVAILABLE  # else this gateway stops
             raise
         finally:
             self._journal.ended(entry, outcome, served, self._clock())

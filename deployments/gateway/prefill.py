@@ -11,7 +11,7 @@ from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.routing import prefill
 from deployments.policy.routing.availability import RETRY_AFTER_S
-from monitoring.metrics import PrefillBy
+from monitoring.labels import PrefillBy
 
 
 class Prefills:

@@ -18,6 +18,7 @@ from configs.gateway_config import GatewayConfig
 from configs.load import environment
 from configs.site import Site
 from deployments.gateway.assembly import Cluster, Process, Serving
+from deployments.policy.fleet.cluster_facts import ClusterFacts
 from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.records.starts import Start
@@ -29,6 +30,7 @@ from deployments.ray_calls.broadcast import Changes, Replicas
 from deployments.ray_calls.drain import drain
 from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
+from deployments.records.cluster_facts import ClusterReader
 from deployments.records.event_log import Teller
 from deployments.records.load_log import Keeper
 from deployments.records.start_log import starts_of
@@ -48,6 +50,7 @@ class RayCluster:
         self._changes = Changes()
         self._events = Teller("gateway")
         self._texts = Keeper()
+        self._reader = ClusterReader()
 
     @property
     def name(self) -> str:
@@ -139,6 +142,14 @@ class RayCluster:
         """
         return {model: starts_of(model) for model in models}
 
+    def facts(self, models: Sequence[str]) -> ClusterFacts:
+        """Reads what metrics show of the cluster; it may wait for the head.
+
+        Raises:
+            Exception: whatever Ray raises while its head is away.
+        """
+        return self._reader.read(models)
+
     def flush(self) -> None:
         """Returns when all events and texts are kept, or after four seconds."""
         self._events.flush()
@@ -210,6 +221,7 @@ class Gateway:
             coming=its.coming,
             starts=its.starts,
             histories=its.histories,
+            facts=its.facts,
         )
 
     async def check_health(self) -> None:

@@ -31,6 +31,8 @@ class Client(Protocol):
     """Where an answer goes; `deployments.wire.client.exchange.Exchange` over HTTP."""
 
     started: bool
+    gone: bool
+    """It has hung up."""
 
     @property
     def finished(self) -> bool: ...

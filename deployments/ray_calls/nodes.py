@@ -7,6 +7,9 @@ imported when a function is called: most of the herd's commands run without it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from deployments.policy.fleet.cluster_facts import Node
 
 #: A resource that Ray gives to the node of its head, and to no other.
 HEAD = "node:__internal_head__"
@@ -35,6 +38,35 @@ def living() -> tuple[RayNode, ...]:
         RayNode(node["NodeID"], node["NodeManagerAddress"], node["Resources"], dict(node.get("Labels") or {}))
         for node in ray.nodes()
         if node["Alive"]
+    )
+
+
+#: Why a node is dead, where somebody ended it: told to end, drained for its machine's owner, idle (`NodeDeathInfo.Reason` of Ray).
+_TOLD_TO_END = (1, 3, 4)
+
+
+def table() -> tuple[Node, ...]:
+    """Returns all nodes that Ray knows, dead ones too, with their GPUs and the ports of their metrics. Asks the GCS three times."""
+    import ray
+
+    from deployments.ray_calls.drain import draining
+
+    leaving, left = draining(), free()
+    return tuple(_node(node, leaving, left.get(node["NodeID"], {})) for node in ray.nodes())
+
+
+def _node(node: Mapping[str, Any], leaving: frozenset[str], left: Mapping[str, float]) -> Node:
+    alive = bool(node["Alive"])
+    return Node(
+        id=node["NodeID"],
+        address=node["NodeManagerAddress"],
+        name=node["NodeManagerHostname"] or node["NodeManagerAddress"],
+        alive=alive,
+        draining=alive and node["NodeID"] in leaving,
+        told_to_end=node.get("DeathReason") in _TOLD_TO_END,
+        metrics_port=max(0, node["MetricsExportPort"]),
+        gpus=node["Resources"].get("GPU", 0.0),
+        free_gpus=left.get("GPU", 0.0),
     )
 
 

@@ -74,6 +74,18 @@ def replicas(application: str) -> dict[str, int]:
     return {str(state): count for one in deployments for state, count in one.replica_states.items()}
 
 
+def starting(applications: Collection[str]) -> dict[str, int]:
+    """Counts the replicas of applications that Ray Serve starts, or finds no room for; those without an application are left out."""
+    from ray import serve
+
+    found = serve.status().applications
+    return {
+        name: sum(one.replica_states.get("STARTING", 0) for one in found[name].deployments.values())
+        for name in applications
+        if name in found
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Details:
     """Ray Serve's words about one application's engine."""

@@ -53,6 +53,11 @@ class StartLog:
         self._kept: Start | None = None
         self._thread = threading.Thread(target=self._follow, name="start", daemon=True)
 
+    @property
+    def phases_s(self) -> Mapping[str, float]:
+        """Returns the seconds of each phase that is over."""
+        return starts.durations(self._start)
+
     def begin(self) -> None:
         """Tells that the start has begun."""
         self._teller.tell(Kind.START, f"it starts on {self._start.node}", self._start.model, self._start.replica)

@@ -30,7 +30,7 @@ from deployments.wire.client.request_framing import RequestReader
 from deployments.wire.deadlines import Deadlines
 from monitoring.export import Meter
 from monitoring.journal import Journal
-from monitoring.metrics import Outcome
+from monitoring.labels import Outcome
 from tests.bench import in_memory
 from tests.path.herd import Herd
 

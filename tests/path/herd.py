@@ -10,10 +10,12 @@ import httpx
 from pydantic import SecretStr
 
 from configs.gateway_config import GatewayConfig, gateway_config
+from configs.monitoring import Monitoring
 from configs.schema import Config, Gateway, Limits, LiveSettings, Model
 from deployments.gateway.admission import Coming
 from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.gateway.body.remote_images import Allowed, is_public
+from deployments.gateway.figures.cluster_figures import ReadCluster
 from deployments.gateway.status.recording import MINUTE_S
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.records.starts import Start
@@ -71,7 +73,8 @@ class Herd:
     def apply(self, models: Sequence[Model] | None = None, **changed: Any) -> None:
         """The config changes: its models, or these fields of its `gateway`."""
         gateway = LiveSettings.model_validate({**dict(self.config.gateway), **changed})
-        self.config = GatewayConfig(gateway=gateway, models=self.config.models if models is None else tuple(models))
+        changed_to = {"gateway": gateway, "models": self.config.models if models is None else tuple(models)}
+        self.config = self.config.model_copy(update=changed_to)
         self.serving.apply(self.config)
 
     def apply_limits(self, **changed: Any) -> None:
@@ -135,6 +138,8 @@ async def herd_of(
     key: str = SECRET,
     coming: Coming | None = None,
     minute_s: float = MINUTE_S,
+    facts: ReadCluster | None = None,
+    monitoring: Monitoring | None = None,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -179,7 +184,7 @@ async def herd_of(
         started=1,
         fetch_from=fetch_from,
     )
-    config = gateway_config(Config(gateway=gateway, models=tuple(models)))
+    config = gateway_config(Config(gateway=gateway, models=tuple(models), monitoring=monitoring or Monitoring()))
     serving = Serving(
         config,
         process,
@@ -192,6 +197,7 @@ async def herd_of(
             coming=coming,
             starts=lambda names: {name: starts.get(name, []) for name in names},
             histories=hours,
+            facts=facts,
         ),
     )
     try:

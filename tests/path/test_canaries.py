@@ -17,7 +17,7 @@ from deployments.policy.fleet.known_answer import Token
 from deployments.policy.fleet.slowness import RESTARTED_AFTER, Pace, Progress
 from deployments.wire.engine.client import Engines
 from deployments.wire.types import Address
-from monitoring.export import CanaryMeter
+from monitoring.engine_page import CanaryMeter
 from tests.path.fake_engine import WAIT_S, FakeEngine, Script, Wire, answers, streams, then_breaks, then_hangs
 from tests.path.herd import SECRET, until
 from tests.wire_format import COMPLETION, LAST, event

@@ -101,8 +101,11 @@ async def test_status_passes_on_what_an_engine_tells_beside_its_plan(herd: Herd,
 async def test_targets_are_what_prometheus_reads(herd: Herd, engine: FakeEngine) -> None:
     herd.gateways.append({"host": "10.0.0.9", "port": 4711, "node": "dgx-1"})
     assert (await herd.http.get("/-/targets")).json() == [
-        {"targets": [f"127.0.0.1:{engine.port}"], "labels": {"job": "engine", "model": LLAMA, "replica": f"replica-{engine.port}"}},
-        {"targets": ["10.0.0.9:4711"], "labels": {"job": "gateway", "node": "dgx-1"}},
+        {
+            "targets": [f"127.0.0.1:{engine.port}"],
+            "labels": {"job": "engine", "node": "127.0.0.1", "cluster": "herd", "model": LLAMA, "replica": f"replica-{engine.port}"},
+        },
+        {"targets": ["10.0.0.9:4711"], "labels": {"job": "gateway", "node": "dgx-1", "cluster": "herd"}},
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.connection import LEAST_TAKEN_BYTES, ClientConnection, Counted
 from deployments.wire.client.exchange import Exchange
 
@@ -47,6 +48,7 @@ class Server:
     def entered(self, connection: Counted) -> None:
         return None
 
+    def refused(self, error: HerdError) -> None: ...
     def left(self, connection: Counted) -> None: ...
 
     def run(self, exchange: Exchange) -> asyncio.Task[None]:

@@ -1,7 +1,8 @@
 """Tokens that an engine says an answer took, read from the end of the answer.
 
 Decides over bytes. Chat and completions say `prompt_tokens` and `completion_tokens`, responses and messages `input_tokens` and
-`output_tokens`; a stream says it in one of its last events, and in chat and completions only where the client asked for it.
+`output_tokens`; a stream says it in one of its last events, and in chat and completions only where the client asked for it. Tokens of the
+prompt that the engine had in its cache stand in the details of the first, or as `cache_read_input_tokens` in messages.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    """Tokens of the prompt that the engine had in its cache; 0 where it does not say."""
 
 
 def of_body(body: bytes) -> Usage | None:
@@ -53,7 +56,14 @@ def _usage(answer: bytes) -> Usage | None:
 def _counted(usage: Mapping[str, Any]) -> Usage:
     prompt = usage.get("prompt_tokens", usage.get("input_tokens", 0))
     completion = usage.get("completion_tokens", usage.get("output_tokens", 0))
-    return Usage(_count(prompt), _count(completion))
+    return Usage(_count(prompt), _count(completion), _cached(usage))
+
+
+def _cached(usage: Mapping[str, Any]) -> int:
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    if isinstance(details, dict):
+        return _count(details.get("cached_tokens"))
+    return _count(usage.get("cache_read_input_tokens"))
 
 
 def _count(value: object) -> int:

@@ -62,6 +62,10 @@ class Reason(StrEnum):
     """The others have not been heard of lately."""
 
 
+#: Reasons of picks where no other replica could be picked: nobody has looked for the prompt then.
+UNCHOSEN = frozenset({Reason.ONLY, Reason.ROOM_LEFT})
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
     """One engine replica as a gateway sees it. What a replica does not report keeps its default, which favours nobody."""

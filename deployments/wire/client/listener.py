@@ -22,6 +22,8 @@ from deployments.wire.client.exchange import Exchange
 from deployments.wire.client.handshake import Handshake
 from deployments.wire.sockets import listen
 
+Refused = Callable[[HerdError], None]
+"""Is told each error that answers bytes which are no request, or a connection that is too many."""
 Handler = Callable[[Exchange], Awaitable[None]]
 
 #: Between two looks at all connections, at most.
@@ -63,6 +65,9 @@ def sockets(host: str, port: int) -> list[socket.socket]:
     return found
 
 
+def _nothing(_error: HerdError) -> None: ...
+
+
 class Listener:
     """A running HTTP server."""
 
@@ -84,6 +89,7 @@ class Listener:
         self._stop_s = stop_s
         self._connections: set[Counted] = set()
         self._addresses: Counter[str] = Counter()
+        self._on_refused: Refused = _nothing
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._servers: list[asyncio.Server] = []
@@ -93,6 +99,10 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._watch())
         self._following = self._loop.create_task(certificate.follow()) if certificate is not None else None
+
+    def listen(self, on_refused: Refused) -> None:
+        """From now on tells each error that answers no request."""
+        self._on_refused = on_refused
 
     def change(self, bounds: Bounds) -> None:
         """These bounds hold from now on, for the connections that are open too."""
@@ -185,6 +195,10 @@ class Listener:
         elif too_many_own > 0:
             return TooManyConnections(f"Your address has more than the {own} connections that it may have.")
         return None
+
+    def refused(self, error: HerdError) -> None:
+        """An error answers no request."""
+        self._on_refused(error)
 
     def left(self, connection: Counted) -> None:
         """A connection is gone."""

@@ -1,12 +1,12 @@
 """`monitoring.export`: what is counted is what is shown."""
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.planner.started.figures import Figures, Report
-from monitoring.export import CONTENT_TYPE, CanaryMeter, Meter, show_engine
-from monitoring.metrics import GATEWAYS, METRICS, RETRIES, TOKENS, WAITED, WAITING, Outcome, PrefillBy, Retry
+from configs.scaling import Slo
+from monitoring.export import CONTENT_TYPE, Meter
+from monitoring.labels import Objective, Outcome, PrefillBy, Retry
+from monitoring.metrics import GATEWAYS, RETRIES, TOKENS, WAITED, WAITING
 
 
 def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -27,29 +27,6 @@ def test_meter_shows_just_the_table() -> None:
     assert {(family.name, family.type, family.documentation) for family in families} == {
         (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in GATEWAYS
     }
-
-
-def test_canaries_and_memory_are_shown_where_the_engine_shows_its_own_metrics() -> None:
-    registry = CollectorRegistry()
-    meter = CanaryMeter(registry, "scout")
-    meter.judged("right", 0.5)
-    meter.judged("stuck", None)
-    show_engine(registry, "scout", Report("cpu", Figures(1e9, 2e9, 5000, 31.5), Figures(1.1e9)))
-    assert {(family.name, family.type, family.documentation) for family in registry.collect()} == {
-        (metric.name.removesuffix("_total"), metric.kind, metric.meaning) for metric in METRICS if metric not in GATEWAYS
-    }
-    counted = [registry.get_sample_value("herd_canary_total", {"model": "scout", "verdict": verdict}) for verdict in ("right", "stuck")]
-    assert (counted, registry.get_sample_value("herd_canary_seconds_count", {"model": "scout"})) == ([1, 1], 1)
-    bytes_of = {by: registry.get_sample_value("herd_engine_weights_bytes", {"model": "scout", "by": by}) for by in ("engine", "plan")}
-    assert bytes_of == {"engine": 1e9, "plan": 1.1e9}
-    assert registry.get_sample_value("herd_engine_kv_bytes", {"model": "scout", "by": "plan"}) is None, "no plan, no figure"
-    assert registry.get_sample_value("herd_engine_start_seconds", {"model": "scout"}) == 31.5
-
-
-def test_engine_whose_start_is_not_known_shows_none() -> None:
-    registry = CollectorRegistry()
-    show_engine(registry, "scout", Report("cpu", Figures()))
-    assert list(samples(list(registry.collect()))) == []
 
 
 def test_everything_that_a_request_counts_is_shown() -> None:
@@ -150,3 +127,49 @@ def test_decision_of_autoscaling_is_shown_and_only_the_limit_that_binds_now() ->
     assert [shown("herd_scaling_bound", {"model": model, "limit": "gpus"}) for model in ("scout", "llama")] == [0, 1]
     assert shown("herd_scaling_held", {"model": "scout", "why": "no report"}) == 1
     assert shown("herd_scaling_decided_timestamp_seconds", {"model": "scout"}) == 110
+
+
+def test_objectives_of_the_config_are_shown_and_their_counters_begin_at_0() -> None:
+    meter = Meter()
+    meter.promises({"scout": Slo(ttft_s=2, itl_s=0.05, quantile=0.95, availability=0.99), "llama": Slo()})
+    found = shown(meter)
+    scout = ("model", "scout")
+    shares = {one: found["herd_slo_objective_ratio", (scout, ("objective", one))] for one in ("availability", "ttft", "itl")}
+    assert shares == {"availability": 0.99, "ttft": 0.95, "itl": 0.95}
+    assert [found["herd_slo_threshold_seconds", (scout, ("objective", one))] for one in ("ttft", "itl")] == [2, 0.05]
+    assert found["herd_slo_requests_total", (("met", "no"), scout, ("objective", "itl"))] == 0
+    assert found["herd_tokens_total", (("kind", "cached"), scout)] == found["herd_prefix_tokens_total", (("found", "hit"), scout)] == 0
+    meter.kept("scout", Objective.ITL, met=False)
+    meter.promises({"scout": Slo()})
+    found = shown(meter)
+    assert found["herd_slo_requests_total", (("met", "no"), scout, ("objective", "itl"))] == 1, "the config's change takes nothing away"
+    assert ("herd_slo_objective_ratio", (("model", "llama"), ("objective", "itl"))) not in found, "no objective without a model"
+    assert meter.promise("llama") is None
+
+
+def test_error_without_a_known_code_has_a_label_all_the_same() -> None:
+    meter = Meter()
+    for code in ("overloaded", None, "made up", "made up, too"):
+        meter.refused("scout", code)
+    refused = {dict(labels)["code"]: value for (name, labels), value in shown(meter).items() if name == "herd_refusals_total"}
+    assert refused == {"overloaded": 1, "invalid_request": 1, "other": 2}
+
+
+def test_replicas_and_starts_that_are_over_are_not_shown() -> None:
+    meter = Meter()
+    meter.replicas({("scout", "ready"): 2, ("scout", "starting"): 1})
+    meter.starting({("scout", "load"): 12.5})
+    assert shown(meter)["herd_replica_phase_seconds", (("model", "scout"), ("phase", "load"))] == 12.5
+    meter.replicas({("scout", "ready"): 3})
+    meter.starting({})
+    assert shown(meter) == {("herd_replicas", (("model", "scout"), ("state", "ready"))): 3}
+
+
+def test_expected_and_cached_tokens_are_shown() -> None:
+    meter = Meter()
+    meter.expected("scout", 30, 10)
+    meter.used("scout", 40, 5, 32)
+    found = shown(meter)
+    scout = ("model", "scout")
+    assert [found["herd_prefix_tokens_total", (("found", one), scout)] for one in ("hit", "miss")] == [30, 10]
+    assert found["herd_tokens_total", (("kind", "cached"), scout)] == 32

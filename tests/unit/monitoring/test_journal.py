@@ -2,9 +2,10 @@
 
 import pytest
 
+from configs.scaling import Slo
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served
-from monitoring.metrics import Outcome, PrefillBy, Retry
+from monitoring.labels import Outcome, PrefillBy, Retry
 
 
 def count(meter: Meter, name: str, **labels: str) -> float:
@@ -67,3 +68,97 @@ def test_request_that_is_not_answered_is_counted_as_it_ended(outcome: Outcome) -
     journal = Journal(meter)
     journal.ended(journal.begins("chat", arrived_s=0.0), outcome, None, now_s=1.0)
     assert count(meter, "herd_requests_total", model="unknown", endpoint="chat", outcome=outcome.value) == 1
+
+
+def test_error_that_a_client_is_told_is_counted_by_its_code() -> None:
+    meter = Meter()
+    journal = Journal(meter)
+    for outcome, code in [(Outcome.OVERLOADED, "overloaded"), (Outcome.CLIENT_ERROR, None)]:
+        entry = journal.begins("chat", 0.0)
+        entry.names("llama")
+        entry.refused(code)
+        journal.ended(entry, outcome, None, 1.0)
+    assert count(meter, "herd_refusals_total", model="llama", code="overloaded") == 1
+    assert count(meter, "herd_refusals_total", model="llama", code="invalid_request") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(Outcome.INTERNAL_ERROR, "internal_error"), (Outcome.UNAVAILABLE, "engine_unavailable"), (Outcome.CANCELLED, None)],
+)
+def test_error_that_is_told_behind_the_pipeline_is_counted_and_a_hang_up_is_none(outcome: Outcome, code: str | None) -> None:
+    meter = Meter()
+    journal = Journal(meter)
+    entry = journal.begins("chat", 0.0)
+    entry.names("llama")
+    journal.ended(entry, outcome, None, 1.0)
+    found = {sample.labels["code"] for family in meter.registry.collect() if family.name == "herd_refusals" for sample in family.samples}
+    assert found == ({code} if code else set())
+
+
+def judged(outcome: Outcome, times: list[float], now_s: float, streams: bool = True, tokens: int | None = None) -> dict[str, str]:
+    """Whether one request of a model with the objectives 1 s and 0.1 s met each; an objective that does not count it is left out."""
+    meter = Meter()
+    meter.promises({"llama": Slo(ttft_s=1, itl_s=0.1)})
+    journal = Journal(meter)
+    entry = journal.begins("chat", 10.0)
+    entry.names("llama", streams)
+    with entry.asks("llama"):
+        pass
+    with entry.asks("scout") as trial:
+        trial.times.extend(times)
+        if tokens is not None:
+            trial.used(5, tokens)
+    journal.ended(entry, outcome, None, now_s)
+    return {
+        objective: met
+        for objective in ("availability", "ttft", "itl")
+        for met in ("yes", "no")
+        if count(meter, "herd_slo_requests_total", model="llama", objective=objective, met=met)
+    }
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_availability_is_met_unless_the_herd_is_at_fault(outcome: Outcome) -> None:
+    ours = {Outcome.TIMEOUT, Outcome.OVERLOADED, Outcome.UNAVAILABLE, Outcome.ENGINE_FAILED, Outcome.INTERNAL_ERROR}
+    assert judged(outcome, [], 10.5)["availability"] == ("no" if outcome in ours else "yes")
+
+
+@pytest.mark.parametrize(
+    ("times", "tokens", "met"),
+    [
+        ([11.0, 11.1, 11.2], None, {"ttft": "yes", "itl": "yes"}),
+        ([11.01, 11.1], None, {"ttft": "no", "itl": "yes"}),
+        ([10.5, 10.6, 10.9], None, {"ttft": "yes", "itl": "no"}),
+        ([10.5, 11.5], 12, {"ttft": "yes", "itl": "yes"}),
+        ([10.5], None, {"ttft": "yes"}),
+        ([10.5], 1, {"ttft": "yes"}),
+        ([], 5, {}),
+    ],
+)
+def test_stream_is_judged_by_its_first_piece_and_by_its_mean_time_between_tokens(
+    times: list[float], tokens: int | None, met: dict[str, str]
+) -> None:
+    assert judged(Outcome.OK, times, 20.0, tokens=tokens) == {"availability": "yes", **met}
+
+
+@pytest.mark.parametrize(
+    ("now_s", "streams", "met"), [(11.5, True, {"ttft": "no"}), (10.5, True, {}), (11.5, False, {})], ids=["late", "in time", "whole"]
+)
+def test_client_that_leaves_before_its_stream_begins_was_failed_once_that_is_late(now_s: float, streams: bool, met: dict[str, str]) -> None:
+    assert judged(Outcome.CANCELLED, [], now_s, streams) == {"availability": "yes", **met}
+
+
+def test_prompt_that_was_looked_for_is_counted_by_what_was_expected() -> None:
+    meter = Meter()
+    journal = Journal(meter)
+    entry = journal.begins("chat", 0.0)
+    with entry.asks("llama") as trial:
+        trial.picked("prefix", 96, 128)
+        trial.picked("room_left", 0, 0)
+        trial.picked("kv", 16, 10)
+        trial.used(120, 7, 90)
+    journal.ended(entry, Outcome.OK, trial.served(), 1.0)
+    assert count(meter, "herd_prefix_tokens_total", model="llama", found="hit") == 112
+    assert count(meter, "herd_prefix_tokens_total", model="llama", found="miss") == 32
+    assert count(meter, "herd_tokens_total", model="llama", kind="cached") == 90
