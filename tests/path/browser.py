@@ -13,7 +13,7 @@ import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WHY_NOT = "Chromium is not installed: apt-get install --no-install-recommends chromium"
-START_S, ANSWER_S = 60.0, 30.0
+START_S, ANSWER_S = 120.0, 120.0
 _OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"),
     *("--remote-debugging-port=0", "--disable-background-networking", "--disable-component-update", "--disable-sync"),

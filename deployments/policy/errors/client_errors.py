@@ -140,14 +140,6 @@ class Unauthorized(BadRequest):
     status = 401
     code = "unauthorized"
 
-    def __init__(self, message: str, challenge: str) -> None:
-        """Args:
-        message: says where the key comes from.
-        challenge: the value of the header `www-authenticate`, which says how the key is shown (RFC 9110, section 11.6.1).
-        """
-        super().__init__(message)
-        self.challenge = challenge
-
 
 class UnknownPath(HerdError):
     """Nothing is served at this path with this method."""

@@ -15,14 +15,30 @@ from deployments.policy.errors.client_errors import Unauthorized
 OPERATORS = "/-/"
 #: The page for browsers.
 STATUS = "/status"
-_BY_PROGRAMS = (
-    "This page is for the herd's operators: send the header `authorization: Bearer KEY`, with the key that "
-    "`herd secret pages` prints on a node of the herd."
-)
-_BY_BROWSERS = (
-    "This page is for the herd's operators. Any user name does; the password is the key that `herd secret pages` prints on a node of "
-    "the herd."
-)
+
+
+class NoKey(Unauthorized):
+    """A program asked without the key."""
+
+    challenge = 'Bearer realm="Llama Herd"'
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This page is for the herd's operators: send the header `authorization: Bearer KEY`, with the key that "
+            "`herd secret pages` prints on a node of the herd."
+        )
+
+
+class NoPassword(Unauthorized):
+    """A browser asked without the key."""
+
+    challenge = 'Basic realm="Llama Herd", charset="UTF-8"'
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This page is for the herd's operators. Any user name does; the password is the key that `herd secret pages` prints on a "
+            "node of the herd."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +70,9 @@ class Pages:
         if hmac.compare_digest(authorization, b"Bearer " + key):
             return
         if path != STATUS:
-            raise Unauthorized(_BY_PROGRAMS, 'Bearer realm="Llama Herd"')
+            raise NoKey
         if not hmac.compare_digest(_password(authorization), key):
-            raise Unauthorized(_BY_BROWSERS, 'Basic realm="Llama Herd", charset="UTF-8"')
+            raise NoPassword
 
 
 def _password(authorization: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, Unauthorized, UnknownPath
+from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.content_encoding import decoded
 from deployments.wire.client.request_framing import Head
@@ -196,7 +196,7 @@ class Exchange:
         extra = [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
         if isinstance(error, UnknownPath) and error.allowed:
             extra.append((b"allow", ", ".join(error.allowed).encode("ascii")))
-        if isinstance(error, Unauthorized):
+        if error.challenge:
             extra.append((b"www-authenticate", error.challenge.encode("ascii")))
         self.reply(error.status, (JSON, *headers, *extra), error.body())
 
