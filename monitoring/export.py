@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Metric as MetricFamily
 
 from configs.scaling import Slo
 from monitoring.counts import Buckets, Labels, Values
@@ -249,6 +250,11 @@ class Meter:
         for model in self._models.get(metric.name, set()) | counts.keys():
             self.show(metric, model, value=counts.get(model, 0))
         self._models[metric.name] = set(counts)
+
+    def family(self, metric: Metric) -> MetricFamily:
+        """Returns what one metric of the table has counted, as its page shows it."""
+        one: Values | Buckets = self._buckets[metric.name] if metric.kind == "histogram" else self._values[metric.name]
+        return next(iter(one.collect()))
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

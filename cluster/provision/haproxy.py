@@ -35,6 +35,8 @@ frontend herd
     # The gateways' own pages name every replica's address: they are for operators, who ask a gateway itself.
     acl own_pages path,regsub(/+,/,g) -m beg /-/
     acl own_pages path,url_dec,regsub(/+,/,g) -m beg /-/
+    acl own_pages path,regsub(/+,/,g) -m reg ^/status/?$
+    acl own_pages path,url_dec,regsub(/+,/,g) -m reg ^/status/?$
     http-request return status 404 content-type application/json string '{refusal}' if own_pages
     default_backend gateways
 

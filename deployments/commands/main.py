@@ -27,6 +27,7 @@ from deployments.commands.doctor import doctor
 from deployments.commands.looking.events import events
 from deployments.commands.looking.logs import logs
 from deployments.commands.looking.status import status
+from deployments.commands.looking.top.command import top
 from deployments.commands.looking.why import why
 from deployments.commands.plan import plan
 from deployments.commands.pull import pull
@@ -45,7 +46,7 @@ app = typer.Typer(
 COMMANDS = (
     *(init, plan, pull, doctor),
     *(up, diff, scale, restart, stop, start, rollback, down),
-    *(status, why, logs, events, models, chat, bench),
+    *(status, top, why, logs, events, models, chat, bench),
     *(validate, schema, secret, support_bundle),
 )
 for command in COMMANDS:

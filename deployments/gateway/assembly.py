@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -33,6 +34,9 @@ from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.replicas.sizes import Read, Sizes
 from deployments.gateway.replicas.watch import Changed, Discover, Watch
 from deployments.gateway.request import Asked, Rules
+from deployments.gateway.status.pages import Histories, Sources, StatusPages
+from deployments.gateway.status.recording import MINUTE_S, Recording
+from deployments.gateway.status.starting import Starting, Starts
 from deployments.policy.fleet.events import Kind
 from deployments.policy.request.browsers import guests
 from deployments.policy.request.pages import Pages
@@ -49,6 +53,7 @@ from monitoring.labels import UNKNOWN
 from monitoring.observers import Observers
 from monitoring.tracing import BATCH_S
 
+RELEASE = version("llama-herd")
 #: Longest time that a stop waits for the requests under way, for a page of metrics, and for a collector to take the last spans.
 DRAIN_S, PAGE_S, FLUSH_S = 600.0, 1.0, 5.0
 
@@ -60,7 +65,7 @@ Tell = Callable[[Kind, str, str, str], None]
 def _nobody(*_event: object) -> None: ...
 
 
-def _nothing(_names: Sequence[str]) -> Mapping[str, str]:
+def _nothing(_names: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
@@ -82,6 +87,10 @@ class Cluster:
     """Reads texts there. Called in a thread."""
     coming: Coming | None = None
     """Tells how many replicas a model that starts will have. None: as many as are ready."""
+    starts: Starts = _nothing
+    """Reads the starts of models that are kept. Called in a thread."""
+    histories: Histories | None = None
+    """Asks all gateways for what they tell of the last hour (`Serving.told`). None: this one is alone."""
     facts: ReadCluster | None = None
     """Reads what metrics show of the cluster. Called in a thread. None: they show what the roster knows."""
 
@@ -106,6 +115,8 @@ class Process:
     """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """By which other gateways and the engines tell this one's prompts from others'."""
+    minute_s: float = MINUTE_S
+    """The length of a minute of the last hour's figures."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Seconds since 1970, shown as the models' `created`."""
     fetch_from: Allowed = is_public
@@ -145,11 +156,11 @@ class Serving:
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
         self.server.listen(lambda error: self.meter.refused(UNKNOWN, error.reason))
-        release = version("llama-herd")
         self._load = LoadReporting(
-            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, release, seen), cluster.keep, process.told_s
+            process.name, self.roster.replicas, lambda model, seen: attempts.load(model, RELEASE, seen), cluster.keep, process.told_s
         )
         self._sizes = Sizes(cluster.read, self.meter, 5 * process.told_s)
+        self._status = self._status_pages(cluster, front)
         self._follow_load(config)
         self._notices = Notices(cluster.drain, process.metadata)
         self._notices.follow(config.cloud)
@@ -158,6 +169,18 @@ class Serving:
             feed = Feed(self.roster, self.engines, process.name, wanted.load_period_s, poison)
             watch = Watch(self.roster, cluster.discover, wanted.roster_period_s, cluster.changed)
             self._following = Following(watch, feed)
+
+    def _status_pages(self, cluster: Cluster, front: Front) -> StatusPages:
+        minute_s = self._process.minute_s
+        recording = Recording(self.meter, self.roster, self.pipeline.waiting, minute_s)
+        starting = Starting(cluster.starts, cluster.coming, self.roster)
+        pages = StatusPages(Sources(self.roster, self.pipeline, self._sizes, starting, recording, cluster.histories, minute_s))
+        front.show(pages.by_path)
+        return pages
+
+    def told(self) -> bytes:
+        """Writes what this gateway tells the others of its last hour."""
+        return self._status.told_text()
 
     def apply(self, config: GatewayConfig) -> None:
         """Serves by this config from now on. Requests under way are finished, and no part is stopped or made anew."""
@@ -193,6 +216,7 @@ class Serving:
             await self._following.stop()
         await self._load.stop()
         await self._sizes.stop()
+        await self._status.stop()
         await self._figures.stop()
         await self._notices.stop()
         await self._images.close()

@@ -6,7 +6,6 @@ two functions that it is given.
 
 import asyncio
 import itertools
-import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -60,8 +59,11 @@ class Front:
             "/health": self._health,
             "/v1/models": self._models,
             "/-/targets": self._targets,
-            "/-/status": self._status,
         }
+
+    def show(self, pages: Mapping[str, Page]) -> None:
+        """Shows further pages of this gateway's own, by their paths."""
+        self._pages |= pages
 
     async def serve(self, exchange: Exchange) -> None:
         """The herd's one port."""
@@ -183,28 +185,6 @@ class Front:
             answer["generated"] = {model: count for model, count in (await self._generated.get()).items() if model in ready}
             healthy = healthy and answer["generated"] == ready
         _reply(exchange, answer, 200 if healthy else 503)
-
-    async def _status(self, exchange: Exchange) -> None:
-        models = {
-            model: [
-                {
-                    "id": one.id,
-                    "state": one.state.value,
-                    "ongoing": one.ongoing,
-                    "waiting": one.waiting,
-                    "ready_s": one.ready_s if math.isfinite(one.ready_s) else None,
-                    "about": one.about,
-                    "address": f"{one.host}:{one.port}",
-                    "canary": one.canary,
-                    "slow": one.slow,
-                    "figures": one.figures,
-                }
-                for one in self._roster.replicas(model)
-            ]
-            for model in self._roster.models
-        }
-        waiting = {model: self._pipeline.waiting(model) for model in models}
-        _reply(exchange, {"models": models, "waiting": waiting, "at_zero": self._at_zero})
 
     async def _targets(self, exchange: Exchange) -> None:
         """Prometheus' HTTP service discovery: every page of metrics of the herd."""

@@ -21,6 +21,7 @@ from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.monitoring.cluster_facts import ClusterFacts
+from deployments.policy.records.starts import Start
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaView
@@ -32,6 +33,7 @@ from deployments.ray_calls.ray_guard import refuse_open
 from deployments.records.cluster_facts import ClusterReader
 from deployments.records.event_log import Teller
 from deployments.records.load_log import Keeper
+from deployments.records.start_log import starts_of
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -92,6 +94,14 @@ class RayCluster:
         """
         return await self._replicas.ask(GATEWAY, GATEWAY, "describe")
 
+    async def histories(self) -> list[bytes]:
+        """Asks every gateway for its figures of the last hour.
+
+        Raises:
+            OSError: nobody could be asked, or not all answered in time.
+        """
+        return await self._replicas.ask(GATEWAY, GATEWAY, "last_hour")
+
     async def generated(self, model: str) -> int:
         """Has every replica of a model generate a token; how many did.
 
@@ -123,6 +133,14 @@ class RayCluster:
             Exception: whatever Ray raises while its head is away.
         """
         return cluster_store.several(names)
+
+    def starts(self, models: Sequence[str]) -> Mapping[str, Sequence[Start]]:
+        """Returns the starts of models that are kept, oldest first; it may wait for the head.
+
+        Raises:
+            Exception: whatever Ray raises while its head is away.
+        """
+        return {model: starts_of(model) for model in models}
 
     def facts(self, models: Sequence[str]) -> ClusterFacts:
         """Reads what metrics show of the cluster; it may wait for the head.
@@ -201,6 +219,8 @@ class Gateway:
             keep=its.keep,
             read=its.read,
             coming=its.coming,
+            starts=its.starts,
+            histories=its.histories,
             facts=its.facts,
         )
 
@@ -223,6 +243,16 @@ class Gateway:
             raise RuntimeError("the gateway has not been told its config yet")
         at = self._serving.metrics_address
         return {"host": at.host, "port": at.port, "node": socket.gethostname()}
+
+    async def last_hour(self) -> bytes:
+        """Returns this gateway's figures of the last hour, for whichever gateway is asked for those of the herd.
+
+        Raises:
+            RuntimeError: it serves nothing yet.
+        """
+        if self._serving is None:
+            raise RuntimeError("the gateway has not been told its config yet")
+        return self._serving.told()
 
     async def __del__(self) -> None:
         """Ray Serve's hook before a replica goes: takes no new connection, and finishes what it has."""

@@ -5,6 +5,7 @@ Decides nothing: a replica's row is `policy.fleet.seats`', reasons are `policy.f
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cluster.planner.started.figures import Report, of_plain
@@ -63,7 +64,11 @@ def _asked(past: list[Event], model: str) -> float | None:
 def of_page(told: Mapping[str, Any]) -> tuple[dict[str, Facts], Reports]:
     """Returns what a gateway's page of status tells of every model."""
     known, waiting, at_zero, now = told["models"], told.get("waiting", {}), told.get("at_zero", ()), time.time()
-    facts = {model: _by_page(model, rows, waiting.get(model, 0), now, int(model not in at_zero)) for model, rows in known.items()}
+    sizes = {model: verdicts.of_plain(one) for model, one in told.get("scaling", {}).items()}
+    facts = {
+        model: replace(_by_page(model, rows, waiting.get(model, 0), now, int(model not in at_zero)), size=sizes.get(model))
+        for model, rows in known.items()
+    }
     return facts, reports(known, list(known))
 
 

@@ -137,7 +137,7 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
     axes.set_ylim(0, defaults.get("max") or (max(base.values(), default=0) if stacked else highest) * 1.1 or 1)
     axes.yaxis.set_major_formatter(lambda value, _: written(value, defaults["unit"]))
     if series:
-        below = {
+        below: dict[str, Any] = {
             "loc": "upper left",
             "bbox_to_anchor": (0, -0.1),
             "borderaxespad": 0,

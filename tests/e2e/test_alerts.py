@@ -82,9 +82,8 @@ def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd
         core_of(herd.replica(SCOUT)).kill()
         killed = time.monotonic()
         (page, *_) = wait_for("a page", lambda: pages(prometheus), within_s=3600 / TIMES)
-        print(
-            f"{page['labels']['alertname']} after {time.monotonic() - killed:.1f} s, {(time.monotonic() - killed) * TIMES / 60:.1f} min by the rules"
-        )
+        took_s = time.monotonic() - killed
+        print(f"{page['labels']['alertname']} after {took_s:.1f} s, {took_s * TIMES / 60:.1f} min by the rules")
         assert page["labels"]["alertname"] == "HerdErrorBudget"
         runbook = (ROOT / page["annotations"]["runbook_url"]).read_text(encoding="utf-8")
         words = shlex.split(blocks(runbook, "sh")[0].splitlines()[0], comments=True)

@@ -58,7 +58,7 @@ def _sites() -> Iterator[Case]:
         body, plain = text(smallest(path)), (*_EVIL, ("content-type", "text/plain"))
         yield Case(f"cross-site-{label(path)}", "security 17", body, path, headers=_EVIL, statuses=FORBIDDEN)
         yield Case(f"cross-site-plain-{label(path)}", "security 17", body, path, headers=plain, statuses=FORBIDDEN)
-    for page in ("/-/status", "/-/targets", "/v1/models", "/health?generate=true"):
+    for page in ("/-/status", "/-/targets", "/-/history", "/status", "/v1/models", "/health?generate=true"):
         yield Case(f"cross-site-{page}", "security 17", None, page, "GET", _EVIL, FORBIDDEN)
         yield Case(f"rebound-{page}", "security 17", None, page, "GET", (("host", "evil.example:8000"),), FORBIDDEN)
     for path, origin in itertools.product((CHAT, MESSAGES, "/v1/models"), ("http://localhost:3000", "https://evil.example", "null")):
@@ -154,7 +154,7 @@ def _paths() -> Iterator[Case]:
             "/sleep", "/collective_rpc", "/v1/load_lora_adapter", "/docs", "/openapi.json", "/pause", "/abort_requests", "/-/load",
             "/metrics", "/v1/chat/completions/..", "/v1/./chat/completions", "/v1/chat/completions%00", "/v1/chat/completions;x",
             "/%2d/status", "/v1/../sleep", "/v1/%2e%2e/sleep", "/v1/chat/completions/render", "/inference/v1/generate", "/-/status/x",
-            "/-//status", "/V1/MODELS",
+            "/-//status", "/V1/MODELS", "/%73tatus", "/Status", "/status/", "//status", "/-/../status", "/-/history/x",
         )
     ):  # fmt: skip
         for method in ("GET", "POST"):

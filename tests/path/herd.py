@@ -16,7 +16,9 @@ from deployments.gateway.admission import Coming
 from deployments.gateway.assembly import Cluster, Process, Serving
 from deployments.gateway.body.remote_images import Allowed, is_public
 from deployments.gateway.figures.cluster_figures import ReadCluster
+from deployments.gateway.status.recording import MINUTE_S
 from deployments.policy.fleet.reclaim_notices import Notice
+from deployments.policy.records.starts import Start
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.wire.client.certificate import Certificate
@@ -55,6 +57,10 @@ class Herd:
     """They do when this is set, as it is at first."""
     kept: dict[str, str] = field(default_factory=dict)
     """What the gateway has had kept in the cluster's store."""
+    starts: dict[str, list[Start]] = field(default_factory=dict)
+    """The starts of models that are kept there."""
+    histories: list[bytes] = field(default_factory=list)
+    """What other gateways tell of the last hour."""
 
     def __post_init__(self) -> None:
         self.port, self.metrics_port = self.serving.address.port, self.serving.metrics_address.port
@@ -131,6 +137,7 @@ async def herd_of(
     fetch_from: Allowed = is_public,
     key: str = SECRET,
     coming: Coming | None = None,
+    minute_s: float = MINUTE_S,
     facts: ReadCluster | None = None,
     monitoring: Monitoring | None = None,
     **doorway: Any,
@@ -152,6 +159,10 @@ async def herd_of(
         return generated.get(model, 0)
 
     kept: dict[str, str] = {}
+    starts, histories = dict[str, list[Start]](), list[bytes]()
+
+    async def hours() -> list[bytes]:
+        return [serving.told(), *histories]
 
     def keep(name: str, text: str | None) -> None:
         if text is None:
@@ -169,6 +180,7 @@ async def herd_of(
         stop_s=stop_s,
         spans_s=0.02,
         told_s=0.02,
+        minute_s=minute_s,
         name="own",
         started=1,
         fetch_from=fetch_from,
@@ -184,13 +196,15 @@ async def herd_of(
             keep=keep,
             read=lambda names: {name: kept[name] for name in names if name in kept},
             coming=coming,
+            starts=lambda names: {name: starts.get(name, []) for name in names},
+            histories=hours,
             facts=facts,
         ),
     )
     try:
         url, told = f"http://127.0.0.1:{serving.address.port}", {"content-type": "application/json"}
         async with httpx.AsyncClient(base_url=url, headers=told, timeout=WAIT_S, trust_env=False, verify=False) as http:
-            herd = Herd(serving, config, http, gateways, generated, asked_to_generate, generates_when, kept)
+            herd = Herd(serving, config, http, gateways, generated, asked_to_generate, generates_when, kept, starts, histories)
             herd.has(*engines)
             yield herd
     finally:

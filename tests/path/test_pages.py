@@ -84,6 +84,8 @@ async def test_status_says_where_replicas_are(herd: Herd, engine: FakeEngine) ->
         },
         "waiting": {LLAMA: 0, SCOUT: 0},
         "at_zero": [],
+        "scaling": {},
+        "starting": {},
     }
 
 

@@ -107,10 +107,12 @@ def _when_asked(key: SecretStr | None) -> "httpx.Auth":
             self.asked = False
 
         def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-            if self.asked and key is not None:
+            shown = self.asked and key is not None
+            if shown and key is not None:
                 request.headers["authorization"] = f"Bearer {key.get_secret_value()}"
             answer = yield request
-            if answer.status_code == UNAUTHORIZED and key is not None and not self.asked:
+            # Another thread's request may have been refused meanwhile; this one has still not shown the key.
+            if answer.status_code == UNAUTHORIZED and key is not None and not shown:
                 self.asked = True
                 request.headers["authorization"] = f"Bearer {key.get_secret_value()}"
                 yield request

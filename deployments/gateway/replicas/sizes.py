@@ -10,6 +10,7 @@ import structlog
 
 from deployments.gateway.replicas.loops import end
 from deployments.policy.records import verdict as verdicts
+from deployments.policy.records.verdict import Verdict
 from monitoring.export import Meter
 
 Read = Callable[[Sequence[str]], Mapping[str, str]]
@@ -27,13 +28,20 @@ class Sizes:
         """
         self._read, self._meter, self._period_s = read, meter, period_s
         self._models: tuple[str, ...] = ()
+        self._last: dict[str, Verdict] = {}
         self._log = structlog.get_logger("herd.sizes")
         self._task = asyncio.get_running_loop().create_task(self._loop())
+
+    @property
+    def last(self) -> Mapping[str, Verdict]:
+        """Returns the last decision on each scaled model, as far as it is known."""
+        return self._last
 
     def follow(self, models: Collection[str]) -> None:
         """Asks for these models from now on."""
         self._models = tuple(models)
         self._meter.scaled_only(self._models)
+        self._last = {model: one for model, one in self._last.items() if model in self._models}
 
     async def stop(self) -> None:
         """Asks no more."""
@@ -53,5 +61,6 @@ class Sizes:
         texts = await asyncio.to_thread(self._read, [verdicts.key(model) for model in self._models])
         for model in self._models:
             if (one := verdicts.read(texts.get(verdicts.key(model)))) is not None:
+                self._last[model] = one
                 figures = {"target": one.target, "now": one.demand, "expected": one.expected, "wanted": one.wanted}
                 self._meter.scaled(model, figures, one.binds, one.held, one.at_s)

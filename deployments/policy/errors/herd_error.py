@@ -34,6 +34,8 @@ class HerdError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = "internal_error"
     retryable: ClassVar[bool] = False
+    challenge: ClassVar[str] = ""
+    """The header `www-authenticate`, which says how a key is shown (RFC 9110, section 11.6.1); empty where none is asked for."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int | None = None) -> None:
         message = _short(message, MOST_MESSAGE)

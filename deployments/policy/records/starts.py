@@ -6,7 +6,7 @@ of an engine write the same lines.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from types import MappingProxyType
@@ -108,6 +108,18 @@ def is_late(start: Start, earlier: Sequence[Start], now: float) -> bool:
     """Tells whether a phase takes far longer than usual: three times, and a minute more."""
     usual = usual_s(earlier, start.phase) if start.phases else None
     return usual is not None and now - start.phases[-1][1] > max(3 * usual, usual + 60)
+
+
+def going(known: Sequence[Start], there: Collection[str], most: int) -> list[Start]:
+    """Returns the newest starts that have not ended, oldest first.
+
+    Args:
+        known: starts of a model, oldest first.
+        there: ids of the replicas that gateways know: their starts are over.
+        most: replicas that start. A start whose process was killed has not ended either, and is older than the one in its place.
+    """
+    open_ones = [start for start in known if not start.outcome and start.replica not in there]
+    return open_ones[max(0, len(open_ones) - most) :]
 
 
 def beginning(model: str) -> str:

@@ -64,4 +64,12 @@ def read(text: str | None) -> Verdict | None:
         return None
 
 
+def of_plain(found: object) -> Verdict | None:
+    """Returns a verdict from what a gateway's page says of it; None where that is none."""
+    try:
+        return msgspec.convert(found, Verdict)
+    except msgspec.ValidationError:
+        return None
+
+
 _DECODER = msgspec.json.Decoder(Verdict)

@@ -196,6 +196,8 @@ class Exchange:
         extra = [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
         if isinstance(error, UnknownPath) and error.allowed:
             extra.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+        if error.challenge:
+            extra.append((b"www-authenticate", error.challenge.encode("ascii")))
         self.reply(error.status, (JSON, *headers, *extra), error.body())
 
     def start(self, status: int, headers: Headers, first: bytes, flow: Flow) -> None:

@@ -267,6 +267,12 @@ def test_haproxy_starts_under_limits_that_are_usual_and_shows_no_page_for_operat
             "/%2D%2Ftargets",
             "/-/status?x",
             "/%2f-/x",
+            "/-/history",
+            "/status",
+            "/status?x",
+            "/status/",
+            "//status",
+            "/%73tatus",
         ):
             answer = HTTPConnection("127.0.0.1", port, timeout=5)
             answer.putrequest("GET", path)
@@ -274,7 +280,7 @@ def test_haproxy_starts_under_limits_that_are_usual_and_shows_no_page_for_operat
             said = answer.getresponse()
             assert (said.status, json.loads(said.read())["error"]["type"]) == (404, "invalid_request_error"), path
             answer.close()
-        for path in ("/health", "/v1/models", "/v1/models/a-/b", "/v1/models/x?y=/-/"):
+        for path in ("/health", "/v1/models", "/v1/models/a-/b", "/v1/models/x?y=/-/", "/v1/models/status", "/statuses"):
             answer = HTTPConnection("127.0.0.1", port, timeout=5)
             answer.request("GET", path)
             assert answer.getresponse().read() == b"shown", path

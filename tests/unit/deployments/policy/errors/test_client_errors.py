@@ -34,6 +34,7 @@ from deployments.policy.errors.client_errors import (
     WrongMedia,
 )
 from deployments.policy.errors.herd_error import HerdError
+from deployments.policy.request.pages import NoKey, NoPassword
 from deployments.wire.client.unreadable import Unreadable
 
 EXAMPLES = [
@@ -48,6 +49,8 @@ EXAMPLES = [
     (TooManyImages("scout", 6, 5), 400, "invalid_request_error", "too_many_images", False),
     (BadImage("m", "messages[0].content[0].image_url"), 400, "invalid_request_error", "invalid_image", False),
     (Unauthorized("m"), 401, "invalid_request_error", "unauthorized", False),
+    (NoKey(), 401, "invalid_request_error", "unauthorized", False),
+    (NoPassword(), 401, "invalid_request_error", "unauthorized", False),
     (BodyTooLarge(64), 413, "invalid_request_error", "request_too_large", False),
     (WrongMedia("m"), 415, "invalid_request_error", "unsupported_media_type", False),
     (Forbidden("m"), 403, "invalid_request_error", "forbidden", False),

@@ -19,6 +19,7 @@ from deployments.policy.records.starts import (
     beginning,
     durations,
     entered,
+    going,
     is_late,
     key,
     phase_of_line,
@@ -107,3 +108,11 @@ def test_starts_of_a_model_sort_by_time_and_the_oldest_go() -> None:
     assert too_many(keys[:MOST_KEPT]) == []
     assert all(name.startswith(beginning("scout")) for name in keys)
     assert not keys[0].startswith(beginning("scou"))
+
+
+def test_starts_that_go_on_are_the_newest_that_have_not_ended() -> None:
+    killed, begun, known = (replace(LOADING, replica=name) for name in ("killed", "begun", "known"))
+    kept = [earlier(30), killed, begun, known]
+    assert going(kept, {"known"}, 1) == [begun]
+    assert going(kept, {"known"}, 5) == [killed, begun]
+    assert going(kept, (), 0) == []

@@ -1,0 +1,1 @@
+"""`herd top`: a live view of a herd, from its gateways alone."""
