@@ -13,8 +13,8 @@ import msgspec
 from configs.observing import Observing
 from monitoring.ended import Ended
 from monitoring.labels import Outcome
-from monitoring.per_second import PerSecond
-from monitoring.spans import error_type
+from monitoring.observing.per_second import PerSecond
+from monitoring.observing.spans import error_type
 
 Write = Callable[[str], None]
 """Writes a line."""
