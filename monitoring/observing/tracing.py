@@ -1,8 +1,9 @@
 """Traces of one gateway: which requests are in one, and the way of their spans to the collector, in a thread of its own.
 
-Decides nothing about spans (`monitoring.observing.spans`). A request costs random bits while it runs. When it has ended, and only if its spans are
-sent, they are put into a bounded queue. The thread makes OpenTelemetry's spans of them, and sends them. Whatever goes wrong there, spans
-are lost and counted, and no request hears of it. OpenTelemetry is imported by that thread, when the config first asks for traces.
+Decides nothing about spans (`monitoring.observing.spans`). A request costs random bits while it runs. When it has ended, and only if its
+spans are sent, they are put into a bounded queue. The thread makes OpenTelemetry's spans of them, and sends them. Whatever goes wrong
+there, spans are lost and counted, and no request hears of it. OpenTelemetry is imported by that thread, when the config first asks for
+traces.
 """
 
 import queue
