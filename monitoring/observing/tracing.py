@@ -62,6 +62,11 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """It has not ended."""
+        return self._thread.is_alive()
+
     def put(self, made: Tree) -> None:
         """Takes the spans of a request, unless too many wait. Returns at once."""
         try:
@@ -131,7 +136,7 @@ class Traces:
         self._wanted = wanted
         if self._sender is not None:
             self._sender.end()
-            self._ending.append(self._sender)
+            self._ending = [*(one for one in self._ending if one.alive), self._sender]
         self._sender = None if wanted is None else Sender(wanted, self._open, self._batch_s)
 
     def begins(self, traceparent: bytes | None) -> Trace | None:
