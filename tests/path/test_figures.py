@@ -14,7 +14,7 @@ from configs.scaling import Slo
 from deployments.gateway.figures.cluster_figures import GOOD_FOR, ClusterFigures
 from deployments.gateway.figures.own_process import OwnProcess
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.fleet.cluster_facts import ClusterFacts, Node
+from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
 from deployments.policy.records.starts import Start
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from monitoring.export import Meter

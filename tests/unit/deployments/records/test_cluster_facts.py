@@ -6,8 +6,8 @@ from dataclasses import replace
 from structlog.testing import capture_logs
 
 from deployments.policy.fleet import events
-from deployments.policy.fleet.cluster_facts import Node
 from deployments.policy.fleet.events import Event, Kind
+from deployments.policy.monitoring.cluster_facts import Node
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
 from deployments.ray_calls.names import app_name
