@@ -1,1 +1,1 @@
-"""Metrics by name, and how they leave a process."""
+"""What operations see: metrics by name, the journal of each request, its spans and log lines, and how they leave a process."""

@@ -50,8 +50,8 @@ from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
 from monitoring.labels import UNKNOWN
-from monitoring.observers import Observers
-from monitoring.tracing import BATCH_S
+from monitoring.observing.observers import Observers
+from monitoring.observing.tracing import BATCH_S
 
 RELEASE = version("llama-herd")
 #: Longest time that a stop waits for the requests under way, for a page of metrics, and for a collector to take the last spans.

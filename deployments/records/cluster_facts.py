@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from deployments.policy.fleet import events
+from deployments.policy.fleet.events import Event
 from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
 from deployments.ray_calls import cluster_store, nodes, serve_api
 from deployments.ray_calls.names import app_name
+from deployments.records import audit_log
 
 #: Between two questions for the states of replicas while none is known to start.
 SELDOM_S = 60.0
@@ -39,13 +41,16 @@ class ClusterReader:
         table: Callable[[], Sequence[Node]] = nodes.table,
         starting: Callable[[Collection[str]], Mapping[str, int]] = serve_api.starting,
         clock: Callable[[], float] = time.monotonic,
+        told: Callable[[Event], None] = audit_log.written,
     ) -> None:
         """Args:
         store: where starts and events are kept.
         table: returns the nodes.
         starting: counts the replicas of applications that start, by application.
         clock: seconds.
+        told: is told each new event.
         """
+        self._told = told
         self._store, self._table, self._ask, self._clock = store, table, starting, clock
         self._known: set[str] | None = None
         self._events: Counter[str] = Counter()
@@ -86,4 +91,6 @@ class ClusterReader:
         texts = self._store.several(sorted(new))
         self._known = names
         told = [event for name in sorted(texts) if (event := events.read(texts[name])) is not None]
-        self._events.update(event.kind for event in events.settled(told) if event.kind in set(events.Kind))
+        for event in (settled := events.settled(told)):
+            self._told(event)
+        self._events.update(event.kind for event in settled if event.kind in set(events.Kind))

@@ -2,9 +2,9 @@
 
 Gateways without Ray stand in front of one fake engine, and are asked in turn, on one core. `observed` counts every metric, traces at 1 %
 to a collector that takes OTLP, and has a line of log for each request, within the config's default bound of lines a second, written as Ray
-Serve writes them: to a file and to the process's output. `bare` has none of that, and no metrics either. `every line` is `observed`
-without a bound of lines. Read the ratios to `bare`: the bars are 5 % more per chunk and 10 % more per request. Writes
-`results/observing.json`.
+Serve writes them: to a file and to the process's output. `bare` has none of that, and no metrics either; only the journal notes what it
+notes. `every line` is `observed` without a bound of lines. Read the ratios to `bare`: the bars are 5 % more per chunk and 10 % more per
+request. Writes `results/observing.json`.
 """
 
 import argparse

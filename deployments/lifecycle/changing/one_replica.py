@@ -40,7 +40,7 @@ def replace(herd: Herd, model: str, replica: str, say: Say, within_s: float) -> 
         why = "has no replica" if not matching else "has several replicas"
         raise OperationError(f"{named[model]} {why} whose id begins with '{replica}'. Its replicas: {', '.join(there) or 'none'}.")
     _leave(named[model], matching[0])
-    event_log.tell(Kind.STOP, f"Replica {matching[0]} was told to leave, and another one starts", named[model], matching[0])
+    event_log.tell(Kind.CHANGE, f"`herd restart {named[model]} --replica {matching[0]}`: it leaves, and another one starts", named[model])
     say(f"{matching[0]} takes no new request, and goes when it has answered those that it has")
     _wait(herd, named[model], matching[0], len(there), time.monotonic() + within_s)
 

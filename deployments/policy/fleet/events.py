@@ -75,6 +75,11 @@ class Event:
     """`user@host` of an operator, or `gateway`, `engine`."""
 
 
+def is_by_an_operator(event: Event) -> bool:
+    """Tells whether a person did it, by a command."""
+    return "@" in event.who
+
+
 def key(when: float, own: str) -> str:
     """Returns the name under which an event is kept: names sort by time.
 

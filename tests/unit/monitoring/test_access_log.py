@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from configs.observing import Observing
-from monitoring.access_log import AccessLog
 from monitoring.ended import Ended
 from monitoring.export import Meter
 from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome
+from monitoring.observing.access_log import AccessLog
 from monitoring.trace_context import Trace
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from configs.scaling import Slo
+from monitoring.ended import Ended
 from monitoring.export import Meter
 from monitoring.journal import Journal, Served
 from monitoring.labels import Outcome, PrefillBy, Retry
@@ -162,3 +163,20 @@ def test_prompt_that_was_looked_for_is_counted_by_what_was_expected() -> None:
     assert count(meter, "herd_prefix_tokens_total", model="llama", found="hit") == 112
     assert count(meter, "herd_prefix_tokens_total", model="llama", found="miss") == 32
     assert count(meter, "herd_tokens_total", model="llama", kind="cached") == 90
+
+
+def test_request_whose_body_could_not_be_read_is_counted_and_told_and_its_error_is_counted_elsewhere() -> None:
+    told: list[Ended] = []
+
+    class Observer:
+        def ended(self, ended: Ended) -> None:
+            told.append(ended)
+
+    meter = Meter()
+    journal = Journal(meter, (Observer(),))
+    entry = journal.begins("chat", arrived_s=10.0, request_id="req-1")
+    entry.refused("request_too_large", 413)
+    journal.never_read(entry, Outcome.CLIENT_ERROR, now_s=11.0)
+    assert count(meter, "herd_requests_total", model="unknown", endpoint="chat", outcome="client_error") == 1
+    assert count(meter, "herd_refusals_total", model="unknown", code="request_too_large") == 0
+    assert [(one.entry.request_id, one.entry.status, one.outcome) for one in told] == [("req-1", 413, Outcome.CLIENT_ERROR)]

@@ -10,7 +10,7 @@ from configs.observing import Observing, Tracing
 from monitoring.export import Meter
 from monitoring.labels import Outcome
 from monitoring.logs import LOGGER
-from monitoring.observers import Observers
+from monitoring.observing.observers import Observers
 from tests.otlp_receiver import otlp_receiver
 
 
@@ -20,7 +20,7 @@ def test_gateway_without_tracing_loads_no_opentelemetry() -> None:
         "import sys\n"
         "from configs.observing import Observing\n"
         "from monitoring.export import Meter\n"
-        "from monitoring.observers import Observers\n"
+        "from monitoring.observing.observers import Observers\n"
         "import deployments.gateway.pipeline\n"
         "Observers(Observing(), 'own', lambda s, f: None).journal(Meter())\n"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'requests', 'google.protobuf'))])\n"

@@ -3,8 +3,8 @@
 import pytest
 
 from configs.observing import Tracing
-from monitoring.otlp import Exporter
-from monitoring.spans import Span, Tree
+from monitoring.observing.otlp import Exporter
+from monitoring.observing.spans import Span, Tree
 from tests.otlp_receiver import otlp_receiver
 
 WHOLE = Span("chat llama", "server", 5, 3, 1_000, 9_000, {"herd.attempts": 1}, failed=True)

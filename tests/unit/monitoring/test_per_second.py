@@ -1,6 +1,6 @@
 """A bound on how often something is done in a second."""
 
-from monitoring.per_second import PerSecond
+from monitoring.observing.per_second import PerSecond
 
 
 def test_second_has_room_for_so_many_and_the_next_one_again() -> None:

@@ -6,7 +6,7 @@ from monitoring.ended import Ended
 from monitoring.export import Meter
 from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome, Retry
-from monitoring.spans import error_type, is_notable, tree
+from monitoring.observing.spans import error_type, is_notable, tree
 from monitoring.trace_context import Trace
 
 TRACE = Trace(1, 100, 0, True)

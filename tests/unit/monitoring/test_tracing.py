@@ -13,9 +13,9 @@ from monitoring.ended import Ended
 from monitoring.export import Meter
 from monitoring.journal import Journal
 from monitoring.labels import Outcome
-from monitoring.spans import Tree
+from monitoring.observing.spans import Tree
+from monitoring.observing.tracing import BATCH_REQUESTS, Sender, Traces
 from monitoring.trace_context import Trace
-from monitoring.tracing import BATCH_REQUESTS, Sender, Traces
 
 WITHIN_S = 10.0
 CLIENTS = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from structlog.testing import capture_logs
+
 from deployments.policy.fleet import events
 from deployments.policy.fleet.events import Event, Kind
 from deployments.policy.monitoring.cluster_facts import Node
@@ -55,6 +57,30 @@ def test_events_are_counted_from_the_first_reading_on_each_once() -> None:
     cluster.tells(Kind.DEATH, 5.0, "c")
     assert cluster.reader.read(["scout"]).events == {"death": 2, "stop": 1}
     assert cluster.texts == 6, "no text is read twice"
+
+
+def test_what_an_operator_does_is_a_line_of_the_log_and_nothing_else_is() -> None:
+    cluster = Cluster()
+    cluster.kept[events.key(1.0, "a")] = events.written(Event(1.0, Kind.SCALE, "before", "scout", who="anna@head"))
+    cluster.reader.read(["scout"])
+    for when, who in ((2.0, "anna@head"), (3.0, "gateway")):
+        cluster.kept[events.key(when, "a")] = events.written(Event(when, Kind.SCALE, "`herd scale scout 2` begins", "scout", who=who))
+    cluster.kept[events.key(4.0, "a")] = events.written(Event(4.0, Kind.ROLLBACK, "The herd before is declared", who="bob@head"))
+    with capture_logs() as lines:
+        cluster.reader.read(["scout"])
+        cluster.reader.read(["scout"])
+    every = {"event": "operator", "log_level": "info"}
+    assert lines == [
+        every
+        | {
+            "who": "anna@head",
+            "kind": "scale",
+            "words": "`herd scale scout 2` begins",
+            "model": "scout",
+            "when": "1970-01-01T00:00:02.000Z",
+        },
+        every | {"who": "bob@head", "kind": "rollback", "words": "The herd before is declared", "when": "1970-01-01T00:00:04.000Z"},
+    ]
 
 
 def test_states_of_replicas_are_asked_for_seldom_while_none_starts() -> None:

@@ -7,11 +7,11 @@ import logging
 import time
 
 from configs.observing import Observing, Tracing
-from monitoring.access_log import AccessLog, Later
 from monitoring.export import Meter
 from monitoring.journal import Journal
 from monitoring.logs import LOGGER
-from monitoring.tracing import BATCH_S, Exporter, Traces
+from monitoring.observing.access_log import AccessLog, Later
+from monitoring.observing.tracing import BATCH_S, Exporter, Traces
 
 
 class Observers:
@@ -48,6 +48,6 @@ class Observers:
 
 
 def _exporter(tracing: Tracing, instance: str) -> Exporter:
-    from monitoring import otlp  # it imports OpenTelemetry, which takes a third of a second
+    from monitoring.observing import otlp  # it imports OpenTelemetry, which takes a third of a second
 
     return otlp.Exporter(tracing, instance)

@@ -1,8 +1,9 @@
 """Traces of one gateway: which requests are in one, and the way of their spans to the collector, in a thread of its own.
 
-Decides nothing about spans (`monitoring.spans`). A request costs random bits while it runs. When it has ended, and only if its spans are
-sent, they are put into a bounded queue. The thread makes OpenTelemetry's spans of them, and sends them. Whatever goes wrong there, spans
-are lost and counted, and no request hears of it. OpenTelemetry is imported by that thread, when the config first asks for traces.
+Decides nothing about spans (`monitoring.observing.spans`). A request costs random bits while it runs. When it has ended, and only if its
+spans are sent, they are put into a bounded queue. The thread makes OpenTelemetry's spans of them, and sends them. Whatever goes wrong
+there, spans are lost and counted, and no request hears of it. OpenTelemetry is imported by that thread, when the config first asks for
+traces.
 """
 
 import queue
@@ -16,8 +17,8 @@ import structlog
 
 from configs.observing import Tracing
 from monitoring.ended import Ended
-from monitoring.per_second import PerSecond
-from monitoring.spans import Tree, is_notable, tree
+from monitoring.observing.per_second import PerSecond
+from monitoring.observing.spans import Tree, is_notable, tree
 from monitoring.trace_context import Trace
 
 #: Spans wait this long for others, so that one request to the collector has those of many.
@@ -28,7 +29,7 @@ TOLD_AGAIN_S = 60.0
 
 
 class Exporter(Protocol):
-    """The way to a collector; `monitoring.otlp.Exporter` is one."""
+    """The way to a collector; `monitoring.observing.otlp.Exporter` is one."""
 
     def send(self, trees: list[Tree]) -> bool:
         """Sends spans; returns whether the collector has taken them."""
@@ -60,6 +61,11 @@ class Sender:
         self._log = structlog.get_logger("herd.traces")
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """It has not ended."""
+        return self._thread.is_alive()
 
     def put(self, made: Tree) -> None:
         """Takes the spans of a request, unless too many wait. Returns at once."""
@@ -130,7 +136,7 @@ class Traces:
         self._wanted = wanted
         if self._sender is not None:
             self._sender.end()
-            self._ending.append(self._sender)
+            self._ending = [*(one for one in self._ending if one.alive), self._sender]
         self._sender = None if wanted is None else Sender(wanted, self._open, self._batch_s)
 
     def begins(self, traceparent: bytes | None) -> Trace | None:

@@ -1,0 +1,1 @@
+"""Spans and log lines of requests that have ended."""
