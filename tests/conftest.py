@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 _HERE = Path(__file__).parent
 #: Rooms whose tests need no tracer: they act. Every branch of what decides is run by tests of the rooms that decide.
-_ACTING = {("deployments", room) for room in ("commands", "records", "small_models", "weights")}
+_ACTING = {("deployments", room) for room in ("commands", "records", "small_models")}
 #: But for these, which run `deployments/commands/cluster_emit.py` with the words of a command line.
 _DECIDING = ("test_config_commands.py",)
 
