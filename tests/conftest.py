@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 
 _HERE = Path(__file__).parent
 #: Rooms whose tests need no tracer: they act. Every branch of what decides is run by tests of the rooms that decide.
-_ACTING = {("deployments", room) for room in ("commands", "lifecycle", "records", "small_models", "weights")}
+_ACTING = {("deployments", room) for room in ("commands", "records", "small_models")}
+#: But for these, which run `deployments/commands/cluster_emit.py` with the words of a command line.
+_DECIDING = ("test_config_commands.py",)
 
 # Rich reads some of them once, when the commands are imported: here is before that.
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -42,5 +44,5 @@ def pytest_collection_finish() -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Counts coverage only where it is asked of, in unit tests of rooms that decide: a tracer doubles the time that a test takes."""
     suite, *room = item.path.relative_to(_HERE).parts[:3]
-    if suite != "unit" or tuple(room) in _ACTING:
+    if suite != "unit" or (tuple(room) in _ACTING and item.path.name not in _DECIDING):
         item.add_marker("no_cover")

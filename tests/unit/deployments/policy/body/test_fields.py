@@ -56,7 +56,6 @@ ROWS = [(endpoint, name, rule) for endpoint, rules in FIELDS.items() for name, r
 EVERY_ROW = pytest.mark.parametrize(("endpoint", "name", "rule"), ROWS, ids=lambda one: one if isinstance(one, str) else "")
 
 
-@pytest.mark.no_cover
 @EVERY_ROW
 def test_value_in_bounds_passes(endpoint: str, name: str, rule: Rule) -> None:
     for value in (*EXAMPLES[type(rule)][0], None):
@@ -64,7 +63,6 @@ def test_value_in_bounds_passes(endpoint: str, name: str, rule: Rule) -> None:
             assert unknown(endpoint, {**LEAST[endpoint], name: value}, REQUESTS) == ()
 
 
-@pytest.mark.no_cover
 @EVERY_ROW
 def test_value_out_of_bounds_is_refused_by_its_field_s_name(endpoint: str, name: str, rule: Rule) -> None:
     for value in EXAMPLES[type(rule)][1]:
@@ -77,7 +75,6 @@ def test_value_out_of_bounds_is_refused_by_its_field_s_name(endpoint: str, name:
         assert len(refused.value.message) < 400
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("endpoint", FIELDS)
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_field_that_no_endpoint_takes_is_refused_where_the_api_lacks_it_too(endpoint: str, name: str) -> None:
