@@ -4,7 +4,7 @@ Decides nothing. One `Meter` per process, passed down by whoever builds the proc
 gateways in one process do not meet.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -233,6 +233,13 @@ class Meter:
             if now:
                 shown[model, now] = 1
         self.show(SCALING_DECIDED, model, value=decided_s)
+
+    def scaled_only(self, models: Collection[str]) -> None:
+        """Autoscaling decides on these models; decisions on others are shown no more, which an alert would take for old ones."""
+        for metric in (SCALING_REPLICAS, SCALING_BOUND, SCALING_HELD, SCALING_DECIDED):
+            shown = self._values[metric.name].of
+            for labels in [labels for labels in shown if labels[0] not in models]:
+                del shown[labels]
 
     def sick(self, model: str, reason: str) -> None:
         """A replica has left the roster because of its canary."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deployments.commands import cluster_emit as cluster_command
+from deployments.commands.beside import monitor as monitor_command
 from deployments.commands.changing.diff import diff
 from deployments.commands.changing.down import down
 from deployments.commands.changing.restart import restart
@@ -51,6 +52,7 @@ for command in COMMANDS:
     app.command(help=reflowed(command.__doc__))(command)
 app.add_typer(cluster_command.commands, name="cluster")
 app.add_typer(config_command.commands, name="config")
+app.add_typer(monitor_command.commands, name="monitor")
 
 
 def _tell_version(asked: bool) -> None:

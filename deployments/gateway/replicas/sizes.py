@@ -33,6 +33,7 @@ class Sizes:
     def follow(self, models: Collection[str]) -> None:
         """Asks for these models from now on."""
         self._models = tuple(models)
+        self._meter.scaled_only(self._models)
 
     async def stop(self) -> None:
         """Asks no more."""

@@ -129,6 +129,14 @@ def test_decision_of_autoscaling_is_shown_and_only_the_limit_that_binds_now() ->
     assert shown("herd_scaling_decided_timestamp_seconds", {"model": "scout"}) == 110
 
 
+def test_decisions_on_a_model_that_autoscaling_has_left_are_shown_no_more() -> None:
+    meter = Meter()
+    for model in ("scout", "llama"):
+        meter.scaled(model, {"target": 1}, "gpus", "no report", 100.0)
+    meter.scaled_only(("llama",))
+    assert {dict(labels)["model"] for _, labels in shown(meter)} == {"llama"}
+
+
 def test_objectives_of_the_config_are_shown_and_their_counters_begin_at_0() -> None:
     meter = Meter()
     meter.promises({"scout": Slo(ttft_s=2, itl_s=0.05, quantile=0.95, availability=0.99), "llama": Slo()})

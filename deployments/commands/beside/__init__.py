@@ -1,0 +1,1 @@
+"""Commands that start and stop programs beside a herd, which is served without them."""

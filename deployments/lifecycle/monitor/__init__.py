@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and Grafana beside a herd: their configurations, and their processes on this machine."""

@@ -1,0 +1,97 @@
+"""The alerts over a real herd: an engine is killed, a real Prometheus pages in time, and the runbook's first command finds why."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.bench.process import free_port
+from tests.e2e.conftest import Herd, wait_for
+from tests.path.prometheus import ALERTS, faster
+from tests.tools.documents import ROOT, blocks
+from tests.victims import core_of
+
+SCOUT = "llama-4-scout-tiny"
+#: An hour of the rules goes by in a minute.
+TIMES = 60
+BACK_S = 300.0
+
+
+@pytest.fixture
+def prometheus(herd: Herd, tmp_path: Path) -> Iterator[httpx.Client]:
+    """The real Prometheus with the herd's rules, all of whose times are shorter."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
+    for file in ALERTS.glob("*.yml"):
+        (tmp_path / file.name).write_text(faster(file.read_text(encoding="utf-8"), TIMES), encoding="utf-8")
+    discovery = {"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}
+    config: dict[str, Any] = {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "rule_files": [f"{tmp_path}/*.yml"],
+        "scrape_configs": [{"job_name": "herd", "http_sd_configs": [discovery]}],
+    }
+    folder, port = tmp_path / "prometheus", free_port()
+    folder.mkdir()
+    (folder / "config").write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = ["prometheus", f"--config.file={folder}/config", f"--storage.tsdb.path={folder}/data"]
+    process = subprocess.Popen(
+        [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def asks(herd: Herd, over: threading.Event) -> None:
+    """Clients that go on asking, whatever they are answered."""
+    body = {"model": SCOUT, "prompt": "x", "max_tokens": 2}
+    with httpx.Client(timeout=60) as client:
+        while not over.wait(0.2):
+            client.post(f"{herd.endpoint}/v1/completions", json=body)
+
+
+def pages(prometheus: httpx.Client) -> list[dict[str, Any]]:
+    try:
+        found = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
+    except (httpx.HTTPError, ValueError):
+        return []
+    return [
+        one for one in found if one["state"] == "firing" and one["labels"]["severity"] == "page" and one["labels"].get("model") == SCOUT
+    ]
+
+
+def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd: Herd, prometheus: httpx.Client) -> None:
+    over = threading.Event()
+    clients = threading.Thread(target=asks, args=(herd, over))
+    clients.start()
+    try:
+        time.sleep(10)  # ten minutes of the rules
+        assert pages(prometheus) == []
+        core_of(herd.replica(SCOUT)).kill()
+        killed = time.monotonic()
+        (page, *_) = wait_for("a page", lambda: pages(prometheus), within_s=3600 / TIMES)
+        print(
+            f"{page['labels']['alertname']} after {time.monotonic() - killed:.1f} s, {(time.monotonic() - killed) * TIMES / 60:.1f} min by the rules"
+        )
+        assert page["labels"]["alertname"] == "HerdErrorBudget"
+        runbook = (ROOT / page["annotations"]["runbook_url"]).read_text(encoding="utf-8")
+        words = shlex.split(blocks(runbook, "sh")[0].splitlines()[0], comments=True)
+        said = herd.run(*(SCOUT if word == "MODEL" else word for word in words[1:])).stdout
+        print(said)
+        assert re.search(r"has died|is dead|its engine", " ".join(said.split())), said
+    finally:
+        over.set()
+        clients.join()
+    wait_for("the model again", lambda: len(herd.replicas(SCOUT)) == 1, within_s=BACK_S, every_s=1)
