@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.policy.fleet.cluster_facts import Node
+from deployments.policy.monitoring.cluster_facts import Node
 
 #: A resource that Ray gives to the node of its head, and to no other.
 HEAD = "node:__internal_head__"
