@@ -45,6 +45,7 @@ RANKS = (
         SECONDS,
         (Query(most("herd_replica_phase_seconds", MODEL, by="model, phase"), "{{model}} {{phase}}"),),
         runbook="start-too-long",
+        empty="no start runs",
     ),
 )
 BALANCE = (

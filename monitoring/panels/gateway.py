@@ -22,6 +22,7 @@ TRAFFIC = (
         (Query(rate("herd_refusals_total", MODEL, by="code"), "{{code}}"),),
         shape="stacked",
         runbook="error-budget",
+        empty="none",
     ),
     Panel(
         "Under way · good: follows the requests",
@@ -42,6 +43,7 @@ TRAFFIC = (
         SECONDS,
         tuple(Query(quantile(part, "herd_queue_seconds", MODEL), f"p{part * 100:g}") for part in (0.5, 0.99)),
         runbook="queue-growing",
+        empty="nobody has waited",
     ),
     Panel(
         "Asked again · good: 0",
@@ -50,6 +52,7 @@ TRAFFIC = (
         REQUESTS,
         (Query(rate("herd_retries_total", MODEL, by="kind"), "{{kind}}"),),
         runbook="replica-flapping",
+        empty="none",
     ),
 )
 ROUTING = (
@@ -73,6 +76,7 @@ ROUTING = (
         "Requests that a fallback answered, because the model that they name could not.",
         REQUESTS,
         (Query(rate("herd_fallbacks_total", MODEL, by="model, answered_by"), "{{model}} by {{answered_by}}"),),
+        empty="none",
     ),
 )
 PROCESSES = (

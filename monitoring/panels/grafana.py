@@ -129,6 +129,8 @@ def _panel(panel: Panel, place: Place) -> Shape:
     one.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     if panel.shape != "number":
         one.min(0)
+    if panel.empty:
+        one.no_value(panel.empty)
     if panel.most is not None:
         one.max(panel.most)
     return one

@@ -190,6 +190,7 @@ SECTIONS = (
                 SHARE,
                 (Query(share(rate("vllm:spec_decode_num_accepted_tokens_total", *ENGINES), _DRAFTED), "accepted"),),
                 most=1,
+                empty="no draft model",
             ),
             Panel(
                 "Tokens per draft · good: above 1",
@@ -202,6 +203,7 @@ SECTIONS = (
                         "accepted",
                     ),
                 ),
+                empty="no draft model",
             ),
             Panel(
                 "Images in the cache · good: repeated ones are found",
@@ -209,6 +211,7 @@ SECTIONS = (
                 SHARE,
                 (Query(share(rate("vllm:mm_cache_hits_total", *ENGINES), rate("vllm:mm_cache_queries_total", *ENGINES)), "found"),),
                 most=1,
+                empty="no images",
             ),
             Panel(
                 "Long prompts by who computed them · good: prefill",
@@ -216,6 +219,7 @@ SECTIONS = (
                 REQUESTS,
                 (Query(rate("herd_prefills_total", MODEL, by="by"), "{{by}}"),),
                 width=12,
+                empty="prefill is not apart",
             ),
             Panel(
                 "KV caches handed over · good: follows the long prompts",
@@ -223,6 +227,7 @@ SECTIONS = (
                 BYTES_A_SECOND,
                 (Query(rate("vllm:nixl_bytes_transferred_sum", *ENGINES), "fetched"),),
                 width=12,
+                empty="prefill is not apart",
             ),
         ),
     ),

@@ -42,6 +42,8 @@ class Panel:
     """The upper end of the axis, where there is one."""
     width: int = 0
     """Of the 24 columns of a dashboard; 0: as many as all others without one."""
+    empty: str = ""
+    """The words for no line at all, where that is how it looks when all is well."""
     runbook: str = ""
     """The file in `monitoring/runbooks` that says what to do, without its ending."""
 

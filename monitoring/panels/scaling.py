@@ -34,6 +34,7 @@ DECISIONS = (
         shape="states",
         colours=((1, ORANGE),),
         runbook="scaling-bound",
+        empty="no limit has bound",
     ),
     Panel(
         "Why: held without a look at the load · good: 0",
@@ -42,6 +43,7 @@ DECISIONS = (
         (Query(most("herd_scaling_held", MODEL, by="model, why"), "{{model}}: {{why}}"),),
         shape="states",
         colours=((1, RED),),
+        empty="never held",
     ),
     Panel(
         "Since the last decision · good: below 1 min",
@@ -75,6 +77,7 @@ FOLLOWING = (
         SECONDS,
         (Query(most("herd_replica_phase_seconds", MODEL, by="model, phase"), "{{model}} {{phase}}"),),
         runbook="start-too-long",
+        empty="no start runs",
     ),
     Panel(
         "What starts took · good: as long as usual",
@@ -103,6 +106,7 @@ FOLLOWING = (
         REQUESTS,
         (Query(rate("herd_requests_total", MODEL, 'outcome="overloaded"', by="model"), "{{model}}"),),
         runbook="queue-growing",
+        empty="none",
     ),
 )
 
@@ -139,6 +143,7 @@ SCALING = Dashboard(
                     "How long requests waited for room, of those that had to.",
                     SECONDS,
                     (Query(quantile(0.99, "herd_queue_seconds", MODEL, by="model"), "{{model}}"),),
+                    empty="nobody has waited",
                 ),
             ),
         ),

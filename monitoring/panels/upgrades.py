@@ -41,6 +41,7 @@ CANARIES = (
         "cps",
         (Query(rate("herd_replicas_sick_total", MODEL, by="model, reason"), "{{model}} {{reason}}"),),
         runbook="canary-wrong",
+        empty="none",
     ),
     Panel(
         "Slow replicas · good: 0",
@@ -86,12 +87,14 @@ CHANGES = (
         SECONDS,
         (Query(most("herd_replica_phase_seconds", MODEL, by="model, phase"), "{{model}} {{phase}}"),),
         runbook="start-too-long",
+        empty="no start runs",
     ),
     Panel(
         "Streams resumed · good: 0 but in an upgrade",
         "Requests a second that went on to another replica. In an upgrade some do, and clients notice nothing.",
         REQUESTS,
         (Query(rate("herd_retries_total", MODEL, by="model, kind"), "{{model}} {{kind}}"),),
+        empty="none",
     ),
     Panel(
         "Requests by outcome · good: nearly all ok",

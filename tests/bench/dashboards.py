@@ -6,13 +6,13 @@ Decides how a panel looks on paper: as in Grafana, as far as a still picture can
 """
 
 import io
-import itertools
 import math
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ COLUMN_IN, ROW_IN, DPI = 0.62, 0.36, 78
 PAPER, INK, PALE = "#181b1f", "#d8d9da", "#34383e"
 COLOURS = {"green": "#56a64b", "orange": "#ff9830", "red": "#e02f44", "blue": "#5794f2"}
 LINES = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#37872d", "#fade2a", "#fa6400", "#1f60c4", "#8f3bb8")
+#: A line is broken where there was no value for so long.
+GAP_MIN = 0.2
 #: Series in a legend; the rest is drawn without a name.
 NAMED = 6
 
@@ -94,7 +96,7 @@ def _draw(axes: Axes, panel: Mapping[str, Any], prometheus: Prometheus, first_s:
         (_number if panel["type"] == "stat" else _table)(axes, panel, values)
         return
     series = {
-        _name(target["legendFormat"], labels): [((when - first_s) / 60, value) for when, value in points]
+        _name(target["legendFormat"], labels): _gaps([((when - first_s) / 60, value) for when, value in points])
         for target in panel["targets"]
         for labels, points in prometheus.over(chosen(target["expr"]), first_s, last_s).items()
     }
@@ -106,6 +108,12 @@ def _draw(axes: Axes, panel: Mapping[str, Any], prometheus: Prometheus, first_s:
     axes.grid(color=PALE, linewidth=0.5)
     for spine in axes.spines.values():
         spine.set_color(PALE)
+
+
+def _gaps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns points with a nothing where there was no value for long, so that no line crosses it."""
+    broken = [((one + other) / 2, math.nan) for (one, _), (other, _) in pairwise(points) if other - one > GAP_MIN]
+    return sorted([*points, *broken])
 
 
 def _instant(panel: Mapping[str, Any], prometheus: Prometheus, first_s: float, last_s: float) -> Iterator[tuple[str, float]]:
@@ -126,36 +134,35 @@ def _lines(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, list[tuple
     for number, (name, points) in enumerate(series.items()):
         colour, label = LINES[number % len(LINES)], name if number < NAMED else None
         if stacked:
-            values = dict(points)
+            values = {when: value for when, value in points if value == value}
             top = {when: base[when] + values.get(when, 0.0) for when in times}
             axes.fill_between(times, list(base.values()), list(top.values()), color=colour, alpha=0.35, lw=0)
             points, base = list(top.items()), top
         axes.plot([when for when, _ in points], [value for _, value in points], color=colour, lw=1.3, label=label)
     for step in defaults["thresholds"]["steps"][1:]:
         axes.axhline(step["value"], color=COLOURS[step["color"]], ls="--", lw=0.9)
-    highest = max((value for points in series.values() for _, value in points), default=1.0)
+    highest = max((value for points in series.values() for _, value in points if value == value), default=1.0)
     axes.set_ylim(0, defaults.get("max") or (max(base.values(), default=0) if stacked else highest) * 1.1 or 1)
     axes.yaxis.set_major_formatter(lambda value, _: written(value, defaults["unit"]))
     if series:
-        below: dict[str, Any] = {
-            "loc": "upper left",
-            "bbox_to_anchor": (0, -0.1),
-            "borderaxespad": 0,
-            "ncols": 2 if panel["gridPos"]["w"] <= 6 else 3,
-            "frameon": False,
-        }
-        axes.legend(fontsize=6, labelcolor=INK, handlelength=1, columnspacing=1, labelspacing=0.2, **below)
+        columns = 2 if panel["gridPos"]["w"] <= 6 else 3
+        named = axes.legend(loc="upper left", bbox_to_anchor=(0, -0.1), borderaxespad=0, ncols=columns, fontsize=6, frameon=False)
+        for text in named.get_texts():
+            text.set_color(INK)
     else:
-        axes.text(0.5, 0.5, "no data", color=INK, transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, defaults.get("noValue", "no data"), color=INK, transform=axes.transAxes, ha="center")
 
 
 def _states(axes: Axes, panel: Mapping[str, Any], series: Series | Mapping[str, list[tuple[float, float]]]) -> None:
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     for number, points in enumerate(series.values()):
-        for (when, value), (until, _) in itertools.pairwise(points):
+        for (when, value), (until, _) in pairwise(points):
             colour = COLOURS[_colour(steps, value)]
             axes.barh(number, until - when, left=when, color=colour, height=0.6, lw=0)
-    axes.set_yticks(range(len(series)), [str(name)[:34] for name in series])
+    axes.set_yticks([])
+    for number, name in enumerate(series):
+        axes.text(0.02, (number + 0.5) / len(series), str(name), color="white", fontsize=7, va="center", transform=axes.transAxes)
+    axes.set_ylim(-0.5, max(len(series), 1) - 0.5)
 
 
 def _number(axes: Axes, panel: Mapping[str, Any], values: Mapping[str, float]) -> None:

@@ -101,13 +101,15 @@ class Traffic:
 
     def too_long(self) -> None:
         """An answer that takes longer than `gateway.limits.total_s`."""
-        self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 1900, "ignore_eos": True}))
+        self._told(
+            "completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 1900, "n": 4, "ignore_eos": True})
+        )
 
     def too_many(self) -> None:
         """More requests at once than there is room for."""
 
         def one(_number: int) -> None:
-            self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 40, "ignore_eos": True}))
+            self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 24, "ignore_eos": True}))
 
         with ThreadPoolExecutor(MANY) as pool:
             list(pool.map(one, range(MANY)))
@@ -115,7 +117,7 @@ class Traffic:
     def by_another(self) -> None:
         """A request whose model is full, and which its fallback answers."""
         with ThreadPoolExecutor(6) as pool:
-            body = {"model": SCOUT, "prompt": "x", "max_tokens": 300, "ignore_eos": True}
+            body = {"model": SCOUT, "prompt": "x", "max_tokens": 150, "ignore_eos": True}
             asked = [pool.submit(self._post, "completions", body) for _ in range(6)]
             for one in asked:
                 self._told("completions", one.result(timeout=120))

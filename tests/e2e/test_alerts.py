@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.bench.process import free_port
-from tests.e2e.conftest import Herd, wait_for
+from tests.e2e.conftest import Herd, config, up, wait_for
 from tests.path.prometheus import ALERTS, faster
 from tests.tools.documents import ROOT, blocks
 from tests.victims import core_of
@@ -23,7 +23,15 @@ from tests.victims import core_of
 SCOUT = "llama-4-scout-tiny"
 #: An hour of the rules goes by in a minute.
 TIMES = 60
-BACK_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
+    """A herd of one engine, which these tests kill."""
+    whole = config(free_port())
+    alone = {"name": "alerts", "gateway": {"port": whole["gateway"]["port"]}, "models": whole["models"][1:]}
+    with up(tmp_path_factory.mktemp("alerts"), alone) as one:
+        yield one
 
 
 @pytest.fixture
@@ -34,14 +42,14 @@ def prometheus(herd: Herd, tmp_path: Path) -> Iterator[httpx.Client]:
     for file in ALERTS.glob("*.yml"):
         (tmp_path / file.name).write_text(faster(file.read_text(encoding="utf-8"), TIMES), encoding="utf-8")
     discovery = {"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}
-    config: dict[str, Any] = {
+    wanted: dict[str, Any] = {
         "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
         "rule_files": [f"{tmp_path}/*.yml"],
         "scrape_configs": [{"job_name": "herd", "http_sd_configs": [discovery]}],
     }
     folder, port = tmp_path / "prometheus", free_port()
     folder.mkdir()
-    (folder / "config").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "config").write_text(yaml.safe_dump(wanted), encoding="utf-8")
     command = ["prometheus", f"--config.file={folder}/config", f"--storage.tsdb.path={folder}/data"]
     process = subprocess.Popen(
         [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -93,4 +101,3 @@ def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd
     finally:
         over.set()
         clients.join()
-    wait_for("the model again", lambda: len(herd.replicas(SCOUT)) == 1, within_s=BACK_S, every_s=1)

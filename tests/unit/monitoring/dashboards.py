@@ -90,3 +90,14 @@ def chosen(expr: str) -> str:
     for variable, value in CHOSEN.items():
         expr = expr.replace(variable, value)
     return expr
+
+
+def counts(expr: str) -> str:
+    """A query of rates as one of the counters behind them, so that it tells what they have counted and not how fast."""
+    return re.sub(r"rate\((\w+\{[^}]*\})\[[^\]]*\]\)", r"\1", chosen(expr))
+
+
+def shown(begins: str) -> Shown:
+    """The query of a panel, by the beginning of `DASHBOARD: TITLE`."""
+    (found,) = (one for one in queries() if f"{one.dashboard}: {one.panel}".startswith(begins))
+    return found
