@@ -127,6 +127,21 @@ def test_runbook_says_what_it_means_where_to_look_and_what_to_do(page: Path) -> 
     assert first[1] in ("why", "status", "events", "doctor"), "the first look changes nothing"
 
 
+def test_dashboards_that_alerts_link_to_exist() -> None:
+    made = {file.stem for file in (FOLDER / "dashboards").glob("*.json")}
+    if not made:
+        pytest.skip("no dashboards are here")
+    linked = {found for rule in ALERTS for found in re.findall(r"/d/([\w-]+)", rule["annotations"]["dashboard"])}
+    assert linked <= made
+
+
+def test_package_has_the_alerts_the_runbooks_and_the_configurations() -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling, which builds the package, is not installed")
+    packed = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
+    wanted = (*FILES, *RUNBOOKS, FOLDER / "alertmanager.yml", FOLDER / "prometheus.yml")
+    assert {str(file.relative_to(ROOT)) for file in wanted} <= packed
+
+
 TABLE = {metric.name: set(metric.labels) for metric in METRICS}
 EXPRESSIONS = [rule["expr"] for rule in rules()]
 
