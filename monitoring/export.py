@@ -5,6 +5,7 @@ gateways in one process do not meet.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Metric as MetricFamily
@@ -45,7 +46,28 @@ from monitoring.metrics import (
 )
 
 _CODES = frozenset(CODES)
+# What every request counts. In Python 3.11 a member of an enum takes longer to look up than to count.
+_PROMPT, _COMPLETION, _CACHED = Tokens
+_HIT, _MISS = Found
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Promise(NamedTuple):
+    """The objectives of a model, and the labels of what meets them or does not: each request counts three, and makes none."""
+
+    ttft_s: float
+    itl_s: float
+    available: Labels
+    not_available: Labels
+    begun_in_time: Labels
+    begun_late: Labels
+    fast: Labels
+    slow: Labels
+
+    @classmethod
+    def of(cls, model: str, slo: Slo) -> "Promise":
+        """Returns the promise of a model with these objectives."""
+        return cls(slo.ttft_s, slo.itl_s, *((model, objective, met) for objective in Objective for met in Met))
 
 
 class Meter:
@@ -59,8 +81,10 @@ class Meter:
             self.registry.register(one)
         # What every request counts, so that it is not looked up for each.
         self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
-        self._prefix, self._slo = (self._values[metric.name].of for metric in (PREFIX_TOKENS, SLO_REQUESTS))
-        self._promises: dict[str, Slo] = {}
+        self._prefix = self._values[PREFIX_TOKENS.name].of
+        self.slo_requests = self._values[SLO_REQUESTS.name].of
+        """Requests by model, objective and whether it was met. Counted right here, for every request, with the labels of a `Promise`."""
+        self._promises: dict[str, Promise] = {}
         self._open, self._streams = (self._values[metric.name].of for metric in (REQUESTS_OPEN, STREAMS_OPEN))
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
@@ -123,7 +147,7 @@ class Meter:
 
         Counters of its requests begin at 0 then: an increase is seen from its first request on.
         """
-        self._promises = dict(objectives)
+        self._promises = {model: Promise.of(model, slo) for model, slo in objectives.items()}
         shares, limits = dict[Labels, float](), dict[Labels, float]()
         for model, slo in objectives.items():
             shares |= {(model, Objective.AVAILABILITY): slo.availability}
@@ -134,17 +158,13 @@ class Meter:
                     values[model, kind] += 0
             for objective in Objective:
                 for met in Met:
-                    self._slo[model, objective, met] += 0
+                    self.slo_requests[model, objective, met] += 0
         self.replace(SLO_OBJECTIVE, shares)
         self.replace(SLO_THRESHOLD, limits)
 
-    def promise(self, model: str) -> Slo | None:
+    def promise(self, model: str) -> "Promise | None":
         """Returns the objectives of a model; None for a model that is not in the config."""
         return self._promises.get(model)
-
-    def kept(self, model: str, objective: Objective, met: bool) -> None:
-        """A request met an objective, or did not."""
-        self._slo[model, objective, Met.YES if met else Met.NO] += 1
 
     def refused(self, model: str, code: str | None) -> None:
         """A request was answered with an error of this code; None: it has none."""
@@ -152,8 +172,8 @@ class Meter:
 
     def expected(self, model: str, hit_tokens: int, miss_tokens: int) -> None:
         """A prompt went to a replica that should have so many of its tokens, and should not have the others."""
-        self._prefix[model, Found.HIT] += hit_tokens
-        self._prefix[model, Found.MISS] += miss_tokens
+        self._prefix[model, _HIT] += hit_tokens
+        self._prefix[model, _MISS] += miss_tokens
 
     def replicas(self, counts: Mapping[Labels, float]) -> None:
         """So many replicas are in each state, by model and state; no others are."""
@@ -182,10 +202,10 @@ class Meter:
 
     def used(self, model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
         """An engine stated these tokens; the cached ones are a part of the prompt's."""
-        self._tokens[model, Tokens.PROMPT] += prompt_tokens
-        self._tokens[model, Tokens.COMPLETION] += completion_tokens
+        self._tokens[model, _PROMPT] += prompt_tokens
+        self._tokens[model, _COMPLETION] += completion_tokens
         if cached_tokens:
-            self._tokens[model, Tokens.CACHED] += cached_tokens
+            self._tokens[model, _CACHED] += cached_tokens
 
     def ready(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many replicas of each model take requests; of a model that is not named any more, none."""

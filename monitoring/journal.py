@@ -10,10 +10,11 @@ from typing import Self
 
 import msgspec
 
-from configs.scaling import Slo
-from monitoring.export import Meter
-from monitoring.labels import UNKNOWN, Objective, Outcome, PrefillBy, Retry
+from monitoring.export import Meter, Promise
+from monitoring.labels import UNKNOWN, Outcome, PrefillBy, Retry
 
+#: In Python 3.11 a member of an enum takes longer to look up than to count.
+_OK, _CANCELLED = Outcome.OK, Outcome.CANCELLED
 #: Outcomes that keep the promise to be available: the herd answered, or the request's own fault or its client's leave kept it from that.
 AVAILABLE = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
 #: Codes of errors that a client is told after the pipeline has let go of its request.
@@ -87,7 +88,7 @@ class Trial:
 
     def served(self) -> Served:
         """The model has answered."""
-        return Served(Outcome.OK, self.model, self.usage, len(self.picks))
+        return Served(_OK, self.model, self.usage, len(self.picks))
 
     def __enter__(self) -> Self:
         return self
@@ -156,12 +157,15 @@ class Journal:
         """
         meter = self._meter
         meter.ended(entry.model, entry.endpoint, outcome, now_s - entry.arrived_s)
-        if outcome is not Outcome.OK:
+        if outcome is not _OK:
             self._refuse(entry, outcome)
-        if (slo := meter.promise(entry.model)) is not None:
-            self._judge(entry, slo, outcome, now_s)
+        begun = None
         for trial in entry.trials:
+            if trial.times:
+                begun = trial
             self._count(entry, trial)
+        if (promise := meter.promise(entry.model)) is not None:
+            self._judge(entry, promise, outcome, begun, now_s)
         if served is not None and served.model != entry.model:
             meter.fell_back(entry.model, served.model)
 
@@ -187,22 +191,31 @@ class Journal:
         if code is not None:
             self._meter.refused(entry.model, code or None)
 
-    def _judge(self, entry: Entry, slo: Slo, outcome: Outcome, now_s: float) -> None:
+    def _judge(self, entry: Entry, promise: Promise, outcome: Outcome, begun: Trial | None, now_s: float) -> None:
         """Counts a request against the objectives of the model that it names, whichever model answered.
 
         An answer that has not begun says nothing of its speed, unless its client has waited too long for it and has gone. An objective of
         speed is met or not by what a client was shown, however the answer ended: availability tells that.
+
+        Args:
+            entry: the request.
+            promise: the objectives.
+            outcome: how it ended.
+            begun: the part of the model whose streamed answer the client has seen; None where there is none.
+            now_s: the time.
         """
-        meter, model = self._meter, entry.model
-        meter.kept(model, Objective.AVAILABILITY, outcome in AVAILABLE)
-        trial = next((one for one in entry.trials if one.times), None)
-        if trial is None:
-            if entry.streams and outcome is Outcome.CANCELLED and now_s - entry.arrived_s > slo.ttft_s:
-                meter.kept(model, Objective.TTFT, False)
+        count = self._meter.slo_requests
+        count[promise.available if outcome in AVAILABLE else promise.not_available] += 1
+        if begun is None:
+            if outcome is _CANCELLED and entry.streams and now_s - entry.arrived_s > promise.ttft_s:
+                count[promise.begun_late] += 1
             return
-        times = trial.times
-        meter.kept(model, Objective.TTFT, times[0] - entry.arrived_s <= slo.ttft_s)
+        times, usage = begun.times, begun.usage
+        first_s = times[0]
+        count[promise.begun_in_time if first_s - entry.arrived_s <= promise.ttft_s else promise.begun_late] += 1
         # A piece may hold several tokens, and where the engine states how many there were, the mean is over these.
-        steps = max(len(times), 0 if trial.usage is None else trial.usage[1]) - 1
-        if steps > 0:
-            meter.kept(model, Objective.ITL, times[-1] - times[0] <= slo.itl_s * steps)
+        steps = len(times) - 1
+        if usage is not None and usage[1] - 1 > steps:
+            steps = usage[1] - 1
+        if steps:
+            count[promise.fast if times[-1] - first_s <= promise.itl_s * steps else promise.slow] += 1

@@ -18,9 +18,9 @@ from configs.gateway_config import GatewayConfig
 from configs.load import environment
 from configs.site import Site
 from deployments.gateway.assembly import Cluster, Process, Serving
-from deployments.policy.fleet.cluster_facts import ClusterFacts
 from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import Notice
+from deployments.policy.monitoring.cluster_facts import ClusterFacts
 from deployments.policy.records.starts import Start
 from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.policy.fleet.cluster_facts import Node
+from deployments.policy.monitoring.cluster_facts import Node
 
 #: A resource that Ray gives to the node of its head, and to no other.
 HEAD = "node:__internal_head__"
@@ -42,7 +42,7 @@ def living() -> tuple[RayNode, ...]:
 
 
 #: Why a node is dead, where somebody ended it: told to end, drained for its machine's owner, idle (`NodeDeathInfo.Reason` of Ray).
-_TOLD_TO_END = (1, 3, 4)
+TOLD_TO_END = (1, 3, 4)
 
 
 def table() -> tuple[Node, ...]:
@@ -63,7 +63,7 @@ def _node(node: Mapping[str, Any], leaving: frozenset[str], left: Mapping[str, f
         name=node["NodeManagerHostname"] or node["NodeManagerAddress"],
         alive=alive,
         draining=alive and node["NodeID"] in leaving,
-        told_to_end=node.get("DeathReason") in _TOLD_TO_END,
+        told_to_end=node.get("DeathReason") in TOLD_TO_END,
         metrics_port=max(0, node["MetricsExportPort"]),
         gpus=node["Resources"].get("GPU", 0.0),
         free_gpus=left.get("GPU", 0.0),

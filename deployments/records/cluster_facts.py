@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from deployments.policy.fleet import events
-from deployments.policy.fleet.cluster_facts import ClusterFacts, Node
+from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
 from deployments.ray_calls import cluster_store, nodes, serve_api

@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray._private import ray_constants, state
-from ray.core.generated import autoscaler_pb2, gcs_service_pb2
+from ray.core.generated import autoscaler_pb2, common_pb2, gcs_service_pb2
 from ray.scripts import scripts
 from ray.serve._private import common as serve_common
 from ray.serve._private import constants as serve_constants
@@ -26,7 +26,7 @@ from configs.cross_checks import FIRST_WORKER_PORT, LAST_WORKER_PORT, RAYS_PORTS
 from configs.names import Accelerator
 from deployments.lifecycle.applications import QUIET
 from deployments.ray_calls.names import ENGINE, accelerator_type, app_name
-from deployments.ray_calls.nodes import HEAD
+from deployments.ray_calls.nodes import HEAD, TOLD_TO_END
 from deployments.ray_calls.pending import GANG, REPLICA, WAITING
 from deployments.ray_calls.ray_guard import HARMLESS
 from tests.alone import vllm_itself
@@ -220,9 +220,16 @@ def test_ray_calls_its_head_as_we_do() -> None:
 
 def test_ray_tells_of_nodes_by_the_names_that_we_read() -> None:
     """`deployments/ray_calls/nodes.py`; the mappings are made in C++."""
-    names = (b"NodeID", b"Alive", b"NodeManagerAddress", b"Resources", b"Labels")
+    of_table = (b"NodeManagerHostname", b"MetricsExportPort", b"DeathReason")
+    names = (b"NodeID", b"Alive", b"NodeManagerAddress", b"Resources", b"Labels", *of_table)
     assert [name for name in names if name not in compiled()] == []
     assert '"bundles_to_node_id"' in inspect.getsource(state)
+
+
+def test_ray_numbers_the_ends_of_nodes_as_we_do() -> None:
+    """`deployments/ray_calls/nodes.py`."""
+    ends = ("EXPECTED_TERMINATION", "AUTOSCALER_DRAIN_PREEMPTED", "AUTOSCALER_DRAIN_IDLE")
+    assert tuple(map(common_pb2.NodeDeathInfo.Reason.Value, ends)) == TOLD_TO_END
 
 
 def test_ray_serve_awaits_constructors_and_destructors() -> None:

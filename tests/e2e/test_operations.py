@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
+import monitoring
 from configs.keys import SERVING, derived
 from tests.bench.process import free_port
 from tests.e2e.conftest import Herd, processes, wait_for
@@ -108,17 +108,15 @@ def test_nobody_is_told_what_is_served(herd: Herd) -> None:
 
 @pytest.fixture
 def prometheus(herd: Herd, tmp_path: Path) -> Iterator[str]:
-    """The real Prometheus, which knows nothing but the gateway's address."""
+    """The real Prometheus with our configuration, which knows nothing but the gateway's address."""
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
     port = free_port()
-    discovery = {
-        "job_name": "herd",
-        "scrape_interval": "1s",
-        "http_sd_configs": [{"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}],
-    }
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [discovery]}), encoding="utf-8")
+    shipped = (Path(monitoring.__file__).parent / "prometheus.yml").read_text(encoding="utf-8")
+    told = shipped.replace("http://127.0.0.1:8000", herd.endpoint).replace("interval: 15s", "interval: 1s").replace("10s", "1s")
+    (tmp_path / "prometheus.yml").write_text(told, encoding="utf-8")
+    (tmp_path / "herd-pages-key").write_text("a herd on loopback asks for none", encoding="utf-8")
     command = [
         binary,
         f"--config.file={tmp_path}/prometheus.yml",
@@ -142,9 +140,9 @@ def test_prometheus_finds_every_process_by_itself(prometheus: str) -> None:
         if answer.status_code == 503:  # Prometheus listens before it is ready
             return None
         counted = {one["metric"]["job"]: int(one["value"][1]) for one in answer.raise_for_status().json()["data"]["result"]}
-        return counted if counted == {"engine": 3, "gateway": 1} else None
+        return counted if counted == {"engine": 3, "gateway": 1, "ray": 1} else None
 
-    wait_for("three engines and a gateway in Prometheus", jobs, within_s=60, every_s=0.5)
+    wait_for("three engines, a gateway and a node in Prometheus", jobs, within_s=60, every_s=0.5)
 
 
 def test_when_a_client_hangs_up_the_engine_stops(herd: Herd) -> None:

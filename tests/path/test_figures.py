@@ -14,7 +14,7 @@ from configs.scaling import Slo
 from deployments.gateway.figures.cluster_figures import GOOD_FOR, ClusterFigures
 from deployments.gateway.figures.own_process import OwnProcess
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.fleet.cluster_facts import ClusterFacts, Node
+from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
 from deployments.policy.records.starts import Start
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from monitoring.export import Meter
@@ -128,7 +128,7 @@ async def test_late_event_loop_is_seen() -> None:
     own = OwnProcess(meter, period_s=0.02)
     await asyncio.sleep(0)
     time.sleep(0.1)  # noqa: ASYNC251 (the loop stands still)
-    await until(lambda: meter.registry.get_sample_value("herd_event_loop_lag_seconds_count") or 0)
+    await until(lambda: bool(meter.registry.get_sample_value("herd_event_loop_lag_seconds_count")))
     assert (meter.registry.get_sample_value("herd_event_loop_lag_seconds_sum") or 0) >= 0.07
     assert own.alive
     await own.stop()
@@ -154,7 +154,7 @@ async def test_cluster_is_on_every_gateways_page_and_its_nodes_among_the_targets
     start = Start(SCOUT, "scout#1", "10.0.0.2", "1", time.time() - 50, (("load", time.time() - 30),))
     cluster.facts = ClusterFacts(NODES, {SCOUT: 2, LLAMA: 0}, (start,), {"scale": 3})
     async with herd_of([engine], limits(), facts=cluster.read, monitoring=Monitoring(node_exporter_port=9100)) as herd:
-        await until(lambda: herd.serving._figures._cluster.nodes)
+        await until(lambda: bool(herd.serving._figures._cluster.nodes))
         shown = await page(herd)
         for line in (
             'herd_nodes{health="alive"} 1.0',
@@ -190,10 +190,10 @@ async def test_what_died_is_not_shown_and_what_nobody_can_know_any_more_is_not_e
         figures.show()
         return meter.registry.get_sample_value(name, labels)
 
-    await until(lambda: value("herd_nodes", health="alive"))
+    await until(lambda: bool(value("herd_nodes", health="alive")))
     assert [value("herd_replicas", model=SCOUT, state=state) for state in ("ready", "sick", "starting")] == [1, 1, 0]
     cluster.facts = ClusterFacts((replace(NODES[0], alive=False), NODES[1]), {SCOUT: 1})
-    await until(lambda: value("herd_nodes", health="dead"))
+    await until(lambda: bool(value("herd_nodes", health="dead")))
     await until(lambda: value("herd_replica_phase_seconds", model=SCOUT, phase="placing") is not None)
     assert [node.id for node in figures.nodes] == ["2"]
     assert value("herd_gpus", use="used") == 0

@@ -18,6 +18,7 @@ from deployments.gateway.replicas import departures
 from deployments.lifecycle.applications import gateway_application
 from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import AWS_SPOT, Notice
+from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
 from deployments.policy.records.starts import Start
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.ray_calls.ray_guard import OpenRay
@@ -55,6 +56,11 @@ class FakeRay(RayCluster):
         if self.away:
             raise OSError("the head is away")
         return len(model)
+
+    def facts(self, models: Sequence[str]) -> ClusterFacts:
+        if self.away:
+            raise OSError("the head is away")
+        return ClusterFacts((Node("1", "10.0.0.1", "one", metrics_port=6000),), dict.fromkeys(models, 1))
 
     def leave(self, notice: Notice) -> str | None:
         self.notices.append(notice)
@@ -186,13 +192,18 @@ async def test_node_of_a_cloud_is_drained_from_the_start(engine: FakeEngine, aws
 async def test_gateway_shows_its_own_metrics_and_no_other_gateways_while_rays_head_is_away(engine: FakeEngine) -> None:
     ray = FakeRay(engine)
     async with started(config(gateway={"port": free_port()}), ray) as (gateway, http):
+        await until(lambda: bool(gateway._serving and gateway._serving._figures._cluster.nodes))
         nodes = [one["labels"]["node"] for one in (await http.get("/-/targets")).json() if one["labels"]["job"] == "gateway"]
         assert nodes == ["one", "two"]
         ray.away = True
         (own,) = [one["targets"] for one in (await http.get("/-/targets")).json() if one["labels"]["job"] == "gateway"]
         described = await gateway.describe()
         assert own == [f"{described['host']}:{described['port']}"]
-        assert (await http.get(f"http://{own[0]}/metrics")).status_code == 200
+        assert [one["targets"] for one in (await http.get("/-/targets")).json() if one["labels"]["job"] == "ray"] == [["10.0.0.1:6000"]]
+        page = await http.get(f"http://{own[0]}/metrics")
+        assert page.status_code == 200
+        assert 'herd_nodes{health="alive"} 1.0' in page.text
+        assert 'herd_replicas{model="llama",state="starting"} 1.0' in page.text
         assert (await http.get("/health?generate=true")).json()["generated"] == {"llama": 0}
 
 

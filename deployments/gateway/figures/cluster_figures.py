@@ -13,7 +13,7 @@ import structlog
 
 from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.fleet.cluster_facts import ClusterFacts, Deaths, Node, Placing, gpus, health
+from deployments.policy.monitoring.cluster_facts import ClusterFacts, Deaths, Node, Placing, gpus, health
 from deployments.policy.routing.types import ReplicaState
 from monitoring.counts import Labels
 from monitoring.export import Meter

@@ -11,7 +11,7 @@ from configs.scaling import Slo
 from deployments.gateway.figures.cluster_figures import ClusterFigures, ReadCluster
 from deployments.gateway.figures.own_process import OwnProcess
 from deployments.gateway.replicas.roster import Roster
-from deployments.policy.fleet import targets
+from deployments.policy.monitoring import targets
 from monitoring.export import Meter
 
 Gateways = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]

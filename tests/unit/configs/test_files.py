@@ -114,7 +114,8 @@ def test_problem_is_told_by_the_file_and_the_line_that_it_comes_from() -> None:
         "  models[0].stop_s: input should be greater than or equal to 0 (got -1) (--set models.a.stop_s)",
         "  models[1].checkpoint: is required (over.yaml:6)",
         "  models[1].context_tokens: is required (over.yaml:6)",
-        "  nome: unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, name, ray (base.yaml:4)",
+        "  nome: unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, monitoring, name, ray "
+        "(base.yaml:4)",
     ]
 
 

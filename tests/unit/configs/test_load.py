@@ -53,9 +53,9 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         (
             "nome: a\n" + GOOD,
             "nome",
-            "unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, name, ray",
+            "unknown field; did you mean 'name'? allowed here: cluster, engine_tls, gateway, hardware, models, monitoring, name, ray",
         ),
-        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, engine_tls, gateway, hardware, models, name, ray"),
+        ("zzz: a\n" + GOOD, "zzz", "unknown field; allowed here: cluster, engine_tls, gateway, hardware, models, monitoring, name, ray"),
         ("extend: a.yaml\n" + GOOD, "extend", "unknown field; did you mean 'extends'? allowed here: cluster"),
         ("gateway: {limits: {total: 1}}\n" + GOOD, "gateway.limits.total", "unknown field; did you mean 'total_s'? allowed"),
         ("models: [{scaling: {min_replica: 1}}]", "models[0].scaling.min_replica", "unknown field; did you mean 'min_replicas'?"),

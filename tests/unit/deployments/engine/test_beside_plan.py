@@ -1,15 +1,18 @@
 """`deployments.engine.beside_plan`: a replica's report on its engine, from vLLM's own answers to the page that Prometheus reads."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from cluster.catalogue.hardware import GIB
+from cluster.planner.started.figures import Figures, Report
 from deployments.engine import beside_plan
+from deployments.engine.load import EngineLoad
 from deployments.engine.vllm.engine_state import EngineState
 from deployments.engine.vllm.worker_memory import TELL, WorkerMemory, settle
 from tests.unit.samples import model
@@ -97,3 +100,20 @@ def test_workers_learn_to_tell_unless_the_config_extends_them_itself() -> None:
 
 def test_worker_has_no_further_name_that_could_meet_one_of_vllms() -> None:
     assert [name for name in dir(WorkerMemory) if not name.startswith("__")] == [TELL]
+
+
+def test_cost_is_of_all_gpus_and_of_the_cache_where_the_engine_tells_its_size() -> None:
+    registry, engine = CollectorRegistry(), CollectorRegistry()
+    usage = Gauge("vllm:kv_cache_usage_perc", "usage", registry=engine)
+    now = [0.0]
+    load = EngineLoad(engine, lambda: now[0])
+    usage.set(1.0)
+    load.report()
+    registry.register(beside_plan.cost(Report("H100", Figures(kv_bytes=5e9)), "scout", 8, time.monotonic() - 100, load))
+    now[0] = 10.0
+    assert registry.get_sample_value("herd_kv_byte_seconds_total", {"model": "scout"}) == 8 * 5e9 * 10
+    assert 800 <= (registry.get_sample_value("herd_gpu_seconds_total", {"model": "scout"}) or 0) < 900
+    for found in (None, Report("cpu", Figures())):
+        unknown = CollectorRegistry()
+        unknown.register(beside_plan.cost(found, "scout", 1, 0.0, load))
+        assert unknown.get_sample_value("herd_kv_byte_seconds_total", {"model": "scout"}) is None

@@ -90,3 +90,16 @@ def test_whatever_the_engine_does_is_progress() -> None:
 
 def test_an_engine_without_metrics_has_no_load() -> None:
     assert set(EngineLoad(CollectorRegistry()).report().values()) == {0}
+
+
+def test_cache_that_requests_hold_is_added_up_over_time() -> None:
+    engine = Engine()
+    engine.gauges["kv_cache_usage_perc"].set(0.5)
+    engine.now += 2.0
+    assert engine.load.held_s() == 0.5, "it rose from nothing at some time between"
+    engine.now += 4.0
+    assert engine.load.held_s() == 2.5
+    engine.gauges["kv_cache_usage_perc"].set(0.0)
+    assert engine.load.held_s() == 2.5
+    engine.now += 10.0
+    assert engine.load.held_s() == 2.5

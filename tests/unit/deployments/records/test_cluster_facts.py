@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from deployments.policy.fleet import events
-from deployments.policy.fleet.cluster_facts import Node
 from deployments.policy.fleet.events import Event, Kind
+from deployments.policy.monitoring.cluster_facts import Node
 from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
 from deployments.ray_calls.names import app_name

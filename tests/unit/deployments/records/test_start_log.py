@@ -73,6 +73,8 @@ def test_start_that_comes_up_is_kept_with_its_phases_and_is_two_events(store: In
     found = kept(store, starts.READY)
     assert [phase for phase, _ in found.phases] == [starts.WEIGHTS, starts.ENGINE, starts.LOAD, starts.MEASURE, starts.GATE]
     assert found.ended is not None
+    assert [*log.phases_s] == [phase for phase, _ in found.phases]
+    assert all(seconds >= 0 for seconds in log.phases_s.values())
     assert kinds(store) == [Kind.START, Kind.READY]
 
 

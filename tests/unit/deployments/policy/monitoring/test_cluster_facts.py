@@ -1,6 +1,6 @@
-"""`policy.fleet.cluster_facts`: nodes, GPUs and starts as metrics count them."""
+"""`policy.monitoring.cluster_facts`: nodes, GPUs and starts as metrics count them."""
 
-from deployments.policy.fleet.cluster_facts import DEAD_S, ClusterFacts, Deaths, Node, Placing, gpus, health
+from deployments.policy.monitoring.cluster_facts import DEAD_S, ClusterFacts, Deaths, Node, Placing, gpus, health
 from deployments.policy.records.starts import Start
 
 

@@ -1,8 +1,8 @@
-"""`policy.fleet.targets`: what Prometheus is told to ask."""
+"""`policy.monitoring.targets`: what Prometheus is told to ask."""
 
 from configs.monitoring import Monitoring
-from deployments.policy.fleet.cluster_facts import Node
-from deployments.policy.fleet.targets import Herd, groups
+from deployments.policy.monitoring.cluster_facts import Node
+from deployments.policy.monitoring.targets import Herd, groups
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 
 ENGINE = ReplicaView("scout#1", "scout", "10.0.0.1", 4000, ReplicaState.READY, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from configs.monitoring import Monitoring
-from deployments.policy.fleet.cluster_facts import Node
+from deployments.policy.monitoring.cluster_facts import Node
 from deployments.policy.routing.types import ReplicaView
 
 Group = dict[str, Any]

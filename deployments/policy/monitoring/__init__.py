@@ -1,0 +1,1 @@
+"""What Prometheus is shown of a cluster, and where it finds every page."""
