@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -19,6 +19,7 @@ from deployments.lifecycle.applications import gateway_application
 from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import AWS_SPOT, Notice
 from deployments.policy.monitoring.cluster_facts import ClusterFacts, Node
+from deployments.policy.records.starts import Start
 from deployments.policy.routing.types import ReplicaState, ReplicaView
 from deployments.ray_calls.ray_guard import OpenRay
 from tests.path.fake_engine import WAIT_S, FakeEngine, answers, fake_engine
@@ -40,6 +41,8 @@ class FakeRay(RayCluster):
         """The engine's replica is no more."""
         self.away = False
         """Ray's head is away: nobody can be asked."""
+        self.hours: list[bytes] = []
+        """What gateways tell of the last hour."""
 
     async def engines(self, model: str) -> Sequence[ReplicaView]:
         return [] if self.gone else [ReplicaView("a", model, "127.0.0.1", self.engine.port, ReplicaState.READY, 0)]
@@ -66,6 +69,14 @@ class FakeRay(RayCluster):
     @property
     def name(self) -> str:
         return "gw1"
+
+    async def histories(self) -> list[bytes]:
+        if self.away:
+            raise OSError("the head is away")
+        return self.hours
+
+    def starts(self, models: Sequence[str]) -> Mapping[str, Sequence[Start]]:
+        return {}
 
     def tell(self, kind: Kind, words: str, model: str = "", subject: str = "") -> None:
         self.events.append((kind, words, model, subject))
@@ -196,6 +207,21 @@ async def test_gateway_shows_its_own_metrics_and_no_other_gateways_while_rays_he
         assert (await http.get("/health?generate=true")).json()["generated"] == {"llama": 0}
 
 
+async def test_last_hour_is_that_of_the_gateways_which_ray_reaches(engine: FakeEngine) -> None:
+    ray = FakeRay(engine)
+    async with started(config(gateway={"port": free_port()}), ray) as (gateway, http):
+        ray.hours += [await gateway.last_hour()] * 3
+        assert (await http.get("/-/history")).json()["gateways"] == {"told": 3, "missing": False}
+
+
+async def test_last_hour_is_the_gateways_own_while_rays_head_is_away(engine: FakeEngine) -> None:
+    ray = FakeRay(engine)
+    ray.away = True
+    async with started(config(gateway={"port": free_port()}), ray) as (_, http):
+        assert (await http.get("/-/history")).json()["gateways"] == {"told": 1, "missing": True}
+        assert "Others could not be asked." in (await http.get("/status")).text
+
+
 async def test_gateway_of_an_open_ray_does_not_start(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE")
     with pytest.raises(OpenRay):
@@ -207,4 +233,6 @@ async def test_gateway_that_has_no_config_yet_has_nothing_to_describe_or_stop(en
     await gateway.check_health()
     with pytest.raises(RuntimeError, match="not been told"):
         await gateway.describe()
+    with pytest.raises(RuntimeError, match="not been told"):
+        await gateway.last_hour()
     await Gateway.__del__(gateway)

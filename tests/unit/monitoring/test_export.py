@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from configs.scaling import Slo
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.labels import Outcome, PrefillBy, Retry
-from monitoring.metrics import GATEWAYS, RETRIES, TOKENS, WAITED, WAITING
+from monitoring.metrics import GATEWAYS, REQUESTS, RETRIES, TOKENS, TTFT, WAITED, WAITING
 
 
 def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -183,3 +183,12 @@ def test_expected_and_cached_tokens_are_shown() -> None:
     scout = ("model", "scout")
     assert [found["herd_prefix_tokens_total", (("found", one), scout)] for one in ("hit", "miss")] == [30, 10]
     assert found["herd_tokens_total", (("kind", "cached"), scout)] == 32
+
+
+def test_one_metric_is_read_as_the_page_shows_it() -> None:
+    meter = Meter()
+    meter.ended("m", "chat", Outcome.OK, 0.3)
+    meter.streamed("m", 0.0, [0.3])
+    (sample,) = meter.family(REQUESTS).samples
+    assert (sample.name, sample.value, sample.labels["outcome"]) == ("herd_requests_total", 1, "ok")
+    assert meter.family(TTFT).samples[-1].name.startswith("herd_time_to_first_token_seconds")

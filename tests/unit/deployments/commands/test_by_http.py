@@ -81,3 +81,11 @@ def test_server_that_is_no_gateway_of_a_herd(gateway: Gateway, page: Any) -> Non
 def test_model_that_is_not_there(gateway: Gateway) -> None:
     done = run("why", "gpt-9", "--url", gateway.url)
     assert "No model has the id 'gpt-9' there. There are: scout." in " ".join(done.stderr.split())
+
+
+def test_decision_of_autoscaling_is_told_by_http_too(gateway: Gateway) -> None:
+    told = {"at_s": 1.0, "target": 3, "before": 2, "reason": "Two replicas are not enough.", "binds": "gpus"}
+    gateway.status = PAGE | {"scaling": {"scout": told, "other": "of another shape"}}
+    assert "Two replicas are not enough." in run("why", "scout", "--url", gateway.url).stdout
+    (model,) = json.loads(run("status", "--json", "--url", gateway.url).stdout)["models"]
+    assert (model["scaling"]["target"], model["scaling"]["limit"]) == (3, "gpus")
