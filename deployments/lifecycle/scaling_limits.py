@@ -71,7 +71,7 @@ def place(pool: Model, coming: float = 0.0) -> Place:
         coming: GPUs that the cluster may have, where Ray adds nodes.
     """
     gpus = 0 if pool.accelerator == "cpu" else gpus_of(pool)
-    return Place(pool.scale.priority, gpus, min(DRAIN_S, pool.stop_s), coming)
+    return Place(pool.scale.priority, gpus, coming)
 
 
 def coming(config: Config) -> float:

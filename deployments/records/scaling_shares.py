@@ -83,7 +83,7 @@ class Shares:
             return found
 
     def _decided(self, claim: Claim, decision: Decision, coming: float, now_s: float) -> Decision:
-        if now_s - self._seen_s > STALE_S + LOOK_S or self._begun_s is None or now_s - self._begun_s < SETTLED_S:
+        if now_s - self._seen_s > VIEW_S or self._begun_s is None or now_s - self._begun_s < SETTLED_S:
             return sharing.waiting(decision, claim.present)
         there = max((count for _, count in self._seen), default=0.0)
         if not max(there, coming):

@@ -15,7 +15,7 @@ from cluster.scaling.several import Claim, Grant
 from deployments.policy.scaling.replica_counts import Counts, draining
 from deployments.policy.scaling.turn import Memory
 
-#: Ray's view of free GPUs may be so old. A replica that is given up drains for at least as long, as far as others are concerned.
+#: Ray's view of free GPUs may be so old. A replica that is given up holds its own for as long, whatever Ray says; then Ray is believed.
 VIEW_S = 10.0
 NOT_KNOWN = "The GPUs and the claims of all models are not known yet, so that no replica is added."
 
@@ -27,8 +27,6 @@ class Place:
     priority: int = 0
     gpus: float = 0.0
     """Of one replica; 0: it takes none."""
-    drain_s: float = VIEW_S
-    """Seconds for which a replica that is given up may hold its GPUs, as far as nothing else is known of it."""
     coming: float = 0.0
     """GPUs that the cluster may have, where Ray adds nodes; 0: it has those that are there."""
 
@@ -65,7 +63,7 @@ def fixed(model: str, place: Place, counts: Counts, now_s: float, leaving: int =
         leaving: replicas that say themselves that they drain.
     """
     # More than are wanted run while an upgrade starts new ones beside the old ones, and until Ray Serve stops those that are given up.
-    drain = max(leaving, draining(counts, max(place.drain_s, VIEW_S), now_s), counts.ready - counts.target)
+    drain = max(leaving, draining(counts, VIEW_S, now_s), counts.ready - counts.target)
     return Claim(model, place.priority, counts.target, counts.target, counts.target, drain, place.gpus)
 
 

@@ -240,10 +240,10 @@ def test_range_of_replicas_is_told_to_ray_serve() -> None:
 
 
 def test_policy_of_a_fixed_number_of_replicas_has_nothing_to_decide_and_a_claim() -> None:
-    one = model(replicas=3, parallel={"tensor": 2}, accelerator="H100", stop_s=20)
+    one = model(replicas=3, parallel={"tensor": 2}, accelerator="H100")
     arguments = application(dump(config(one)), "model.llama")["deployments"][0]["autoscaling_config"]["policy"]["policy_kwargs"]
     assert arguments["wanted"] is None
-    assert place_of(arguments["place"]) == Place(priority=0, gpus=2, drain_s=20, coming=0)
+    assert place_of(arguments["place"]) == Place(priority=0, gpus=2, coming=0)
 
 
 def test_engines_that_only_compute_prompts_have_the_priority_of_their_model() -> None:
@@ -254,7 +254,7 @@ def test_engines_that_only_compute_prompts_have_the_priority_of_their_model() ->
         application(found, name)["deployments"][0]["autoscaling_config"]["policy"]["policy_kwargs"]
         for name in ("model.scout", "model.scout:prefill")
     ]
-    assert [place_of(one["place"]) for one in policies] == [Place(7, 8, 60, 32), Place(7, 4, 60, 32)]
+    assert [place_of(one["place"]) for one in policies] == [Place(7, 8, 32), Place(7, 4, 32)]
     assert [one["wanted"] is None for one in policies] == [False, True]
 
 

@@ -82,7 +82,7 @@ def test_gpu_is_the_one_that_the_config_names(accelerator: str, hardware: dict[s
 
 def test_model_on_a_cpu_takes_no_gpu() -> None:
     assert place(model(accelerator="cpu")).gpus == 0
-    assert place(model(accelerator="auto", scaling={"priority": -3})) == Place(-3, 1, 60, 0)
+    assert place(model(accelerator="auto", scaling={"priority": -3})) == Place(-3, 1, 0)
 
 
 @pytest.mark.parametrize(

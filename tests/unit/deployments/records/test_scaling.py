@@ -356,7 +356,7 @@ def test_trap_20_scout_gives_way_to_a_maverick_and_says_so_in_its_event_and_its_
 
 def test_policy_tells_the_claim_of_a_model_whose_number_is_fixed() -> None:
     shared.cache_clear()
-    Scaling(2, RELEASE, None, {"priority": 0, "gpus": 4, "drain_s": 10.0, "coming": 0.0})(Context(4, 2))
+    Scaling(2, RELEASE, None, {"priority": 0, "gpus": 4, "coming": 0.0})(Context(4, 2))
     (heard,) = shared()._told.values()
     assert (heard.claim.model, heard.claim.present, heard.claim.gpus_per_replica) == ("org/scout", 2, 4)
     shared.cache_clear()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.scaling.decision import Decision
 from cluster.scaling.state import State
 from deployments.policy.scaling.replica_counts import followed
-from deployments.policy.scaling.sharing import NOT_KNOWN, Place
+from deployments.policy.scaling.sharing import NOT_KNOWN, VIEW_S, Place
 from deployments.policy.scaling.turn import Memory
 from deployments.ray_calls.nodes import Gpus
 from deployments.records.scaling_shares import GONE_S, LOOK_S, LOST_S, SETTLED_S, STALE_S, Member, Shares, shared
@@ -63,7 +63,7 @@ class Cluster:
 
     def model(self, name: str, present: int = 0, wants: int | None = None, least: int = 0, **place: Any) -> Engine:
         """A model of the herd, all of whose replicas run."""
-        own = Place(**{"gpus": 1, "drain_s": 30.0, **place})
+        own = Place(**{"gpus": 1, **place})
         made = Engine(Member(name, own, self.shares), own, least, present, present, present if wants is None else wants, decided=present)
         self.engines[name] = made
         return made
@@ -181,12 +181,12 @@ def scout_and_maverick() -> tuple[Cluster, Engine, Engine]:
 def test_scout_gives_way_to_a_maverick_that_must_start_and_the_drain_ends_before_the_start_begins() -> None:
     cluster, scout, maverick = scout_and_maverick()
     maverick.wants = 1
-    cluster.pass_(20, ends=False)
+    cluster.pass_(8, ends=False)
     assert (scout.target, scout.draining, maverick.target) == (4, 4, 0)
     assert (scout.binds, maverick.binds) == ("other models", "other models")
     assert "the GPUs go to maverick first" in scout.reason
     assert "maverick: 0 now, 1 once GPUs of scout are free." in maverick.reason
-    cluster.pass_(40, ends=False)
+    cluster.pass_(60, ends=False)
     assert maverick.target == 0, "Ray sees that they are used, however long a drain was thought to last"
     cluster.pass_(40)
     assert (scout.target, maverick.target, maverick.running, maverick.binds) == (4, 1, 1, None)
@@ -250,7 +250,7 @@ def test_nothing_is_added_while_ray_does_not_tell_its_gpus(caplog: pytest.LogCap
     one.wants = 9
     assert cluster.turn(one) == 8
     cluster.away = True
-    cluster.now += STALE_S + LOOK_S + 1
+    cluster.now += VIEW_S + 1
     one.wants = 12
     assert cluster.turn(one) == 8
 

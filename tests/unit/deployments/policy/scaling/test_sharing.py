@@ -10,11 +10,11 @@ from cluster.scaling.schedules import schedule
 from cluster.scaling.several import Claim, Grant
 from cluster.scaling.state import State
 from deployments.policy.scaling.replica_counts import Counts
-from deployments.policy.scaling.sharing import NOT_KNOWN, Place, claimed, fixed, granted, kept, place_of, waiting
+from deployments.policy.scaling.sharing import NOT_KNOWN, Place, claimed, granted, kept, place_of, waiting
 from deployments.policy.scaling.turn import Memory
 from tests.unit.deployments.policy.scaling.samples import T, wanted
 
-PLACE = Place(priority=2, gpus=4, drain_s=30)
+PLACE = Place(priority=2, gpus=4)
 LIMITS = wanted(least=1, most=9).limits
 DECISION = Decision(6, "7.1 replicas of load now: 6 instead of 3.", State())
 
@@ -31,8 +31,8 @@ def test_claim_has_what_the_model_asks_for_and_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("memory", "draining"),
     [
-        (Memory(counts=Counts(3, 3, left_s=(T - 29, T - 31))), 1),
-        (Memory(counts=Counts(3, 3, left_s=(T - 29,)), leaving=2), 2),
+        (Memory(counts=Counts(3, 3, left_s=(T - 9, T - 11))), 1),
+        (Memory(counts=Counts(3, 3, left_s=(T - 9,)), leaving=2), 2),
         (Memory(counts=Counts(3, 5)), 2),
         (Memory(counts=Counts(3, 1)), 0),
     ],
@@ -40,10 +40,6 @@ def test_claim_has_what_the_model_asks_for_and_what_it_has() -> None:
 )
 def test_trap_16_draining_replicas_hold_their_gpus_as_long_as_anything_says_so(memory: Memory, draining: int) -> None:
     assert claim_of(memory=memory).draining == draining
-
-
-def test_drain_lasts_at_least_as_long_as_rays_view_may_be_old() -> None:
-    assert fixed("scout", replace(PLACE, drain_s=0), Counts(3, 3, left_s=(T - 9,)), T).draining == 1
 
 
 @pytest.mark.parametrize(
