@@ -7,8 +7,8 @@ from deployments.simulation.autoscaling.observation import Observation, ReplicaS
 from deployments.simulation.loads.traces import Traced
 from tests.bench.scaling import keda, oracle, signals
 from tests.bench.scaling.dynamo import DynamoPlanner
-from tests.bench.scaling.hpa import Behaviour, Hpa, Policy
-from tests.bench.scaling.llmd import SloAware, TokenAware
+from deployments.simulation.autoscaling.hpa import Behaviour, Hpa, Policy
+from deployments.simulation.autoscaling.llmd import SloAware, TokenAware
 from tests.bench.scaling.ray_rules import RayDefault, RayTtft
 
 SLO = Slo(3.0, 0.1)

@@ -23,7 +23,7 @@ from deployments.simulation.outcome import Outcome
 from tests.bench.scaling import episode, keda, oracle
 from tests.bench.scaling.dynamo import DynamoPlanner
 from tests.bench.scaling.episode import LEAST, MOST, SLO
-from tests.bench.scaling.llmd import SloAware, TokenAware
+from deployments.simulation.autoscaling.llmd import SloAware, TokenAware
 from tests.bench.scaling.ray_rules import RayDefault, RayTtft
 
 #: Their prompt tokens a second, calibrated, and the middle of their requests a second within the band.

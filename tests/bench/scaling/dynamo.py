@@ -10,7 +10,7 @@ import math
 from cluster.scaling.work import Slo
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
-from tests.bench.scaling import signals
+from deployments.simulation.autoscaling import signals
 
 
 class DynamoPlanner:
