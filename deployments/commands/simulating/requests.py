@@ -1,7 +1,7 @@
 """The requests that are simulated: from a file, or made up by seed. Bounds how many there are, and how long they go on."""
 
 from collections.abc import Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path
 
 from deployments.simulation.loads.generated import Lengths, UnknownLoad, load
@@ -45,8 +45,9 @@ def made_up(text: str, lengths: Lengths, seed: int, first_s: float | None) -> tu
     until_s = min(described.until_s, first_s or described.until_s)
     if until_s > MOST_S:
         raise CannotRead(f"--load {text} lasts longer than 31 days: shorten it, or take its begin with --first-s")
-    made = takewhile(lambda one: one.at_s < until_s, described.requests(seed))
-    return _bounded(list(islice(made, MOST_REQUESTS + 1)), until_s, first_s, "--load")
+    if described.count(until_s) > MOST_REQUESTS:
+        raise CannotRead(f"--load {text} has more than {MOST_REQUESTS:,} requests: lower its rates, or take its begin with --first-s")
+    return _bounded(list(takewhile(lambda one: one.at_s < until_s, described.requests(seed))), until_s, first_s, "--load")
 
 
 def _bounded(found: Sequence[Traced], until_s: float, first_s: float | None, option: str) -> tuple[list[Traced], float]:
