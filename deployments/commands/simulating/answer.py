@@ -73,7 +73,9 @@ def about(question: Question, runs: Sequence[Run]) -> list[str]:
         f" {rough(counts[busiest] / MINUTE_S)} in the busiest minute ({when})."
     ]
     if question.left_out:
-        found.append(f"{question.left_out:,} more are left out: they are longer than its {one.context_tokens:,} tokens of context or KV cache.")
+        found.append(
+            f"{question.left_out:,} more are left out: they are longer than its {one.context_tokens:,} tokens of context or KV cache."
+        )
     return found
 
 

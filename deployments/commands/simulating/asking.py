@@ -71,9 +71,7 @@ def answer_to(words: Words) -> None:
     question = Question(named, words.seed, kept, until_s, len(requests) - len(kept))
     with progress.status("simulating …") as status:
         made = [
-            run
-            for one in found
-            for run in runs(one, kept, until_s, rules, words.seed, lambda step: status.update(f"simulating {step} …"))
+            run for one in found for run in runs(one, kept, until_s, rules, words.seed, lambda step: status.update(f"simulating {step} …"))
         ]
     _write(words, question, made, list(dict.fromkeys(problem for one in found if (problem := unmeetable(one, kept)))))
 

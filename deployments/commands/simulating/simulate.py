@@ -30,12 +30,8 @@ def simulate(  # noqa: PLR0913 (an option each)
         str | None, typer.Option(metavar="LOAD", help="Made-up requests: step:2@330,4@360, ramp:2-10@600, flash:…, mix:… or week:0.5.")
     ] = None,
     first_s: Annotated[float | None, typer.Option(help="Only this many seconds of the load, from its begin.", min=1, max=MOST_S)] = None,
-    prompt: Annotated[
-        int, typer.Option(parser=length, help="The length of a prompt of --load, on average.", metavar="TOKENS")
-    ] = 2000,
-    answer: Annotated[
-        int, typer.Option(parser=length, help="The length of an answer of --load, on average.", metavar="TOKENS")
-    ] = 300,
+    prompt: Annotated[int, typer.Option(parser=length, help="The length of a prompt of --load, on average.", metavar="TOKENS")] = 2000,
+    answer: Annotated[int, typer.Option(parser=length, help="The length of an answer of --load, on average.", metavar="TOKENS")] = 300,
     slo: Annotated[
         Slo | None,
         typer.Option(parser=objectives, metavar="OBJECTIVES", help="ttft_s=3,itl_s=0.1,quantile=0.9. Default: the model's `slo`."),
@@ -45,7 +41,9 @@ def simulate(  # noqa: PLR0913 (an option each)
     ] = None,
     gpu: Annotated[
         list[PricedGpu] | None,
-        typer.Option(parser=priced_gpu, metavar="NAME[=PRICE]", help="A GPU instead of the config's, with its price of an hour. Repeatable."),
+        typer.Option(
+            parser=priced_gpu, metavar="NAME[=PRICE]", help="A GPU instead of the config's, with its price of an hour. Repeatable."
+        ),
     ] = None,
     price: Annotated[
         float | None, typer.Option(help="The price of a GPU-hour. Default: the model's `gpu_hour_price`.", min=0, max=MOST_PRICE)
@@ -55,7 +53,9 @@ def simulate(  # noqa: PLR0913 (an option each)
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answer.", min=0, max=2**31)] = 1,
     page: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write one HTML page with plots.")] = None,
-    data: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write JSON. `-`: to standard output, and nothing else.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON. `-`: to standard output, and nothing else.")
+    ] = None,
 ) -> None:
     """Simulate a model of a config under a load, and tell how many replicas keep its objectives, on which GPUs, at what price.
 

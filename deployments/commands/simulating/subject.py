@@ -81,7 +81,9 @@ def subject(config: Config, asked: Asked) -> Subject:
     model = _as_asked(config.models[index], asked)
     where = f"models[{index}]"
     if model.prefill is not None:
-        raise CannotSimulate(f"{where}.prefill: prefill and decode apart cannot be simulated; lay null over it: --set models.{index}.prefill=null")
+        raise CannotSimulate(
+            f"{where}.prefill: prefill and decode apart cannot be simulated; lay null over it: --set models.{index}.prefill=null"
+        )
     one = config.model_copy(update={"models": (model.model_copy(update={"fallbacks": ()}),)})
     hardware = asked.hardware or known_cluster(one)
     verdict = checked(one, hardware)[1].verdicts[0]

@@ -26,7 +26,7 @@ LEAST, MOST, START_S = 1, 16, 100.0
 TRACE_S = 1200.0
 """Of Mooncake's trace: its first 20 minutes."""
 FREELY = schema.Limits(queue_s=3600, queue_requests=100_000)
-"""Every request waits as long as it must, as in the peers' own routers; refusals would hide what a rule has missed."""
+"""Every request waits in the engines, as long as it must, as behind the peers' own routers: their rules look at queues there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,18 @@ def _scout(name: str, text: str, start_s: float = START_S, deaths: tuple[float, 
 
 
 def _on_scout(
-    name: str, requests: Callable[[int], list[Traced]], until_s: float, start: tuple[float, tuple[float, ...]], shape: Shape = Shape(2000, 300)
+    name: str,
+    requests: Callable[[int], list[Traced]],
+    until_s: float,
+    start: tuple[float, tuple[float, ...]],
+    shape: Shape = Shape(2000, 300),
 ) -> Scenario:
     start_s, deaths = start
     config = loaded_herd([CONFIG], [f"models.llama-4-scout.scaling.start_s={max(1.0, start_s)}"]).config
     one = subject(config, Asked(replicas=(LEAST, MOST)))
     assert one.limits is not None
     first = first_guesses(served(requests(1), one.context_tokens), one.pace)[0]
-    setup = replace(one.setup, until_s=until_s, replicas=first, deaths=deaths, limits=FREELY)
+    setup = replace(one.setup, until_s=until_s, replicas=first, deaths=deaths, limits=FREELY, tells_slots=False)
     full = sustained(one.engine, shape, one.slo)
     return Scenario(
         name, one.slo, one.limits, setup, lambda seed: served(requests(seed), one.context_tokens), shape.answer_tokens,
@@ -75,7 +79,9 @@ def _episode() -> Scenario:
     measured = Pace(pace.prefill_tokens_s, pace.decode_tokens_s / episode.DECODE, pace.kv_tokens)
     limits = Limits(measured, episode.LEAST, episode.MOST, episode.SLO, gpus_per_replica=2, expected_start_s=START_S)
     # Their prompt tokens a second, calibrated, and the middle of their requests a second within the band.
-    return Scenario("llm-d's episode", episode.SLO, limits, episode.setup(START_S), lambda seed: list(episode.requests(seed)), 1000.0, 1.45, 15_928)
+    return Scenario(
+        "llm-d's episode", episode.SLO, limits, episode.setup(START_S), lambda seed: list(episode.requests(seed)), 1000.0, 1.45, 15_928
+    )
 
 
 def _conversations(trace: Path | None) -> Callable[[int], list[Traced]]:
@@ -92,15 +98,15 @@ def scenarios(trace: Path | None = None) -> list[Scenario]:
     Args:
         trace: Mooncake's conversations; None: generated ones of that shape.
     """
-    step = "step:4@300,20@1200"
+    step = "step:3@240,15@720"
     return [
         _scout("5× step", step),
         *(_scout(f"5× step, start {start_s} s", step, start_s) for start_s in (0, 60, 300)),
-        _scout("ramp", "ramp:2-24@1500"),
-        _scout("flash crowd of 60 s", "flash:6,30@600+60/1500"),
-        _scout("mix shift", "mix:6@600/1500"),
-        _scout("steady", "step:12@1800"),
-        _scout("replica death", "step:12@1500", deaths=(600.0,)),
+        _scout("ramp", "ramp:2-16@900"),
+        _scout("flash crowd of 60 s", "flash:6,30@300+60/900"),
+        _scout("mix shift", "mix:6@300/900"),
+        _scout("steady", "step:12@900"),
+        _scout("replica death", "step:12@900", deaths=(300.0,)),
         _on_scout(
             "conversations" if trace is None else "Mooncake, 20 min", _conversations(trace), TRACE_S, (START_S, ()), Shape(12_000, 343)
         ),

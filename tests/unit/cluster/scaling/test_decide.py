@@ -31,6 +31,22 @@ def test_all_that_is_missing_is_bought_at_once() -> None:
     assert decide(seen(2, report([17.5] * 60)), BARE, FRESH, NOW).target == 18
 
 
+@pytest.mark.parametrize(("spare", "bought"), [(0.6, 5), (0.8, 6), (0.2, 5)])
+def test_need_becomes_whole_replicas_by_rounding_but_half_of_a_small_margin_stays(spare: float, bought: int) -> None:
+    """A load of 4 replicas with margins of 1.2, 1.6 and 0.4; rounded up, all of these but the last would be 6."""
+    assert decide(seen(2, report([4.0] * 60)), replace(LIMITS, tuning=replace(PLAIN, spare=spare)), FRESH, NOW).target == bought
+
+
+def test_target_goes_down_to_what_a_rounded_need_is_and_stays_there() -> None:
+    spare = replace(LIMITS, tuning=replace(PLAIN, spare=0.6))
+    observation, state, targets = seen(8, report([4.0] * 60)), FRESH, []
+    for later in range(0, 400, 5):
+        found = decide(shifted(observation, later), spare, state, NOW + later)
+        state, observation = found.state, replace(observation, target=found.target, ready=found.target)
+        targets.append(found.target)
+    assert targets[-1] == targets[-20] == 5
+
+
 def test_what_waits_is_bought_by_the_time_that_clearing_it_may_take() -> None:
     waits = seen(5, report([4.9] * 60, waiting=180))
     assert decide(waits, BARE, FRESH, NOW).target == 8

@@ -8,9 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cluster.scaling.work import Slo
 from deployments.commands.simulating.rules import UnknownRule, compared
 from deployments.commands.simulating.simulate import simulate
-from cluster.scaling.work import Slo
 from tests.unit.machines import ROOT
 
 app = typer.Typer()
@@ -60,7 +60,12 @@ def test_same_seed_gives_the_same_answer_and_another_seed_another_load() -> None
 
 def test_gpus_side_by_side_have_rows_of_their_own_and_the_cheapest_is_named() -> None:
     found = data(*SHORT, "--gpu", "H100=2.5", "--gpu", "H200=3.5", "--replicas", "1-4")
-    assert [(run["gpu"], run["rule"] == "herd") for run in found["runs"]] == [("H100", False), ("H100", True), ("H200", False), ("H200", True)]
+    assert [(run["gpu"], run["rule"] == "herd") for run in found["runs"]] == [
+        ("H100", False),
+        ("H100", True),
+        ("H200", False),
+        ("H200", True),
+    ]
     assert any("cheapest" in one for one in found["answers"])
 
 
@@ -85,7 +90,10 @@ def test_first_seconds_of_a_load_can_be_taken() -> None:
 
 
 def test_ray_runs_its_own_rule() -> None:
-    rules = [run["rule"] for run in data(*SHORT, "--compare", "ray", "--compare", "keda", "--compare", "keda-llmd", "--compare", "llmd-slo")["runs"]]
+    rules = [
+        run["rule"]
+        for run in data(*SHORT, "--compare", "ray", "--compare", "keda", "--compare", "keda-llmd", "--compare", "llmd-slo")["runs"]
+    ]
     assert rules[2:] == ["ray", "keda", "keda-llmd", "llmd-slo"]
 
 

@@ -83,5 +83,3 @@ def test_keda_counts_the_queue_and_llm_d_what_runs_too() -> None:
     assert keda.production_stack(1, 20).wanted(seen(15.0, samples, 2)).replicas == 4
     assert keda.llm_d(1, 8).wanted(seen(15.0, samples, 2)).replicas == 6
     assert keda.llm_d(1, 8).wanted(seen(15.0, [], 2)).replicas == 2
-
-
