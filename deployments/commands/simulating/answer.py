@@ -139,10 +139,10 @@ def notes(runs: Sequence[Run]) -> list[str]:
     """Returns the meaning of the words, and what the simulation assumes."""
     scale = runs[0].subject.model.scale
     return [
-        "In SLO: requests within both objectives; refused ones are not. Out of SLO: time in which too few were. Replicas and GPU-hours count"
-        " starting and draining ones. Moves: changes of the number.",
-        f"Engines are the planner's arithmetic, ±20 %; a start takes about {scale.start_s:g} s (scaling.start_s). Routing, admission and the"
-        " herd's rule are production's own code. All rules begin with the replicas that the first five minutes need.",
+        "In SLO: requests within both objectives; refused ones are not. Out of SLO: time in which too few were. Replicas and GPU-hours"
+        " count starting and draining ones. Moves: changes of the number.",
+        f"Engines are the planner's arithmetic, ±20 %; a start takes about {scale.start_s:g} s (scaling.start_s). Routing, admission and"
+        " the herd's rule are production's own code. All rules begin with the replicas that the first five minutes need.",
     ]
 
 

@@ -22,7 +22,8 @@ td,th{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e4e8ec}td:fi
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:#5a646e}
 .grid{stroke:#e4e8ec}.limit{stroke:#c9413d;stroke-dasharray:5 4}polyline{fill:none;stroke-width:1.6}
 .legend{margin:0;font-size:.8rem;color:#5a646e}.legend span{margin-right:1rem;white-space:nowrap}
-.legend i{display:inline-block;width:.8rem;height:.5rem;margin-right:.3rem}.legend .dashed{border-top:2px dashed #c9413d;height:0;vertical-align:middle}
+.legend i{display:inline-block;width:.8rem;height:.5rem;margin-right:.3rem}
+.legend .dashed{border-top:2px dashed #c9413d;height:0;vertical-align:middle}
 details{margin-top:1rem}details td,details th{text-align:left;font-size:.85rem;vertical-align:top}
 """
 

@@ -1,7 +1,7 @@
 """Loads under which rules are compared: those that any rule must stand, on Scout in FP8 on two H100s, and the episode of llm-d.
 
-The numbers of each rule are those of its source. Where one needs a capacity it gets the simulator's own: requests and prompt tokens a second
-of one replica at the objectives, measured once on a single replica under Poisson arrivals.
+The numbers of each rule are those of its source. Where one needs a capacity it gets the planner's: requests and prompt tokens a second of
+one replica at the objectives.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from deployments.simulation.setup import Setup
 from tests.bench.scaling import episode
 
 CONFIG = Path(__file__).parents[3] / "configs" / "scout-fp8-2xh100.yaml"
-LENGTHS = Lengths(2000, 300)
+LENGTHS, SHAPE = Lengths(2000, 300), Shape(2000, 300)
 LEAST, MOST, START_S = 1, 16, 100.0
 TRACE_S = 1200.0
 """Of Mooncake's trace: its first 20 minutes."""
@@ -59,7 +59,7 @@ def _on_scout(
     requests: Callable[[int], list[Traced]],
     until_s: float,
     start: tuple[float, tuple[float, ...]],
-    shape: Shape = Shape(2000, 300),
+    shape: Shape = SHAPE,
 ) -> Scenario:
     start_s, deaths = start
     config = loaded_herd([CONFIG], [f"models.llama-4-scout.scaling.start_s={max(1.0, start_s)}"]).config
