@@ -53,8 +53,8 @@ class Needs:
 
     @property
     def urgent(self) -> float:
-        """Returns the replicas below which more are bought: less by what may be noise, too, but by half of the margin at most."""
-        return self.wanted - min(self.margin * BOUGHT, ROUNDED + NOISE * self.doubt)
+        """Returns the replicas below which more are bought: less by what is rounded or may be noise, but by half of the margin at most."""
+        return self.wanted - min(self.margin * BOUGHT, max(ROUNDED, NOISE * self.doubt))
 
 
 def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:

@@ -82,20 +82,20 @@ def steadily(target: int, loads: Sequence[float], state: State = FRESH, begun: f
 
 
 def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
-    targets, _ = steadily(5, [3.6, 4.1] * 100)
+    targets, _ = steadily(5, [3.4, 3.9] * 100)
     assert targets[:180] == [5] * 180
     assert targets[-1] == 4
 
 
 def test_step_down_that_is_taken_back_at_the_same_load_doubles_the_patience() -> None:
-    calm, state = steadily(5, [3.3, 3.8] * 8)
+    calm, state = steadily(5, [3.1, 3.6] * 8)
     assert calm[-1] == 4
-    wave, state = steadily(4, [4.5] * 4, state, NOW + 160)
+    wave, state = steadily(4, [4.7] * 4, state, NOW + 160)
     assert wave[-1] == 5
     assert state.regrets == 1
-    again, _ = steadily(5, [3.3, 3.8] * 40, state, NOW + 200)
+    again, _ = steadily(5, [3.1, 3.6] * 40, state, NOW + 200)
     assert again.index(4) > calm.index(4)
-    forgiven, _ = steadily(5, [3.3, 3.8] * 40, replace(state, regretted_s=NOW - 15_000), NOW + 200)
+    forgiven, _ = steadily(5, [3.1, 3.6] * 40, replace(state, regretted_s=NOW - 15_000), NOW + 200)
     assert forgiven.index(4) < again.index(4)
 
 

@@ -109,7 +109,7 @@ def test_ray_runs_its_own_rule() -> None:
         ((*SHORT, "--replicas", "1-9999"), 2, "at most 1,024"),
         ((*SHORT, "--gpu", "H100=cheap"), 2, "is no GPU with its price"),
         ((*SHORT, "--gpu", "H101"), 1, "the GPU 'H101' is not known"),
-        ((*SHORT, "--gpu", "T4"), 1, "models[0]"),
+        ((*SHORT, "--gpu", "L4"), 1, "models[0] does not fit L4"),
         ((*SHORT, "--model", "other"), 1, "--model 'other' is not in the config"),
         ((*SHORT, "--compare", "hpa"), 1, "known are static:N, ray:N, keda"),
         ((*SHORT, "--compare", "static:0"), 1, "needs a whole number from 1 to 1,024"),
