@@ -78,7 +78,7 @@ def answer_to(words: Words) -> None:
 
 def _subjects(words: Words) -> list[Subject]:
     herd = loaded(words.files, words.sets, problems).config
-    bounds = words.replicas and (words.replicas.least, words.replicas.most)
+    bounds = None if words.replicas is None else (words.replicas.least, words.replicas.most)
     asked = Asked(words.model, words.slo, bounds, None, words.price)
     several = [
         replace(asked, hardware=cluster(one.name, None, None, None), gpu_hour_price=words.price if one.price is None else one.price)

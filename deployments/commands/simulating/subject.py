@@ -82,7 +82,7 @@ def subject(config: Config, asked: Asked) -> Subject:
     where = f"models[{index}]"
     if model.prefill is not None:
         raise CannotSimulate(
-            f"{where}.prefill: prefill and decode apart cannot be simulated; lay null over it: --set models.{index}.prefill=null"
+            f"{where}.prefill: prefill and decode apart cannot be simulated; lay null over it: --set models.{model.id}.prefill=null"
         )
     one = config.model_copy(update={"models": (model.model_copy(update={"fallbacks": ()}),)})
     hardware = asked.hardware or known_cluster(one)

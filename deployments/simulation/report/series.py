@@ -57,15 +57,24 @@ def series(outcome: Outcome, slo: Slo) -> Series:
     kept = np.bincount(at, weights=outcome.kept(slo), minlength=spans)
     changes = [Change(0.0, outcome.begun_with, 0, outcome.begun_with, 0), *outcome.changes]
     fleet = _fleet(changes, spans, span_s)
+    wanted, starting, ready, draining = (tuple(float(change[place]) for change in fleet) for place in (1, 2, 3, 4))
     return Series(
-        span_s,
-        tuple(float(count) / span_s for count in counts),
-        tuple(float(tokens) / span_s for tokens in np.bincount(at, weights=np.array(requests.prompt_tokens), minlength=spans)),
-        *(tuple(float(change[place]) for change in fleet) for place in (1, 2, 3, 4)),
-        *first,
-        *between,
-        tuple(float(good / count) if count else None for good, count in zip(kept, counts, strict=True)),
-        _gpu_hours(changes, outcome.gpus_per_replica, spans, span_s),
+        span_s=span_s,
+        requests_s=tuple(float(count) / span_s for count in counts),
+        prompt_tokens_s=tuple(
+            float(tokens) / span_s for tokens in np.bincount(at, weights=np.array(requests.prompt_tokens), minlength=spans)
+        ),
+        wanted=wanted,
+        starting=starting,
+        ready=ready,
+        draining=draining,
+        ttft_p50_s=first[0],
+        ttft_p90_s=first[1],
+        ttft_p99_s=first[2],
+        itl_p50_s=between[0],
+        itl_p90_s=between[1],
+        attainment=tuple(float(good / count) if count else None for good, count in zip(kept, counts, strict=True)),
+        gpu_hours=_gpu_hours(changes, outcome.gpus_per_replica, spans, span_s),
     )
 
 
@@ -89,9 +98,7 @@ def _gpu_hours(changes: Sequence[Change], gpus: int, spans: int, span_s: float) 
     return tuple(float(value) / 3600 for value in until[last] + held[last] * (ends - times[last]))
 
 
-def _quantiles(
-    values: NDArray[np.float64], at: NDArray[np.int64], counts: NDArray[np.int64], percents: Sequence[int]
-) -> tuple[Values, ...]:
+def _quantiles(values: NDArray[np.float64], at: NDArray[np.int64], counts: NDArray[np.int64], percents: Sequence[int]) -> list[Values]:
     """Returns percentiles of the values of each span, by nearest rank. What never came counts as later than all others."""
     order = np.lexsort((values, at))
     begins = np.cumsum(counts) - counts
@@ -101,4 +108,4 @@ def _quantiles(
         ranks = begins + np.minimum(np.maximum(counts - 1, 0), counts * percent // 100)
         told = [float(ordered[rank]) if count else None for rank, count in zip(ranks, counts, strict=True)]
         found.append(tuple(one if one is not None and isfinite(one) else None for one in told))
-    return tuple(found)
+    return found

@@ -100,7 +100,13 @@ def test_all_times_are_those_of_the_begin_so_that_schedules_hold() -> None:
     observation, now_s, _ = rule.decisions[-1]
     report = observation.report
     assert report is not None
-    begun = {now_s - 1.0, report.taken_s, report.served[-1].ended_s, report.arrivals[-1].begun_s + 5.0, observation.starting[0].begun_s + 5.0 - 1.0}
+    begun = {
+        now_s - 1.0,
+        report.taken_s,
+        report.served[-1].ended_s,
+        report.arrivals[-1].begun_s + 5.0,
+        observation.starting[0].begun_s + 5.0 - 1.0,
+    }
     assert begun == {4 * 86_400.0 + 9 * 3600.0}
 
 
