@@ -19,7 +19,7 @@ TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,10 @@ bench-overload: env ## Ten times what can be served, and a flood of batch reques
 
 bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one is generated), VLLM_ROUTER=path of that program
 	@$(VENV)/bin/python -m tests.bench.trace $(if $(TRACE),--trace $(TRACE)) $(if $(VLLM_ROUTER),--vllm-router $(VLLM_ROUTER))
+
+bench-scaling: env ## Rules that scale replicas over the same loads in virtual time: TRACE=path (else one is generated), SEEDS=20; hours
+	@$(VENV)/bin/python -m tests.bench.scaling --seeds $(or $(SEEDS),20) $(if $(TRACE),--trace $(TRACE))
+	@$(TOOK)
 
 gpu-check: env ## Real engines on this machine's GPU, with made-up weights, beside the plan: memory, start, throughput; ten minutes. Without a GPU it ends with 2
 	@$(VENV)/bin/python -m tests.bench.gpu_check

@@ -21,8 +21,9 @@ from cluster.scaling.work import TINY
 
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
-#: Standard errors by which a load is clearly less, and those within which it may still be the same.
-LESS, SAME = 3.0, 4.0
+#: Standard errors by which a load is clearly less, those that it must be less by where that has been so for long, and those within which it
+#: may still be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
+LESS, LONG, SAME = 4.0, 2.0, 5.5
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -89,14 +90,14 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
     counted = observation.target - extra
     if need.urgent > counted + TINY or (counted < 1 and _used(report, limits, now)):
-        return max(1, ceil(need.wanted - TINY)) + extra
+        return max(1, ceil(need.bought - TINY)) + extra
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target
     most = max(peak for _, peak in state.peaks)
     if counted <= 1:
         return 0 if counted == 1 and limits.least == 0 and _idle(report, limits, now) else observation.target
     long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
-    if counted - 1 < most + (0 if long else LESS * need.doubt) - TINY:
+    if counted - 1 < most + (LONG if long else LESS) * need.doubt - TINY:
         return observation.target
     # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
     return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))

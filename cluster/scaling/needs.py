@@ -4,7 +4,8 @@
     margin = sqrt(error of the forecast² + spare² · forecast)
 
 The two parts of the margin are independent, so their squares add up. Arrivals that are random crowd together by the square root of their
-number (Halfin and Whitt 1981), hence the spare's square root.
+number (Halfin and Whitt 1981), hence the spare's square root. The margin is a quantile and no count, so a need becomes whole replicas by
+rounding, and not by rounding up: that would add half a replica on average to what the quantile asks for.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from cluster.scaling.state import State
 
 #: A start that takes so many times as long as nine of ten, or has failed so often, is not counted on.
 OVERDUE, FAILED = 3.0, 2
-#: Standard errors of the load that buy nothing, up to this part of the margin.
-NOISE, BOUGHT = 1.5, 0.5
+#: A need is rounded down by so much at most, and standard errors of the load buy nothing; both only up to this part of the margin.
+ROUNDED, NOISE, BOUGHT = 0.5, 1.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,14 @@ class Needs:
         return self.expected + self.margin + self.backlog
 
     @property
+    def bought(self) -> float:
+        """Returns the replicas that are bought where more are: rounded up, it is what the load is worth, rounded."""
+        return self.wanted - rounded(self.margin)
+
+    @property
     def urgent(self) -> float:
-        """Returns the replicas below which more are bought: less by what may be noise, but by half of the margin at most."""
-        return self.wanted - min(self.margin * BOUGHT, NOISE * self.doubt)
+        """Returns the replicas below which more are bought: less by what is rounded or may be noise, but by half of the margin at most."""
+        return self.wanted - min(self.margin * BOUGHT, max(ROUNDED, NOISE * self.doubt))
 
 
 def needs(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> Needs:
@@ -63,16 +69,22 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     coming = [one for one in observation.starting if not is_stuck(one, now, lead_s)]
     done_s = (observation.ready - track.level) * lead_s + sum(_ready_s(one, now, lead_s) for one in coming)
     known = state.cached_tokens_s / limits.pace.prefill_tokens_s / state.factor / max(1, observation.target)
+    margin = sqrt(error**2 + tuning.spare**2 * most)
     return Needs(
         now=track.level,
         expected=expected,
         margin=sqrt(error**2 + tuning.spare**2 * expected),
         backlog=min(waiting_s, max(0.0, waiting_s - done_s)) / limits.clear_s,
         doubt=track.doubt,
-        down=most + sqrt(error**2 + tuning.spare**2 * most) + waiting_s / limits.clear_s + known,
+        down=most + margin - rounded(margin) + waiting_s / limits.clear_s + known,
         stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )
+
+
+def rounded(margin: float) -> float:
+    """Returns the part of a margin by which a need may be rounded down."""
+    return min(margin * BOUGHT, ROUNDED)
 
 
 def is_stuck(start: Start, now: float, lead_s: float) -> bool:

@@ -32,6 +32,7 @@ from deployments.commands.looking.why import why
 from deployments.commands.plan import plan
 from deployments.commands.pull import pull
 from deployments.commands.secret import secret
+from deployments.commands.simulating.simulate import simulate
 from deployments.commands.terminal import STAYS, interrupt, out, reflowed
 from deployments.commands.using.bench import bench
 from deployments.commands.using.chat import chat
@@ -44,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    *(init, plan, pull, doctor),
+    *(init, plan, simulate, pull, doctor),
     *(up, diff, scale, restart, stop, start, rollback, down),
     *(status, top, why, logs, events, models, chat, bench),
     *(validate, schema, secret, support_bundle),

@@ -59,7 +59,7 @@ class Simulation:
     """One run. Everything in it happens in `run`."""
 
     def __init__(self, setup: Setup, rule: Rule, seed: int = 0) -> None:
-        self.outcome = Outcome(gpus_per_replica=setup.pool.gpus_per_replica)
+        self.outcome = Outcome(gpus_per_replica=setup.pool.gpus_per_replica, begun_with=setup.replicas)
         self._setup, self._rule = setup, rule
         self._fleet = Fleet(setup.pool, self._engine, Random(seed), setup.until_s)
         self._gateway = Gateway(setup.routing, setup.limits, setup.size.block_tokens)

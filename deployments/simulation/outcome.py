@@ -77,6 +77,8 @@ class Outcome:
     """The end of the time in which GPUs are counted."""
     gpu_s: float = 0.0
     gpus_per_replica: int = 1
+    begun_with: int = 0
+    """Replicas that were ready at the begin."""
     changes: list[Change] = field(default_factory=list)
     decided: list[Decided] = field(default_factory=list)
 
@@ -114,6 +116,11 @@ class Outcome:
         """GPU hours held: those of starting, draining and idle replicas too."""
         return self.gpu_s / 3600
 
+    @property
+    def most(self) -> int:
+        """The most replicas that held GPUs at a time."""
+        return max((self.begun_with, *(one.starting + one.ready + one.draining for one in self.changes)))
+
     def figures(self, slo: Slo) -> dict[str, float]:
         """Returns the figures that a person compares."""
         return {
@@ -123,6 +130,7 @@ class Outcome:
             "refused": self.refused,
             "moved": self.moved,
             "replicas": self.replicas,
+            "most_replicas": self.most,
             "gpu_hours": self.gpu_hours,
             "scale_events": len(self.decided),
             "failed_starts": self.failed_starts,

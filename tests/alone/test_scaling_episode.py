@@ -1,9 +1,9 @@
 """The simulator against somebody else's hardware: the episode that llm-d published for its SLO-aware scaling."""
 
+from deployments.simulation.autoscaling.llmd import SloAware
 from deployments.simulation.autoscaling.rules import Static
 from deployments.simulation.cluster import Simulation
 from tests.bench.scaling import episode
-from tests.bench.scaling.llmd import SloAware
 
 
 def test_llm_ds_rule_lands_where_they_measured_it() -> None:

@@ -63,7 +63,26 @@ def _saturation(said: Mapping[str, Any]) -> Figure:
     return figure
 
 
-PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu, "saturation": _saturation}
+def _scaling(said: Mapping[str, Any]) -> Figure:
+    """Each rule's share of requests within both objectives by its GPU-hours, a picture for each load: up and to the left is better."""
+    loads = said["loads"]
+    rows = -(-len(loads) // 3)
+    figure = Figure((12, 3 * rows + 0.8), layout="constrained")
+    axes = [axis for row in figure.subplots(rows, 3, squeeze=False) for axis in row]
+    for axis, (load, rules) in zip(axes, loads.items(), strict=False):
+        for number, (name, found) in enumerate(rules.items()):
+            hours, shares = (sum(one[what] for one in found) / len(found) for what in ("gpu_hours", "attainment"))
+            ours = name.startswith("herd")
+            axis.plot(hours, 100 * shares, "*" if ours else "osD^vP"[number % 6], label=name, ms=13 if name == "herd" else 7)
+        axis.set(title=load, xlabel="GPU-hours", ylabel="% in SLO", xlim=(0, None), ylim=(None, 102))
+    for axis in axes[len(loads) :]:
+        axis.remove()
+    labels = {label: handle for axis in axes[: len(loads)] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu, "saturation": _saturation, "scaling": _scaling}
 """By the name of the picture."""
 _RESULTS_OF = {"saturation": "cpu"}
 """Whose results a picture shows, where they are called otherwise."""

@@ -138,13 +138,41 @@ def profile(results: Path = RESULTS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def scaling(results: Path = RESULTS) -> str:
+    """Returns the table of rules that scale replicas under each load, in Markdown: means over the seeds."""
+    path = results / "scaling.json"
+    loads = json.loads(path.read_text(encoding="utf-8"))["loads"] if path.exists() else {}
+    lines = [
+        "| load | herd | the other rule with the most in SLO | the cheapest that has at least as much | oracle |",
+        "|---|---|---|---|---|",
+    ]
+    for load, rules in loads.items():
+        means = {
+            name: tuple(sum(one[what] for one in found) / len(found) for what in ("attainment", "out_of_slo_s", "gpu_hours"))
+            for name, found in rules.items()
+        }
+        own = means["herd"]
+        others = {name: found for name, found in means.items() if name != "oracle" and not name.startswith("herd")}
+        best = max(others, key=lambda name: (others[name][0], -others[name][2]), default=None)
+        as_good = [name for name in others if others[name][0] >= own[0] - 0.0005]
+        cheapest = min(as_good, key=lambda name: others[name][2], default=None)
+        cells = [_scaled(own), *(f"{name}: {_scaled(others[name])}" if name else "none" for name in (best, cheapest))]
+        lines.append(f"| {load} | {' | '.join(cells)} | {_scaled(means['oracle']) if 'oracle' in means else ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _scaled(found: tuple[float, ...]) -> str:
+    attainment, out_of_slo_s, gpu_hours = found
+    return f"{100 * attainment:.1f} %, {out_of_slo_s:.0f} s out, {gpu_hours:.2f} h"
+
+
 def written(readme: str) -> str:
     """Returns a page with the tables as they are now.
 
     Raises:
         ValueError: the page has no place for one of them.
     """
-    for name, made in (("figures", table()), ("profile", profile()), ("chaos", chaos())):
+    for name, made in (("figures", table()), ("profile", profile()), ("chaos", chaos()), ("scaling", scaling())):
         before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))
         if not (begin and end):

@@ -1,5 +1,6 @@
 """Production's own decision (`cluster.scaling.decide`) as a rule of the simulation: samples become its report."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -15,23 +16,29 @@ from deployments.simulation.autoscaling.rules import Wanted
 
 #: How fast the usual answer follows those that end: about the last hundred count.
 _FOLLOWING = 0.01
+#: Decisions that are kept: more than a day of them.
+_KEPT = 20_000
 
 
 class HerdRule:
     """The rule that production runs. A report's buckets are the times between two samples."""
 
-    def __init__(self, limits: Limits, output_tokens: float = 300.0, itl_s: float = 0.03, lag: Lag | None = None) -> None:
+    def __init__(
+        self, limits: Limits, output_tokens: float = 300.0, itl_s: float = 0.03, lag: Lag | None = None, begins_s: float = 0.0
+    ) -> None:
         """Args:
         limits: of the model.
         output_tokens: of a usual answer, until some have ended.
         itl_s: seconds between two tokens of a usual answer, until some have ended.
         lag: how late the decision sees; reporters take samples every 5 s, and the decision looks as often.
+        begins_s: the decision's time at the begin, in seconds since 1970 where there are schedules.
         """
         self.lag = lag or Lag(push_s=1.0)
-        self.decisions: list[tuple[seen_by_decision.Observation, float, Decision]] = []
-        """Each observation, its time and the decision: a log that can be replayed."""
+        self.decisions: deque[tuple[seen_by_decision.Observation, float, Decision]] = deque(maxlen=_KEPT)
+        """The last observations, each with its time and the decision: a log that can be replayed."""
         self._limits = limits
         self._state = State()
+        self._begins_s = begins_s
         self._output_tokens, self._itl_s = output_tokens, itl_s
         self._taken_s = -1.0
         self._arrivals: list[Bucket] = []
@@ -40,16 +47,17 @@ class HerdRule:
     def wanted(self, seen: Observation) -> Wanted:
         """Returns what the decision says."""
         self._take(seen.samples)
+        now_s = self._begins_s + seen.now_s
         observation = seen_by_decision.Observation(
             seen.target,
             seen.ready,
-            tuple(Start(begun_s, failures) for begun_s, failures in seen.starting),
+            tuple(Start(self._begins_s + begun_s, failures) for begun_s, failures in seen.starting),
             seen.draining,
             report=self._report(seen) if seen.samples else None,
         )
-        decision = decide(observation, self._limits, self._state, seen.now_s)
+        decision = decide(observation, self._limits, self._state, now_s)
         self._state = decision.state
-        self.decisions.append((observation, seen.now_s, decision))
+        self.decisions.append((observation, now_s, decision))
         return Wanted(decision.target, decision.reason)
 
     def _take(self, samples: Sequence[Sample]) -> None:
@@ -59,10 +67,10 @@ class HerdRule:
             self._learn(after)
             seconds = after.at_s - before.at_s
             work = self._work(after.arrived, max(0, after.prompt_tokens - after.found_tokens), after.prompt_tokens)
-            self._arrivals.append(Bucket(before.at_s, seconds, after.arrived, work, after.found_tokens))
-            self._served.extend(_under_backlog(before, after))
+            self._arrivals.append(Bucket(self._begins_s + before.at_s, seconds, after.arrived, work, after.found_tokens))
+            self._served.extend(_under_backlog(before, after, self._begins_s))
             self._taken_s = after.at_s
-        forgotten_s = self._taken_s - self.lag.keep_s
+        forgotten_s = self._begins_s + self._taken_s - self.lag.keep_s
         self._arrivals = [one for one in self._arrivals if one.begun_s >= forgotten_s]
         self._served = [one for one in self._served if one.ended_s >= forgotten_s]
 
@@ -85,7 +93,7 @@ class HerdRule:
         waiting = last.line + sum(one.waiting for one in last.replicas)
         wait_tokens = last.line_tokens + sum(one.wait_tokens for one in last.replicas)
         return Report(
-            last.at_s,
+            self._begins_s + last.at_s,
             tuple(self._arrivals),
             self._work(waiting, wait_tokens, wait_tokens),
             waiting,
@@ -95,7 +103,7 @@ class HerdRule:
         )
 
 
-def _under_backlog(before: Sample, after: Sample) -> Iterable[Served]:
+def _under_backlog(before: Sample, after: Sample, begins_s: float) -> Iterable[Served]:
     """Yields the work that those replicas did for which requests waited in both samples, in the gateway or in themselves."""
     is_line = before.line > 0 and after.line > 0
     old = {one.name: one for one in before.replicas if is_line or one.waiting}
@@ -108,4 +116,4 @@ def _under_backlog(before: Sample, after: Sample) -> Iterable[Served]:
         seconds = len(both) * (after.at_s - before.at_s)
         between = sorted(after.per_token_s)
         itl_s = between[len(between) * 9 // 10] if between else 0.0
-        yield Served(after.at_s, seconds, done, min(one.ready_s for _, one in both), itl_s)
+        yield Served(begins_s + after.at_s, seconds, done, min(one.ready_s for _, one in both), itl_s)

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from deployments.simulation.loads.traces import Traced
@@ -50,18 +51,26 @@ class Load:
     per_s: Callable[[float], float]
     lengths: Callable[[float], Lengths]
 
+    def count(self, until_s: float) -> int:
+        """Returns how many requests it has until a time, to about one."""
+        return round(sum(self.per_s(at_s) * (min(until_s, at_s + _SPAN_S) - at_s) for at_s in _spans(min(until_s, self.until_s))))
+
     def requests(self, seed: int) -> Iterator[Traced]:
         """Yields the requests in the order of their times. What a span has of a request goes over to the next one."""
-        dice = Random(seed)
-        begin_s, over = 0.0, 0.0
-        while begin_s < self.until_s:
+        dice, over = Random(seed), 0.0
+        for begin_s in _spans(self.until_s):
             end_s = min(begin_s + _SPAN_S, self.until_s)
             over += self.per_s(begin_s) * (end_s - begin_s)
             several = int(over + 1e-9)
             over -= several
             for at_s in sorted(dice.uniform(begin_s, end_s) for _ in range(several)):
                 yield Traced(at_s, *self.lengths(at_s).draw(dice), ())
-            begin_s = end_s
+
+
+def _spans(until_s: float) -> Iterator[float]:
+    """Yields the begins of the spans in which a rate is taken for constant."""
+    for number in range(math.ceil(until_s / _SPAN_S)):
+        yield number * _SPAN_S
 
 
 class UnknownLoad(ValueError):
@@ -126,14 +135,16 @@ def _week(text: str, lengths: Lengths, seed: int) -> Load:
     active = [dice.uniform(0.3, 1.0) for _ in range(_CLIENTS)]
     total = sum(shares)
 
-    def per_s(at_s: float) -> float:
-        span = int(at_s // _BURST_S)
-        clients = sum(
+    @cache
+    def clients(span: int) -> float:
+        return sum(
             share / part
             for number, (share, part) in enumerate(zip(shares, active, strict=True))
             if Random(f"{seed} {number} {span}").random() < part
         )
-        return mean * _time_of_week(at_s) * clients / total
+
+    def per_s(at_s: float) -> float:
+        return mean * _time_of_week(at_s) * clients(int(at_s // _BURST_S)) / total
 
     return Load(7 * DAY_S, per_s, lambda _: lengths)
 

@@ -4,11 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 
 import msgspec
 
 from deployments.simulation.loads.traces import Traced, mooncake
 
+#: No request has more tokens: the longest context of all models is a tenth of them.
+MOST_TOKENS = 100_000_000
 #: Columns of the two kinds of CSV: the time, the prompt's tokens, the answer's tokens.
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _SIMPLE = ("at_s", "prompt_tokens", "output_tokens")
@@ -41,6 +44,9 @@ def requests(data: bytes) -> list[Traced]:
         raise UnreadableTrace(f"the trace cannot be read: {error}") from error
     if not found:
         raise UnreadableTrace("the trace has no request")
+    for number, one in enumerate(found, 1):
+        if not (isfinite(one.at_s) and 0 <= one.prompt_tokens <= MOST_TOKENS and 0 <= one.output_tokens <= MOST_TOKENS):
+            raise UnreadableTrace(f"its request {number} has no time, or no number of tokens from 0 to {MOST_TOKENS:,}")
     found.sort(key=lambda one: one.at_s)
     begin_s = found[0].at_s
     return [Traced(one.at_s - begin_s, one.prompt_tokens, one.output_tokens, one.blocks) for one in found]

@@ -1,101 +1,149 @@
-"""`python -m tests.bench.scaling`: every rule on the episode that llm-d published, over some seeds; the same seeds for all rules.
+"""`python -m tests.bench.scaling`: every rule under every load, over some seeds; the same seeds for all rules.
 
-Ours knows the planner's pace of a replica, with decode steps as fast as theirs are; each of the others has the numbers that its source
-gives, and two of them their capacity of 1.45 requests a second as well.
+Ours knows what production's adapter tells it: the planner's pace of a replica. Each of the others has the numbers that its source gives,
+and two of them a replica's capacity as well. Results are written after each rule, so a run that was ended goes on where it was.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from cluster.scaling.limits import Limits
-from cluster.scaling.pace import Shape, sustained
-from cluster.scaling.work import Pace
+from cluster.scaling.limits import Forecast, Limits
+from deployments.commands.simulating.peers import RayDefault
+from deployments.simulation.autoscaling import keda
 from deployments.simulation.autoscaling.herd_rule import HerdRule
-from deployments.simulation.autoscaling.rules import Planned, Rule, Static
+from deployments.simulation.autoscaling.llmd import SloAware, TokenAware
+from deployments.simulation.autoscaling.rules import Planned, Rule
 from deployments.simulation.cluster import Simulation
+from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Outcome
-from tests.bench.scaling import episode, keda, oracle
+from tests.bench.scaling import oracle
 from tests.bench.scaling.dynamo import DynamoPlanner
-from tests.bench.scaling.episode import LEAST, MOST, SLO
-from tests.bench.scaling.llmd import SloAware, TokenAware
-from tests.bench.scaling.ray_rules import RayDefault, RayTtft
+from tests.bench.scaling.ray_rules import RayTtft
+from tests.bench.scaling.scenarios import Scenario, scenarios
 
-#: Their prompt tokens a second, calibrated, and the middle of their requests a second within the band.
-PREFILL_TOKENS_S, REQUESTS_S = 15_928, 1.45
-START_S = 100.0
-SHOWN = ("attainment", "replicas", "out_of_slo_s", "gpu_hours", "scale_events", "ttft_p99_s", "itl_p90_s")
+RESULTS = Path(__file__).parents[1] / "results" / "scaling.json"
+ORACLE = "oracle"
+#: The oracle's plans keep the objectives for this share of the requests, where one does; it costs nine simulations.
+SHARE, ORACLES_SEEDS = 0.99, 1
+KEPT = (
+    "requests",
+    "attainment",
+    "out_of_slo_s",
+    "replicas",
+    "most_replicas",
+    "gpu_hours",
+    "scale_events",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "itl_p90_s",
+    "refused",
+)
+SHOWN = ("attainment", "out_of_slo_s", "replicas", "gpu_hours", "scale_events", "ttft_p99_s", "itl_p90_s")
+
+Results = dict[str, dict[str, list[dict[str, float]]]]
+"""By load and rule, the figures of each seed."""
 
 
-def limits() -> Limits:
-    """The limits and the pace of the model, as ours knows them."""
-    pace = sustained(episode.ENGINE, Shape(4000, 1000), SLO).pace
-    measured = Pace(pace.prefill_tokens_s, pace.decode_tokens_s / episode.DECODE, pace.kv_tokens)
-    return Limits(measured, LEAST, MOST, SLO, gpus_per_replica=2, expected_start_s=START_S)
+def _herd(one: Scenario, limits: Limits) -> Rule:
+    return HerdRule(limits, one.output_tokens)
 
 
-RULES: dict[str, Callable[[], Rule]] = {
-    "herd": lambda: HerdRule(limits(), 1000.0),
-    "llm-d SLO-aware": lambda: SloAware(SLO, LEAST, MOST),
-    "llm-d token-aware": lambda: TokenAware(PREFILL_TOKENS_S, LEAST, MOST),
-    "KEDA queue, llm-d": lambda: keda.llm_d(LEAST, MOST),
-    "KEDA queue, production-stack": lambda: keda.production_stack(LEAST, MOST),
-    "Ray default, 32 requests": lambda: RayDefault(32, LEAST, MOST),
-    "Ray default, 64 requests": lambda: RayDefault(64, LEAST, MOST),
-    "Ray TTFT": lambda: RayTtft(2.0, LEAST, MOST),
-    "Dynamo": lambda: DynamoPlanner(SLO, REQUESTS_S, PREFILL_TOKENS_S, LEAST, MOST),
-    "static 6": lambda: Static(6),
-    "static 8": lambda: Static(8),
+def _forecast(one: Scenario, name: Forecast) -> Rule:
+    return _herd(one, replace(one.limits, tuning=replace(one.limits.tuning, forecast=name)))
+
+
+RULES: Mapping[str, Callable[[Scenario], Rule]] = {
+    "herd": lambda one: _herd(one, one.limits),
+    "herd, no trend": lambda one: _forecast(one, "last"),
+    "llm-d SLO-aware": lambda one: SloAware(one.slo, *one.bounds),
+    "llm-d token-aware": lambda one: TokenAware(one.prefill_tokens_s, *one.bounds),
+    "KEDA queue, llm-d": lambda one: keda.llm_d(*one.bounds),
+    "KEDA queue, production-stack": lambda one: keda.production_stack(*one.bounds),
+    "Ray default, 32 requests": lambda one: RayDefault(32, *one.bounds),
+    "Ray default, 64 requests": lambda one: RayDefault(64, *one.bounds),
+    "Ray TTFT": lambda one: RayTtft(2.0, *one.bounds),
+    "Dynamo": lambda one: DynamoPlanner(one.slo, one.requests_s, one.prefill_tokens_s, *one.bounds),
 }
 
 
-def run(rule: Rule, seed: int) -> Outcome:
-    """One episode."""
-    return Simulation(episode.setup(START_S), rule, seed).run(episode.requests(seed))
+def run(one: Scenario, rule: Rule, seed: int) -> Outcome:
+    """One load by one rule."""
+    return Simulation(one.setup, rule, seed).run(one.requests(seed))
 
 
-def with_oracle(seed: int) -> Outcome:
-    """The episode by the rule that knows it: the fewest GPU hours with 99 % of the requests within the objectives."""
-    requests = list(episode.requests(seed))
+def with_oracle(one: Scenario, seed: int) -> Outcome:
+    """The load by the rule that knows it: the fewest GPU hours that keep the objectives for nearly all requests."""
+    requests = list(one.requests(seed))
+    start_s = one.limits.expected_start_s
+
+    def work(request: Traced) -> float:
+        pace = one.limits.pace
+        return request.prompt_tokens / pace.prefill_tokens_s + request.output_tokens / pace.decode_tokens_s
 
     def plan_for(trust: float) -> oracle.Plan:
-        return oracle.plan(requests, lambda _: 1 / (REQUESTS_S * trust), START_S, (LEAST, MOST))
+        return oracle.plan(requests, lambda request: work(request) / trust, start_s, one.bounds)
 
     def by(plan: Planned) -> Outcome:
-        return Simulation(episode.setup(START_S), plan, seed).run(requests)
+        return Simulation(one.setup, plan, seed).run(requests)
 
-    return oracle.best(by, plan_for, SLO, 0.99)
+    return oracle.best(by, plan_for, one.slo, SHARE)
 
 
-def table(results: dict[str, list[dict[str, float]]]) -> Table:
+def figures(one: Scenario, name: str, seeds: Iterable[int]) -> list[dict[str, float]]:
+    """The figures of one rule, one for each seed."""
+    outcomes = (with_oracle(one, seed) if name == ORACLE else run(one, RULES[name](one), seed) for seed in seeds)
+    return [{key: round(float(value), 4) for key, value in outcome.figures(one.slo).items() if key in KEPT} for outcome in outcomes]
+
+
+def table(found: Mapping[str, list[dict[str, float]]]) -> Table:
     """The means over the seeds."""
     shown = Table("", *SHOWN)
-    for name, rows in results.items():
+    for name, rows in found.items():
         shown.add_row(name, *(f"{mean(row[column] for row in rows):.3f}" for column in SHOWN))
     return shown
 
 
+def read(path: Path) -> Results:
+    """The results that a file has."""
+    found: Results = json.loads(path.read_text(encoding="utf-8"))["loads"] if path.exists() else {}
+    return found
+
+
+def write(path: Path, found: Results, settings: Mapping[str, Any]) -> None:
+    """Writes results, each load's on lines of its own."""
+    path.write_text(json.dumps({"settings": settings, "loads": found}, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Runs, shows, and writes where it is asked to."""
+    """Runs what is missing, shows and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rule", action="append", help="only this rule; may be given several times")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--load", action="append", help="only loads whose name begins so; may be given several times")
+    parser.add_argument("--trace", type=Path, help="Mooncake's trace of conversations; else one of its shape is made")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--again", action="store_true", help="also what the file has already")
     asked = parser.parse_args()
-    seeds = range(1, asked.seeds + 1)
-    names = asked.rule or [*RULES, "oracle"]
-    results: dict[str, list[dict[str, float]]] = {}
-    for name in names:
-        outcomes = (with_oracle(seed) if name == "oracle" else run(RULES[name](), seed) for seed in seeds)
-        results[name] = [outcome.figures(SLO) for outcome in outcomes]
-    Console(width=160).print(table(results))
-    if asked.out:
-        asked.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    found = read(asked.out)
+    settings = {"command": "python -m tests.bench.scaling", "seeds": asked.seeds, "trace": bool(asked.trace), "oracle_share": SHARE}
+    for one in scenarios(asked.trace):
+        if asked.load and not one.name.startswith(tuple(asked.load)):
+            continue
+        rules = found.setdefault(one.name, {})
+        for name in asked.rule or [*RULES, ORACLE]:
+            count = ORACLES_SEEDS if name == ORACLE else asked.seeds
+            if asked.again or len(rules.get(name, ())) < count:
+                rules[name] = figures(one, name, range(1, count + 1))
+                write(asked.out, found, settings)
+        Console(width=160).print(one.name, table(rules))
 
 
 if __name__ == "__main__":

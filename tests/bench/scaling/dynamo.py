@@ -8,9 +8,9 @@ them with N / (N - 1) times their load (#9294).
 import math
 
 from cluster.scaling.work import Slo
+from deployments.simulation.autoscaling import signals
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
-from tests.bench.scaling import signals
 
 
 class DynamoPlanner:

@@ -31,6 +31,22 @@ def test_all_that_is_missing_is_bought_at_once() -> None:
     assert decide(seen(2, report([17.5] * 60)), BARE, FRESH, NOW).target == 18
 
 
+@pytest.mark.parametrize(("spare", "bought"), [(0.6, 5), (0.8, 6), (0.2, 5)])
+def test_need_becomes_whole_replicas_by_rounding_but_half_of_a_small_margin_stays(spare: float, bought: int) -> None:
+    """A load of 4 replicas with margins of 1.2, 1.6 and 0.4; rounded up, all of these but the last would be 6."""
+    assert decide(seen(2, report([4.0] * 60)), replace(LIMITS, tuning=replace(PLAIN, spare=spare)), FRESH, NOW).target == bought
+
+
+def test_target_goes_down_to_what_a_rounded_need_is_and_stays_there() -> None:
+    spare = replace(LIMITS, tuning=replace(PLAIN, spare=0.6))
+    observation, state, targets = seen(8, report([4.0] * 60)), FRESH, []
+    for later in range(0, 400, 5):
+        found = decide(shifted(observation, later), spare, state, NOW + later)
+        state, observation = found.state, replace(observation, target=found.target, ready=found.target)
+        targets.append(found.target)
+    assert targets[-1] == targets[-20] == 5
+
+
 def test_what_waits_is_bought_by_the_time_that_clearing_it_may_take() -> None:
     waits = seen(5, report([4.9] * 60, waiting=180))
     assert decide(waits, BARE, FRESH, NOW).target == 8
@@ -66,20 +82,20 @@ def steadily(target: int, loads: Sequence[float], state: State = FRESH, begun: f
 
 
 def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
-    targets, _ = steadily(5, [3.6, 4.1] * 100)
+    targets, _ = steadily(5, [3.4, 3.9] * 100)
     assert targets[:180] == [5] * 180
     assert targets[-1] == 4
 
 
 def test_step_down_that_is_taken_back_at_the_same_load_doubles_the_patience() -> None:
-    calm, state = steadily(5, [3.3, 3.8] * 8)
+    calm, state = steadily(5, [3.1, 3.6] * 8)
     assert calm[-1] == 4
-    wave, state = steadily(4, [4.5] * 4, state, NOW + 160)
+    wave, state = steadily(4, [4.7] * 4, state, NOW + 160)
     assert wave[-1] == 5
     assert state.regrets == 1
-    again, _ = steadily(5, [3.3, 3.8] * 40, state, NOW + 200)
+    again, _ = steadily(5, [3.1, 3.6] * 40, state, NOW + 200)
     assert again.index(4) > calm.index(4)
-    forgiven, _ = steadily(5, [3.3, 3.8] * 40, replace(state, regretted_s=NOW - 15_000), NOW + 200)
+    forgiven, _ = steadily(5, [3.1, 3.6] * 40, replace(state, regretted_s=NOW - 15_000), NOW + 200)
     assert forgiven.index(4) < again.index(4)
 
 

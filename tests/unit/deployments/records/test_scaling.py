@@ -199,6 +199,24 @@ def test_last_decision_and_memory_are_kept_at_each_move_and_every_ten_seconds() 
     assert verdicts.read(world.store.texts[verdicts.key("org/scout")]) != first
 
 
+def test_log_of_a_controllers_turns_replayed_gives_the_same_decisions() -> None:
+    """Its log is the memory before each turn, as the store has it, the moment that it saw, and the number that it decided on."""
+    world, target = World(wanted(most=40)), 1
+    log: list[tuple[str, turns.Seen, float, int]] = []
+    for at_s in (5.5, 7.5, 12.5, 22.5, 32.5, 42.5, 47.5, 70.5, 100.5, 130.5):
+        world.now = T + at_s
+        world.store.has(busy(at_s) if at_s < 45 else record(at_s, bucket(int(at_s // 5) - 1, 1)))
+        world.number(target, running=target)
+        before = turns.written(world.follower._memory or turns.Memory())
+        seen = world.follower._seen(target, target, world.now)
+        world.follower.look()
+        target = world.number(target, running=target)
+        log.append((before, seen, world.now, target))
+    again = [turns.turn(turns.read(before), seen, wanted(most=40), now)[0].target for before, seen, now, _ in log]
+    assert again == [decided for *_, decided in log]
+    assert max(again) > again[-1], "it went up and down"
+
+
 def test_controller_that_starts_anew_goes_on_where_the_last_one_was() -> None:
     first = World(wanted())
     first.turn(1, 5.5, busy(5.5))

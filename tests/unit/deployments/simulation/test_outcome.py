@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from cluster.scaling.work import Slo
-from deployments.simulation.outcome import Outcome
+from deployments.simulation.outcome import Change, Outcome
 
 SLO = Slo(1.0, 0.1, 0.9)
 
@@ -39,6 +39,9 @@ def test_time_out_of_slo_counts_the_bins_in_which_too_many_missed() -> None:
 def test_replicas_on_average_and_gpu_hours_come_from_what_was_held() -> None:
     found = outcome((0, 0.5, 1.0, 10))
     assert (found.replicas, found.gpu_hours) == (2.0, 2.0)
+    assert found.most == 0
+    found.changes.append(Change(5.0, 2, 1, 2, 1))
+    assert found.most == 4
     figures = found.figures(SLO)
     assert (figures["attainment"], figures["ttft_p99_s"], figures["requests"]) == (1.0, 0.5, 1)
 

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.scaling.decide import decide
 from cluster.scaling.limits import Limits
+from cluster.scaling.schedules import schedule
 from cluster.scaling.state import State
 from cluster.scaling.work import Pace, Slo
 from deployments.simulation.autoscaling.herd_rule import HerdRule
@@ -89,6 +90,24 @@ def test_old_buckets_are_forgotten() -> None:
     assert report is not None
     assert report.arrivals[0].begun_s == 15.0
     assert report.served[0].ended_s == 15.0
+
+
+def test_all_times_are_those_of_the_begin_so_that_schedules_hold() -> None:
+    nine = schedule("mon 09:00-10:00", "UTC", 5)
+    rule = HerdRule(replace(LIMITS, schedules=(nine,)), begins_s=4 * 86_400.0)
+    early, late = (rule.wanted(seen(at_s + 1.0, sample(at_s - 5.0, waiting=1), sample(at_s, waiting=1))) for at_s in (3600.0, 9 * 3600.0))
+    assert late.replicas >= 5 > early.replicas
+    observation, now_s, _ = rule.decisions[-1]
+    report = observation.report
+    assert report is not None
+    begun = {
+        now_s - 1.0,
+        report.taken_s,
+        report.served[-1].ended_s,
+        report.arrivals[-1].begun_s + 5.0,
+        observation.starting[0].begun_s + 5.0 - 1.0,
+    }
+    assert begun == {4 * 86_400.0 + 9 * 3600.0}
 
 
 def test_log_of_a_run_replayed_gives_the_same_decisions() -> None:

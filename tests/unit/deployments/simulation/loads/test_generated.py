@@ -67,3 +67,13 @@ def test_text_that_is_no_load_is_refused_with_an_example(text: str) -> None:
 
 def test_last_span_may_be_shorter() -> None:
     assert len(list(itertools.islice(load("step:2@15", SHORT).requests(1), 100))) == 30
+
+
+@pytest.mark.parametrize("text", ["step:2@100,4.5@205", "ramp:0-10@200", "week:0.01"])
+def test_requests_are_counted_before_they_are_made(text: str) -> None:
+    made = load(text, SHORT, 1)
+    assert made.count(made.until_s) == pytest.approx(sum(1 for _ in made.requests(1)), abs=1)
+
+
+def test_count_until_a_time_has_no_later_requests() -> None:
+    assert load("step:2@100,1000000@100", SHORT).count(95.0) == 190

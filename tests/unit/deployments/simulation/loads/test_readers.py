@@ -53,3 +53,9 @@ def test_result_of_vllms_benchmark_is_sent_again_at_its_times() -> None:
 def test_file_that_is_no_trace_is_refused_with_a_reason(data: bytes, says: str) -> None:
     with pytest.raises(readers.UnreadableTrace, match=says):
         readers.requests(data)
+
+
+@pytest.mark.parametrize("row", ["nan,1,1", "inf,1,1", "0,-1,1", "0,1,1000000000"])
+def test_time_or_length_that_cannot_be_is_refused_by_its_request(row: str) -> None:
+    with pytest.raises(readers.UnreadableTrace, match="request 2"):
+        readers.requests(f"at_s,prompt_tokens,output_tokens\n0,1,1\n{row}\n".encode())

@@ -4,9 +4,9 @@ vLLM production-stack's tutorial on KEDA: `vllm:num_requests_waiting` above 5, e
 queue overlay: a queue of 1 and 16 running requests for each replica, the larger of both, every 15 s.
 """
 
+from deployments.simulation.autoscaling.hpa import Behaviour, Hpa
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
-from tests.bench.scaling.hpa import Behaviour, Hpa
 
 LAG = Lag(sample_s=15.0, sync_s=15.0)
 

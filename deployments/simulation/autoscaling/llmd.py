@@ -4,10 +4,10 @@ import math
 from collections import deque
 
 from cluster.scaling.work import Slo
+from deployments.simulation.autoscaling import signals
+from deployments.simulation.autoscaling.hpa import Behaviour, Hpa, Policy
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
-from tests.bench.scaling import signals
-from tests.bench.scaling.hpa import Behaviour, Hpa, Policy
 
 #: KEDA polls every 15 s, and so does the HPA; Prometheus scrapes as often.
 LAG = Lag(sample_s=15.0, sync_s=15.0)

@@ -1,0 +1,1 @@
+"""What a person reads of simulations: figures over time, and one page of HTML with plots. Pure."""
