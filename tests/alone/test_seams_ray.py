@@ -108,16 +108,17 @@ SEAMS = [
         "ray_calls/scaling_policy", "ray.serve.config:AutoscalingContext", has=("target_num_replicas", "current_num_replicas", "app_name")
     ),
     Seam(
-        "ray_calls/default_scaling",
+        "ray_calls/scaling_rules/default",
         "ray.serve.autoscaling_policy:_apply_delay_logic",
         takes=("desired_num_replicas", "curr_target_num_replicas", "config", "policy_state", "_now"),
     ),
     Seam(
-        "ray_calls/default_scaling",
+        "ray_calls/scaling_rules/default",
         "ray.serve.autoscaling_policy:_apply_scaling_factors",
         takes=("desired_num_replicas", "current_num_replicas", "autoscaling_config"),
     ),
-    Seam("ray_calls/default_scaling", "ray.serve.autoscaling_policy:_core_replica_queue_length_policy", takes=("ctx",)),
+    Seam("ray_calls/scaling_rules/default", "ray.serve.config:AutoscalingConfig", has=("min_replicas", "max_replicas")),
+    Seam("ray_calls/scaling_rules/default", "ray.serve.autoscaling_policy:_core_replica_queue_length_policy", takes=("ctx",)),
     Seam("lifecycle/applications", "ray.serve.config:AutoscalingConfig", has=("upscale_delay_s", "downscale_to_zero_delay_s")),
     Seam("engine/replica", "ray.util:get_node_ip_address", takes=("address",)),
     Seam("engine/replica", "ray.serve.context:ReplicaContext", has=("replica_id",)),

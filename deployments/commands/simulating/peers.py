@@ -1,6 +1,6 @@
 """Ray Serve's default rule of scaling over a simulated cluster. Imports Ray, so it is imported only when somebody compares with it."""
 
-from deployments.ray_calls.default_scaling import LOOK_BACK_S, PUSH_S, SAMPLE_S, DefaultScaling
+from deployments.ray_calls.scaling_rules.default import LOOK_BACK_S, PUSH_S, SAMPLE_S, DefaultScaling
 from deployments.simulation.autoscaling.observation import Lag, Observation
 from deployments.simulation.autoscaling.rules import Wanted
 

@@ -39,13 +39,13 @@ class Hpa:
         self._changed: deque[tuple[float, int]] = deque()
 
     def by_average(self, now_s: float, current: int, total: float, target: float) -> int:
-        """The number for a metric of type AverageValue: its total over all pods, and its target for each."""
+        """Returns the number for a metric of type AverageValue: its total over all pods, and its target for each."""
         if current and abs(total / (target * current) - 1) <= self._behaviour.tolerance:
             return self.limited(now_s, current, current)
         return self.limited(now_s, current, math.ceil(total / target))
 
     def limited(self, now_s: float, current: int, wanted: int) -> int:
-        """What becomes of a recommendation."""
+        """Returns the number that becomes of a recommendation."""
         behaviour = self._behaviour
         wanted = max(self._least, min(self._most, wanted))
         if not self._recommended:

@@ -26,7 +26,7 @@ class KedaQueue:
         self._hpas = [Hpa(Behaviour(), least, most), Hpa(Behaviour(), least, most)]
 
     def wanted(self, seen: Observation) -> Wanted:
-        """The HPA's number."""
+        """Returns the HPA's number."""
         if not seen.samples:
             return Wanted(seen.target)
         last = seen.samples[-1]
@@ -39,10 +39,10 @@ class KedaQueue:
 
 
 def production_stack(least: int, most: int) -> KedaQueue:
-    """vLLM production-stack's numbers."""
+    """Makes the rule with vLLM production-stack's numbers."""
     return KedaQueue(least, most, 5.0)
 
 
 def llm_d(least: int, most: int) -> KedaQueue:
-    """llm-d's numbers."""
+    """Makes the rule with llm-d's numbers."""
     return KedaQueue(least, most, 1.0, 16.0)

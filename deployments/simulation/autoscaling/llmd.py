@@ -27,7 +27,7 @@ class SloAware:
         self._seen: deque[tuple[float, float]] = deque()
 
     def wanted(self, seen: Observation) -> Wanted:
-        """The rule's number."""
+        """Returns the rule's number."""
         now_s, n = seen.now_s, seen.target
         score = self._score(seen)
         if score is None:
@@ -69,7 +69,7 @@ class TokenAware:
         self._hpas = [Hpa(Behaviour(), least, most), Hpa(Behaviour(), least, most)]
 
     def wanted(self, seen: Observation) -> Wanted:
-        """The HPA's number."""
+        """Returns the HPA's number."""
         if not seen.samples:
             return Wanted(seen.target)
         last = seen.samples[-1]

@@ -12,8 +12,11 @@ TPOT_BUCKETS_S = (0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.1
 
 
 def histogram_quantile(share: float, values: Iterable[float], bounds: Sequence[float]) -> float | None:
-    """PromQL's function of that name: within a bucket it takes values for evenly spread, so a narrow distribution reads as far up in its
-    bucket as the share says. None where there is no value."""
+    """Returns what PromQL's function of that name does.
+
+    Within a bucket it takes values for evenly spread, so a narrow distribution reads as far up in its bucket as the share says. None where
+    there is no value.
+    """
     counts = [0] * (len(bounds) + 1)
     for value in values:
         counts[bisect_left(bounds, value)] += 1
@@ -29,12 +32,12 @@ def histogram_quantile(share: float, values: Iterable[float], bounds: Sequence[f
 
 
 def ttfts_s(samples: Sequence[Sample]) -> list[float]:
-    """Seconds to the first tokens that came lately."""
+    """Returns seconds to the first tokens that came lately."""
     return [seconds for sample in samples for seconds in sample.ttft_s]
 
 
 def itls_by_replica(samples: Sequence[Sample]) -> dict[str, float]:
-    """Seconds between two tokens at each replica that runs something, on average over the samples."""
+    """Returns seconds between two tokens at each replica that runs something, on average over the samples."""
     old = {one.name: one.decoded_tokens for one in samples[0].replicas}
     made = {one.name: one.decoded_tokens - old[one.name] for one in samples[-1].replicas if one.name in old and one.running}
     seconds = samples[-1].at_s - samples[0].at_s
@@ -43,7 +46,7 @@ def itls_by_replica(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def itls_s(samples: Sequence[Sample]) -> list[float]:
-    """Seconds between two tokens lately: of each replica the mean between two samples, as often as it has running requests."""
+    """Returns seconds between two tokens lately: of each replica the mean between two samples, as often as it has running requests."""
     told: list[float] = []
     for pair in pairwise(samples):
         running = {one.name: one.running for one in pair[1].replicas}
@@ -53,5 +56,5 @@ def itls_s(samples: Sequence[Sample]) -> list[float]:
 
 
 def provisioned(seen: Observation) -> int:
-    """Replicas that are ready or start."""
+    """Returns the number of replicas that are ready or start."""
     return seen.ready + len(seen.starting)

@@ -7,7 +7,7 @@ P99 of a minute is above its target.
 import math
 
 from deployments.commands.simulating.peers import LAG
-from deployments.ray_calls.default_scaling import DefaultScaling
+from deployments.ray_calls.scaling_rules.default import DefaultScaling
 from deployments.simulation.autoscaling import signals
 from deployments.simulation.autoscaling.observation import Observation
 from deployments.simulation.autoscaling.rules import Wanted

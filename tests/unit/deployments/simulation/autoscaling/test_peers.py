@@ -67,6 +67,11 @@ def test_llm_ds_slo_rule_credits_what_starts_and_holds_within_its_band() -> None
     assert set(asked(0.015, 4)[:12]) == {4}  # and none within 180 s
 
 
+def test_llm_ds_slo_rule_holds_between_its_thresholds() -> None:
+    rule = SloAware(SLO, 1, 20)  # a first token after 1.4 s reads as 1.475 s: 0.49 of the objective
+    assert [rule.wanted(seen(at_s, [sample(at_s, 4, ttft_s=(1.4,))], 4)).replicas for at_s in (15.0, 300.0)] == [4, 4]
+
+
 def test_llm_ds_slo_rule_holds_without_a_latency() -> None:
     assert SloAware(SLO, 1, 8).wanted(seen(15.0, [], 3)).replicas == 3
 
