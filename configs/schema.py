@@ -18,7 +18,8 @@ from configs.observing import Observing
 from configs.parallelism import Parallelism as Parallelism
 from configs.requests import Requests
 from configs.routing import Routing
-from configs.scaling import Schedule, Slo
+from configs.scaling import Scaling as Scaling
+from configs.scaling import Slo
 from configs.site import Ray, Site
 from configs.strict import Strict
 from configs.token_counts import TokenCount
@@ -113,65 +114,6 @@ class LiveSettings(Doorway, Observing):
 
 class Gateway(LiveSettings, Listening):
     """The one door: an OpenAI-compatible endpoint on every node."""
-
-
-class Scaling(Strict):
-    """A range within which the number of replicas moves."""
-
-    min_replicas: int = Field(
-        1,
-        ge=0,
-        le=1024,
-        description="The model has at least this many replicas. With 0 it has none while nobody asks for it, and its first requests wait "
-        "until replicas have started (`gateway.limits.start_wait_s`).",
-    )
-    max_replicas: int = Field(1, ge=1, le=1024, description="The model has at most this many replicas.")
-    target_ongoing_requests: float = Field(
-        32,
-        gt=0,
-        le=4096,
-        description="One replica should carry this many requests in flight, and no more than it runs at once. Where the planner knows the "
-        "engine's speed on its GPUs, that decides instead.",
-    )
-    schedules: tuple[Schedule, ...] = Field((), description="The model has more replicas at these hours. Hours of two must not overlap.")
-    gpus: int | None = Field(None, ge=1, le=1 << 20, description="The replicas may hold this many GPUs together. Default: no limit.")
-    gpu_hour_price: float | None = Field(
-        None, gt=0, le=10_000, description="One GPU costs this much in an hour, in your currency. Decisions are told with their price."
-    )
-    hour_price: float | None = Field(
-        None, gt=0, le=1e9, description="The replicas may cost this much in an hour together. It needs `gpu_hour_price`."
-    )
-    priority: int = Field(
-        0,
-        ge=-100,
-        le=100,
-        description="Where GPUs are short, models of higher priority get theirs first, and others give replicas up for them, down to "
-        "`min_replicas`. Models of one priority share. It has nothing to do with a request's priority.",
-    )
-    clear_s: float = Field(60, gt=0, le=3600, description="Requests that wait should be served within this many seconds.")
-    patience_s: float | None = Field(
-        None,
-        ge=1,
-        le=86400,
-        description="One replica less must have been enough for this many seconds before one is given up. Default: 45.",
-    )
-    start_s: float = Field(120, ge=1, le=7200, description="A start is taken to last this many seconds until some have been measured.")
-    idle_s: float = Field(
-        600, ge=1, le=86400, description="A model with `min_replicas: 0` goes to none after this many seconds without a request."
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas ({self.min_replicas}) must not be above max_replicas ({self.max_replicas})")
-        if self.hour_price is not None and self.gpu_hour_price is None:
-            raise ValueError("hour_price needs gpu_hour_price: without a price of a GPU there is nothing to add up")
-        for index, one in enumerate(self.schedules):
-            if one.min_replicas > self.max_replicas:
-                raise ValueError(
-                    f"schedules[{index}].min_replicas ({one.min_replicas}) must not be above max_replicas ({self.max_replicas})"
-                )
-        return self
 
 
 class Sampling(Strict):
