@@ -99,7 +99,7 @@ async def test_last_hour_is_what_was_answered(engine: FakeEngine) -> None:
         streams([event(), event(), DONE]),
         *[answers(500, {"error": {"message": "broken"}})] * 8,
     ]
-    async with herd_of([engine], limits(), minute_s=0.25) as herd:
+    async with herd_of([engine], limits(), minute_s=1.0) as herd:
         await herd.chat()
         await herd.chat(stream=True)
         await herd.chat()

@@ -60,9 +60,10 @@ class Recording:
 
     async def _loop(self) -> None:
         while True:
-            await asyncio.sleep(self._minute_s - self._clock() % self._minute_s)
+            at, gone_s = divmod(self._clock(), self._minute_s)
+            await asyncio.sleep(self._minute_s - gone_s)
             try:
-                self._note(round(self._clock() / self._minute_s) - 1)
+                self._note(int(at))
             except Exception as error:  # noqa: BLE001 (a loop beside requests: whatever went wrong, it must write down the next minute)
                 self._log.warning("minute_not_kept", error=type(error).__name__)
 

@@ -68,7 +68,11 @@ def _less(now: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
 
 
 def kept(minutes: Sequence[Minute], new: Minute) -> tuple[Minute, ...]:
-    """Returns the minutes that are still kept when a new one is over."""
+    """Returns the minutes that are still kept when a new one is over; one that is there already, because a clock was set back or a sleep
+    was short, gets what was counted since."""
+    same = next((one for one in minutes if one.at == new.at), None)
+    if same is not None:
+        new = Minute(new.at, _added(same.counted, new.counted), new.end)
     return (*(one for one in minutes if new.at - MOST_MINUTES < one.at < new.at), new)
 
 
@@ -85,8 +89,13 @@ def merged(histories: Iterable[History]) -> dict[str, list[Minute]]:
 
 
 def _sum(one: Minute, other: Minute) -> Minute:
-    left, right = one.counted, other.counted
-    both = Totals(
+    # Every gateway sees the same engines; one of them may see them a moment later.
+    end = Now(one.end.waiting + other.end.waiting, max(one.end.ongoing, other.end.ongoing), max(one.end.ready, other.end.ready))
+    return Minute(one.at, _added(one.counted, other.counted), end)
+
+
+def _added(left: Totals, right: Totals) -> Totals:
+    return Totals(
         left.requests + right.requests,
         left.failed + right.failed,
         left.prompt_tokens + right.prompt_tokens,
@@ -94,9 +103,6 @@ def _sum(one: Minute, other: Minute) -> Minute:
         _more(left.ttft, right.ttft),
         _more(left.itl, right.itl),
     )
-    # Every gateway sees the same engines; one of them may see them a moment later.
-    end = Now(one.end.waiting + other.end.waiting, max(one.end.ongoing, other.end.ongoing), max(one.end.ready, other.end.ready))
-    return Minute(one.at, both, end)
 
 
 def _more(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

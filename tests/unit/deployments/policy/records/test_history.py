@@ -33,8 +33,8 @@ def test_last_hour_is_kept_and_no_more() -> None:
     assert kept(minutes, minute(500)) == (minute(500),)
 
 
-def test_minute_that_comes_again_replaces_itself() -> None:
-    assert kept((minute(7), minute(8)), minute(8, requests=5)) == (minute(7), minute(8, requests=5))
+def test_minute_that_comes_again_gets_what_was_counted_since() -> None:
+    assert kept((minute(7), minute(8, 2)), minute(8, 5, ready=3)) == (minute(7), minute(8, 7, (2, 0), ready=3))
 
 
 def test_hours_of_gateways_are_added_minute_by_minute() -> None:
