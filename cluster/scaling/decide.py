@@ -88,8 +88,11 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     """The replicas that the load asks for, before limits."""
     # Stuck starts are made up for; but where all are stuck, further ones would be, too, and only one more is tried.
     extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
-    counted = observation.target - extra
-    if need.urgent > counted + TINY or (counted < 1 and _used(report, limits, now)):
+    counted, used = observation.target - extra, _used(report, limits, now)
+    if counted < 1 and limits.least == 0 and not used:
+        # The margin for a jump starts no model that nobody asks for, and holds no start that cannot come to its end.
+        return 0 if _idle(report, limits, now) else observation.target
+    if need.urgent > counted + TINY or (counted < 1 and used):
         return max(1, ceil(need.bought - TINY)) + extra
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target

@@ -78,7 +78,13 @@ def test_wave_is_followed_by_single_steps_down(start_s: float) -> None:
 
 def test_model_at_zero_answers_its_first_requests_and_goes_back() -> None:
     zero = replace(LIMITS, least=0, idle_s=300.0)
-    found = episode(steps((0, 600), (6, 300), (0, 900)), zero, ready=0, late_s=130)
+    found = episode(steps((0, 600), (6, 300), (0, 3600)), zero, ready=0, late_s=130)
     assert found.targets[100] == 0
     assert max(found.targets) >= 5
     assert found.targets[-1] == 0
+
+
+def test_jump_that_is_remembered_starts_no_model_that_nobody_asks_for() -> None:
+    zero = replace(LIMITS, least=0, idle_s=60.0)
+    targets = episode(steps((6, 300), (0, 3600)), zero, ready=5, late_s=130).targets
+    assert not any(targets[targets.index(0) :])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cluster.scaling.decide import bounded, decide
 from cluster.scaling.decision import cost
 from cluster.scaling.limits import Tuning
-from cluster.scaling.observation import Observation, Report
+from cluster.scaling.observation import Observation, Report, Start
 from cluster.scaling.state import State
 from tests.unit.cluster.scaling.seen import FRESH, LIMITS, NOW, PLAIN, buckets, report, seen, settled, shifted
 
@@ -113,6 +113,12 @@ def test_last_replica_goes_when_nobody_has_asked_for_long() -> None:
     assert settled(seen(1, quiet), BARE, 60).target == 1
     for not_yet in (replace(quiet, running_requests=1.0), report([0.0] * 30), report([*[0.0] * 40, 0.01, *[0.0] * 20])):
         assert settled(seen(1, not_yet), zero, 60).target == 1
+
+
+def test_start_that_cannot_end_is_given_up_when_nobody_has_asked_for_long() -> None:
+    stuck = seen(1, report([0.0] * 70), [Start(NOW - 4000, failures=9)])
+    assert decide(stuck, replace(BARE, least=0), FRESH, NOW).target == 0
+    assert decide(seen(1, report([0.0] * 30), [Start(NOW - 4000, failures=9)]), replace(BARE, least=0), FRESH, NOW).target == 1
 
 
 def test_model_goes_to_zero_by_way_of_one() -> None:
