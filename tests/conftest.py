@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 _HERE = Path(__file__).parent
 #: Rooms whose tests need no tracer: they act. Every branch of what decides is run by tests of the rooms that decide.
 _ACTING = {("deployments", room) for room in ("commands", "records", "small_models")}
-#: But for these, which run `deployments/commands/cluster_emit.py` with the words of a command line.
-_DECIDING = ("test_config_commands.py",)
+#: But for these: of `deployments/commands/cluster_emit.py` with the words of a command line, and of what `herd top` shows.
+_DECIDING = ("test_config_commands.py", "test_top.py")
 
 # Rich reads some of them once, when the commands are imported: here is before that.
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}

@@ -63,7 +63,7 @@ def up(
 
 @commands.command()
 def down(name: Name = None) -> None:
-    """Stop the programs that `herd monitor up` started, and no others. What they have kept stays for the next time.
+    """Stop the programs that `herd monitor up` started, and no others. Their data stay for the next time.
 
     \b
     herd monitor down

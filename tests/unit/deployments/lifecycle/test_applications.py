@@ -150,6 +150,9 @@ OTHER: dict[str, Any] = {
     "auto": ["llama"],
     "roster_period_s": 5,
     "load_period_s": 5,
+    "tracing": {"endpoint": "http://collector:4318/v1/traces"},
+    "access_log": "all",
+    "access_log_lines_per_s": 5,
 }
 
 

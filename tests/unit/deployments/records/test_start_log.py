@@ -56,8 +56,12 @@ def kept(store: InMemory, outcome: str) -> Start:
     pytest.fail("the start is not kept")
 
 
-def kinds(store: InMemory) -> list[str]:
-    return [event.kind for event in event_log.since(0, store)]
+def kinds(store: InMemory, many: int) -> list[str]:
+    """Waits until so many events are kept, which a thread does."""
+    deadline = time.monotonic() + 5
+    while len(found := [event.kind for event in event_log.since(0, store)]) < many and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def test_start_that_comes_up_is_kept_with_its_phases_and_is_two_events(store: InMemory) -> None:
@@ -75,7 +79,7 @@ def test_start_that_comes_up_is_kept_with_its_phases_and_is_two_events(store: In
     assert found.ended is not None
     assert [*log.phases_s] == [phase for phase, _ in found.phases]
     assert all(seconds >= 0 for seconds in log.phases_s.values())
-    assert kinds(store) == [Kind.START, Kind.READY]
+    assert kinds(store, 2) == [Kind.START, Kind.READY]
 
 
 def test_start_that_fails_is_kept_with_its_true_cause(store: InMemory) -> None:

@@ -8,6 +8,7 @@ from deployments.policy.fleet.events import (
     TOGETHER_S,
     Event,
     Kind,
+    is_by_an_operator,
     is_known,
     key,
     own_part,
@@ -91,3 +92,8 @@ def test_events_told_at_the_same_moment_stand_once() -> None:
     assert settled([drain, about(Kind.DRAIN, 1.5, "10.0.0.2"), later]) == [drain, later]
     steps = [about(Kind.STEP, subject=""), about(Kind.STEP, subject="")]
     assert settled(steps) == steps
+
+
+def test_operators_have_a_host() -> None:
+    assert is_by_an_operator(Event(1.0, Kind.CHANGE, "`herd up` begins", who="anna@head"))
+    assert not is_by_an_operator(Event(1.0, Kind.DEATH, "it has died", who="gateway"))

@@ -84,7 +84,7 @@ def test_slots_are_granted_until_replicas_are_full_and_then_in_turn() -> None:
     assert {first.pick.replica.id, second.pick.replica.id} == {"a", "b"}
     batch = waits(queue.offered(Ask(priority=BATCH), LIMITS, 1))
     hurry = waits(queue.offered(Ask(), LIMITS, 2))
-    assert (len(queue), queue.demand(2)) == (2, 2)
+    assert (len(queue), queue.demand(2), queue.running) == (2, 2, 2)
     assert queue.freed(second, 3) == [hurry]
     assert granted(hurry.outcome).pick.replica.id == second.pick.replica.id
     assert queue.freed(second, 3) == [], "it has ended already"
