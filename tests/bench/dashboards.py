@@ -1,6 +1,7 @@
 """Pictures of the dashboards, for `monitoring/README.md`: each panel's own queries over the data of a real Prometheus, drawn by matplotlib.
 
-`python -m pytest tests/e2e/test_dashboards.py -s` says where it has left such data; `python -m tests.bench.dashboards FOLDER` draws it.
+`python -m pytest tests/own_herd/test_dashboards.py -s` says where it has left such data; `python -m
+tests.bench.dashboards FOLDER` draws it.
 
 Decides how a panel looks on paper: as in Grafana, as far as a still picture can. Rows that Grafana shows closed are open.
 """
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from tests.e2e.prometheus import Labels, Prometheus, Series, running
+from tests.own_herd.prometheus import Labels, Prometheus, Series, running
 from tests.unit.monitoring.dashboards import ROOT, boards, chosen
 
 PICTURES = ROOT / "monitoring" / "pictures"

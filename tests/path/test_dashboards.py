@@ -1,6 +1,6 @@
 """Key panels say what a test has counted: a gateway over sockets with requests of every outcome, in a real Prometheus, in seconds.
 
-`tests/e2e/test_dashboards.py` does the same with real engines, for every panel.
+`tests/own_herd/test_dashboards.py` does the same with real engines, for every panel.
 """
 
 import asyncio

@@ -11,9 +11,9 @@ import pytest
 
 from tests.bench.process import free_port
 from tests.e2e.conftest import SMALL, Herd, up, wait_for
-from tests.e2e.outcomes import SCOUT, SMOLLM, Traffic
-from tests.e2e.prometheus import Prometheus, configuration, running, served
 from tests.e2e.test_api import picture
+from tests.own_herd.outcomes import SCOUT, SMOLLM, Traffic
+from tests.own_herd.prometheus import Prometheus, configuration, running, served
 from tests.unit.monitoring.dashboards import RECORDED, Shown, boards, chosen, counts, queries, shown
 
 #: What this machine has not, by the metrics that show it; their panels run over recorded pages of the real exporters.
