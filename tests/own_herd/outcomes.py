@@ -14,7 +14,7 @@ from tests.victims import process_of
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 #: Long enough for a gateway to look for a replica that has its beginning.
 LONG = "A herd of llamas walks over the mountains and carries wool, salt and letters. " * 30
-MANY = 14
+MANY = 24
 """Requests at once: more than both replicas run and the line holds."""
 
 
@@ -109,7 +109,7 @@ class Traffic:
         """More requests at once than there is room for."""
 
         def one(_number: int) -> None:
-            self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 24, "ignore_eos": True}))
+            self._told("completions", self._post("completions", {"model": SMOLLM, "prompt": "x", "max_tokens": 96, "ignore_eos": True}))
 
         with ThreadPoolExecutor(MANY) as pool:
             list(pool.map(one, range(MANY)))
