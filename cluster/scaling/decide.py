@@ -88,17 +88,19 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     """The replicas that the load asks for, before limits."""
     # Stuck starts are made up for; but where all are stuck, further ones would be, too, and only one more is tried.
     extra = min(need.stuck, len(observation.starting) - need.stuck + 1)
-    counted, used = observation.target - extra, _used(report, limits, now)
-    if counted < 1 and limits.least == 0 and not used:
-        # The margin for a jump starts no model that nobody asks for, and holds no start that cannot come to its end.
-        return 0 if _idle(report, limits, now) else observation.target
+    counted = observation.target - extra
+    used = counted <= 1 and _used(report, limits, now)
+    unasked = counted <= 1 and limits.least == 0 and not used
+    last = 0 if unasked and _is_known(report, limits, now) else observation.target
+    if unasked and counted < 1:
+        return last  # the margin for a jump starts no model that nobody asks for, and holds no start that cannot come to its end
     if need.urgent > counted + TINY or (counted < 1 and used):
         return max(1, ceil(need.bought - TINY)) + extra
     if observation.rolling or now - state.down_s < limits.tuning.step_down_s or not _watched(state, limits, now):
         return observation.target
-    most = max(peak for _, peak in state.peaks)
     if counted <= 1:
-        return 0 if counted == 1 and limits.least == 0 and _idle(report, limits, now) else observation.target
+        return last
+    most = max(peak for _, peak in state.peaks)
     long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
     if counted - 1 < most + (LONG if long else LESS) * need.doubt - TINY:
         return observation.target
@@ -114,10 +116,9 @@ def _used(report: Report, limits: Limits, now: float) -> bool:
     return any(one.requests for one in lately)
 
 
-def _idle(report: Report, limits: Limits, now: float) -> bool:
-    """Whether it is known that none does: an unknown past is no idle one."""
-    known = bool(report.arrivals) and report.arrivals[0].begun_s <= now - limits.idle_s
-    return known and not _used(report, limits, now)
+def _is_known(report: Report, limits: Limits, now: float) -> bool:
+    """Whether the past is known for long enough: an unknown one is no idle one."""
+    return bool(report.arrivals) and report.arrivals[0].begun_s <= now - limits.idle_s
 
 
 def _times(state: State, now: float) -> int:
