@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 
 import monitoring
 from configs.keys import SERVING, derived
-from tests.bench.process import free_port
 from tests.e2e.conftest import Herd, processes, wait_for
+from tests.own_herd.prometheus import Prometheus, running
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 
@@ -101,46 +100,24 @@ def test_every_process_has_metrics_under_its_own_names(herd: Herd) -> None:
 
 def test_nobody_is_told_what_is_served(herd: Herd) -> None:
     """Ray would gather it in an actor of its own."""
-    running = processes(herd)
-    assert any("ServeReplica" in one for one in running)
-    assert not [one for one in running if "Telemetry" in one]
+    there = processes(herd)
+    assert any("ServeReplica" in one for one in there)
+    assert not [one for one in there if "Telemetry" in one]
 
 
 @pytest.fixture
-def prometheus(herd: Herd, tmp_path: Path) -> Iterator[str]:
+def prometheus(herd: Herd, tmp_path: Path) -> Iterator[Prometheus]:
     """The real Prometheus with our configuration, which knows nothing but the gateway's address."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
-    port = free_port()
     shipped = (Path(monitoring.__file__).parent / "prometheus.yml").read_text(encoding="utf-8")
     told = shipped.replace("http://127.0.0.1:8000", herd.endpoint).replace("interval: 15s", "interval: 1s").replace("10s", "1s")
-    (tmp_path / "prometheus.yml").write_text(told, encoding="utf-8")
     (tmp_path / "herd-pages-key").write_text("a herd on loopback asks for none", encoding="utf-8")
-    command = [
-        binary,
-        f"--config.file={tmp_path}/prometheus.yml",
-        f"--storage.tsdb.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with running(tmp_path, yaml.safe_load(told)) as found:
+        yield found
 
 
-def test_prometheus_finds_every_process_by_itself(prometheus: str) -> None:
-    def jobs() -> dict[str, int] | None:
-        try:
-            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum by (job) (up)"})
-        except httpx.HTTPError:
-            return None
-        if answer.status_code == 503:  # Prometheus listens before it is ready
-            return None
-        counted = {one["metric"]["job"]: int(one["value"][1]) for one in answer.raise_for_status().json()["data"]["result"]}
-        return counted if counted == {"engine": 3, "gateway": 1, "ray": 1} else None
+def test_prometheus_finds_every_process_by_itself(prometheus: Prometheus) -> None:
+    def jobs() -> bool:
+        return prometheus.up() == {"engine": 3, "gateway": 1, "ray": 1}
 
     wait_for("three engines, a gateway and a node in Prometheus", jobs, within_s=60, every_s=0.5)
 
