@@ -23,6 +23,8 @@ from monitoring.trace_context import Trace
 _OK, _CANCELLED = Outcome.OK, Outcome.CANCELLED
 #: Outcomes that keep the promise to be available: the herd answered, or the request's own fault or its client's leave kept it from that.
 AVAILABLE = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
+#: Outcomes in which the herd did not answer as it should.
+FAILED = frozenset(Outcome) - AVAILABLE
 #: Codes of errors that a client is told after the pipeline has let go of its request.
 _CODES = {Outcome.INTERNAL_ERROR: "internal_error", Outcome.UNAVAILABLE: "engine_unavailable"}
 
@@ -144,7 +146,7 @@ class Entry:
         """The HTTP status of the answer that told the error; 0 where there was none."""
         self.trials: list[Trial] = []
         self.steps: list[Step] = []
-        """What took time, of all models, in order."""
+        """The steps that took time, of all models, in order."""
 
     def names(self, model: str, streams: bool = False) -> None:
         """The request names this model, and asks for a stream or not."""

@@ -232,9 +232,13 @@ class LocalNode:
 
     def _write(self, name: str, text: str) -> None:
         closed(self.state)
-        path = self.state / name
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        write_closed(self.state / name, text)
+
+
+def write_closed(path: Path, text: str) -> None:
+    """Writes a file that only this user can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def closed(folder: Path) -> None:

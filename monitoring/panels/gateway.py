@@ -6,6 +6,13 @@ from monitoring.panels.rows import BYTES, COUNT, ORANGE, RED, REQUESTS, SECONDS,
 _EXPECTED = share(rate("herd_prefix_tokens_total", MODEL, 'found="hit"'), rate("herd_prefix_tokens_total", MODEL))
 _FOUND = share(rate("vllm:prefix_cache_hits_total", MODEL), rate("vllm:prefix_cache_queries_total", MODEL))
 
+WAITING = Panel(
+    "Waiting requests · good: near 0",
+    "Requests that wait at gateways because all replicas of their model are full.",
+    COUNT,
+    (Query(added("herd_queue_requests", MODEL, by="model"), "{{model}}"),),
+    runbook="queue-growing",
+)
 TRAFFIC = (
     Panel(
         "Requests by endpoint · good: follows the day",
@@ -30,13 +37,7 @@ TRAFFIC = (
         COUNT,
         (Query(added("herd_requests_open", MODEL), "requests"), Query(added("herd_streams_open", MODEL), "streams")),
     ),
-    Panel(
-        "Waiting requests · good: near 0",
-        "Requests that wait at gateways because all replicas of their model are full.",
-        COUNT,
-        (Query(added("herd_queue_requests", MODEL, by="model"), "{{model}}"),),
-        runbook="queue-growing",
-    ),
+    WAITING,
     Panel(
         "Time in the line · good: nobody waits",
         "How long requests waited for room, of those that had to. Empty: none had to.",

@@ -1,6 +1,7 @@
 """Autoscaling: what it decided, why, and how far the cluster has followed."""
 
-from monitoring.panels.promql import MODEL, NODE, added, most, quantile, rate, selected
+from monitoring.panels.gateway import WAITING
+from monitoring.panels.promql import MODEL, NODE, most, quantile, rate, selected
 from monitoring.panels.rows import COUNT, GPUS, ORANGE, RED, REQUESTS, SECONDS, TOKENS, Dashboard, Panel, Query, Section
 
 SCALED, COMPLETION = 'kind="scale"', 'kind="completion"'
@@ -93,13 +94,7 @@ FOLLOWING = (
         shape="stacked",
         runbook="scaling-bound",
     ),
-    Panel(
-        "Waiting requests · good: near 0",
-        "Requests that wait at gateways because all replicas of their model are full.",
-        COUNT,
-        (Query(added("herd_queue_requests", MODEL, by="model"), "{{model}}"),),
-        runbook="queue-growing",
-    ),
+    WAITING,
     Panel(
         "Refused because all was full · good: 0",
         "Requests that had waited long enough, or would have: 429.",

@@ -15,13 +15,11 @@ from deployments.gateway.replicas.roster import Roster
 from deployments.policy.records import history
 from deployments.policy.records.history import History, Minute, Now, Totals
 from monitoring.export import Meter
-from monitoring.journal import AVAILABLE
+from monitoring.journal import FAILED
 from monitoring.labels import Outcome
 from monitoring.metrics import ITL, REQUESTS, TOKENS, TTFT, Metric
 
 MINUTE_S = 60.0
-#: Requests that the herd did not answer as it should; a client's own mistake, and a client that hangs up, are none of these.
-FAILED = frozenset(Outcome) - AVAILABLE
 
 
 class Recording:

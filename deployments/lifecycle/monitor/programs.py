@@ -6,7 +6,6 @@ another program since. Every wait is bounded.
 
 import contextlib
 import hashlib
-import os
 import shutil
 import signal
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.machine.local_node import closed
+from cluster.machine.local_node import closed, write_closed
 from deployments.lifecycle.known import OperationError
 
 HOST = "127.0.0.1"
@@ -81,7 +80,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was kept of a program that was started."""
+    """A program that was started, as its file has it."""
 
     pid: int
     began: float
@@ -132,14 +131,14 @@ def start(folder: Path, program: Program, wanted: Wanted) -> bool:
     closed(folder)
     for path, text in wanted.files.items():
         closed(path.parent)
-        write(path, text)
+        write_closed(path, text)
     log = folder / f"{program.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             list(wanted.command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=folder
         )
     began = psutil.Process(process.pid).create_time()
-    write(folder / f"{program.name}.pid", f"{process.pid} {began} {wanted.port} {wanted.mark}")
+    write_closed(folder / f"{program.name}.pid", f"{process.pid} {began} {wanted.port} {wanted.mark}")
     try:
         _wait(process, program, wanted.port, log)
     except BaseException:
@@ -167,12 +166,6 @@ def stop(folder: Path, program: Program) -> bool:
             raise OperationError(f"{program.name} (process {process.pid}) does not end. End it by hand.")
     (folder / f"{program.name}.pid").unlink(missing_ok=True)
     return process is not None
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file that only this user can read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def serves(program: Program, port: int) -> bool:

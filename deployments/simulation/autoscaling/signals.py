@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from deployments.simulation.autoscaling.observation import Observation, Sample
+from monitoring.quantiles import quantile
 
 #: Upper bounds of the router's histograms (llm-d-router, `metrics.go`: `GeneralLatencyBuckets`, `TPOTBuckets`).
 TTFT_BUCKETS_S = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 120, 180, 240, 300)
@@ -20,15 +21,7 @@ def histogram_quantile(share: float, values: Iterable[float], bounds: Sequence[f
     counts = [0] * (len(bounds) + 1)
     for value in values:
         counts[bisect_left(bounds, value)] += 1
-    total = sum(counts)
-    if not total:
-        return None
-    below = list(accumulate(counts))
-    place = bisect_left(below, share * total)
-    if place == len(bounds):
-        return bounds[-1]
-    low, before = (bounds[place - 1], below[place - 1]) if place else (0.0, 0)
-    return low + (bounds[place] - low) * (share * total - before) / counts[place]
+    return quantile(bounds, counts, share)
 
 
 def ttfts_s(samples: Sequence[Sample]) -> list[float]:

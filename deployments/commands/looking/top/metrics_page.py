@@ -9,12 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from monitoring.journal import AVAILABLE
-from monitoring.labels import Outcome
+from monitoring.journal import FAILED
 from monitoring.metrics import ITL, REQUESTS, TOKENS, TTFT, WAITING
 
-#: Outcomes in which the herd did not answer as it should.
-FAILED = frozenset(Outcome) - AVAILABLE
 _WANTED = (REQUESTS.name, TOKENS.name, WAITING.name, f"{TTFT.name}_bucket", f"{ITL.name}_bucket")
 _LINE = re.compile(rf"^({'|'.join(_WANTED)})\{{(.*)\}} (\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
