@@ -62,7 +62,7 @@ def show_phases(registry: CollectorRegistry, model: str, seconds: Mapping[str, f
 
 
 class Cost(Collector):
-    """What a replica holds, times how long it has held it."""
+    """GPUs and KV cache that a replica holds, times how long it has held them."""
 
     def __init__(
         self, model: str, gpus: int, since_s: float, held_bytes_s: Callable[[], float] | None, clock: Callable[[], float] = time.monotonic

@@ -43,7 +43,7 @@ class Grant:
     """Replicas that it will have once others have drained."""
     reason: str
     binds: Bound | None = None
-    """What keeps it below what it asks for."""
+    """The limit that keeps it below the replicas it asks for."""
 
 
 def share(claims: Sequence[Claim], gpus: float, used: float = 0.0) -> tuple[Grant, ...]:

@@ -40,7 +40,7 @@ class Heard:
 
 
 class Shares:
-    """What all models claim."""
+    """The claims of all models."""
 
     def __init__(self, look: Callable[[], Gpus] = nodes.gpus) -> None:
         """Args:
@@ -50,7 +50,7 @@ class Shares:
         self._lock = threading.Lock()
         self._told: dict[str, Heard] = {}
         self._asked: dict[str, tuple[object, float]] = {}
-        """Who speaks for each model, and when Ray Serve last asked for its number."""
+        """The speaker of each model, and when Ray Serve last asked for its number."""
         self._begun_s: float | None = None
         self._seen: tuple[tuple[float, float], ...] = ()
         """How many GPUs there were when, oldest first."""

@@ -29,9 +29,9 @@ class Panel:
     """One panel."""
 
     title: str
-    """What it shows, then `GOOD`, then how it looks when all is well."""
+    """Its subject, then `GOOD`, then how it looks when all is well."""
     description: str
-    """What is counted and by whom, and where to look next when it does not look well."""
+    """The things counted, who counts them, and where to look next when it does not look well."""
     unit: str
     queries: tuple[Query, ...]
     shape: Literal["lines", "stacked", "number", "states", "table"] = "lines"
@@ -68,7 +68,7 @@ class Dashboard:
     """Those above the fold, at most `BEFORE_THE_FOLD`."""
     sections: tuple[Section, ...] = ()
     variables: tuple[str, ...] = ("model",)
-    """What a reader chooses beside the source of the data and the cluster: model, node."""
+    """A reader's choices beside the source of the data and the cluster: model, node."""
     one_model: bool = False
     """Whether one model is chosen, and not several or all."""
 

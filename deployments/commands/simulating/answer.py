@@ -45,7 +45,7 @@ def columns(runs: Sequence[Run]) -> tuple[Column, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was simulated, in words and numbers."""
+    """A simulation's subject, in words and numbers."""
 
     load: str
     """The file or the text that the requests are from."""

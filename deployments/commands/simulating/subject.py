@@ -1,4 +1,4 @@
-"""What is simulated: one model of a config as an engine in virtual time, its bounds, its objectives, and the requests.
+"""The subject of a simulation: one model of a config as an engine in virtual time, its bounds, its objectives, and the requests.
 
 Decides which model, GPU, objectives and range a command line means, and what cannot be simulated. Everything is what `herd up` would run:
 the planner's engine, the gateway's routing and limits, and the limits that the scaling decision is told.
@@ -39,7 +39,7 @@ class CannotSimulate(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a command line says beside the config."""
+    """The words of a command line beside the config."""
 
     model: str | None = None
     slo: said.Slo | None = None

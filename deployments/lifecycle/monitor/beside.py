@@ -31,7 +31,7 @@ HOMES = (Path("/usr/share/grafana"),)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the operator asks for."""
+    """The operator's wishes."""
 
     ports: Mapping[str, int]
     """By the name of a program."""

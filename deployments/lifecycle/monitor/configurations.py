@@ -17,7 +17,7 @@ TARGETS = "/-/targets"
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the configurations have to know of a herd and of this machine."""
+    """The facts of a herd and of this machine that configurations need."""
 
     herd: str
     """Its name: the label `cluster`."""

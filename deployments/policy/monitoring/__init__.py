@@ -1,1 +1,1 @@
-"""What Prometheus is shown of a cluster, and where it finds every page."""
+"""A cluster as Prometheus is shown it, and the address of every page."""

@@ -26,7 +26,7 @@ class Slot:
         """Its request has left for one in a hurry."""
         self.ended = False
         self.give_way: Callable[[], bool] | None = None
-        """What `yields_by` was told last."""
+        """The callback that `yields_by` was told last."""
 
     def yields_by(self, give_way: Callable[[], bool] | None) -> None:
         """Takes the way to make its request leave early: a call that ends the exchange and returns True, or returns False where the request

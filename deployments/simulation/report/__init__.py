@@ -1,1 +1,1 @@
-"""What a person reads of simulations: figures over time, and one page of HTML with plots. Pure."""
+"""Reports of simulations for people: figures over time, and one page of HTML with plots. Pure."""

@@ -24,7 +24,7 @@ class Look:
     at_s: float
     """When, by a clock that only goes forward."""
     facts: Mapping[str, Facts] = field(default_factory=dict)
-    """What the page of status says of each model; empty where it did not answer."""
+    """Each model as the page of status shows it; empty where that did not answer."""
     starting: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Sentences about starts that go on, by model."""
     pages: Mapping[str, Mapping[str, Counters]] = field(default_factory=dict)

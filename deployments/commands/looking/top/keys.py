@@ -36,7 +36,7 @@ MOST_FILTER = 60
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the view shows, and where its reader is."""
+    """The content of the view, and the place of its reader in it."""
 
     chosen: str = ""
     """The id of the model on which the cursor is; empty: the first one."""
