@@ -26,9 +26,6 @@ from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 from tests.unit.samples import config, model
 
-#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
-pytestmark = pytest.mark.no_cover
-
 app = typer.Typer()
 app.command()(plan)
 CONFIGS = ROOT / "configs"
