@@ -86,8 +86,9 @@ class Branches:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hands a worker's marks on, or fails a run whose tests passed."""
-        if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput[RAN] = {path: bytes(ran) for path, ran in self._marking.ran.items()}
+        worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+        if worker is not None:
+            worker[RAN] = {path: bytes(ran) for path, ran in self._marking.ran.items()}
             return
         found = {path: not_run(path, self._marking.ran.get(str(path))) for path in self._files}
         self._missed = {path: lines for path, lines in found.items() if lines}

@@ -205,7 +205,10 @@ PACKAGES = {
     *("typing_inspection", "cluster", "configs", "deployments"),
 }
 ROOMS = ("configs", "cluster.catalogue", "cluster.planner")
-COMMANDS = {"deployments.lifecycle.fit", *(f"deployments.commands.{name}" for name in ("plan", "plan_answers", "plan_tables", "terminal"))}
+COMMANDS = {
+    "deployments.lifecycle.fit",
+    *(f"deployments.commands.{name}" for name in ("main", "plan", "plan_answers", "plan_tables", "terminal")),
+}
 #: Modules of these that take long, and that it does without.
 SLOW = {
     *("rich.table", "rich.live", "rich.markdown", "rich.traceback", "rich._emoji_codes", "pydantic.v1"),
