@@ -59,13 +59,13 @@ lint: env
 	@$(VENV)/bin/lint-imports
 
 unit-tests: env
-	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile $(EXAMPLES) --cov -n $(UNIT_WORKERS)
+	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile $(EXAMPLES) -p tests.tools.branches -n $(UNIT_WORKERS)
 
 # Two processes, because these tests wait as long as they compute.
 path-tests: env
 	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile $(EXAMPLES) -n 2
 
-check: env ## What takes seconds: linters, types, import contracts, unit and path tests with coverage, beside each other
+check: env ## What takes seconds: linters, types, import contracts, unit tests (of every branch that decides) and path tests, beside each other
 	@$(MAKE) --no-print-directory --jobs=$(CORES) --output-sync lint unit-tests path-tests
 	@$(TOOK)
 

@@ -1,7 +1,6 @@
 """The entry of `herd`, and of `python -m deployments`.
 
-Decides which commands are imported: `herd plan`, which people ask again and again with other words, is answered before those that act on
-a cluster would be imported. Takes the words that hold for every command, wherever they stand: consoles look for them when they are made.
+Takes the words that hold for every command, wherever they stand: consoles look for them when they are made.
 """
 
 import os
@@ -23,23 +22,9 @@ def main() -> None:
     """Runs the command that the command line names."""
     ours, words = split(sys.argv[1:])
     os.environ.update({EVERYWHERE[word]: "1" for word in ours})
-    if words[:1] == ["plan"]:
-        _plan(words[1:])
-        return
-    from deployments.commands.main import main as any_command
+    from deployments.commands.main import main as command
 
-    any_command(words)
-
-
-def _plan(words: list[str]) -> None:
-    import typer
-
-    from deployments.commands.plan import plan
-    from deployments.commands.terminal import reflowed
-
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command(help=reflowed(plan.__doc__))(plan)
-    app(words, prog_name="herd plan")
+    command(words)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,8 @@ third of them (`--hypothesis-profile quick`), `make test` all.
 import gc
 import os
 import signal
-from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
-
-_HERE = Path(__file__).parent
-#: Rooms whose tests need no tracer: they act. Every branch of what decides is run by tests of the rooms that decide.
-_ACTING = {("deployments", room) for room in ("commands", "records", "small_models")}
-#: But for these: of `deployments/commands/cluster_emit.py` with the words of a command line, and of what `herd top` shows.
-_DECIDING = ("test_config_commands.py", "test_top.py")
 
 # Rich reads some of them once, when the commands are imported: here is before that.
 os.environ |= {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -39,10 +31,3 @@ def pytest_collection_finish() -> None:
     """Takes what was imported and collected out of the garbage collector's sight: to walk over it again and again is slow."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Counts coverage only where it is asked of, in unit tests of rooms that decide: a tracer doubles the time that a test takes."""
-    suite, *room = item.path.relative_to(_HERE).parts[:3]
-    if suite != "unit" or (tuple(room) in _ACTING and item.path.name not in _DECIDING):
-        item.add_marker("no_cover")

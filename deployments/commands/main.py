@@ -1,64 +1,98 @@
 """`herd`: the operator's commands.
 
-Decides which there are; each has a file of its own. Exit codes are in `deployments.commands.terminal`.
+Decides which there are. Each has a file of its own, which is imported when the command is typed. Exit codes are in
+`deployments.commands.terminal`.
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections import UserDict
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from deployments.commands import cluster_emit as cluster_command
-from deployments.commands.beside import monitor as monitor_command
-from deployments.commands.changing.diff import diff
-from deployments.commands.changing.down import down
-from deployments.commands.changing.restart import restart
-from deployments.commands.changing.rollback import rollback
-from deployments.commands.changing.scale import scale
-from deployments.commands.changing.start import start
-from deployments.commands.changing.stop import stop
-from deployments.commands.changing.up import up
-from deployments.commands.describing import config as config_command
-from deployments.commands.describing.init import init
-from deployments.commands.describing.schema import schema
-from deployments.commands.describing.support_bundle import support_bundle
-from deployments.commands.describing.validate import validate
-from deployments.commands.doctor import doctor
-from deployments.commands.looking.events import events
-from deployments.commands.looking.logs import logs
-from deployments.commands.looking.status import status
-from deployments.commands.looking.top.command import top
-from deployments.commands.looking.why import why
-from deployments.commands.plan import plan
-from deployments.commands.pull import pull
-from deployments.commands.secret import secret
-from deployments.commands.simulating.simulate import simulate
 from deployments.commands.terminal import STAYS, interrupt, out, reflowed
-from deployments.commands.using.bench import bench
-from deployments.commands.using.chat import chat
-from deployments.commands.using.models import models
-from deployments.commands.versions import versions
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
+#: The function of each command, or the commands below it, by the word that is typed: module of this folder, and name in it.
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "init": "describing.init:init",
+        "plan": "plan:plan",
+        "simulate": "simulating.simulate:simulate",
+        "pull": "pull:pull",
+        "doctor": "doctor:doctor",
+        "up": "changing.up:up",
+        "diff": "changing.diff:diff",
+        "scale": "changing.scale:scale",
+        "restart": "changing.restart:restart",
+        "stop": "changing.stop:stop",
+        "start": "changing.start:start",
+        "rollback": "changing.rollback:rollback",
+        "down": "changing.down:down",
+        "status": "looking.status:status",
+        "top": "looking.top.command:top",
+        "why": "looking.why:why",
+        "logs": "looking.logs:logs",
+        "events": "looking.events:events",
+        "models": "using.models:models",
+        "chat": "using.chat:chat",
+        "bench": "using.bench:bench",
+        "validate": "describing.validate:validate",
+        "schema": "describing.schema:schema",
+        "secret": "secret:secret",
+        "support-bundle": "describing.support_bundle:support_bundle",
+        "cluster": "cluster_emit:commands",
+        "config": "describing.config:commands",
+        "monitor": "beside.monitor:commands",
+    }
 )
-COMMANDS = (
-    *(init, plan, simulate, pull, doctor),
-    *(up, diff, scale, restart, stop, start, rollback, down),
-    *(status, top, why, logs, events, models, chat, bench),
-    *(validate, schema, secret, support_bundle),
-)
-for command in COMMANDS:
-    app.command(help=reflowed(command.__doc__))(command)
-app.add_typer(cluster_command.commands, name="cluster")
-app.add_typer(config_command.commands, name="config")
-app.add_typer(monitor_command.commands, name="monitor")
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by the word that is typed. Each is imported and made when it is looked up, so that one need not wait for all."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COMMANDS))
+
+    def __getitem__(self, word: str) -> TyperCommand | TyperGroup:
+        if self.data[word] is None:
+            self.data[word] = _made(word)
+        found: TyperCommand | TyperGroup = self.data[word]
+        return found
+
+
+class _Group(TyperGroup):
+    """`herd`, of which only the command that is typed is imported; all are for the list of `herd --help`."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 (Typer's own)
+        super().__init__(**given)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: object) -> list[str]:
+        """Returns the words, in the order of the help."""
+        return list(COMMANDS)
+
+
+def _made(word: str) -> TyperCommand | TyperGroup:
+    module, _, name = COMMANDS[word].partition(":")
+    found = getattr(import_module(f"deployments.commands.{module}"), name)
+    alone = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=word)
+    else:
+        alone.command(word, help=reflowed(found.__doc__))(found)
+    return cast(TyperCommand | TyperGroup, typer.main.get_group(alone).commands[word])
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 def _tell_version(asked: bool) -> None:
     if asked:
+        from deployments.commands.versions import versions
+
         out.print("\n".join(f"{name} {told}" for name, told in versions().items()), markup=False)
         raise typer.Exit
 

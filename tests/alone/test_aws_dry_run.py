@@ -77,7 +77,6 @@ def test_policy_of_the_page_allows_what_ray_asks_and_no_more(site: dict[str, str
     assert allowed == actions | {"iam:PassRole"}, "AWS asks for this one where machines get a profile; it is no call of its own"
 
 
-@pytest.mark.no_cover
 def test_rays_provider_takes_the_file_and_aws_the_machines(site: dict[str, str]) -> None:
     asked: dict[str, Any] = bootstrap_aws(prepare_config(yaml.safe_load(of_site(site))))
     provider, requests = AWSNodeProvider(asked["provider"], asked["cluster_name"]), []

@@ -90,7 +90,6 @@ def test_what_no_file_may_say_is_not(document: Any) -> None:
     assert problems(document)
 
 
-@pytest.mark.no_cover
 @given(raw(Config))
 def test_config_that_is_well_formed_has_the_schemas_form(document: dict[str, Any]) -> None:
     assert problems(document) == []

@@ -143,7 +143,6 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.no_cover
 @given(damaged())
 def test_path_of_a_problem_is_a_place_in_the_document(document: dict[str, Any]) -> None:
     places = _places(document)

@@ -162,7 +162,6 @@ DOCUMENTS = st.recursive(
 MAPPINGS = st.dictionaries(st.sampled_from(["id", "a", "b", "models"]), DOCUMENTS, max_size=3)
 
 
-@pytest.mark.no_cover
 @given(MAPPINGS, MAPPINGS)
 def test_upper_document_has_the_last_word(lower: dict[str, Any], upper: dict[str, Any]) -> None:
     try:

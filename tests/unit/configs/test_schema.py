@@ -12,7 +12,6 @@ from configs.schema import Config, Gateway, Hardware, Limits, Model, Parallelism
 from tests.unit.samples import MODEL, model, raw
 
 
-@pytest.mark.no_cover
 @given(raw(Config))
 def test_config_survives_the_way_as_json(value: dict[str, Any]) -> None:
     config = Config.model_validate(value)

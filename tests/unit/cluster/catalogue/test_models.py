@@ -105,7 +105,6 @@ def test_images_are_what_the_config_says_or_what_was_tested(asked: Model, images
     assert images_per_prompt(asked) == images
 
 
-@pytest.mark.no_cover
 @given(raw(Model))
 def test_longer_context_cures_nothing(value: dict[str, Any]) -> None:
     asked = Model.model_validate(value)

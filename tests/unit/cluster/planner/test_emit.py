@@ -30,7 +30,6 @@ WISHES = st.builds(
 )
 
 
-@pytest.mark.no_cover
 @given(st.sampled_from(KINDS), st.sampled_from(list(GPUS)), WISHES, st.sampled_from((1, 2)))
 def test_every_emitted_config_validates_and_is_the_plan_again(kind: Kind, gpu: GpuName, wish: Wish, nodes: int) -> None:
     cluster = machines(gpu, nodes=nodes)

@@ -265,7 +265,6 @@ def test_model_on_an_unknown_gpu_has_no_notes() -> None:
     assert [one.notes for one in assess(config(model()), None).verdicts] == [()]
 
 
-@pytest.mark.no_cover
 @given(raw(Config))
 def test_any_herd_is_assessed_or_has_no_shape(value: dict[str, Any]) -> None:
     herd = Config.model_validate(value)

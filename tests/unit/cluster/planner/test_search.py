@@ -50,7 +50,6 @@ def refused(kind: Kind, cluster: Cluster | None = None, **wish: Any) -> str:
     return refusal(subject(kind), cluster or machines(), Wish(**wish), found)
 
 
-@pytest.mark.no_cover
 @given(st.sampled_from(KINDS), st.sampled_from(list(GPUS)), st.sampled_from((1, 2, 4, 8)), st.sampled_from((1, 2, 4)), st.booleans())
 def test_plans_are_legal_fit_the_machines_and_come_before_what_does_not_fit(
     kind: Kind, gpu: GpuName, gpus: int, nodes: int, cheapest: bool
@@ -65,7 +64,6 @@ def test_plans_are_legal_fit_the_machines_and_come_before_what_does_not_fit(
         assert plan.fits == (plan.speed is not None) == plan.capacity.fits
 
 
-@pytest.mark.no_cover
 @given(st.sampled_from(KINDS), st.integers(8192, 1 << 20), st.integers(1, 2000))
 def test_what_fits_a_wish_meets_it_and_what_holds_every_request_comes_before_what_lets_some_wait(
     kind: Kind, context: int, concurrency: int
@@ -79,7 +77,6 @@ def test_what_fits_a_wish_meets_it_and_what_holds_every_request_comes_before_wha
     assert some_wait == sorted(some_wait)
 
 
-@pytest.mark.no_cover
 @given(st.sampled_from(KINDS), st.sampled_from(("H100", "H200")), st.integers(8192, 1 << 17))
 def test_larger_gpus_and_shorter_wishes_never_fit_less(kind: Kind, gpu: GpuName, context: int) -> None:
     context = min(context, CATALOGUE[kind].context_tokens)

@@ -222,7 +222,6 @@ def test_every_shipped_config_is_written_for_each_of_its_providers(
             assert subprocess.run(["bash", "-n", tmp_path / f"{number}.sh"], capture_output=True, check=False).returncode == 0, script
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_other_provider_of_a_shipped_config_is_refused_by_its_field(name: str) -> None:
     for provider in set(Provider) - set(providers_of(name)):

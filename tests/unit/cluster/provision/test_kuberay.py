@@ -61,7 +61,6 @@ def environment(pod: Any) -> dict[str, Any]:
     return {one["name"]: one.get("value", one.get("valueFrom")) for one in pod["containers"][0]["env"]}
 
 
-@pytest.mark.no_cover
 def test_operator_takes_the_ray_service() -> None:
     manifest = yaml.safe_load((ROOT / "cluster/ray/kuberay.yaml").read_text(encoding="utf-8"))
     check(manifest)

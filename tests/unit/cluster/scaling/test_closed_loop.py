@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from cluster.scaling.limits import Forecast, Limits, Tuning
 from tests.unit.cluster.scaling.fluid import LLM_D, PACE, Run, episode, steps
 
-#: Hours of simulated load for each assertion, of code whose branches the smaller tests run.
-pytestmark = pytest.mark.no_cover
-
 LIMITS = Limits(PACE, 1, 60, expected_start_s=100.0)
 RAMP = (*steps((3, 900)), *(3 + 27 * second / 900 for second in range(900)), *steps((30, 600)))
 

@@ -50,7 +50,6 @@ def test_prompts_that_caches_know_leave_more_for_answers() -> None:
     assert sustained(SCOUT, Shape(10, 500, 10), SLO).each.prefill_tokens == 1
 
 
-@pytest.mark.no_cover
 @settings(max_examples=6, deadline=None)
 @given(st.integers(100, 20_000), st.integers(10, 2000), st.floats(1.0, 4.0))
 def test_looser_objectives_never_sustain_less(prompt: int, answer: int, times: float) -> None:

@@ -11,7 +11,6 @@ from cluster.scaling.state import State, from_json
 from tests.unit.cluster.scaling.seen import FRESH, LIMITS, NOW, buckets, report, seen, settled
 
 
-@pytest.mark.no_cover
 def test_state_of_a_day_is_small_and_comes_back_the_same() -> None:
     state = FRESH
     for step in range(0, 8640, 7):

@@ -80,12 +80,16 @@ def test_version_names_what_is_installed() -> None:
     assert lines["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_version_imports_neither_ray_nor_vllm_nor_torch() -> None:
+def test_version_imports_neither_ray_nor_vllm_nor_torch_and_no_command() -> None:
     program = (
-        "import sys; from deployments.commands import main, versions; versions.versions();"
-        "print(sorted({'ray', 'vllm', 'torch'} & set(sys.modules)))"
+        "import sys\nfrom deployments.commands.main import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
+        "print({'ray', 'vllm', 'torch'} & set(sys.modules), file=sys.stderr)\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('deployments.')), file=sys.stderr)"
     )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("herd ")
+    rooms = ("", ".main", ".terminal", ".versions")
+    assert done.stderr.splitlines() == ["set()", " ".join(f"deployments.commands{room}" for room in rooms)]
 
 
 def test_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

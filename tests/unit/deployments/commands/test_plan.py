@@ -26,9 +26,6 @@ from tests.unit.command_line import invoke
 from tests.unit.machines import ROOT
 from tests.unit.samples import config, model
 
-#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
-pytestmark = pytest.mark.no_cover
-
 app = typer.Typer()
 app.command()(plan)
 CONFIGS = ROOT / "configs"
@@ -208,7 +205,10 @@ PACKAGES = {
     *("typing_inspection", "cluster", "configs", "deployments"),
 }
 ROOMS = ("configs", "cluster.catalogue", "cluster.planner")
-COMMANDS = {"deployments.lifecycle.fit", *(f"deployments.commands.{name}" for name in ("plan", "plan_answers", "plan_tables", "terminal"))}
+COMMANDS = {
+    "deployments.lifecycle.fit",
+    *(f"deployments.commands.{name}" for name in ("main", "plan", "plan_answers", "plan_tables", "terminal")),
+}
 #: Modules of these that take long, and that it does without.
 SLOW = {
     *("rich.table", "rich.live", "rich.markdown", "rich.traceback", "rich._emoji_codes", "pydantic.v1"),

@@ -19,9 +19,6 @@ from tests.unit.cluster.planner.test_search import KINDS
 from tests.unit.deployments.commands.test_plan import CONFIGS, FLAGS, as_json, run
 from tests.unit.machines import ROOT
 
-#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
-pytestmark = pytest.mark.no_cover
-
 PLANS = Path(__file__).parent / "plans"
 #: Plans of models, beside those of the configs: by the name of the file.
 ASKED = {
@@ -93,7 +90,6 @@ def test_best_choice_is_said_first_and_what_was_asked_above_it() -> None:
     assert " ".join(best.split()).startswith("2×H100, TP 2, FP8, holds 315K tokens, about 1,800 tok/s (±20 %) at 64 users; because ")
 
 
-@pytest.mark.no_cover
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(KINDS),

@@ -4,9 +4,6 @@ import pytest
 
 from tests.unit.deployments.commands.test_plan import run
 
-#: The planner's own tests run each of its branches; here it runs whole, and a tracer makes it take three times as long.
-pytestmark = pytest.mark.no_cover
-
 FIT = [
     "llama-3.1-8b --gpu A10G --gpus 1",
     "llama-3.1-8b --gpu L4 --gpus 1 --context 8K",

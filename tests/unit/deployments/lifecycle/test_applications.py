@@ -96,7 +96,6 @@ def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
     assert told(wanted, nodes=3) == gateway_config(wanted)
 
 
-@pytest.mark.no_cover
 @given(raw(Config))
 def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, Any]) -> None:
     wanted = Config.model_validate(value)

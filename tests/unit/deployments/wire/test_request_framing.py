@@ -27,7 +27,6 @@ def cut_everywhere(data: bytes) -> set[Found]:
 
 
 @given(STREAMS)
-@pytest.mark.no_cover
 def test_every_cut_of_a_well_formed_stream_gives_the_requests_of_the_reference_parser(data: bytes) -> None:
     whole = ours([data])
     assert cut_everywhere(data) == {whole}
@@ -38,13 +37,11 @@ def test_every_cut_of_a_well_formed_stream_gives_the_requests_of_the_reference_p
 
 
 @given(damaged())
-@pytest.mark.no_cover
 def test_every_cut_of_a_damaged_stream_gives_the_same_requests(data: bytes) -> None:
     assert cut_everywhere(data) == {ours([data])}
 
 
 @given(damaged(), st.lists(st.integers(0, 400), max_size=12))
-@pytest.mark.no_cover
 @settings(max_examples=10 * settings().max_examples)
 @example(b"\r\n" + GET, [])
 def test_what_the_reference_parser_refuses_is_refused_and_what_both_take_is_the_same(data: bytes, cuts: list[int]) -> None:
@@ -186,7 +183,6 @@ def test_chunks_that_are_refused_are_refused_wherever_the_network_cuts(body: byt
     assert {ours([data[:at], data[at:]]) for at in range(0, len(data), step)} == {Found((), refused=status)}
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("before", [b"", b"f00000\r\n" + b"x" * 0xF00000 + b"\r\n"])
 @pytest.mark.parametrize("size", [1, 6, 12])
 def test_tiny_chunks_are_few_whatever_came_before(size: int, before: bytes) -> None:

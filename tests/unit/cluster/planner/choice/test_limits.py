@@ -135,7 +135,6 @@ def test_block_tables_are_named_where_they_do_not_fit() -> None:
     assert limits(dead, LOAD)[0].part == "block tables"
 
 
-@pytest.mark.no_cover
 @given(st.sampled_from(KINDS), st.sampled_from(list(GPUS)), st.sampled_from((1, 2, 8)), st.sampled_from((1, 64, 3000)))
 def test_every_plan_has_limits_in_words(kind: Kind, gpu: GpuName, gpus: int, concurrency: int) -> None:
     load = Load(concurrency, 1000, 500)

@@ -124,7 +124,6 @@ def test_nothing_is_recommended_where_nothing_fits() -> None:
     assert recommended((), Wish()) is None
 
 
-@pytest.mark.no_cover
 @given(
     st.sampled_from(KINDS),
     st.sampled_from(list(GPUS)),

@@ -178,7 +178,6 @@ PIECES = st.sampled_from(
 CHANGES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 12), PIECES | st.binary(max_size=3)), min_size=1, max_size=4)
 
 
-@pytest.mark.no_cover
 @settings(max_examples=40 * settings().max_examples)
 @given(st.sampled_from(sorted(FILES)), CHANGES)
 @example("jpeg", [(2, 0, frame(60, 50, 0xDE))])

@@ -109,7 +109,6 @@ def test_fallbacks_are_those_that_take_the_request_too() -> None:
     assert declared.in_place_of(declared.choose({"model": "short"}), auto()) == ()
 
 
-@pytest.mark.no_cover
 @given(raw(Config))
 def test_every_name_of_a_config_finds_its_model_and_every_card_is_json(value: dict[str, Any]) -> None:
     models = Config.model_validate(value).models

@@ -124,7 +124,6 @@ def herds() -> st.SearchStrategy[list[ReplicaView]]:
     return st.lists(st.builds(view, st.sampled_from(NAMES), FACTS), max_size=len(NAMES), unique_by=lambda one: one.id)
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("policy", POLICIES)
 @given(st.data())
 def test_router_chooses_as_a_loop_over_all_replicas_does_whatever_happened_before(policy: str, data: st.DataObject) -> None:
