@@ -149,13 +149,12 @@ def test_object_that_counts_its_properties_may_leave_out_half_as_many(counting: 
     "costly",
     [
         [{"type": "string", "format": "uri-template"}] * 16,
-        [{"type": "string", "format": "email"}] * 33,
         [{"type": "string", "format": "ipv6"}] * 129,
         [{"type": "integer", "minimum": -(10**17) + number, "maximum": 10**17 + number} for number in range(260)],
         [{"type": "number", "minimum": 1.5e-300, "maximum": 1.5e300}] * 16,
         [{"type": "integer", "exclusiveMinimum": 10**4000}] * 3,
     ],
-    ids=["uri-template", "email", "ipv6", "integers", "numbers", "digits"],
+    ids=["uri-template", "ipv6", "integers", "numbers", "digits"],
 )
 def test_formats_and_ranges_that_take_an_engine_long_are_refused(costly: list[Any], way: str) -> None:
     with pytest.raises(BadRequest, match=r"has more than 256 parts in its formats and ranges of numbers: 'uri-template' is 17"):
@@ -165,7 +164,10 @@ def test_formats_and_ranges_that_take_an_engine_long_are_refused(costly: list[An
 
 @WAYS
 def test_formats_and_ranges_as_people_send_them_pass(way: str) -> None:
-    each = [{"type": "string", "format": name} for name in (*FORMATS, "date", "time", "uuid", "ipv4", "no-such-format")]
+    each = [
+        {"type": "string", "format": name}
+        for name in (*FORMATS, "email", "uri", "date-time", "date", "time", "uuid", "ipv4", "no-such-format")
+    ]
     numbers = [{"type": "integer", "minimum": 0, "maximum": 100}, {"type": "number", "exclusiveMinimum": 0.5, "maximum": True}]
     checked(properties(*each * 2, *numbers * 100, {"format": 5}, {"minimum": None}), way)
 
