@@ -39,6 +39,9 @@ _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 WITH_IDS = frozenset(_IDS)
 #: The endpoints that have tools: at others a field of this name is unknown, and may hold anything.
 _WITH_TOOLS = frozenset(endpoint for endpoint, rules in FIELDS.items() if "tools" in rules)
+#: What a template is given besides: Llama's write `custom_tools` as they write tools.
+_TEMPLATES = "chat_template_kwargs"
+_WITH_TEMPLATES = frozenset(endpoint for endpoint, rules in FIELDS.items() if _TEMPLATES in rules)
 
 
 def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:
@@ -65,6 +68,11 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
             if written > most:
                 raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)
             room -= written
+    if size > most // tools.MOST_PER_BYTE and body.get(_TEMPLATES) and endpoint in _WITH_TEMPLATES:
+        written = tools.laid_out(body[_TEMPLATES], room)
+        if written > room:
+            raise _too_long(_TEMPLATES, f"{written} characters in a prompt", f"{room} characters", model)
+        room -= written
     if size > most:
         _check_text(endpoint, body, room, model, requests)
 

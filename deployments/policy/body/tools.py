@@ -40,7 +40,7 @@ def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
     for index, tool in enumerate(body["tools"]):
         check_size(f"tools[{index}]", tool, requests, "Make the schema smaller.")
         if total <= most:
-            total += _laid_out(tool, most - total)
+            total += laid_out(tool, most - total)
     check_tools(body["tools"], requests)
     if _any_of_all(body.get("tool_choice")):
         Grammar("The model must call one of the tools, which makes one grammar of all. Send fewer tools, or name the one.").check(
@@ -59,13 +59,13 @@ def _schema(tool: dict[str, Any]) -> object:
     return next((inner[name] for name in ("parameters", "input_schema") if name in inner), inner)
 
 
-def _laid_out(tool: dict[str, Any], most: int) -> int:
-    """Characters of a tool in a prompt, or more than `most`."""
-    text = msgspec.json.encode(tool)
+def laid_out(value: dict[str, Any], most: int) -> int:
+    """Returns how many characters a tool, or anything else that a template writes as JSON, is in a prompt; or more than `most`."""
+    text = msgspec.json.encode(value)
     opened = text.count(b"{") + text.count(b"[")
     lines = text.count(b",") + 2 * opened
     at_most = len(text) + lines * (1 + _INDENT * (_AROUND + min(opened, DEEPEST_OF_ALL)))
-    return at_most if at_most <= most else len(text) + sum(_indentation(tool))
+    return at_most if at_most <= most else len(text) + sum(_indentation(value))
 
 
 def _indentation(value: object) -> Iterator[int]:
