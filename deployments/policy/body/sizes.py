@@ -12,7 +12,6 @@ from configs.requests import Requests
 from deployments.policy.body import tools
 from deployments.policy.body.bounds import KIB, refused
 from deployments.policy.body.field_table import FIELDS
-from deployments.policy.body.grammars import check_tools
 from deployments.policy.body.token_ids import are_ids, no_ids
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
@@ -62,7 +61,7 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
     room = most
     if endpoint in _WITH_TOOLS and body.get("tools"):
         if size <= min(tools.SMALL, most // tools.MOST_PER_BYTE):
-            check_tools(body["tools"], requests)
+            tools.check_grammars(body, requests)
         else:
             written = tools.characters(body, most, requests)
             if written > most:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
-from deployments.policy.body.grammars import Grammar, check_size, check_tools
+from deployments.policy.body.grammars import Grammar, check_parts, check_size, check_tools
 from deployments.policy.body.structure import DEEPEST_OF_ALL
 
 #: Bytes of a body below which no grammar that is made of its tools takes long.
@@ -21,8 +21,9 @@ _INDENT = 4
 _AROUND = 2
 #: Characters of prompt that one byte of a body can become: a line of its own, at the deepest level, for every two bytes.
 MOST_PER_BYTE = _INDENT * (_AROUND + DEEPEST_OF_ALL) // 2 + 1
-#: Kinds of `tool_choice` that make no grammar of all tools together.
-_NOT_ALL = frozenset({"none", "auto", "function", "tool"})
+#: Kinds of `tool_choice` that leave it to the model whether it calls a tool. Then `strict` makes the grammar.
+_FREE = frozenset({None, "auto"})
+_NAMED = frozenset({"function", "tool", "custom"})
 
 
 def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
@@ -41,21 +42,40 @@ def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
         check_size(f"tools[{index}]", tool, requests, "Make the schema smaller.")
         if total <= most:
             total += laid_out(tool, most - total)
-    check_tools(body["tools"], requests)
-    if _any_of_all(body.get("tool_choice")):
-        Grammar("The model must call one of the tools, which makes one grammar of all. Send fewer tools, or name the one.").check(
-            "tools", {str(index): _schema(tool) for index, tool in enumerate(body["tools"])}, requests
-        )
+    check_grammars(body, requests)
     return total
 
 
-def _any_of_all(choice: object) -> bool:
+def check_grammars(body: Mapping[str, Any], requests: Requests) -> None:
+    """Checks the grammars that an engine makes of tools.
+
+    Raises:
+        BadRequest: a tool is too large for a grammar, or all are where they are one: where the model must call one of them, or may and
+            one of them is strict.
+    """
+    tools, choice = body["tools"], body.get("tool_choice")
+    check_tools(tools, requests)
     kind = choice.get("type") if isinstance(choice, dict) else choice
-    return kind is not None and kind not in _NOT_ALL
+    if isinstance(choice, dict) and kind in _NAMED:
+        for index, tool in enumerate(tools):
+            if _inner(tool).get("name") == _inner(choice).get("name"):
+                check_parts(f"tools[{index}]", _schema(tool), requests)
+    elif kind != "none" and (kind not in _FREE or any(_inner(tool).get("strict") for tool in tools)):
+        why = "One of the tools is strict" if kind in _FREE else "The model must call one of the tools"
+        way_out = "leave 'strict' out" if kind in _FREE else "name the one"
+        Grammar(f"{why}, which makes one grammar of all. Send fewer tools, or {way_out}.").check(
+            "tools", {str(index): _schema(tool) for index, tool in enumerate(tools)}, requests
+        )
+
+
+def _inner(tool: dict[str, Any]) -> dict[str, Any]:
+    """Returns what names a tool, which chat completions keep under `function`."""
+    inner = tool.get("function")
+    return inner if isinstance(inner, dict) else tool
 
 
 def _schema(tool: dict[str, Any]) -> object:
-    inner = tool.get("function", tool)
+    inner = _inner(tool)
     return next((inner[name] for name in ("parameters", "input_schema") if name in inner), inner)
 
 
