@@ -21,9 +21,8 @@ _INDENT = 4
 _AROUND = 2
 #: Characters of prompt that one byte of a body can become: a line of its own, at the deepest level, for every two bytes.
 MOST_PER_BYTE = _INDENT * (_AROUND + DEEPEST_OF_ALL) // 2 + 1
-#: Kinds of `tool_choice` that leave it to the model whether it calls a tool. Then `strict` makes the grammar.
-_FREE = frozenset({None, "auto"})
-_NAMED = frozenset({"function", "tool", "custom"})
+#: Kinds of `tool_choice` that make no grammar of all tools together.
+_ONE = frozenset({"none", "function", "tool"})
 
 
 def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
@@ -55,17 +54,26 @@ def check_grammars(body: Mapping[str, Any], requests: Requests) -> None:
     """
     tools, choice = body["tools"], body.get("tool_choice")
     check_tools(tools, requests)
-    kind = choice.get("type") if isinstance(choice, dict) else choice
-    if isinstance(choice, dict) and kind in _NAMED:
-        for index, tool in enumerate(tools):
-            if _inner(tool).get("name") == _inner(choice).get("name"):
-                check_parts(f"tools[{index}]", _schema(tool), requests)
-    elif kind != "none" and (kind not in _FREE or any(_inner(tool).get("strict") for tool in tools)):
-        why = "One of the tools is strict" if kind in _FREE else "The model must call one of the tools"
-        way_out = "leave 'strict' out" if kind in _FREE else "name the one"
+    kind, name = _meant(choice)
+    for index, tool in enumerate(tools) if name is not None else ():
+        if _inner(tool).get("name") == name:
+            check_parts(f"tools[{index}]", _schema(tool), requests)
+    is_free = kind == "auto"
+    if kind not in _ONE and (not is_free or any(_inner(tool).get("strict") for tool in tools)):
+        why = "One of the tools is strict" if is_free else "The model must call one of the tools"
+        way_out = "leave 'strict' out" if is_free else "name the one"
         Grammar(f"{why}, which makes one grammar of all. Send fewer tools, or {way_out}.").check(
             "tools", {str(index): _schema(tool) for index, tool in enumerate(tools)}, requests
         )
+
+
+def _meant(choice: object) -> tuple[str, str | None]:
+    """Returns the kind of a `tool_choice`, and the tool that it names. One that names a tool need not say its kind."""
+    if not isinstance(choice, dict):
+        return (choice if isinstance(choice, str) else "auto"), None
+    kind, name = choice.get("type"), _inner(choice).get("name")
+    named = name if isinstance(name, str) else None
+    return str(kind or ("auto" if named is None else "tool")), named
 
 
 def _inner(tool: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,15 @@ def lengths(many: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("nested", [True, False])
 @pytest.mark.parametrize(
-    "choice", ["required", {"type": "any"}, {"type": "function", "function": {"name": "f"}}, {"type": "tool", "name": "f"}]
+    "choice",
+    [
+        "required",
+        {"type": "any"},
+        {"type": ["x"]},
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "tool", "name": "f"},
+        {"function": {"name": "f"}},
+    ],
 )
 def test_tool_that_the_model_must_call_is_counted_as_the_grammar_that_it_becomes(choice: Any, nested: bool) -> None:
     tools.check_grammars({"tools": [tool(lengths(4), nested)], "tool_choice": choice}, REQUESTS)
@@ -87,7 +95,7 @@ def strict(parameters: Any, nested: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("nested", [True, False])
-@pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}, {"tool_choice": {"type": "auto"}}])
+@pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}, {"tool_choice": {"type": "auto"}}, {"tool_choice": {}}])
 def test_strict_tool_makes_one_grammar_of_all(choice: dict[str, Any], nested: bool) -> None:
     many = [tool({"description": "x" * 8000}, nested)] * 9
     tools.check_grammars({"tools": many, **choice}, REQUESTS)
