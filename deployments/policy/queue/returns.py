@@ -10,7 +10,7 @@ import zlib
 MOST_KEPT = 10_000
 #: So long after it was told to come again a client may still do so, in seconds.
 LATE_S = 15.0
-#: Between two looks for those whose time is over, in seconds: a look at all of them takes 7 ms, and a flood has a thousand refusals a second.
+#: Between two looks for those whose time is over, in seconds: a look at all of them takes 7 ms, and a flood refuses a thousand a second.
 LOOKS_S = 1.0
 #: Bytes at the beginning and at the end of a body that are looked at.
 LOOKED_AT = 16 << 10
