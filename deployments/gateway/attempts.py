@@ -15,7 +15,7 @@ from deployments.gateway.replicas.roster import Roster
 from deployments.gateway.request import Asked
 from deployments.gateway.suspicion import Suspicion
 from deployments.policy.errors import engine_errors
-from deployments.policy.errors.client_errors import EngineLost, Overloaded, Starting, Unavailable
+from deployments.policy.errors.client_errors import EngineLost, Overloaded, Unavailable
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.queue.slots import Waiting
@@ -44,28 +44,23 @@ class _Failure:
 class _Failed:
     """The failures of one request so far."""
 
-    __slots__ = ("errors", "times", "waited_s")
+    __slots__ = ("errors", "times", "tried", "waited_s")
 
     def __init__(self) -> None:
-        self.errors: dict[str, Unavailable] = {}
-        """The last one of each replica, by its id."""
+        self.errors: list[Unavailable] = []
         self.times = 0
+        self.tried: frozenset[str] = _NONE
+        """The replicas that are not asked again. One that was lost is out until it says that it is ready, and may be asked then: it may be
+        the only one, as the first of a model that starts, which cannot be reached at once."""
         self.waited_s = 0.0
         """How long the request has waited for a model to start."""
 
-    def add(self, replica: str, error: Unavailable) -> None:
+    def add(self, replica: str, failure: _Failure) -> None:
         """Counts a failure."""
-        self.errors[replica] = error
+        self.errors.append(failure.error)
         self.times += 1
-
-    def may_come_back(self, ask: Ask, refusal: Exception) -> bool:
-        """Whether a request whose replicas are all lost waits for any of them, or another: its model starts with its requests.
-
-        A new replica may not be reached at first, and is taken for dead until it says again that it is ready.
-        """
-        if not (ask.on_demand and ask.tried) or isinstance(refusal, Overloaded | Starting):
-            return False
-        return all(isinstance(error, EngineLost) for error in self.errors.values())
+        if failure.cut is not Cut.LOST:
+            self.tried |= {replica}
 
 
 class Forward:
@@ -141,11 +136,11 @@ class Forward:
             elif isinstance(failure.error, EngineLost):
                 await suspicion.died(place, failure.error)
             if failure.cut is not Cut.MADE_WAY:
-                failed.add(place.pick.replica.id, failure.error)
+                failed.add(place.pick.replica.id, failure)
             if failed.times >= asked.limits.attempts or asked.body.get("background"):
                 raise failure.error
             body = self._again(asked, raw, delivery, failure)
-            ask = asked.ask._replace(tried=frozenset(failed.errors), begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
+            ask = asked.ask._replace(tried=failed.tried, begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""
@@ -195,8 +190,6 @@ class Forward:
         try:
             return self._admission.offer(asked.chosen.model.id, ask, limits)
         except (Unavailable, Overloaded) as error:
-            if failed.may_come_back(ask, error):
-                return self._offered(asked, ask._replace(tried=_NONE), failed)
             raise self._refused(asked, error, failed) from None
 
     async def _waited(self, asked: Asked, waiting: Waiting, deadline: Deadline, failed: _Failed) -> Place:
@@ -207,19 +200,16 @@ class Forward:
                     return await self._admission.wait(model, waiting)
                 with deadline.later(min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)):
                     place = await self._admission.wait(model, waiting)
-                    failed.waited_s += place.since_s - waiting.since_s
-                    return place
         except (Unavailable, Overloaded) as error:
-            if not failed.may_come_back(waiting.ask, error):
-                raise self._refused(asked, error, failed) from None
-        offer = self._offered(asked, waiting.ask._replace(tried=_NONE), failed)
-        return offer if isinstance(offer, Place) else await self._waited(asked, offer, deadline, failed)
+            raise self._refused(asked, error, failed) from None
+        failed.waited_s += place.since_s - waiting.since_s
+        return place
 
     def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: _Failed) -> HerdError:
         """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
         if isinstance(error, Overloaded):
             self._ledgers.refused(asked, error)
-        return list(failed.errors.values())[-1] if failed.errors else error
+        return failed.errors[-1] if failed.errors else error
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
         """Returns the request to the next replica: the same, or, where the client has a part of the answer, to go on behind that."""
