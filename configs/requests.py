@@ -39,14 +39,18 @@ class Requests(Strict):
     schema_members: int = Field(4000, ge=1, le=100_000, description="A JSON schema may have this many members and elements in all.")
     enum_values: int = Field(1000, ge=1, le=100_000, description="A list in a JSON schema (`enum`, `required`) may have this many values.")
     optional_properties: int = Field(
-        200, ge=1, le=100_000, description="An object in a JSON schema may have this many properties that are not in `required`."
+        200,
+        ge=1,
+        le=100_000,
+        description="An object in a JSON schema may have this many properties that are not in `required`, or half as many where it counts "
+        "them.",
     )
     pattern_parts: int = Field(
         256,
         ge=1,
         le=1_000_000,
         description="The patterns, grammars and string lengths of a request may have this many parts together, each 1/64 s of a compiler's "
-        "core: `.` is 2.5, `[a-z]` 0.4, `{m,n}` n of them, each different length over 128 is 64.",
+        "core: `.` is 2.5, `[a-z]` 0.4, `{m,n}` n of them, each different length over 128 is 64. So may its formats and ranges of numbers.",
     )
     tokenize_kib: float = Field(1024, gt=0, le=1 << 20, description="A text for `/tokenize` or `count_tokens` may have this many KiB.")
     structure: int = Field(100_000, ge=1000, le=100_000_000, description="A body may have this many lists, objects and strings.")

@@ -4,7 +4,6 @@ Decides when an answer has failed, and whether another replica is asked. Which o
 `policy.request.resume`'s, what the client sees of it `delivery`'s.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployments.gateway.admission import Admission, Place
@@ -30,6 +29,8 @@ from deployments.wire.engine.client import Engines
 from monitoring.journal import Served
 from monitoring.labels import Retry
 
+_NONE = frozenset[str]()
+
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
@@ -38,6 +39,28 @@ class _Failure:
     error: Unavailable
     cut: Cut | None = None
     """Why its answer broke off; None: it refused."""
+
+
+class _Failed:
+    """The failures of one request so far."""
+
+    __slots__ = ("errors", "times", "tried", "waited_s")
+
+    def __init__(self) -> None:
+        self.errors: list[Unavailable] = []
+        self.times = 0
+        self.tried: frozenset[str] = _NONE
+        """The replicas that are not asked again. One that was lost is out until it says that it is ready, and may be asked then: it may be
+        the only one, as the first of a model that starts, which cannot be reached at once."""
+        self.waited_s = 0.0
+        """How long the request has waited for a model to start."""
+
+    def add(self, replica: str, failure: _Failure) -> None:
+        """Counts a failure."""
+        self.errors.append(failure.error)
+        self.times += 1
+        if failure.cut is not Cut.LOST:
+            self.tried |= {replica}
 
 
 class Forward:
@@ -95,7 +118,7 @@ class Forward:
         raw = resume.with_ids(asked.raw) if delivery.said.is_kept else asked.raw
         ahead = None if asked.chosen.model.prefill_from is None else await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
-        failed: dict[str, Unavailable] = {}
+        failed = _Failed()
         ask, seen = asked.ask, 0
         while True:
             offer = self._offered(asked, ask, failed)
@@ -108,16 +131,16 @@ class Forward:
                 return asked.trial.served()
             before, seen = seen, delivery.progress
             if seen > before:  # it got further: not a request that kills whoever serves it
-                failed.clear()
+                failed = _Failed()
                 suspicion.answered()
             elif isinstance(failure.error, EngineLost):
                 await suspicion.died(place, failure.error)
             if failure.cut is not Cut.MADE_WAY:
-                failed[place.pick.replica.id] = failure.error
-            if len(failed) >= asked.limits.attempts or asked.body.get("background"):
+                failed.add(place.pick.replica.id, failure)
+            if failed.times >= asked.limits.attempts or asked.body.get("background"):
                 raise failure.error
             body = self._again(asked, raw, delivery, failure)
-            ask = asked.ask._replace(tried=frozenset(failed), begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
+            ask = asked.ask._replace(tried=failed.tried, begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""
@@ -160,28 +183,33 @@ class Forward:
             return error
         return engine_lost(self._roster, place, broken)
 
-    def _offered(self, asked: Asked, ask: Ask, failed: Mapping[str, Unavailable]) -> "Place | Waiting":
+    def _offered(self, asked: Asked, ask: Ask, failed: _Failed) -> "Place | Waiting":
+        limits = asked.request.rules.limits
+        if failed.waited_s:
+            limits = limits.model_copy(update={"start_wait_s": max(0.0, limits.start_wait_s - failed.waited_s)})
         try:
-            return self._admission.offer(asked.chosen.model.id, ask, asked.request.rules.limits)
+            return self._admission.offer(asked.chosen.model.id, ask, limits)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
 
-    async def _waited(self, asked: Asked, waiting: Waiting, deadline: Deadline, failed: Mapping[str, Unavailable]) -> Place:
+    async def _waited(self, asked: Asked, waiting: Waiting, deadline: Deadline, failed: _Failed) -> Place:
         model = asked.chosen.model.id
         try:
             with self._ledgers.waiting(asked), asked.trial.waits():
                 if not waiting.for_start:
                     return await self._admission.wait(model, waiting)
                 with deadline.later(min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)):
-                    return await self._admission.wait(model, waiting)
+                    place = await self._admission.wait(model, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
+        failed.waited_s += place.since_s - waiting.since_s
+        return place
 
-    def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: Mapping[str, Unavailable]) -> HerdError:
+    def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: _Failed) -> HerdError:
         """Returns why a request is refused: how the last replica failed it says more than that nobody else is there."""
         if isinstance(error, Overloaded):
             self._ledgers.refused(asked, error)
-        return list(failed.values())[-1] if failed else error
+        return failed.errors[-1] if failed.errors else error
 
     def _again(self, asked: Asked, raw: bytes, delivery: Delivery, failure: "_Failure") -> bytes:
         """Returns the request to the next replica: the same, or, where the client has a part of the answer, to go on behind that."""

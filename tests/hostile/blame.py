@@ -23,6 +23,12 @@ from tests.hostile.case import (
     text,
 )
 
+
+def _inside(levels: int) -> Any:
+    """A list of lists of lists …"""
+    return {"type": "array", "items": _inside(levels - 1)} if levels else {"type": "string"}
+
+
 #: Schemas that one grammar backend compiles and another does not, or none.
 _SCHEMAS: dict[str, Any] = {
     "tuple": {"type": "array", "items": [{"type": "string"}]},
@@ -49,6 +55,14 @@ _SCHEMAS: dict[str, Any] = {
     "contradiction": {"type": "string", "minLength": 5, "maxLength": 2},
     "huge-range": {"type": "array", "items": {"type": "string"}, "minItems": 100_000, "maxItems": 1_000_000},
     "many-words": {"enum": [f"w{number}" for number in range(20_000)]},
+    "counted-properties": {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(200)}, "minProperties": 100},
+    "uri-templates": {"type": "object", "properties": {f"p{n}": {"type": "string", "format": "uri-template"} for n in range(200)}},
+    "ranges": {
+        "type": "object",
+        "properties": {f"p{n}": {"type": "integer", "minimum": n - 10**17, "maximum": n + 10**17} for n in range(400)},
+        "required": [f"p{n}" for n in range(400)],
+    },
+    "inside-each-other": {"anyOf": [_inside(45)] * 60},
     "not-a-schema": 5,
     "empty-enum": {"enum": []},
 }
@@ -63,6 +77,9 @@ _GRAMMARS: dict[str, dict[str, Any]] = {
     "grammar-none": {"grammar": "x ::= 'a'"},
     "tag-bad": {"structural_tag": "x"},
     "json-text-bad": {"json": "{"},
+    "json-text-nan": {"json": '{"type": "string", "pattern": "' + "[a-z]?" * 80 + '", "default": NaN}'},
+    "json-text-deep": {"json": '{"items":' * 450 + "{}" + "}" * 450},
+    "regex-spaces": {"regex": "a{1," + " " * 60_000 + "x"},
     "choice-empty": {"choice": []},
     "nothing": {},
     "two": {"regex": "a", "json": {"type": "object"}},

@@ -170,6 +170,16 @@ def _bounded() -> Iterator[Case]:
             yield Case(f"{field}-{number}-{label(path)}", "security 12, 13, 20", body, path, statuses=EITHER | TOO_LARGE | {404})
 
 
+def _strict_tools() -> Iterator[Case]:
+    """One strict tool makes a grammar of all, and so does one that must be called."""
+    lengths = {f"p{n}": {"type": "string", "maxLength": 200 + n} for n in range(60)}
+    function = {"name": "f", "parameters": {"type": "object", "properties": lengths, "required": list(lengths)}}
+    choices: dict[str, Any] = {"auto": "auto", "required": "required", "named": {"type": "function", "function": {"name": "f"}}}
+    for name, choice in choices.items():
+        body = saying(model=SCOUT, tools=[{"type": "function", "function": function | {"strict": True}}], tool_choice=choice)
+        yield Case(f"strict-tool-{name}", "security, structured outputs, sibling", text(body), models=(SCOUT,))
+
+
 def _many_tokens() -> Iterator[Case]:
     """More of them than vLLM's newer runner takes, which finds that out in the engine's core."""
     for count in (1_025, 4_000):
@@ -221,4 +231,4 @@ def _types() -> Iterator[Case]:
             yield Case(f"part-{number}-{label(path)}", "security, types", text(body), path)
 
 
-CASES = (*_own(), *_disguised(), *_costly(), *_bounded(), *_many_tokens(), *_out_of_vocabulary(), *_types())
+CASES = (*_own(), *_disguised(), *_costly(), *_bounded(), *_many_tokens(), *_strict_tools(), *_out_of_vocabulary(), *_types())

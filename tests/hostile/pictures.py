@@ -107,6 +107,7 @@ _HEADERS = {
     "jpeg-behind-comments": b"\xff\xd8" + (b"\xff\xfe\xff\xff" + b"x" * 0xFFFD) * 3 + _JPEG,
     "gif": b"GIF89a\xff\xff\xff\xff" + _GIF_FRAME,
     "gif-large-frame": b"GIF89a\x01\x00\x01\x00" + _GIF_FRAME,
+    "gif-comments": b"GIF89a\x01\x00\x01\x00\x00\x00\x00" + b"!\xfe\x00" * 250_000 + _GIF_FRAME[3:],
     "webp-lossless": _riff(b"VP8L", b"\x2f" + struct.pack("<I", _SIDE | _SIDE << 14) + b"\0" * 8),
     "webp-lossy": _riff(b"VP8 ", b"\x30\x01\x00\x9d\x01\x2a" + struct.pack("<HH", _SIDE, _SIDE) + b"\0" * 8),
     "webp-extended": _riff(b"VP8X", b"\0\0\0\0" + struct.pack("<I", _SIDE)[:3] * 2),

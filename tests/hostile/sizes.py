@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from tests.hostile.case import (
     CHAT,
@@ -111,6 +112,8 @@ def _bodies() -> Iterator[Case]:
         ("strings", '""'),
         ("nested", "[[[[]]]]"),
         ("pairs", '{"a":[]}'),
+        ("exponents", "5e-324"),
+        ("digits", "7" * 4_000),
     ):
         for mib in (1, 8, 63):
             times = (mib << 20) // (len(part) + 1)
@@ -186,6 +189,11 @@ def _texts() -> Iterator[Case]:
     )
     description = {"type": "function", "function": {"name": "f", "description": long, "parameters": {"type": "object"}}}
     yield Case("long-tool", "security 7", text(saying(model="scout", tools=[description])), statuses=TOO_LARGE, within_s=15)
+    inner: Any = 0
+    for _ in range(40):
+        inner = [inner, 0]
+    given = {"chat_template_kwargs": {"custom_tools": [inner] * 200}}
+    yield Case("template-tools", "security 7, sibling", text(saying(model="scout") | given), statuses=TOO_LARGE, within_s=15)
     yield Case("too-long", "reports too_long", text(saying("llama " * 4_000)), code="context_length_exceeded")
 
 

@@ -191,10 +191,16 @@ def attack(name: str, model: str, size: int) -> bytes:
         "text": lambda: begin + b'[{"role":"user","content":"' + b"The llama, an animal, is [1]. " * (size // 30) + b'"}]}',
         "escapes": lambda: begin + b'[{"role":"user","content":"' + b"\\n\\u00e9" * (size // 8) + b'"}]}',
         "quotes": lambda: begin + b'"' + b'\\"' * (size // 2) + b'"}',
+        "exponents": lambda: begin + b"[" + b"5e-324," * (size // 7) + b"1]}",
+        "digits": lambda: begin + b"[" + b"%b," % (b"7" * 4000) * (size // 4001) + b"1]}",
+        "fraction": lambda: begin + b"0." + b"1" * size + b"}",
+        "spaces": lambda: begin + b" " * (17 * MIB) + b"1}",
     }[name]()
 
 
-ATTACKS = ["lists", "objects", "strings", "numbers", "names", "depth", "text", "escapes", "quotes"]
+ATTACKS = [
+    "lists", "objects", "strings", "numbers", "names", "depth", "text", "escapes", "quotes", "exponents", "digits", "fraction", "spaces"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("model", ["nosuch", LLAMA])
@@ -204,6 +210,15 @@ async def test_large_body_that_is_an_attack_is_refused_in_short(herd: Herd, engi
     assert answer.status_code in (400, 404, 413)
     assert len(answer.content) < 1000
     assert not engine.requests
+
+
+@pytest.mark.parametrize("name", ["exponents", "depth"])
+async def test_small_body_whose_numbers_take_long_to_decode_is_refused_undecoded(herd: Herd, engine: FakeEngine, name: str) -> None:
+    answer = await herd.http.post(CHAT, content=attack(name, LLAMA, 60_000))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_too_large" if name == "exponents" else "invalid_json")
+    plain = [3.5e-7] * 1500 + [10**17] * 2000
+    assert (await herd.http.post(CHAT, json=asking() | {"own": plain})).status_code == 200
+    assert engine.requests[-1].json["own"] == plain
 
 
 def _many(count: int, size: int) -> dict[str, Any]:

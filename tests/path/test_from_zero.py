@@ -11,7 +11,7 @@ import pytest
 
 from configs.schema import Scaling
 from deployments.policy.routing.types import ReplicaState
-from tests.path.fake_engine import FakeEngine, answers, fake_engine, streams
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams, then_breaks
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd, asking, herd_of, limits, until
 from tests.path.wire import connected, request
 from tests.wire_format import DONE, event
@@ -245,3 +245,84 @@ async def test_config_says_from_now_on_that_a_model_may_be_at_zero(engine: FakeE
         herd.apply([MODELS[0]])
         herd.has()
         assert (await herd.chat()).status_code == 503
+
+
+async def gone() -> FakeEngine:
+    """Returns an engine that listens no more."""
+    async with fake_engine() as one:
+        return one
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_first_replica_that_cannot_be_reached_is_waited_for_on(engine: FakeEngine, stream: bool) -> None:
+    engine.script = streams([event(), DONE]) if stream else answers(200, GENERATED)
+    async with at_zero() as herd:
+        tasks, lost = await asked(herd, 3, stream=stream), await gone()
+        herd.has(lost)
+        await until(lambda: herd.state(lost) is ReplicaState.DEAD and waiting(herd) == 3)
+        herd.has(engine)
+        assert {answer.status_code for answer in await asyncio.gather(*tasks)} == {200}
+
+
+async def test_first_replica_that_breaks_a_connection_is_asked_again_when_it_says_that_it_is_ready(engine: FakeEngine) -> None:
+    engine.queue, engine.script = [then_breaks(head=False)], answers(200, GENERATED)
+    async with at_zero() as herd:
+        (task,) = await asked(herd, 1)
+        herd.has(engine)
+        await until(lambda: herd.state(engine) is ReplicaState.DEAD and waiting(herd) == 1)
+        herd.has(engine)
+        assert (await task).status_code == 200
+    assert len(engine.requests) == 2
+
+
+async def test_request_that_waits_for_room_elsewhere_waits_for_a_start_where_all_replicas_go(engine: FakeEngine) -> None:
+    async with at_zero() as herd, fake_engine() as full:
+        ends = asyncio.Event()
+
+        async def held(wire: Wire) -> None:
+            await ends.wait()
+            await answers(200, GENERATED)(wire)
+
+        full.script, engine.queue, engine.script = held, [then_breaks(head=False)], answers(200, GENERATED)
+        herd.has(full)
+        herd.roster.update(LLAMA, [replace(one, slots=1) for one in herd.roster.replicas(LLAMA)])
+        first = asyncio.create_task(herd.chat())
+        await full.asked()
+        (busy,) = herd.roster.replicas(LLAMA)
+        herd.roster.update(LLAMA, [busy, replace(busy, id="new", port=engine.port)])
+        (second,) = await asked(herd, 1)
+        assert len(engine.requests) == 1, "it was lost there, and the other one is full"
+        herd.has()
+        await asyncio.sleep(0.05)
+        assert waiting(herd) == 1
+        herd.has(engine)
+        assert (await second).status_code == 200
+        ends.set()
+        assert (await first).status_code == 200
+
+
+async def test_request_under_which_replicas_die_is_not_waited_with_for_ever(engine: FakeEngine) -> None:
+    async with at_zero() as herd:
+        engine.script = then_breaks(head=False)
+        (task,) = await asked(herd, 1)
+        for _ in range(2):
+            herd.has(engine)
+            await until(lambda: herd.state(engine) is ReplicaState.DEAD)
+        answer = await task
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_gone")
+    assert len(engine.requests) == 2
+
+
+async def test_replica_that_is_never_reached_is_tried_as_often_as_any_other_and_no_longer_than_a_start_is_waited_for() -> None:
+    async with at_zero(attempts=3) as herd:
+        (task,), lost = await asked(herd, 1), await gone()
+        for _ in range(3):
+            herd.has(lost)
+            await until(lambda: herd.state(lost) is ReplicaState.DEAD)
+        assert (await task).json()["error"]["code"] == "engine_gone"
+    async with at_zero(start_wait_s=0.5) as herd:
+        (task,), lost = await asked(herd, 1), await gone()
+        await asyncio.sleep(0.3)
+        herd.has(lost)
+        async with asyncio.timeout(0.45):
+            assert (await task).json()["error"]["code"] == "engine_gone"

@@ -13,7 +13,7 @@ from configs.requests import Requests
 from deployments.gateway.body.turns import Turns
 from deployments.policy.body.bounds import MIB
 from deployments.policy.body.sizes import CHARACTERS_PER_TOKEN
-from deployments.policy.body.structure import Structure, may_be_deep, pieces
+from deployments.policy.body.structure import FEW_NUMBERS, Structure, is_simple, pieces
 from deployments.policy.errors.client_errors import BadRequest, BodyTooLarge
 from deployments.policy.request.calls import INVALID, decoded, model_of
 from deployments.policy.request.served_models import Catalog
@@ -28,16 +28,18 @@ LARGE = 4 * MIB
 LEVELS = 6
 #: Bytes of a value that is decoded at once.
 STEP = 1 << 20
+#: Bytes of a number and the spaces around it.
+NUMBER = 16
 
 
 def read_small(raw: bytes, catalog: Catalog) -> dict[str, Any]:
     """Decodes a body of at most `SMALL` bytes.
 
     Raises:
-        BadRequest: it is no JSON object, or nested too deep.
+        BadRequest: it is no JSON object, nested too deep, or has too many numbers that take long to decode.
         UnknownModel: no model is called as it says.
     """
-    if may_be_deep(raw):
+    if not is_simple(raw):
         _weigh(raw, Structure())
     body = decoded(raw)
     catalog.check_name(body.get("model"))
@@ -49,7 +51,7 @@ async def read(raw: bytes, catalog: Catalog, requests: Requests) -> dict[str, An
 
     Raises:
         BadRequest: it is no JSON object, nested too deep, or of more parts than the config allows.
-        BodyTooLarge: one text in it is longer than the config allows.
+        BodyTooLarge: one text in it, or all the spaces between its values, are longer than the config allows.
         UnknownModel: no model is called as it says; found before the rest is decoded.
     """
     await _weighed(raw, catalog, requests)
@@ -70,6 +72,12 @@ def _weigh(piece: bytes, structure: Structure) -> None:
     structure.feed(piece)
     if structure.too_deep:
         raise BadRequest("The body is nested too deep: no more than 64 lists and objects may stand inside each other.", code="invalid_json")
+    if structure.slow_numbers > FEW_NUMBERS:
+        raise BadRequest(
+            f"The body has more than {FEW_NUMBERS} numbers with an exponent or of hundreds of digits. Write numbers without exponents, "
+            "or send fewer.",
+            code="request_too_large",
+        )
 
 
 async def _weighed(raw: bytes, catalog: Catalog, requests: Requests) -> None:
@@ -85,7 +93,7 @@ async def _weighed(raw: bytes, catalog: Catalog, requests: Requests) -> None:
                 "Send less in one request.",
                 code="request_too_large",
             )
-        if structure.longest > requests.text_mib * MIB:
+        if max(structure.longest, structure.outside - NUMBER * structure.separators) > requests.text_mib * MIB:
             raise BodyTooLarge(requests.text_mib)
         await asyncio.sleep(0)
 

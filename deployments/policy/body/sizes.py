@@ -12,7 +12,6 @@ from configs.requests import Requests
 from deployments.policy.body import tools
 from deployments.policy.body.bounds import KIB, refused
 from deployments.policy.body.field_table import FIELDS
-from deployments.policy.body.grammars import check_tools
 from deployments.policy.body.token_ids import are_ids, no_ids
 from deployments.policy.errors.client_errors import ContextExceeded
 from deployments.policy.images import media
@@ -39,6 +38,9 @@ _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 WITH_IDS = frozenset(_IDS)
 #: The endpoints that have tools: at others a field of this name is unknown, and may hold anything.
 _WITH_TOOLS = frozenset(endpoint for endpoint, rules in FIELDS.items() if "tools" in rules)
+#: What a template is given besides: Llama's write `custom_tools` as they write tools.
+_TEMPLATES = "chat_template_kwargs"
+_WITH_TEMPLATES = frozenset(endpoint for endpoint, rules in FIELDS.items() if _TEMPLATES in rules)
 
 
 def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requests: Requests) -> None:
@@ -59,12 +61,17 @@ def check(endpoint: str, body: Mapping[str, Any], size: int, model: Served, requ
     room = most
     if endpoint in _WITH_TOOLS and body.get("tools"):
         if size <= min(tools.SMALL, most // tools.MOST_PER_BYTE):
-            check_tools(body["tools"], requests)
+            tools.check_grammars(body, requests)
         else:
             written = tools.characters(body, most, requests)
             if written > most:
                 raise _too_long("tools", f"{written} characters in a prompt", f"{most} characters", model)
             room -= written
+    if size > most // tools.MOST_PER_BYTE and body.get(_TEMPLATES) and endpoint in _WITH_TEMPLATES:
+        written = tools.laid_out(body[_TEMPLATES], room)
+        if written > room:
+            raise _too_long(_TEMPLATES, f"{written} characters in a prompt", f"{room} characters", model)
+        room -= written
     if size > most:
         _check_text(endpoint, body, room, model, requests)
 

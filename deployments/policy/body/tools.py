@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from configs.requests import Requests
-from deployments.policy.body.grammars import Grammar, check_size, check_tools
+from deployments.policy.body.grammars import Grammar, check_parts, check_size, check_tools
 from deployments.policy.body.structure import DEEPEST_OF_ALL
 
 #: Bytes of a body below which no grammar that is made of its tools takes long.
@@ -22,7 +22,7 @@ _AROUND = 2
 #: Characters of prompt that one byte of a body can become: a line of its own, at the deepest level, for every two bytes.
 MOST_PER_BYTE = _INDENT * (_AROUND + DEEPEST_OF_ALL) // 2 + 1
 #: Kinds of `tool_choice` that make no grammar of all tools together.
-_NOT_ALL = frozenset({"none", "auto", "function", "tool"})
+_ONE = frozenset({"none", "function", "tool"})
 
 
 def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
@@ -40,32 +40,60 @@ def characters(body: Mapping[str, Any], most: int, requests: Requests) -> int:
     for index, tool in enumerate(body["tools"]):
         check_size(f"tools[{index}]", tool, requests, "Make the schema smaller.")
         if total <= most:
-            total += _laid_out(tool, most - total)
-    check_tools(body["tools"], requests)
-    if _any_of_all(body.get("tool_choice")):
-        Grammar("The model must call one of the tools, which makes one grammar of all. Send fewer tools, or name the one.").check(
-            "tools", {str(index): _schema(tool) for index, tool in enumerate(body["tools"])}, requests
-        )
+            total += laid_out(tool, most - total)
+    check_grammars(body, requests)
     return total
 
 
-def _any_of_all(choice: object) -> bool:
-    kind = choice.get("type") if isinstance(choice, dict) else choice
-    return kind is not None and kind not in _NOT_ALL
+def check_grammars(body: Mapping[str, Any], requests: Requests) -> None:
+    """Checks the grammars that an engine makes of tools.
+
+    Raises:
+        BadRequest: a tool is too large for a grammar, or all are where they are one: where the model must call one of them, or may and
+            one of them is strict.
+    """
+    tools, choice = body["tools"], body.get("tool_choice")
+    check_tools(tools, requests)
+    kind, name = _meant(choice)
+    for index, tool in enumerate(tools) if name is not None else ():
+        if _inner(tool).get("name") == name:
+            check_parts(f"tools[{index}]", _schema(tool), requests)
+    is_free = kind == "auto"
+    if kind not in _ONE and (not is_free or any(_inner(tool).get("strict") for tool in tools)):
+        why = "One of the tools is strict" if is_free else "The model must call one of the tools"
+        way_out = "leave 'strict' out" if is_free else "name the one"
+        Grammar(f"{why}, which makes one grammar of all. Send fewer tools, or {way_out}.").check(
+            "tools", {str(index): _schema(tool) for index, tool in enumerate(tools)}, requests
+        )
+
+
+def _meant(choice: object) -> tuple[str, str | None]:
+    """Returns the kind of a `tool_choice`, and the tool that it names. One that names a tool need not say its kind."""
+    if not isinstance(choice, dict):
+        return (choice if isinstance(choice, str) else "auto"), None
+    kind, name = choice.get("type"), _inner(choice).get("name")
+    named = name if isinstance(name, str) else None
+    return str(kind or ("auto" if named is None else "tool")), named
+
+
+def _inner(tool: dict[str, Any]) -> dict[str, Any]:
+    """Returns what names a tool, which chat completions keep under `function`."""
+    inner = tool.get("function")
+    return inner if isinstance(inner, dict) else tool
 
 
 def _schema(tool: dict[str, Any]) -> object:
-    inner = tool.get("function", tool)
+    inner = _inner(tool)
     return next((inner[name] for name in ("parameters", "input_schema") if name in inner), inner)
 
 
-def _laid_out(tool: dict[str, Any], most: int) -> int:
-    """Characters of a tool in a prompt, or more than `most`."""
-    text = msgspec.json.encode(tool)
+def laid_out(value: dict[str, Any], most: int) -> int:
+    """Returns how many characters a tool, or anything else that a template writes as JSON, is in a prompt; or more than `most`."""
+    text = msgspec.json.encode(value)
     opened = text.count(b"{") + text.count(b"[")
     lines = text.count(b",") + 2 * opened
     at_most = len(text) + lines * (1 + _INDENT * (_AROUND + min(opened, DEEPEST_OF_ALL)))
-    return at_most if at_most <= most else len(text) + sum(_indentation(tool))
+    return at_most if at_most <= most else len(text) + sum(_indentation(value))
 
 
 def _indentation(value: object) -> Iterator[int]:

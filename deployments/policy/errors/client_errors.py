@@ -95,10 +95,10 @@ class TooManyImages(BadRequest):
 
     code = "too_many_images"
 
-    def __init__(self, model: str, count: int, limit: int) -> None:
+    def __init__(self, model: str, count: int, limit: int, param: str = "messages") -> None:
         allowed = f"at most {limit} image{'s' if limit != 1 else ''} per prompt" if limit else "no images"
         found = f"{count} image{'s' if count != 1 else ''}"
-        super().__init__(f"The request has {found}, but the model '{model}' takes {allowed}.", param="messages")
+        super().__init__(f"The request has {found}, but the model '{model}' takes {allowed}.", param=param)
 
 
 class BadImage(BadRequest):

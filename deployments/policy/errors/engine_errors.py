@@ -179,6 +179,7 @@ def grammar_fields(body: Mapping[str, Any]) -> list[str]:
         "structured_outputs": bool(body.get("structured_outputs")),
         "response_format": _kind(body.get("response_format")) not in ("", "text"),
         "text": _kind(_member(body.get("text"), "format")) not in ("", "text"),
+        "output_config": bool(_member(body.get("output_config"), "format")),
         "tools": bool(body.get("tools")) and body.get("tool_choice") != "none",
         "allowed_token_ids": bool(body.get("allowed_token_ids")),
     }

@@ -6,6 +6,9 @@ from deployments.policy.images.picture import MOST_FRAMES, Header, Unfit, damage
 
 #: Blocks of one file: 255 bytes each, but for a frame's last.
 _MOST_BLOCKS = 1 << 18
+#: Extensions of one file, each of which takes as long as eight blocks: an animation has one or two for each frame.
+_MOST_EXTENSIONS = 1 << 12
+_TOO_MANY = "is a GIF file of too many blocks; save it anew"
 _IMAGE, _EXTENSION, _COMMENT, _CONTROL, _APPLICATION = 0x2C, 0x21, 0xFE, 0xF9, 0xFF
 _SCREEN = struct.Struct("<HHB")
 _FRAME = struct.Struct("<HHHHB")
@@ -25,9 +28,10 @@ def header(data: bytes) -> Header:
 
 def _read(data: bytes) -> Header:
     width, height, flags = _SCREEN.unpack_from(data, 6)
-    at = 13 + _palette(flags)
+    at, extensions = 13 + _palette(flags), 0
     while data[at] == _EXTENSION:
-        at = _after_extension(data, at)
+        at, extensions = _after_extension(data, at), extensions + 1
+        _check_extensions(extensions)
     if data[at] != _IMAGE:
         raise damaged("GIF")
     left, top, frame_width, frame_height, _flags = _FRAME.unpack_from(data, at + 1)
@@ -64,12 +68,12 @@ def _after_blocks(data: bytes, at: int, most: int) -> tuple[int, int]:
         at += 1 + length
         if not length:
             return at, count
-    raise Unfit("is a GIF file of too many blocks; save it anew")
+    raise Unfit(_TOO_MANY)
 
 
 def _frames(data: bytes, at: int) -> int:
     """Counts the frames, from the first one's head on; a file that ends before its end has those that it has."""
-    frames, left = 0, _MOST_BLOCKS
+    frames, extensions, left = 0, 0, _MOST_BLOCKS
     try:
         while data[at] in (_IMAGE, _EXTENSION):
             left -= 1
@@ -78,6 +82,8 @@ def _frames(data: bytes, at: int) -> int:
                 _check_number(frames)
                 at, blocks = _after_blocks(data, at + 11 + _palette(data[at + 9]), left)
             else:
+                extensions += 1
+                _check_extensions(extensions)
                 at, blocks = _after_blocks(data, at + 2, left)
             left -= blocks
     except IndexError:
@@ -88,3 +94,8 @@ def _frames(data: bytes, at: int) -> int:
 def _check_number(frames: int) -> None:
     if frames > MOST_FRAMES:
         raise Unfit(f"has more than {MOST_FRAMES} frames; send only the first, which alone is read")
+
+
+def _check_extensions(number: int) -> None:
+    if number > _MOST_EXTENSIONS:
+        raise Unfit(_TOO_MANY)

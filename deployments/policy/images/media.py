@@ -119,7 +119,7 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
         _refuse(body, part)
     parts = [part for part in marked if _is_image(part)]
     if len(parts) > limit:
-        raise TooManyImages(model, len(parts), limit)
+        raise TooManyImages(model, len(parts), limit, holder(body))
     changed += [_in_form(part) for part in parts]
     return Media(tuple(image for part in parts for image in _images(body, part)), any(changed))
 
@@ -127,6 +127,11 @@ def inspect(body: dict[str, Any], model: str, limit: int) -> Media:
 def count(body: dict[str, Any]) -> int:
     """The images of a request, in whatever form."""
     return sum(map(_is_image, _parts(body)))
+
+
+def holder(body: dict[str, Any]) -> str:
+    """Returns the name of the field that holds a request's images: the APIs call it differently."""
+    return next((name for name in _CONTAINERS if any(map(_is_image, _parts({name: body.get(name)})))), "messages")
 
 
 def characters(body: dict[str, Any]) -> int:

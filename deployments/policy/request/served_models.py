@@ -113,14 +113,14 @@ class Catalog:
             TooManyImages: none of those that `auto` may mean takes so many.
         """
         served = self.by_name.get(body["model"])
-        return self._suited(needs_of(body)) if served is None else served
+        return self._suited(needs_of(body), body) if served is None else served
 
-    def _suited(self, needs: Needs) -> Served:
+    def _suited(self, needs: Needs, body: dict[str, Any]) -> Served:
         """The first that fits. Where a prompt seems too long for all, the longest context: its engine counts, and says by how much."""
         seeing = [served for served in self.auto if needs.images <= served.images_per_prompt]
         if not seeing:
             most = max(self.auto, key=lambda served: served.images_per_prompt)
-            raise TooManyImages(most.id, needs.images, most.images_per_prompt)
+            raise TooManyImages(most.id, needs.images, most.images_per_prompt, media.holder(body))
         return next((served for served in seeing if served.fits(needs)), max(seeing, key=lambda served: served.context_tokens))
 
     def in_place_of(self, served: Served, body: dict[str, Any]) -> tuple[Chosen, ...]:

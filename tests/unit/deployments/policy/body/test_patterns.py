@@ -1,5 +1,7 @@
 """`deployments.policy.body.patterns`: how many parts a regular expression or a grammar has for the compiler."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,8 @@ MANY = 10**9
         ("[\u00e4-\u00fc]", 2.5),
         ("a?", 0.05),
         ("a+?b*?", 0.2),
+        (" ? *", 1.8),
+        ("a b?", 0.05),
         ("a{3}b{2,5}", 0.4),
         ("a{0}", 0.05),
         ("a{2,}", 0.15),
@@ -62,6 +66,7 @@ def test_parts_of_a_regular_expression(pattern: str, parts: float) -> None:
         ("root ::= ws? ws?", 1.2),
         ('root ::= [a-z] # "\n ? [a-z]\n{ 0 , 3 }', 1.85),
         ('root ::= ("a" | "b")* ("c" | "d")*', 1.2),
+        ('root ::= ", "*', 0.6),
         ("start: 'What?' /a/", 0.4),
         ("""start: "a' [a-z]?[a-z]? '" """, 1.11),
     ],
@@ -101,6 +106,7 @@ BORDER = {
     "(.)?": 12,
     "(a|.)?": 12,
     "[^,]+, ": 51,
+    " ?": 28,
 }
 
 
@@ -121,3 +127,27 @@ def test_longest_repetition_that_passes(piece: str, most: int) -> None:
 def test_every_text_has_a_number_of_parts(text: str) -> None:
     assert regex_cost(text, MANY) >= 0
     assert grammar_cost(text, MANY) >= 0
+
+
+#: Texts of the longest size that look at every moment as if a repetition, a literal, a class or a group went on.
+LONG = {
+    "repetition": "a{1," + " " * 65_000 + "x",
+    "repetition without a comma": "a{1" + " " * 65_000 + "x",
+    "digits": "a{" + "1" * 65_000,
+    "repetitions": "a{1," * 16_000,
+    "blanks": "root ::= a" + " " * 65_000 + "x",
+    "comments": "root ::= a" + " #\n" * 20_000 + "x",
+    "literals": 'root ::= "' + "a" * 65_000,
+    "ranges": "[" + " -~" * 21_000 + "]",
+    "groups": "(" * 65_000,
+    "names": "(?<" + "a" * 65_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_count_of_a_long_text_takes_time_in_proportion_to_its_length(text: str) -> None:
+    """An event loop stands still meanwhile. Each takes 0.1 s at most on a busy machine; the first one took half a minute."""
+    began_s = time.thread_time()
+    regex_cost(text, MANY)
+    grammar_cost(text, MANY)
+    assert time.thread_time() - began_s < 1

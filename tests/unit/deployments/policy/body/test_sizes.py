@@ -253,3 +253,23 @@ def test_what_is_no_token_id_is_found_behind_many_that_are(other: Any) -> None:
         assert fields.unknown(endpoint, body, REQUESTS) == ()
         with pytest.raises(BadRequest, match="whole numbers"):
             check_ids(endpoint, body, TEN_MILLION)
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "responses", "messages", "count_tokens", "tokenize", "embeddings"])
+def test_tools_do_not_hide_in_what_a_template_is_given(endpoint: str) -> None:
+    """Llama's templates write `custom_tools` with four spaces for each level: 50 bytes of lists are 2 KB of a prompt."""
+    fields_, deep = {"messages": said("Hi"), "input": "Hi"}, [0]
+    for _ in range(20):
+        deep = [deep, 0]  # type: ignore[list-item]
+    check(endpoint, fields_ | {"chat_template_kwargs": {"custom_tools": [{"name": "f"}], "date_string": "26 Jul 2024"}})
+    with pytest.raises(ContextExceeded, match=r"'chat_template_kwargs' has [0-9]+ characters in a prompt") as refused:
+        check(endpoint, fields_ | {"chat_template_kwargs": {"custom_tools": [deep]}})
+    assert refused.value.param == "chat_template_kwargs"
+    check("detokenize", {"tokens": [1], "chat_template_kwargs": [deep]})
+
+
+def test_tools_and_what_a_template_is_given_are_bounded_together() -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 800}}
+    check("chat", {"messages": said("Hi"), "tools": [tool]})
+    with pytest.raises(ContextExceeded, match="'chat_template_kwargs'"):
+        check("chat", {"messages": said("Hi"), "tools": [tool], "chat_template_kwargs": {"custom_tools": ["x" * 800]}})

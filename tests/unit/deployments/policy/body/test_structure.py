@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.body.structure import DEEPEST, Structure, may_be_deep, pieces
+from deployments.policy.body.structure import DEEPEST, FEW_NUMBERS, Structure, is_simple, pieces
 from tests.unit.samples import JSON
 
 
@@ -60,9 +60,28 @@ def test_depth(size: int) -> None:
     assert not counted(b'["' + b"[" * 1000 + b'"]', size).too_deep
 
 
-def test_brackets_are_few_in_nearly_every_request() -> None:
-    assert not may_be_deep(b'{"messages":[{"role":"user","content":"Hi"}]}')
-    assert may_be_deep(b"[" * (2 * DEEPEST + 1))
+def test_brackets_and_numbers_are_few_in_nearly_every_request() -> None:
+    assert is_simple(b'{"messages":[{"role":"user","content":"Hi"}]}')
+    assert not is_simple(b"[" * (2 * DEEPEST + 1))
+    assert not is_simple(b"1," * (FEW_NUMBERS + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "slow"),
+    [
+        (b"[1e5,2E-7,5e-324,true,false,null,1.5,-3]", 3),
+        (b'["1e5",{"e":true}]', 0),
+        (b"[" + b"7" * 299 + b"," + b"8" * 300 + b"]", 1),
+        (b"0." + b"123" * 1000, 10),
+        (b"[true,false,true]" * 3, 0),
+    ],
+)
+def test_numbers_that_take_long_to_decode_are_counted(text: bytes, slow: int) -> None:
+    assert counted(text, 1 << 20).slow_numbers == slow
+
+
+def test_bytes_that_stand_in_no_string_are_measured() -> None:
+    assert counted(b'{"a":  [1 , "' + b" " * 100 + b'"]  }', 7).outside == 13
 
 
 def test_long_string_and_escapes_are_measured() -> None:

@@ -59,3 +59,48 @@ def test_tools_of_one_grammar_are_bounded_together(choice: Any, parameters: Any)
 def test_tools_that_make_no_grammar_together_are_bounded_one_by_one(choice: Any) -> None:
     many = {"tools": [{"name": "f", "input_schema": {"description": "x" * 8000}}, {"name": "g", "tools": []}] * 64, "tool_choice": choice}
     assert tools.characters(many, 10**7, REQUESTS) > 64 * 8000
+
+
+def lengths(many: int) -> dict[str, Any]:
+    """A schema of strings with so many different long lengths, each of which takes a compiler seconds."""
+    return {"type": "object", "properties": {f"p{n}": {"type": "string", "maxLength": 200 + n} for n in range(many)}}
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "any"},
+        {"type": ["x"]},
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "tool", "name": "f"},
+        {"function": {"name": "f"}},
+    ],
+)
+def test_tool_that_the_model_must_call_is_counted_as_the_grammar_that_it_becomes(choice: Any, nested: bool) -> None:
+    tools.check_grammars({"tools": [tool(lengths(4), nested)], "tool_choice": choice}, REQUESTS)
+    tools.check_grammars({"tools": [tool(lengths(5), nested)], "tool_choice": "auto"}, REQUESTS)
+    with pytest.raises(BadRequest, match="has more than 256 parts in its patterns, grammars and lengths of strings") as refused:
+        tools.check_grammars({"tools": [tool(lengths(5), nested)], "tool_choice": choice}, REQUESTS)
+    tools.check_grammars({"tools": [tool(lengths(5), nested)], "tool_choice": {"type": "tool", "name": "other"}}, REQUESTS)
+    assert str(refused.value.param).startswith("tools")
+
+
+def strict(parameters: Any, nested: bool) -> dict[str, Any]:
+    """A tool whose arguments the engine holds the model to."""
+    made = tool(parameters, nested)
+    (made["function"] if nested else made)["strict"] = True
+    return made
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}, {"tool_choice": {"type": "auto"}}, {"tool_choice": {}}])
+def test_strict_tool_makes_one_grammar_of_all(choice: dict[str, Any], nested: bool) -> None:
+    many = [tool({"description": "x" * 8000}, nested)] * 9
+    tools.check_grammars({"tools": many, **choice}, REQUESTS)
+    with pytest.raises(BadRequest, match=r"One of the tools is strict, which makes one grammar of all.*leave 'strict' out"):
+        tools.check_grammars({"tools": [*many, strict({}, nested)], **choice}, REQUESTS)
+    tools.check_grammars({"tools": [*many, strict({}, nested)], "tool_choice": "none"}, REQUESTS)
+    with pytest.raises(BadRequest, match="lengths of strings"):
+        tools.check_grammars({"tools": [strict(lengths(5), nested)], **choice}, REQUESTS)

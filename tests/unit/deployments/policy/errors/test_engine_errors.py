@@ -163,6 +163,8 @@ GRAMMARS = [
     ({"response_format": "json"}, []),
     ({"text": {"format": {"type": "json_schema"}}}, ["text"]),
     ({"text": "x"}, []),
+    ({"output_config": {"format": {"schema": {"type": "object"}}}}, ["output_config"]),
+    ({"output_config": {"effort": "low"}}, []),
     ({"tools": [1], "tool_choice": "required"}, ["tools"]),
     ({"tools": [1], "tool_choice": "none"}, []),
     ({"allowed_token_ids": [1], "structured_outputs": {"regex": "a"}}, ["structured_outputs", "allowed_token_ids"]),

@@ -136,6 +136,8 @@ def test_header_by_hand(data: bytes, expected: Header) -> None:
         (gif((1, 1), *[gif_frame()] * (MOST_FRAMES + 1)), "has more than 256 frames"),
         (gif((1, 1), b"!\xfe" + b"\1a" * 300_000 + b"\0", gif_frame()), "too many blocks"),
         (gif((1, 1), gif_frame()[:-1] + b"\1a" * 300_000 + b"\0"), "too many blocks"),
+        (gif((1, 1), b"!\xfe\1a\0" * 4097, gif_frame()), "too many blocks"),
+        (gif((1, 1), gif_frame(), b"!\xfe\0" * 4097), "too many blocks"),
         (b"RIFF\0\0\0\0WEBP", "damaged or incomplete WebP"),
         (webp((b"VP8 ", bytes(20))), "damaged or incomplete WebP"),
         (webp((b"VP8L", bytes(20))), "damaged or incomplete WebP"),

@@ -112,6 +112,21 @@ def test_too_many_images(number: int, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (chat(openai(DATA)), "messages"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": DATA}]}]}, "input"),
+        ({"input": [{"type": "function_call_output", "output": [{"type": "input_image", "image_url": DATA}]}]}, "input"),
+        ({"messages": [{"role": "user", "content": "Hi"}], "system": [anthropic(type="base64", data="aGk=")]}, "system"),
+    ],
+)
+def test_field_that_holds_too_many_images_is_named(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(TooManyImages) as refused:
+        inspect(body, "scout", 0)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
     ("part", "inlined"),
     [
         (openai(WEB), openai(DATA)),

@@ -1,5 +1,7 @@
 """What a gateway counts of a model's load, and what it tells of it."""
 
+import time
+
 import pytest
 
 from deployments.policy.queue.ledger import MOST_BUCKETS, PACES, REMEMBERED, Answered, Ledger
@@ -168,3 +170,19 @@ def test_refusals_are_bounded() -> None:
     returns.refused(b"later", T + 5 + LATE_S, 5)
     assert returns.is_one(b"later", T + 6 + LATE_S), "old ones made room"
     assert not returns.is_one(b"1", T)
+
+
+def test_flood_of_refusals_is_not_looked_through_for_each_of_them() -> None:
+    """Each look takes milliseconds, in which the gateway does nothing else."""
+    returns = Returns()
+    for number in range(MOST_KEPT):
+        returns.refused(b"%d" % number, T, 5)
+    began_s = time.thread_time()
+    for number in range(2000):
+        returns.refused(b"flood %d" % number, T + number / 4000, 5)
+    assert time.thread_time() - began_s < 1
+    returns.refused(b"later", T + 6 + LATE_S, 5)
+    for number in range(MOST_KEPT):
+        returns.refused(b"again %d" % number, T + 6 + LATE_S, 5)
+    returns.refused(b"put back", T - 3600, 5)
+    assert not returns.is_one(b"put back", T - 3600), "all that are kept are yet to come, by that clock"
