@@ -59,8 +59,8 @@ async def test_client_that_leaves_behind_the_last_event_was_answered(herd: Herd,
     async with shown_all(herd, events, api) as client:
         client.hang_up()
         await engine.left()
-    await until(lambda: herd.ended("ok", endpoint=api) == 1)
-    assert herd.ended("cancelled", endpoint=api) == 0
+    await until(lambda: herd.ended("ok") == 1)
+    assert herd.ended("cancelled") == 0
     assert [herd.count("herd_tokens_total", model=LLAMA, kind=kind) for kind in ("prompt", "completion")] == [3, 6]
     assert herd.open_now == (0, 0)
 
@@ -143,5 +143,5 @@ async def test_engine_that_dies_behind_the_last_event_has_answered(herd: Herd, e
     engine.script = then_breaks(chunks(events))
     async with shown_all(herd, events, api) as client:
         assert await client.chunk() == b""
-    await until(lambda: herd.ended("ok", endpoint=api) == 1)
+    await until(lambda: herd.ended("ok") == 1)
     assert herd.count("herd_tokens_total", model=LLAMA, kind="completion") == 6
