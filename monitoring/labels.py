@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     OK = "ok"
     CLIENT_ERROR = "client_error"
     CANCELLED = "cancelled"
-    """The client hung up."""
+    """The client hung up before it had its whole answer."""
     TIMEOUT = "timeout"
     OVERLOADED = "overloaded"
     """All replicas were full, and it had waited long enough, or would have."""
