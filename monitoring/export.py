@@ -264,7 +264,8 @@ class Meter:
 
     def pieces(self) -> Iterator[bytes]:
         """Writes everything as Prometheus reads it, piece by piece; what is counted in between may be in it."""
-        return pieces(chain.from_iterable(one.lines() for one in (*self._values.values(), *self._buckets.values())))
+        metrics: list[Values | Buckets] = [*self._values.values(), *self._buckets.values()]
+        return pieces(chain.from_iterable(one.lines() for one in metrics))
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -42,7 +42,7 @@ class Names:
 
 def number(value: float) -> str:
     """Writes a value."""
-    return repr(float(value)) if -_LARGE < value < _LARGE else floatToGoString(value)
+    return repr(float(value)) if -_LARGE < value < _LARGE else str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
 def pieces(lines: Iterable[str]) -> Iterator[bytes]:
