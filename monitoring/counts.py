@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from monitoring.metrics import Metric
+from monitoring.page import Names, head, number
 
 Labels = tuple[str, ...]
 """A label's values, in the order of the metric's labels."""
@@ -33,6 +34,14 @@ class Values(Collector):
         for labels, value in self.of.items():
             family.add_metric(labels, value)
         yield family
+
+    def lines(self) -> Iterator[str]:
+        """The lines of its page, with the values that there are when the first line is asked for."""
+        name, names = self._metric.name, Names(self._metric.labels)
+        series = tuple(self.of.items())
+        yield head(self._metric)
+        for labels, value in series:
+            yield f"{name}{names.written(labels)} {number(value)}\n"
 
 
 class Buckets(Collector):
@@ -64,6 +73,19 @@ class Buckets(Collector):
         for labels, counts in self._counts.items():
             family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), self._sums[labels])
         yield family
+
+    def lines(self) -> Iterator[str]:
+        """The lines of its page, with the values that there are when the first line is asked for."""
+        name, names, with_bound = self._metric.name, Names(self._metric.labels), Names((*self._metric.labels, "le"))
+        bounds = [*map(str, self._metric.buckets), "+Inf"]
+        series = [(labels, tuple(counts), self._sums[labels]) for labels, counts in self._counts.items()]
+        yield head(self._metric)
+        for labels, counts, total in series:
+            below = 0
+            for bound, below in zip(bounds, accumulate(counts), strict=True):
+                yield f"{name}_bucket{with_bound.written((*labels, bound))} {number(below)}\n"
+            of = names.written(labels)
+            yield f"{name}_count{of} {number(below)}\n{name}_sum{of} {number(total)}\n"
 
     def _of(self, labels: Labels) -> list[int]:
         counts = self._counts.get(labels)

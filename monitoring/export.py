@@ -4,17 +4,19 @@ Decides nothing. One `Meter` per process, passed down by whoever builds the proc
 gateways in one process do not meet.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client import Metric as MetricFamily
 
 from configs.scaling import Slo
 from monitoring.counts import Buckets, Labels, Values
-from monitoring.labels import CODES, NO_CODE, OTHER, Found, Met, Objective, Outcome, PrefillBy, Retry, Tokens
+from monitoring.labels import CODES, NO_CODE, OTHER, WORKING, Found, Met, Objective, Outcome, PrefillBy, Retry, Tokens
 from monitoring.metrics import (
     E2E,
+    ENDPOINT_REQUESTS,
     FALLBACKS,
     GATEWAYS,
     ITL,
@@ -44,6 +46,7 @@ from monitoring.metrics import (
     WAITING,
     Metric,
 )
+from monitoring.page import pieces
 
 _CODES = frozenset(CODES)
 # What every request counts. In Python 3.11 a member of an enum takes longer to look up than to count.
@@ -81,6 +84,7 @@ class Meter:
             self.registry.register(one)
         # What every request counts, so that it is not looked up for each.
         self._requests, self._picks, self._tokens = (self._values[metric.name].of for metric in (REQUESTS, PICKS, TOKENS))
+        self._by_endpoint = self._values[ENDPOINT_REQUESTS.name].of
         self._prefix = self._values[PREFIX_TOKENS.name].of
         self.slo_requests = self._values[SLO_REQUESTS.name].of
         """Requests by model, objective and whether it was met. Counted right here, for every request, with the labels of a `Promise`."""
@@ -166,9 +170,9 @@ class Meter:
         """Returns the objectives of a model; None for a model that is not in the config."""
         return self._promises.get(model)
 
-    def refused(self, model: str, code: str | None) -> None:
+    def refused(self, code: str | None) -> None:
         """A request was answered with an error of this code; None: it has none."""
-        self.count(REFUSALS, model, NO_CODE if code is None else code if code in _CODES else OTHER)
+        self.count(REFUSALS, NO_CODE if code is None else code if code in _CODES else OTHER)
 
     def expected(self, model: str, hit_tokens: int, miss_tokens: int) -> None:
         """A prompt went to a replica that should have so many of its tokens, and should not have the others."""
@@ -191,8 +195,10 @@ class Meter:
 
     def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """A request ended so, after so long."""
-        self._requests[model, endpoint, outcome] += 1
-        self._e2e.observe((model, endpoint), seconds)
+        self._requests[model, outcome] += 1
+        self._by_endpoint[endpoint, outcome] += 1
+        if endpoint in WORKING:
+            self._e2e.observe((model,), seconds)
 
     def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
         """A stream's pieces were sent at these times."""
@@ -230,7 +236,7 @@ class Meter:
         for metric, now in ((SCALING_BOUND, bound), (SCALING_HELD, held)):
             shown = self._values[metric.name].of
             for labels in [labels for labels in shown if labels[0] == model]:
-                shown[labels] = 0
+                del shown[labels]
             if now:
                 shown[model, now] = 1
         self.show(SCALING_DECIDED, model, value=decided_s)
@@ -256,6 +262,11 @@ class Meter:
         one: Values | Buckets = self._buckets[metric.name] if metric.kind == "histogram" else self._values[metric.name]
         return next(iter(one.collect()))
 
+    def pieces(self) -> Iterator[bytes]:
+        """Writes everything as Prometheus reads it, piece by piece; what is counted in between may be in it."""
+        metrics: list[Values | Buckets] = [*self._values.values(), *self._buckets.values()]
+        return pieces(chain.from_iterable(one.lines() for one in metrics))
+
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        return b"".join(self.pieces())

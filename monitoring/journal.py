@@ -251,7 +251,7 @@ class Journal:
         """Counts the error that a client was told, if it was told one."""
         code = entry.code if entry.code is not None else _CODES.get(outcome)
         if code is not None:
-            self.meter.refused(entry.model, code or None)
+            self.meter.refused(code or None)
 
     def _judge(self, entry: Entry, promise: Promise, outcome: Outcome, begun: Trial | None, now_s: float) -> None:
         """Counts a request against the objectives of the model that it names, whichever model answered.

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     OK = "ok"
     CLIENT_ERROR = "client_error"
     CANCELLED = "cancelled"
-    """The client hung up."""
+    """The client hung up before it had its whole answer."""
     TIMEOUT = "timeout"
     OVERLOADED = "overloaded"
     """All replicas were full, and it had waited long enough, or would have."""
@@ -131,6 +131,8 @@ REASONS = (
 VERDICTS = ("right", "wrong", "slow", "held_up", "stuck", "failed", "outvoted", "busy")
 #: The short names of paths (`deployments.policy.request.calls.ENDPOINTS`).
 ENDPOINTS = ("chat", "completions", "responses", "messages", "count_tokens", "embeddings", "tokenize", "detokenize")
+#: Of these, those whose answers come from a model's work, and are worth their times.
+WORKING = frozenset(ENDPOINTS) - {"count_tokens", "tokenize", "detokenize"}
 #: Kinds of events (`deployments.policy.fleet.events.Kind`).
 EVENTS = ("change", "step", "up", "rollback", "down", "scale", "start", "ready", "stop", "death", "sick", "drain", "failed")
 #: Phases of a start, in order (`deployments.policy.records.starts.CALLED`). A replica for which Ray still looks for room is in the first.

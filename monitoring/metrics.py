@@ -27,21 +27,30 @@ class Metric:
         return tuple(one.name for one in self.by)
 
 
-# The objectives' defaults (`configs.scaling.Slo`) and the usual others are edges of buckets: there a share of requests is exact.
-_LATENCY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.5, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0)
-_ITL_S = (0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.032, 0.05, 0.064, 0.1, 0.128, 0.256, 0.512, 1.024, 4.096)
-_E2E_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
+# The objectives' defaults (`configs.scaling.Slo`) and the usual others are edges of buckets: there a share of requests is exact. Each edge
+# is a series for every model on every gateway's page, so there are no more of them than percentiles need.
+_TTFT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 3.0, 5.0, 10.0, 40.0)
+_ITL_S = (0.004, 0.008, 0.016, 0.024, 0.032, 0.05, 0.1, 0.25, 1.0)
+_E2E_S = (0.1, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0)
+_WAITED_S = (0.1, 0.5, 2.0, 10.0, 60.0)
+_CANARY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.5, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 _LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 # Requests, on gateways' pages.
-REQUESTS = Metric("herd_requests_total", "counter", "Requests that ended, by how they ended.", (MODEL, label.ENDPOINT, label.OUTCOME))
-REFUSALS = Metric("herd_refusals_total", "counter", "Requests answered with an error, by its code.", (MODEL, label.CODE))
+REQUESTS = Metric("herd_requests_total", "counter", "Requests that ended, by how they ended.", (MODEL, label.OUTCOME))
+ENDPOINT_REQUESTS = Metric(
+    "herd_endpoint_requests_total",
+    "counter",
+    "The same requests, by endpoint and for all models together.",
+    (label.ENDPOINT, label.OUTCOME),
+)
+REFUSALS = Metric("herd_refusals_total", "counter", "Requests answered with an error, by its code, for all models together.", (label.CODE,))
 TTFT = Metric(
     "herd_time_to_first_token_seconds",
     "histogram",
     "From a request's arrival at the gateway to the first piece of its streamed answer.",
     (MODEL,),
-    _LATENCY_S,
+    _TTFT_S,
 )
 ITL = Metric(
     "herd_inter_token_latency_seconds",
@@ -53,8 +62,8 @@ ITL = Metric(
 E2E = Metric(
     "herd_request_seconds",
     "histogram",
-    "From a request's arrival at the gateway to the end of its answer.",
-    (MODEL, label.ENDPOINT),
+    "From a request's arrival at the gateway to the end of its answer. Requests that only count or make tokens are left out.",
+    (MODEL,),
     _E2E_S,
 )
 SLO_REQUESTS = Metric(
@@ -86,7 +95,7 @@ STREAMS_OPEN = Metric("herd_streams_open", "gauge", "Streamed answers under way.
 REQUESTS_OPEN = Metric("herd_requests_open", "gauge", "Requests under way.", (MODEL,))
 PICKS = Metric("herd_picks_total", "counter", "Replicas picked for a request, by reason.", (MODEL, label.REASON))
 WAITING = Metric("herd_queue_requests", "gauge", "Requests that wait because all replicas of the model are full.", (MODEL,))
-WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", (MODEL,), _LATENCY_S)
+WAITED = Metric("herd_queue_seconds", "histogram", "How long requests waited for room, of those that had to.", (MODEL,), _WAITED_S)
 RETRIES = Metric(
     "herd_retries_total", "counter", "Requests asked of a replica again: one failed, or they had made way.", (MODEL, label.RETRY)
 )
@@ -138,10 +147,16 @@ SCALING_REPLICAS = Metric(
     (MODEL, label.FIGURE),
 )
 SCALING_BOUND = Metric(
-    "herd_scaling_bound", "gauge", "1 while this limit keeps a model's replicas from what the load asks for.", (MODEL, label.LIMIT)
+    "herd_scaling_bound",
+    "gauge",
+    "1 while this limit keeps a model's replicas from what the load asks for; only the limit that does is shown.",
+    (MODEL, label.LIMIT),
 )
 SCALING_HELD = Metric(
-    "herd_scaling_held", "gauge", "1 while a model's number of replicas is held without a look at its load, by why.", (MODEL, label.WHY)
+    "herd_scaling_held",
+    "gauge",
+    "1 while a model's number of replicas is held without a look at its load, by why; not shown while it is not.",
+    (MODEL, label.WHY),
 )
 SCALING_DECIDED = Metric(
     "herd_scaling_decided_timestamp_seconds", "gauge", "When autoscaling last decided on a model, in seconds since 1970.", (MODEL,)
@@ -149,7 +164,7 @@ SCALING_DECIDED = Metric(
 # The engine replicas' own, which stand beside vLLM's on their pages.
 CANARIES = Metric("herd_canary_total", "counter", "Canaries through this replica, by what they said.", (MODEL, label.VERDICT))
 CANARY_SECONDS = Metric(
-    "herd_canary_seconds", "histogram", "From a canary's first token to its last, where it had both.", (MODEL,), _LATENCY_S
+    "herd_canary_seconds", "histogram", "From a canary's first token to its last, where it had both.", (MODEL,), _CANARY_S
 )
 ENGINE_WEIGHTS = Metric(
     "herd_engine_weights_bytes",
@@ -181,8 +196,22 @@ KV_BYTE_SECONDS = Metric(
 )
 
 GATEWAYS = (
-    *(REQUESTS, REFUSALS, TTFT, ITL, E2E, SLO_REQUESTS, SLO_OBJECTIVE, SLO_THRESHOLD, TOKENS, PREFIX_TOKENS, STREAMS_OPEN, REQUESTS_OPEN),
-    *(PICKS, WAITING, WAITED, RETRIES, FALLBACKS, PREFILLS, GATEWAY_CPU, GATEWAY_MEMORY, LOOP_LAG, REPLICAS, REPLICA_PHASE),
+    *(REQUESTS, ENDPOINT_REQUESTS, REFUSALS, TTFT, ITL, E2E, SLO_REQUESTS, SLO_OBJECTIVE, SLO_THRESHOLD, TOKENS, PREFIX_TOKENS),
+    *(
+        STREAMS_OPEN,
+        REQUESTS_OPEN,
+        PICKS,
+        WAITING,
+        WAITED,
+        RETRIES,
+        FALLBACKS,
+        PREFILLS,
+        GATEWAY_CPU,
+        GATEWAY_MEMORY,
+        LOOP_LAG,
+        REPLICAS,
+        REPLICA_PHASE,
+    ),
     *(REPLICAS_READY, REPLICAS_SICK, REPLICAS_SLOW, NODES, GPUS, EVENTS),
     *(SCALING_REPLICAS, SCALING_BOUND, SCALING_HELD, SCALING_DECIDED),
 )

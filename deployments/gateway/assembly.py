@@ -49,7 +49,6 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
-from monitoring.labels import UNKNOWN
 from monitoring.observing.observers import Observers
 from monitoring.observing.tracing import BATCH_S
 
@@ -155,7 +154,7 @@ class Serving:
         front = Front(self.roster, self.pipeline, self.meter, self._figures, cluster.generated, process.pages)
         self._metrics_server = Listener(front.metrics, [page], _bounds(wanted), PAGE_S)
         self.server = Listener(front.serve, doors, _bounds(wanted), process.stop_s, process.certificate)
-        self.server.listen(lambda error: self.meter.refused(UNKNOWN, error.reason))
+        self.server.listen(lambda error: self.meter.refused(error.reason))
         self._load = LoadReporting(
             process.name, self.roster.replicas, lambda model, seen: attempts.load(model, RELEASE, seen), cluster.keep, process.told_s
         )

@@ -5,6 +5,7 @@ and what the client has been *shown*. Where nobody reads, all that is said is cl
 stream is then passed on, kept in case its engine dies, and timed, and nothing else is done for it. `gateway.readers` holds the rest.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from deployments.gateway.readers.reading import Reading
@@ -93,6 +94,11 @@ class Delivery:
         return bool(self.times)
 
     @property
+    def is_whole(self) -> bool:
+        """The client has been shown a stream to its end, and need not wait for what its engine does behind that."""
+        return self.said.is_whole and (self._reading is None or self._reading.screen.is_clear)
+
+    @property
     def progress(self) -> int:
         """Pieces that have been said, at most by one engine where the answer began anew. Shown ones, where nobody reads."""
         return len(self.times) if self._reading is None else max(self._furthest, self._reading.screen.said)
@@ -117,28 +123,25 @@ class Delivery:
             if is_stream(answer.headers):
                 self._asked.trial.streams()
                 self._begin(answer)
-                await answer.pipe(self)
+                try:
+                    await answer.pipe(self)
+                except asyncio.CancelledError:  # the client has hung up, its time is over, or the gateway stops
+                    if not self.is_whole:
+                        raise
                 self._end()
-                self._count(usage.of_stream(self.said.tail))
             else:
                 body = answer.at_hand() if answer.is_whole else await answer.read()
                 self._reply(answer, body)
-                self._count(usage.of_body(body))
+                self._asked.took(usage.of_body(body))
         finally:
             self._source = None
             if self._brake is not None:
                 self._brake.follow(None)
 
-    def _count(self, used: usage.Usage | None) -> None:
-        if used is not None:
-            self._asked.trial.used(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
-
     def complete(self) -> None:
-        """All has been said."""
-        if self._reading is None:
-            self._client.finish()
-        else:
-            self._reading.screen.end()
+        """All of a stream has been said."""
+        self._asked.took(usage.of_stream(self.said.tail))
+        (self._client.finish if self._reading is None else self._reading.screen.end)()
 
     async def closed(self) -> None:
         """Waits until all that was said is cleared, and shows the end. To be called once, when an answer that is read has been said.
@@ -201,8 +204,7 @@ class Delivery:
     # what an engine says
     def _begin(self, answer: Answer) -> None:
         self._head = answer.status, self._asked.headers(answer.headers, streamed=True)
-        self._plain = False
-        self._cut_events = None
+        self._plain, self._cut_events = False, None
         self._seam = self.said.seam() if self.said.pieces else None
 
     def _reply(self, answer: Answer, body: bytes) -> None:
@@ -229,11 +231,8 @@ class Delivery:
 
     def _part(self, data: bytes) -> None:
         """The network cut the engine's events: what is whole goes on, the rest waits for its end."""
-        events = self._cut_events or Events()
+        events = self._cut_events or Events(self.said)
         whole = events.add(data)
-        if events.held_bytes >= self.said.most_held_bytes:
-            self.said.forget()  # not to be continued, for it goes on in parts
-            whole += events.rest()
         self._cut_events = events if events.held else None
         if whole:
             self._whole(whole)

@@ -30,7 +30,6 @@ from deployments.policy.routing.availability import RETRY_AFTER_S
 from deployments.wire.client.exchange import JSON, Exchange
 from deployments.wire.shared_answer import SharedAnswer
 from monitoring.export import CONTENT_TYPE, Meter
-from monitoring.labels import UNKNOWN
 from monitoring.trace_context import HEADER
 
 Page = Callable[[Exchange], Awaitable[None]]
@@ -54,6 +53,7 @@ class Front:
         self._figures = figures
         self._generated = SharedAnswer(lambda: _counts(roster.models, generated), GENERATED_KEPT_S)
         self._bodies = Bodies()
+        self._metrics_page = SharedAnswer(self._written_metrics, kept_s=0.0)
         self._shown = pages
         self._pages: dict[str, Page] = {
             "/health": self._health,
@@ -73,7 +73,7 @@ class Front:
                 page = self._page(exchange)
                 await (self._forward(exchange, identity) if page is None else page(exchange))
         except HerdError as error:  # what the pipeline tells it counts itself
-            self._meter.refused(UNKNOWN, error.reason)
+            self._meter.refused(error.reason)
             tell(exchange, error.told_in(ENDPOINTS.get(exchange.path, "")), identity)
         except asyncio.CancelledError:
             if exchange.gone:
@@ -94,8 +94,16 @@ class Front:
         if exchange.path != "/metrics":
             exchange.refuse(UnknownPath(exchange.method, exchange.path))
             return
+        exchange.reply(200, ((b"content-type", CONTENT_TYPE),), await self._metrics_page.get())
+
+    async def _written_metrics(self) -> bytes:
+        """Writes the page of metrics, for all that ask meanwhile. Requests have their turn in between: a large herd's takes its time."""
         self._figures.show()
-        exchange.reply(200, ((b"content-type", CONTENT_TYPE),), self._meter.text())
+        pieces = []
+        for piece in self._meter.pieces():
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return b"".join(pieces)
 
     async def _forward(self, exchange: Exchange, identity: str) -> None:
         name = endpoint(exchange.method, exchange.path, self._pages)

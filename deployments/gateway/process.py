@@ -32,8 +32,8 @@ from deployments.ray_calls.names import ENGINE, GATEWAY, app_name
 from deployments.ray_calls.ray_guard import refuse_open
 from deployments.records.cluster_facts import ClusterReader
 from deployments.records.event_log import Teller
+from deployments.records.kept_starts import KeptStarts
 from deployments.records.load_log import Keeper
-from deployments.records.start_log import starts_of
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -50,7 +50,8 @@ class RayCluster:
         self._changes = Changes()
         self._events = Teller("gateway")
         self._texts = Keeper()
-        self._reader = ClusterReader()
+        self._starts = KeptStarts()
+        self._reader = ClusterReader(self._starts)
 
     @property
     def name(self) -> str:
@@ -140,7 +141,7 @@ class RayCluster:
         Raises:
             Exception: whatever Ray raises while its head is away.
         """
-        return {model: starts_of(model) for model in models}
+        return self._starts.of(models)
 
     def facts(self, models: Sequence[str]) -> ClusterFacts:
         """Reads what metrics show of the cluster; it may wait for the head.

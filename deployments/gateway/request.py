@@ -17,6 +17,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.request.browsers import ANYBODY, Guests
 from deployments.policy.request.calls import Call
 from deployments.policy.request.served_models import Catalog, Chosen
+from deployments.policy.request.usage import Usage
 from deployments.policy.routing.types import Ask
 from deployments.wire.types import Flow, Headers
 from monitoring.journal import Entry, Trial
@@ -107,6 +108,11 @@ class Asked(msgspec.Struct, frozen=True):
     def limits(self) -> Limits:
         """The limits under which it is answered."""
         return self.request.rules.limits
+
+    def took(self, used: Usage | None) -> None:
+        """Notes the tokens that its answer took, where its engine has stated them."""
+        if used is not None:
+            self.trial.used(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
     def headers(self, engines: Mapping[bytes, bytes], streamed: bool) -> list[tuple[bytes, bytes]]:
         """Returns the headers of the client's answer, which may be streamed, from those of an engine's.

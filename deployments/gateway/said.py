@@ -6,6 +6,7 @@ Decides how much is kept.
 from collections import deque
 from itertools import islice
 
+from deployments.policy.errors import engine_errors
 from deployments.policy.request import resume
 
 #: An event that is longer goes on in parts; in a stream that might be continued, the first one tells the prompt's token ids.
@@ -44,8 +45,8 @@ class Said:
 
     @property
     def is_whole(self) -> bool:
-        """A stream that is kept has been said to its end, whatever its engine did behind that."""
-        return self.is_kept and resume.is_whole(self.tail)
+        """The stream has been said to its end, whatever its engine does behind that."""
+        return engine_errors.is_whole(self.tail)
 
     def delivered(self) -> resume.Delivered:
         """Returns what another engine must be told to go on.
@@ -73,17 +74,32 @@ class Said:
 
 
 class Events:
-    """Puts events together that the network has cut."""
+    """Puts events of a stream together that the network has cut."""
 
-    __slots__ = ("held", "held_bytes")
+    __slots__ = ("_said", "held", "held_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, said: Said) -> None:
+        self._said = said
         self.held: list[bytes] = []
         """Returns the bytes that wait for the end of their event."""
         self.held_bytes = 0
 
     def add(self, data: bytes) -> bytes:
-        """Takes a piece, and returns the whole events that there are now."""
+        """Takes a piece, and returns the whole events that there are now. The parts of an event that is too long go on as they come, and
+        the stream cannot be continued then."""
+        whole = self._add(data)
+        if self.held_bytes >= self._said.most_held_bytes:
+            self._said.forget()
+            whole += self.rest()
+        return whole
+
+    def rest(self) -> bytes:
+        """Returns all that waits, and holds nothing more."""
+        held = b"".join(self.held)
+        self.held, self.held_bytes = [], 0
+        return held
+
+    def _add(self, data: bytes) -> bytes:
         self.held.append(data)
         self.held_bytes += len(data)
         if b"\n" not in data:  # it is inside an event; one that tells a long prompt's token ids has megabytes
@@ -95,9 +111,3 @@ class Events:
         if end < len(held):
             self.held, self.held_bytes = [held[end:]], len(held) - end
         return held[:end]
-
-    def rest(self) -> bytes:
-        """Returns all that waits, and holds nothing more."""
-        held = b"".join(self.held)
-        self.held, self.held_bytes = [], 0
-        return held

@@ -85,7 +85,15 @@ def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]
         # The gateway refuses a larger image already; the engine's own limit is the second wall.
         "VLLM_MAX_IMAGE_PIXELS": str(round(model.image_mpx * 1e6)),
     }
-    if "otlp_traces_endpoint" in model.engine:
-        # Gateways choose the requests whose spans are sent. Without this an engine would send those of all others and of canaries too.
-        common["OTEL_TRACES_SAMPLER"] = "parentbased_always_off"
+    if (collector := model.engine.get("otlp_traces_endpoint")) is not None:
+        common |= _tracing(str(collector))
     return common | ({"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if accelerator == "cpu" else {})
+
+
+def _tracing(collector: str) -> dict[str, str]:
+    """Returns the environment of engine processes that send spans to a collector."""
+    # Gateways choose the requests whose spans are sent. Without this an engine would send those of all others and of canaries too.
+    variables = {"OTEL_SERVICE_NAME": "llama-herd-engine", "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
+    if collector.rstrip("/").endswith("/v1/traces"):  # OTLP's path over HTTP, where gateways send theirs; vLLM alone takes any URL for gRPC
+        variables["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
+    return variables

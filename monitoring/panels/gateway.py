@@ -16,17 +16,17 @@ WAITING = Panel(
 TRAFFIC = (
     Panel(
         "Requests by endpoint · good: follows the day",
-        "Requests that ended, a second, by endpoint.",
+        "Requests that ended, a second, by endpoint, for all models together.",
         REQUESTS,
-        (Query(rate("herd_requests_total", MODEL, by="endpoint"), "{{endpoint}}"),),
+        (Query(rate("herd_endpoint_requests_total", by="endpoint"), "{{endpoint}}"),),
         shape="stacked",
     ),
     Panel(
         "Refusals by code · good: few, and clients' own",
         "Requests that were answered with an error, by its OpenAI code. `overloaded` and `unavailable` are ours; a sudden rise of "
-        "another one is often one client's new release.",
+        "another one is often one client's new release. All models together; the access log has each one's model.",
         REQUESTS,
-        (Query(rate("herd_refusals_total", MODEL, by="code"), "{{code}}"),),
+        (Query(rate("herd_refusals_total", by="code"), "{{code}}"),),
         shape="stacked",
         runbook="error-budget",
         empty="none",

@@ -162,7 +162,7 @@ def test_token_ids_can_be_taken_out(written: dict[str, list[bytes]], with_ids: s
 def test_delivered_tokens_can_be_read(written: dict[str, list[bytes]], name: str, so_far: Delivered) -> None:
     said = b"".join(written[name])
     assert resume.delivered(said) == so_far
-    assert resume.is_whole(said)
+    assert engine_errors.is_whole(said)
 
 
 def test_what_two_engines_make_up_is_all_that_may_differ(written: dict[str, list[bytes]]) -> None:
@@ -215,8 +215,11 @@ def test_error_can_be_read(written: dict[str, list[bytes]], name: str, at: int, 
     assert said is None or found == said
 
 
-def test_message_ends_as_the_gateway_knows_it(written: dict[str, list[bytes]]) -> None:
-    assert engine_errors.is_last(written["message"][-1])
+@pytest.mark.parametrize("name", ["chat", "completion", "message", "response", "response that is too long"])
+def test_stream_ends_as_the_gateway_knows_it(written: dict[str, list[bytes]], name: str) -> None:
+    events = written[name]
+    assert engine_errors.is_last(events[-1]) or name.startswith("response")
+    assert [engine_errors.is_whole(event) for event in events] == [False] * (len(events) - 1) + [True]
 
 
 def test_fake_engines_and_this_test_name_one_engine() -> None:

@@ -8,6 +8,7 @@ import sys
 from configs.engine_arguments import complaints
 from deployments.lifecycle.engine_arguments import engine_arguments, engine_environment
 from monitoring.trace_context import HEADER, Trace
+from tests.alone import vllm_itself
 from tests.alone.seams import ROOT
 from tests.otlp_receiver import otlp_receiver
 from tests.unit.samples import scout
@@ -31,15 +32,23 @@ def test_config_may_give_engines_a_collector() -> None:
     assert engine_arguments(scout(engine=TRACED))["otlp_traces_endpoint"] == TRACED["otlp_traces_endpoint"]
 
 
+def test_engine_sends_by_http_to_the_path_of_otlp_over_http_and_else_by_grpc() -> None:
+    by_grpc = engine_environment(scout(engine=TRACED), "cpu")
+    by_http = engine_environment(scout(engine={"otlp_traces_endpoint": "http://collector:4318/v1/traces"}), "cpu")
+    assert by_http == by_grpc | {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    assert not [name for name in engine_environment(scout(), "cpu") if name.startswith("OTEL_")]
+
+
 def test_vllm_sends_spans_of_a_traced_request_below_the_gateways_and_of_no_other() -> None:
     gateways = Trace(7 << 64, 9, 0, sampled=True)
     header = gateways.told(gateways.part(1)).decode()
     with otlp_receiver() as receiver:
-        variables = {**os.environ, **engine_environment(scout(engine=TRACED), "cpu"), "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+        variables = {**os.environ, **engine_environment(scout(engine={"otlp_traces_endpoint": receiver.url}), "cpu")}
         command = [sys.executable, "-c", ENGINE, receiver.url, header]
         subprocess.run(command, env=variables, cwd=ROOT, check=True, timeout=120, capture_output=True)
     (span,) = receiver.spans
     assert (span.trace, span.parent) == (gateways.name, f"{gateways.part(1):016x}")
+    assert span.resource["service.name"] == "llama-herd-engine"
 
 
 def test_vllm_reads_the_header_that_gateways_send() -> None:
@@ -48,3 +57,10 @@ def test_vllm_reads_the_header_that_gateways_send() -> None:
 
     assert "extract_trace_headers(headers)" in inspect.getsource(serving)
     assert extract_trace_headers({HEADER.decode(): "x"}) == {HEADER.decode(): "x"}
+
+
+def test_traced_request_goes_on_where_another_engine_died() -> None:
+    gateways = Trace(7 << 64, 9, 0, sampled=True)
+    part, whole = vllm_itself.ask("resumed", gateways.told(gateways.part(1)).decode(), module="tests.alone.vllm_traces")
+    assert part == {"told": 2, "spans": [{"name": "llm_request", "trace": gateways.name}]}
+    assert whole == {"told": 2, "spans": []}, "this engine has done nothing for it"

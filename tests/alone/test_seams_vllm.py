@@ -31,7 +31,7 @@ SEAMS = [
     ),
     Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor.has_request", takes=("self", "request_id")),
     Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor.process_outputs", has=("engine_core_outputs",)),
-    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor", has=("request_states",)),
+    Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessor", has=("request_states", "tracing_enabled")),
     Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:OutputProcessorOutput", has=("request_outputs",)),
     Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:RequestState", has=("queue", "is_prefilling")),
     Seam("engine/vllm/resume", "vllm.v1.engine.output_processor:RequestOutputCollector.get_nowait", takes=("self",)),

@@ -43,16 +43,17 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 AS_RAY_DOES = {"distributed_executor_backend": "mp", "disable_uvicorn_access_log": True}
 
 
-def model() -> Model:
-    """The small Scout of the default config, with its engine's settings."""
-    return next(one for one in read(CONFIG).models if one.id == MODEL)
+def model(**engine: Any) -> Model:
+    """The small Scout of the default config, with its engine's settings, and these beside them."""
+    found = next(one for one in read(CONFIG).models if one.id == MODEL)
+    return found.model_copy(update={"engine": {**found.engine, **engine}})
 
 
-def engine_environment() -> dict[str, str]:
+def engine_environment(served: Model | None = None) -> dict[str, str]:
     """What both engines have in their environments."""
     from deployments.lifecycle.engine_arguments import engine_environment
 
-    return engine_environment(model(), "cpu") | THREADS
+    return engine_environment(served or model(), "cpu") | THREADS
 
 
 @contextlib.contextmanager
@@ -69,18 +70,19 @@ def herd(folder: Path, say: Say, models: tuple[Model, ...] = ()) -> Iterator[str
 
 
 @contextlib.contextmanager
-def bare(folder: Path, say: Say) -> Iterator[str]:
-    """vLLM's own API server with the same engine; its endpoint.
+def bare(folder: Path, say: Say, served: Model | None = None) -> Iterator[str]:
+    """vLLM's own API server with the same engine, or with that of another model; its endpoint.
 
     Raises:
         CannotMeasure: it did not come up.
     """
     say("Starting vLLM's own API server")
     port, log = free_port(), folder / "bare.log"
-    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | engine_environment()
+    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | engine_environment(served)
     with log.open("wb") as out:
         # In this session, as a router in front of it is: the kernel shares cores out by sessions, and a herd's processes have one.
-        process = psutil.Popen(_command(port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=given, process_group=0)
+        command = _command(port, served or model())
+        process = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=given, process_group=0)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(lambda: _answers(f"{url}/health"), "vLLM's API server", lambda: _still_runs(process, log))
@@ -122,11 +124,10 @@ def _herd(folder: Path, models: tuple[Model, ...] = ()) -> tuple[Herd, Environme
     return operate.herd(own, config), own
 
 
-def _command(port: int) -> list[str]:
+def _command(port: int, served: Model) -> list[str]:
     from deployments.lifecycle.engine_arguments import engine_arguments
     from deployments.small_models import ensure
 
-    served = model()
     checkpoint = ensure(served.checkpoint.removeprefix(SMALL), environment().models)
     own = ["--model", str(checkpoint), "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     arguments = engine_arguments(served) | AS_RAY_DOES

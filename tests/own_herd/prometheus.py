@@ -2,8 +2,6 @@
 
 import contextlib
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
-from tests.bench.process import free_port
-from tests.e2e.conftest import wait_for
+from tests.prometheus_program import start
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 #: On a machine that starts engines a page may take a second.
@@ -65,28 +61,11 @@ def _labels(one: Mapping[str, Any]) -> Labels:
 @contextlib.contextmanager
 def running(folder: Path, config: Mapping[str, Any]) -> Iterator[Prometheus]:
     """Runs Prometheus with a configuration and its data in a folder, while this lasts."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
-    port = free_port()
-    path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
-    command = [binary, f"--config.file={path}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
-    with (folder / "prometheus.log").open("w", encoding="utf-8") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            found = Prometheus(f"http://127.0.0.1:{port}")
-            wait_for("Prometheus is ready", lambda: _ready(found), within_s=60)
-            yield found
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _ready(one: Prometheus) -> bool:
+    program = start(folder, config)
     try:
-        return httpx.get(f"{one.address}/-/ready", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
+        yield Prometheus(program.address)
+    finally:
+        program.stop()
 
 
 def configuration(herd: str, still: Sequence[Mapping[str, Any]] = (), rules: Sequence[Path] = ()) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from tests.bench.process import free_port
 from tests.e2e.conftest import Herd, config, up, wait_for
+from tests.own_herd.prometheus import running
 from tests.path.prometheus import ALERTS, faster
 from tests.tools.documents import ROOT, blocks
 from tests.victims import core_of
@@ -37,8 +35,6 @@ def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
 @pytest.fixture
 def prometheus(herd: Herd, tmp_path: Path) -> Iterator[httpx.Client]:
     """The real Prometheus with the herd's rules, all of whose times are shorter."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
     for file in ALERTS.glob("*.yml"):
         (tmp_path / file.name).write_text(faster(file.read_text(encoding="utf-8"), TIMES), encoding="utf-8")
     discovery = {"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}
@@ -47,19 +43,10 @@ def prometheus(herd: Herd, tmp_path: Path) -> Iterator[httpx.Client]:
         "rule_files": [f"{tmp_path}/*.yml"],
         "scrape_configs": [{"job_name": "herd", "http_sd_configs": [discovery]}],
     }
-    folder, port = tmp_path / "prometheus", free_port()
+    folder = tmp_path / "prometheus"
     folder.mkdir()
-    (folder / "config").write_text(yaml.safe_dump(wanted), encoding="utf-8")
-    command = ["prometheus", f"--config.file={folder}/config", f"--storage.tsdb.path={folder}/data"]
-    process = subprocess.Popen(
-        [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+    with running(folder, wanted) as one, httpx.Client(base_url=one.address, timeout=30) as client:
+        yield client
 
 
 def asks(herd: Herd, over: threading.Event) -> None:

@@ -97,9 +97,9 @@ class Herd:
         """A metric's value; nothing counted is nothing."""
         return self.meter.registry.get_sample_value(name, labels) or 0.0
 
-    def ended(self, outcome: str, model: str = LLAMA, endpoint: str = "chat") -> float:
+    def ended(self, outcome: str, model: str = LLAMA) -> float:
         """Requests that ended so."""
-        return self.count("herd_requests_total", model=model, endpoint=endpoint, outcome=outcome)
+        return self.count("herd_requests_total", model=model, outcome=outcome)
 
     @property
     def open_now(self) -> tuple[float, float]:

@@ -4,21 +4,19 @@ import asyncio
 import contextlib
 import re
 import shutil
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from tests.bench.process import free_port
 from tests.path.fake_engine import WAIT_S
+from tests.prometheus_program import MISSING, start
 
 ALERTS = Path(__file__).parents[2] / "monitoring" / "alerts"
-NEEDED = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: apt-get install prometheus)")
+NEEDED = pytest.mark.skipif(shutil.which("prometheus") is None, reason=MISSING)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: A time behind `interval:`, `for:` or `offset`, or in brackets. A number is no time.
 _TIME = re.compile(r"(?<=interval: )(\d+)([smhd])\b|(?<=for: )(\d+)([smhd])\b|(?<=offset )(\d+)([smhd])\b|(?<=\[)(\d+)([smhd])(?=\])")
@@ -59,30 +57,11 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def prometheus(folder: Path, config: dict[str, Any]) -> AsyncIterator[Prometheus]:
+async def prometheus(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[Prometheus]:
     """A Prometheus with this configuration, once it serves."""
-    port = free_port()
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    process = _started(folder, port)
+    program = await asyncio.to_thread(start, folder, config)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S, trust_env=False) as http:
-            async with asyncio.timeout(60):
-                while not await _ready(http):
-                    assert process.poll() is None, (folder / "prometheus.log").read_text(encoding="utf-8")
-                    await asyncio.sleep(0.1)
+        async with httpx.AsyncClient(base_url=program.address, timeout=WAIT_S, trust_env=False) as http:
             yield Prometheus(http)
     finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, 30)
-
-
-def _started(folder: Path, port: int) -> "subprocess.Popen[bytes]":
-    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with (folder / "prometheus.log").open("wb") as log:
-        return subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-
-
-async def _ready(http: httpx.AsyncClient) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return (await http.get("/-/ready")).status_code == 200
-    return False
+        await asyncio.to_thread(program.stop)

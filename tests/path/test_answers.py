@@ -52,7 +52,7 @@ async def test_body_for_the_model_itself_is_passed_on_as_it_came(
     assert (await herd.http.post(path, content=raw)).status_code == 200
     received = await engine.asked()
     assert (received.method, received.path, received.body) == ("POST", path, raw)
-    assert herd.ended("ok", endpoint=name) == 1
+    assert herd.count("herd_endpoint_requests_total", endpoint=name, outcome="ok") == herd.ended("ok") == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -87,7 +87,7 @@ async def test_an_image_that_would_take_the_engines_memory_is_refused(herd: Herd
         error = await refused(herd, engine, path, body)
         assert error["code"] == "invalid_image"
         assert re.match(r"(messages|input)\[0\]\.(content|output)\[[01]\]\.", error["param"])
-    assert herd.ended("client_error", model=SCOUT, endpoint="messages") == 3
+    assert herd.count("herd_endpoint_requests_total", endpoint="messages", outcome="client_error") == 3
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -165,4 +165,4 @@ async def test_what_autoscaling_decided_is_among_the_metrics(engine: FakeEngine)
         assert herd.count("herd_scaling_bound", model=LLAMA, limit="gpus") == 1
         herd.kept[verdicts.key(LLAMA)] = verdicts.written(Verdict(6.0, 2, 2, "another", held="no report"))
         await until(lambda: herd.count("herd_scaling_held", model=LLAMA, why="no report") == 1)
-        assert herd.count("herd_scaling_bound", model=LLAMA, limit="gpus") == 0
+        assert herd.count("herd_scaling_bound", model=LLAMA, limit="gpus") == 0, "it is not shown"

@@ -203,7 +203,7 @@ async def test_error_inside_a_stream_of_messages_is_an_event_of_its_own(herd: He
     assert (told["type"], told["error"]["type"]) == ("error", "api_error")
     assert "validation" not in told["error"]["message"]
     assert herd.state(engine) is ReplicaState.READY
-    assert herd.ended("engine_failed", endpoint="messages") == 1
+    assert herd.ended("engine_failed") == 1
 
 
 async def test_error_inside_a_stream_of_responses_is_raised_by_openais_client(herd: Herd, engine: FakeEngine) -> None:

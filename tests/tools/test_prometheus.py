@@ -82,3 +82,9 @@ def test_configuration_is_one_that_prometheus_takes(tmp_path: Path) -> None:
     if (FOLDER / "alerts").is_dir():
         shutil.copytree(FOLDER / "alerts", tmp_path / "alerts")
     assert promtool("check", "config", "prometheus.yml", at=tmp_path) == ""
+
+
+def test_prometheus_is_started_for_tests_in_one_place() -> None:
+    data = "--storage." + "tsdb.path"
+    tests = Path(__file__).parents[1]
+    assert [path.name for path in tests.rglob("*.py") if data in path.read_text(encoding="utf-8")] == ["prometheus_program.py"]

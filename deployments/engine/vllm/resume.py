@@ -62,9 +62,13 @@ def replayed(processor: OutputProcessor, request: EngineCoreRequest, delivered: 
     """Returns the output processor's outputs for the delivered tokens, one for each group."""
     state = processor.request_states[request.request_id]
     queue, state.queue = state.queue, None  # without one, it hands its outputs back
+    traces, processor.tracing_enabled = processor.tracing_enabled, False  # a span needs times that only the core tells
     outputs: list[RequestOutput] = []
-    for said in _as_core_says(request, delivered):
-        outputs += processor.process_outputs([said]).request_outputs
+    try:
+        for said in _as_core_says(request, delivered):
+            outputs += processor.process_outputs([said]).request_outputs
+    finally:
+        processor.tracing_enabled = traces
     # The core has not yet begun: what it reports of its prefill is still to come.
     state.queue, state.is_prefilling = queue, True
     return outputs

@@ -63,6 +63,11 @@ class Screen:
         """Nothing more of the answer is read or let go."""
         return self._closed or self._refusal is not None or self._failure is not None
 
+    @property
+    def is_clear(self) -> bool:
+        """Every piece that was said has been let go."""
+        return self.cleared == self.said
+
     def read(self, piece: Piece, show: Show) -> None:
         """Has the next piece read, which goes to `show` when every reader has let it go."""
         if self.is_over:
@@ -140,7 +145,7 @@ class Screen:
         self._stop()
 
     def _settle(self) -> None:
-        if self._ended and self.cleared == self.said:
+        if self._ended and self.is_clear:
             self._settled.set()
 
     def _slow_down(self) -> None:

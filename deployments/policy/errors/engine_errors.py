@@ -38,6 +38,8 @@ _ERROR_EVENT = re.compile(rb'^(?:data: \{"error"|event: error\b|event: response\
 _FINISH = re.compile(rb'"(?:finish_reason|stop_reason)": ?"|"?response\.(?:completed|incomplete|failed|cancelled)\b')
 #: The last event of a stream, in chat and completions, and in messages.
 _LAST = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+#: The end of the last event, in all three. The one of responses repeats the whole answer, so that its begin may be far away.
+_ENDS = (*_LAST, *(b'"type":"response.%b"}\n\n' % how for how in (b"completed", b"incomplete", b"cancelled")))
 #: vLLM's words where its messages API reads an error event of the chat API as an answer, and what they show of an engine core that died:
 #: pydantic leaves out all but the first 25 and the last 25 characters.
 _UNREAD = re.compile(r"validation errors? for ChatCompletionStreamResponse")
@@ -118,6 +120,11 @@ def unread(message: str) -> str | None:
 def is_last(events: bytes) -> bool:
     """Whether these events end with the one that ends a stream."""
     return events.endswith(_LAST)
+
+
+def is_whole(tail: bytes) -> bool:
+    """Whether a stream is whole that ends so: its client misses nothing, whatever the engine does behind that."""
+    return tail.endswith(_ENDS)
 
 
 def has_finish(tail: bytes) -> bool:

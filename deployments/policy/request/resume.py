@@ -24,7 +24,6 @@ _IDS_BEGIN, _NO_IDS = b'token_ids":[', b'token_ids":null'
 _MADE_UP = re.compile(rb'"created":[0-9]+|"chatcmpl-tool-[0-9a-f]+"')
 #: An event that vLLM sends only to who asks for token ids: tokens of which nothing can be shown yet (inside a tool's call, say).
 _EMPTY = re.compile(rb'data: \{[^\n]*"delta":\{\}[^\n]*"finish_reason":null[^\n]*\n\n')
-_DONE = b"data: [DONE]\n\n"
 
 
 class CannotResume(Exception):
@@ -94,11 +93,6 @@ def one_shown(event: bytes) -> bytes:
     """The same for one event that shows something, and in less time: the ids of its tokens stand at its end."""
     at = event.rfind(_IDS_BEGIN)
     return event if at < 0 else event[:at] + _NO_IDS + event[event.index(b"]", at) + 1 :]
-
-
-def is_whole(said: bytes) -> bool:
-    """The engine had said all before it died."""
-    return said.endswith(_DONE)
 
 
 def delivered(said: bytes) -> Delivered:

@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configs.scaling import Slo
 from monitoring.export import CONTENT_TYPE, Meter
-from monitoring.labels import Outcome, PrefillBy, Retry
-from monitoring.metrics import GATEWAYS, REQUESTS, RETRIES, TOKENS, TTFT, WAITED, WAITING
+from monitoring.labels import ENDPOINTS, WORKING, Outcome, PrefillBy, Retry
+from monitoring.metrics import GATEWAYS, REQUESTS, RETRIES, SCALING_BOUND, SCALING_HELD, TOKENS, TTFT, WAITED, WAITING
 
 
 def samples(families: list[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -51,8 +51,9 @@ def test_everything_that_a_request_counts_is_shown() -> None:
     assert found["herd_replicas_sick_total", (scout, ("reason", "wrong"))] == 1
     assert found["herd_replicas_slow", (scout,)] == 1
     assert found["herd_picks_total", (scout, ("reason", "only"))] == 1
-    assert found["herd_requests_total", (("endpoint", "chat"), scout, ("outcome", "ok"))] == 1
-    assert found["herd_request_seconds_sum", (("endpoint", "chat"), scout)] == 1.5
+    assert found["herd_requests_total", (scout, ("outcome", "ok"))] == 1
+    assert found["herd_endpoint_requests_total", (("endpoint", "chat"), ("outcome", "ok"))] == 1
+    assert found["herd_request_seconds_sum", (scout,)] == 1.5
     assert found["herd_time_to_first_token_seconds_sum", (scout,)] == 0.25
     assert found["herd_inter_token_latency_seconds_count", (scout,)] == 2
     assert found["herd_inter_token_latency_seconds_sum", (scout,)] == 0.75
@@ -73,6 +74,15 @@ def test_detours_and_waits_of_a_request_are_shown() -> None:
     assert found["herd_fallbacks_total", (("answered_by", "llama"), scout)] == 1
     assert found["herd_prefills_total", (("by", PrefillBy.PREFILL.value), scout)] == 1
     assert (found["herd_queue_requests", (scout,)], found["herd_queue_seconds_sum", (scout,)]) == (3, 0.5)
+
+
+def test_request_that_only_counts_tokens_has_no_time_of_an_answer() -> None:
+    meter = Meter()
+    for endpoint in ENDPOINTS:
+        meter.ended("scout", endpoint, Outcome.OK, 1.0)
+    found = shown(meter)
+    assert found["herd_requests_total", (("model", "scout"), ("outcome", "ok"))] == len(ENDPOINTS)
+    assert found["herd_request_seconds_count", (("model", "scout"),)] == len(WORKING) == 5
 
 
 def test_stream_that_never_began_has_no_first_token() -> None:
@@ -124,8 +134,15 @@ def test_decision_of_autoscaling_is_shown_and_only_the_limit_that_binds_now() ->
     meter.scaled("scout", {"target": 3, "wanted": 2.5}, "", "no report", 110.0)
     shown = meter.registry.get_sample_value
     assert shown("herd_scaling_replicas", {"model": "scout", "figure": "wanted"}) == 2.5
-    assert [shown("herd_scaling_bound", {"model": model, "limit": "gpus"}) for model in ("scout", "llama")] == [0, 1]
+    assert [shown("herd_scaling_bound", {"model": model, "limit": "gpus"}) for model in ("scout", "llama")] == [None, 1]
     assert shown("herd_scaling_held", {"model": "scout", "why": "no report"}) == 1
+    meter.scaled("scout", {"target": 3}, "money", "stale report", 120.0)
+    now = [
+        [sample.labels for sample in meter.family(one).samples if sample.labels["model"] == "scout"]
+        for one in (SCALING_BOUND, SCALING_HELD)
+    ]
+    assert now == [[{"model": "scout", "limit": "money"}], [{"model": "scout", "why": "stale report"}]]
+    meter.scaled("scout", {"target": 3, "wanted": 2.5}, "", "no report", 110.0)
     assert shown("herd_scaling_decided_timestamp_seconds", {"model": "scout"}) == 110
 
 
@@ -160,7 +177,7 @@ def test_objectives_of_the_config_are_shown_and_their_counters_begin_at_0() -> N
 def test_error_without_a_known_code_has_a_label_all_the_same() -> None:
     meter = Meter()
     for code in ("overloaded", None, "made up", "made up, too"):
-        meter.refused("scout", code)
+        meter.refused(code)
     refused = {dict(labels)["code"]: value for (name, labels), value in shown(meter).items() if name == "herd_refusals_total"}
     assert refused == {"overloaded": 1, "invalid_request": 1, "other": 2}
 

@@ -34,8 +34,8 @@ def test_request_that_is_answered_moves_every_metric_once() -> None:
         assert count(meter, "herd_picks_total", model="llama", reason="only") == 0, "counted when it has ended"
     journal.ended(entry, served.outcome, served, now_s=14.0)
     assert count(meter, "herd_requests_open", model="llama") == count(meter, "herd_streams_open", model="llama") == 0
-    assert count(meter, "herd_requests_total", model="llama", endpoint="chat", outcome="ok") == 1
-    assert count(meter, "herd_request_seconds_sum", model="llama", endpoint="chat") == 4
+    assert count(meter, "herd_requests_total", model="llama", outcome="ok") == 1
+    assert count(meter, "herd_request_seconds_sum", model="llama") == 4
     assert (
         count(meter, "herd_picks_total", model="llama", reason="only")
         == count(meter, "herd_picks_total", model="llama", reason="home")
@@ -59,7 +59,7 @@ def test_request_that_another_model_answers_is_a_fallback_of_the_one_that_it_nam
         trial.picked("only")
     journal.ended(entry, Outcome.OK, trial.served(), now_s=1.0)
     assert count(meter, "herd_fallbacks_total", model="llama", answered_by="scout") == 1
-    assert count(meter, "herd_requests_total", model="llama", endpoint="chat", outcome="ok") == 1
+    assert count(meter, "herd_requests_total", model="llama", outcome="ok") == 1
     assert count(meter, "herd_picks_total", model="scout", reason="only") == 1
 
 
@@ -68,7 +68,7 @@ def test_request_that_is_not_answered_is_counted_as_it_ended(outcome: Outcome) -
     meter = Meter()
     journal = Journal(meter)
     journal.ended(journal.begins("chat", arrived_s=0.0), outcome, None, now_s=1.0)
-    assert count(meter, "herd_requests_total", model="unknown", endpoint="chat", outcome=outcome.value) == 1
+    assert count(meter, "herd_requests_total", model="unknown", outcome=outcome.value) == 1
 
 
 def test_error_that_a_client_is_told_is_counted_by_its_code() -> None:
@@ -79,8 +79,8 @@ def test_error_that_a_client_is_told_is_counted_by_its_code() -> None:
         entry.names("llama")
         entry.refused(code)
         journal.ended(entry, outcome, None, 1.0)
-    assert count(meter, "herd_refusals_total", model="llama", code="overloaded") == 1
-    assert count(meter, "herd_refusals_total", model="llama", code="invalid_request") == 1
+    assert count(meter, "herd_refusals_total", code="overloaded") == 1
+    assert count(meter, "herd_refusals_total", code="invalid_request") == 1
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,6 @@ def test_request_whose_body_could_not_be_read_is_counted_and_told_and_its_error_
     entry = journal.begins("chat", arrived_s=10.0, request_id="req-1")
     entry.refused("request_too_large", 413)
     journal.never_read(entry, Outcome.CLIENT_ERROR, now_s=11.0)
-    assert count(meter, "herd_requests_total", model="unknown", endpoint="chat", outcome="client_error") == 1
-    assert count(meter, "herd_refusals_total", model="unknown", code="request_too_large") == 0
+    assert count(meter, "herd_requests_total", model="unknown", outcome="client_error") == 1
+    assert count(meter, "herd_refusals_total", code="request_too_large") == 0
     assert [(one.entry.request_id, one.entry.status, one.outcome) for one in told] == [("req-1", 413, Outcome.CLIENT_ERROR)]

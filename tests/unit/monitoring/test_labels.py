@@ -11,7 +11,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.fleet.canary import Verdict
 from deployments.policy.fleet.events import Kind
 from deployments.policy.records.starts import CALLED
-from deployments.policy.request.calls import ENDPOINTS
+from deployments.policy.request.calls import ENDPOINTS, GENERATING
 from deployments.policy.routing.types import Reason
 from deployments.wire.client.unreadable import _CODES as UNREADABLE
 from monitoring import labels
@@ -26,6 +26,7 @@ def test_words_of_other_folders_are_theirs() -> None:
     assert tuple(Kind) == labels.EVENTS
     assert (labels.PLACING, *CALLED) == labels.PHASES
     assert tuple(ENDPOINTS.values()) == labels.ENDPOINTS
+    assert {*GENERATING, "embeddings"} == labels.WORKING
 
 
 def codes_of_classes(of: type[HerdError] = HerdError) -> Iterator[str]:

@@ -12,6 +12,7 @@ from deployments.policy.records import starts
 from deployments.policy.records.starts import Start
 from deployments.ray_calls.names import app_name
 from deployments.records.cluster_facts import SELDOM_S, ClusterReader
+from deployments.records.kept_starts import KeptStarts
 
 NODE = Node("1", "10.0.0.1", "dgx-1")
 START = Start("scout", "scout#1", "10.0.0.1", "1", 100.0, (("weights", 101.0),))
@@ -24,7 +25,8 @@ class Cluster:
         self.kept: dict[str, str] = {}
         self.there: dict[str, int] = {app_name("scout"): 0}
         self.now, self.asked, self.texts = 0.0, 0, 0
-        self.reader = ClusterReader(self, lambda: [NODE], self.starting, lambda: self.now)
+        self.starts = KeptStarts(self, 0.0, lambda: self.now)
+        self.reader = ClusterReader(self.starts, self, lambda: [NODE], self.starting, lambda: self.now)
 
     def names(self, beginning: str) -> Sequence[str]:
         return [name for name in self.kept if name.startswith(beginning)]

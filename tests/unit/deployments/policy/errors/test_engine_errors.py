@@ -26,6 +26,7 @@ from deployments.policy.errors.engine_errors import (
     grammar_fields,
     has_finish,
     is_last,
+    is_whole,
     said,
     said_in,
     translate,
@@ -226,23 +227,25 @@ def test_error_that_an_event_tells(event: bytes, error: Said) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "has", "last"),
+    ("tail", "has", "last", "whole"),
     [
-        (b'data: {"choices":[{"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n', True, True),
-        (b'data: {"choices":[{"finish_reason": "length"}]}\n\n', True, False),
-        (b'data: {"choices":[{"finish_reason":null}]}\n\ndata: [DONE]\n\n', False, True),
-        (b'data: {"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""}}]}\n\n', False, False),
+        (b'data: {"choices":[{"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n', True, True, True),
+        (b'data: {"choices":[{"finish_reason": "length"}]}\n\n', True, False, False),
+        (b'data: {"choices":[{"finish_reason":null}]}\n\ndata: [DONE]\n\n', False, True, True),
+        (b'data: {"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""}}]}\n\n', False, False, False),
         (
             b'event: message_delta\ndata: {"delta":{"stop_reason":"end_turn"}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n',
             True,
             True,
+            True,
         ),
-        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', False, True),
-        (b"event: response.completed\ndata: {}\n\n", True, False),
-        (b'..."sequence_number":9,"type":"response.incomplete"}\n\n', True, False),
-        (b"event: response.created\ndata: {}\n\n", False, False),
-        (b"", False, False),
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', False, True, True),
+        (b"event: response.completed\ndata: {}\n\n", True, False, False),
+        (b'..."sequence_number":9,"type":"response.incomplete"}\n\n', True, False, True),
+        (b'data: {"delta":"\\"type\\":\\"response.completed\\"}\n\n', True, False, False),
+        (b"event: response.created\ndata: {}\n\n", False, False, False),
+        (b"", False, False, False),
     ],
 )
-def test_end_of_a_stream(tail: bytes, has: bool, last: bool) -> None:
-    assert (has_finish(tail), is_last(tail)) == (has, last)
+def test_end_of_a_stream(tail: bytes, has: bool, last: bool, whole: bool) -> None:
+    assert (has_finish(tail), is_last(tail), is_whole(tail)) == (has, last, whole)

@@ -1,7 +1,8 @@
 """`policy.monitoring.cluster_facts`: nodes, GPUs and starts as metrics count them."""
 
 from deployments.policy.monitoring.cluster_facts import DEAD_S, ClusterFacts, Deaths, Node, Placing, gpus, health
-from deployments.policy.records.starts import Start
+from deployments.policy.records.starts import CALLED, Start
+from monitoring.labels import PLACING
 
 
 def node(name: str, alive: bool = True, address: str | None = None, told_to_end: bool = False) -> Node:
@@ -62,3 +63,11 @@ def test_replica_that_has_not_begun_waits_for_room_since_it_was_first_seen() -> 
     assert placing.phases(begun, 121.0) == {}
     placing.seen(waiting, 130.0)
     assert placing.phases(waiting, 131.0) == {("scout", "placing"): 1.0}
+
+
+def test_model_with_many_starts_is_in_one_phase_and_waits_for_room_at_most() -> None:
+    starts = tuple(Start("scout", f"scout#{n}", "n", "1", 100.0 + n, ((phase, 101.0 + n),)) for n, phase in enumerate(CALLED))
+    facts = ClusterFacts(starting={"scout": len(starts) + 1}, starts=starts)
+    placing = Placing()
+    placing.seen(facts, 110.0)
+    assert {phase for _, phase in placing.phases(facts, 120.0)} == {PLACING, next(iter(CALLED))}

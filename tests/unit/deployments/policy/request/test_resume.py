@@ -87,8 +87,6 @@ def test_delivered_tokens_in_the_groups_that_they_came_in() -> None:
 def test_an_answer_that_had_ended_but_for_its_last_events() -> None:
     said = ROLE + event([5]) + event([6], finish="length")
     assert resume.delivered(said) == Delivered((5, 6), (1, 1), "length")
-    assert not resume.is_whole(said)
-    assert resume.is_whole(said + USAGE + DONE)
 
 
 @pytest.mark.parametrize(("reason", "told"), [(b"null", ("stop", None)), (b"200007", ("stop", 200007)), (b'"text"', (None, None))])
