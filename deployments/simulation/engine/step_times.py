@@ -37,8 +37,10 @@ class StepTimes:
         self._chunk = shape.chunk_tokens or 0
         self._read_s, self._chunk_read_s = (shape.layers - chunked) * kv_s, chunked * kv_s
         self._pair_s, self._chunk_pair_s = (shape.layers - chunked) * pair_s, chunked * pair_s
+        self._context_s, self._chunk_context_s = self._read_s + self._pair_s, self._chunk_read_s + self._chunk_pair_s
         self._by_tokens: dict[int, float] = {}
         self._by_requests: dict[int, float] = {}
+        self._decode_by_requests: dict[int, float] = {}
 
     def step(self, prefill_tokens: int, prefill_pairs: int, decodes: int, context_tokens: int) -> float:
         """Returns the seconds of one step.
@@ -66,17 +68,44 @@ class StepTimes:
             context_tokens: tokens in their contexts before the first of these steps, together.
             steps: how many.
         """
-        contexts = _contexts(context_tokens, decodes, steps)
-        took_s = steps * self._without_context_s(decodes, decodes) + (self._read_s + self._pair_s) * contexts
+        contexts = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
+        without_context_s = self._decode_by_requests.get(decodes)
+        if without_context_s is None:
+            without_context_s = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
+        took_s = steps * without_context_s + self._context_s * contexts
         half = decodes * self._chunk / 2
         if context_tokens + decodes * steps <= half:
-            return took_s + (self._chunk_read_s + self._chunk_pair_s) * contexts
+            return took_s + self._chunk_context_s * contexts
         if self._chunk:
             inside = min(steps, max(0, (self._chunk * decodes - context_tokens) // decodes + 1))
             took_s += self._chunk_read_s * (_contexts(context_tokens, decodes, inside) + (steps - inside) * half)
             below = min(steps, max(0, int((half - context_tokens) // decodes) + 1))
             took_s += self._chunk_pair_s * (_contexts(context_tokens, decodes, below) + (steps - below) * half)
         return took_s
+
+    def steps_before(self, seconds: float, decodes: int, context_tokens: int, most: int) -> tuple[int, float]:
+        """Returns how many decode steps, one after the other, end in less than so many seconds, and the seconds that these take.
+
+        Steps take nearly the same time, so the number is looked for where it would be if they took the same.
+
+        Args:
+            seconds: the time.
+            decodes: requests, at least one.
+            context_tokens: tokens in their contexts before the first of these steps, together.
+            most: no more steps than these are looked at.
+        """
+        fewest, took_s, many = 0, 0.0, most + 1
+        if many > 1:
+            guess = int(seconds / self.decode_steps(decodes, context_tokens, 1))
+        while many - fewest > 1:
+            guess = min(max(guess, fewest + 1), many - 1)
+            guess_s = self.decode_steps(decodes, context_tokens, guess)
+            if guess_s < seconds:
+                fewest, took_s = guess, guess_s
+            else:
+                many = guess
+            guess = int(guess * seconds / guess_s)
+        return fewest, took_s
 
     def _without_context_s(self, tokens: int, decodes: int) -> float:
         """Returns the seconds of a step that do not depend on how long its contexts are."""
