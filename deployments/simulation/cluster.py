@@ -114,8 +114,8 @@ class Simulation:
         self.outcome.until_s, self.outcome.gpu_s = until_s, self._fleet.gpu_s
 
     def _push(self, at_s: float, happens: Callable[[Any], None], what: object) -> None:
-        self._pushed += 1
-        heapq.heappush(self._events, (at_s, self._pushed, happens, what))
+        self._pushed = number = self._pushed + 1
+        heapq.heappush(self._events, (at_s, number, happens, what))
 
     # Requests
 

@@ -90,12 +90,22 @@ def _overload(said: dict[str, Any]) -> Iterator[Row]:
             yield f"{factor:g} times the load that fits", *((kept, "") if name == "herd" else ("", f"{name}: {kept}"))
 
 
+def _simulated_million(said: dict[str, Any]) -> Iterator[Row]:
+    replicas, most = max(said["replicas"].items(), key=lambda row: int(row[0]))
+    took = f"{most['cpu_s']:.0f} s, {most['peak_mib']:,} MiB"
+    if not said["settings"]["machine_quiet"]:
+        took += " (other programs ran)"
+    rates = ", ".join(f"{number} replicas: {one['requests_per_cpu_s']:,}" for number, one in said["replicas"].items())
+    yield f"{most['requests']:,} requests over {int(replicas):,} replicas in virtual time, on one core", took, f"requests a second: {rates}"
+
+
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "overhead": _overhead,
     "cpu": _cpu,
     "trace": _trace,
     "kills": _kills,
     "overload": _overload,
+    "simulated_million": _simulated_million,
 }
 
 

@@ -69,10 +69,7 @@ class StepTimes:
             steps: how many.
         """
         contexts = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
-        without_context_s = self._decode_by_requests.get(decodes)
-        if without_context_s is None:
-            without_context_s = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
-        took_s = steps * without_context_s + self._context_s * contexts
+        took_s = steps * self._decode_s(decodes) + self._context_s * contexts
         half = decodes * self._chunk / 2
         if context_tokens + decodes * steps <= half:
             return took_s + self._chunk_context_s * contexts
@@ -86,7 +83,7 @@ class StepTimes:
     def steps_before(self, seconds: float, decodes: int, context_tokens: int, most: int) -> tuple[int, float]:
         """Returns how many decode steps, one after the other, end in less than so many seconds, and the seconds that these take.
 
-        Steps take nearly the same time, so the number is looked for where it would be if they took the same.
+        The number is looked for where it would be if contexts grew evenly and none were longer than a chunk, which is nearly always right.
 
         Args:
             seconds: the time.
@@ -95,8 +92,9 @@ class StepTimes:
             most: no more steps than these are looked at.
         """
         fewest, took_s, many = 0, 0.0, most + 1
-        if many > 1:
-            guess = int(seconds / self.decode_steps(decodes, context_tokens, 1))
+        token_s = self._context_s + self._chunk_context_s
+        first_s = self._decode_s(decodes) + token_s * context_tokens
+        guess = int(seconds / (first_s + token_s * decodes * (seconds / first_s) / 2))
         while many - fewest > 1:
             guess = min(max(guess, fewest + 1), many - 1)
             guess_s = self.decode_steps(decodes, context_tokens, guess)
@@ -106,6 +104,13 @@ class StepTimes:
                 many = guess
             guess = int(guess * seconds / guess_s)
         return fewest, took_s
+
+    def _decode_s(self, decodes: int) -> float:
+        """Returns the seconds of a decode step that do not depend on how long its contexts are."""
+        seconds = self._decode_by_requests.get(decodes)
+        if seconds is None:
+            seconds = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
+        return seconds
 
     def _without_context_s(self, tokens: int, decodes: int) -> float:
         """Returns the seconds of a step that do not depend on how long its contexts are."""
