@@ -68,18 +68,18 @@ def conversations(requests: int, per_s: float, seed: int = 1) -> list[Traced]:
     return found
 
 
-def _simulated(requests: Sequence[Traced], rule: Rule, seed: int = 1, **changes: Any) -> dict[str, object]:  # noqa: ANN401
+def _simulated(requests: Sequence[Traced], rule: Rule, seed: int = 1, **changes: Any) -> dict[str, object]:
     watched = Watched(rule)
     return said(Simulation(replace(SETUP, **changes), watched, seed).run(requests)) | {"seen": watched.seen.hexdigest()}
 
 
-def _scaled(requests: Sequence[Traced], **changes: Any) -> dict[str, object]:  # noqa: ANN401
+def _scaled(requests: Sequence[Traced], **changes: Any) -> dict[str, object]:
     limits = scaling.Limits(Pace(6_000, 700, 100_000), 1, 8, SLO, expected_start_s=20.0)
     pool = Pool(StartTimes((("node", 8.0), ("weights", 12.0)), spread=0.2, failing=0.5))
     return _simulated(requests, HerdRule(limits), pool=pool, most=8, **changes)
 
 
-def _fixed(requests: Sequence[Traced], replicas: int, **changes: Any) -> dict[str, object]:  # noqa: ANN401
+def _fixed(requests: Sequence[Traced], replicas: int, **changes: Any) -> dict[str, object]:
     return _simulated(requests, Static(replicas), replicas=replicas, least=replicas, most=replicas, **changes)
 
 
@@ -129,7 +129,7 @@ def said(outcome: Outcome) -> dict[str, object]:
     return {"figures": figures, "digest": sha256(json.dumps(kept).encode()).hexdigest()}
 
 
-def _whole(value: Any) -> Any:  # noqa: ANN401 (numbers, however deep)
+def _whole(value: Any) -> Any:
     """Returns seconds and shares in whole millionths, however deep they stand."""
     if isinstance(value, float):
         return -1 if value == inf else round(value * 1e6)
