@@ -2,8 +2,8 @@
 
 So many replicas of Scout serve so many requests in virtual time, which come at random at a steady rate: production's routing and
 admission, on one core. Each number of replicas is simulated in a process of its own, because a process's peak of memory never falls.
-Prompts have no common beginnings, as those of `herd simulate --load`. Writes `results/simulated_million.json`; with `--replicas` or
-`--requests` it writes nothing.
+Prompts have no common beginnings, as those of `herd simulate --load`. Writes `results/simulated_million.json`; with `--replicas` it writes
+nothing.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from tests.bench import report
 RESULTS = Path(__file__).parent / "results" / "simulated_million.json"
 #: Requests that are simulated, by the number of replicas.
 ROWS = {4: 100_000, 100: 200_000, 1000: 1_000_000}
-#: Most seconds of the last row, and most MiB.
-BAR_S, BAR_MIB = 300, 1024
+#: Most seconds of one core, and most MiB, for a million requests over a thousand replicas.
+BAR = {"cpu_s": 300, "peak_mib": 1024}
 #: Requests a second of one replica: prompts begin to be computed soon, and seven requests are under way at once.
 PER_S = 1.2
 LENGTHS, KV_TOKENS, SEED = Lengths(2000, 300), 100_000, 1
@@ -82,16 +82,16 @@ def table(rows: dict[str, Row]) -> Table:
 def main() -> None:
     """Measures, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicas", type=int, help="simulate this number of replicas alone")
-    parser.add_argument("--requests", type=int, help="simulate so many requests")
+    parser.add_argument("--replicas", type=int, help="simulate this number of replicas alone; nothing is written")
+    parser.add_argument("--requests", type=int, help="simulate so many requests over each number of replicas, not a million over the most")
     parser.add_argument("--busy", action="store_true", help="other programs ran meanwhile: written down beside the figures")
     asked = parser.parse_args()
     of_replicas = ROWS if asked.replicas is None else {asked.replicas: ROWS.get(asked.replicas, max(ROWS.values()))}
     rows = {str(replicas): alone(replicas, asked.requests or requests) for replicas, requests in of_replicas.items()}
     Console(width=160).print(table(rows))
-    if asked.replicas is None and asked.requests is None:
+    if asked.replicas is None:
         settings = {"per_s_of_one_replica": PER_S, "prompt_tokens": LENGTHS.prompt_tokens, "output_tokens": LENGTHS.output_tokens}
-        settings |= {"kv_tokens": KV_TOKENS, "machine_quiet": not asked.busy}
+        settings |= {"kv_tokens": KV_TOKENS, "machine_quiet": not asked.busy, "bar": BAR}
         report.save(RESULTS, report.about("tests.bench.simulated_million") | {"settings": settings, "replicas": rows})
 
 
