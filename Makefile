@@ -19,7 +19,7 @@ TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,10 @@ bench-trace: env ## Routing policies and peers on a trace: TRACE=path (else one 
 
 bench-scaling: env ## Rules that scale replicas over the same loads in virtual time: TRACE=path (else one is generated), SEEDS=20; hours
 	@$(VENV)/bin/python -m tests.bench.scaling --seeds $(or $(SEEDS),20) $(if $(TRACE),--trace $(TRACE))
+	@$(TOOK)
+
+bench-simulated: env ## The pace and the memory of the simulator: a million requests over 1,000 replicas; minutes
+	@$(VENV)/bin/python -m tests.bench.simulated_million
 	@$(TOOK)
 
 gpu-check: env ## Real engines on this machine's GPU, with made-up weights, beside the plan: memory, start, throughput; ten minutes. Without a GPU it ends with 2

@@ -5,7 +5,7 @@ seed gives the same outcome.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from deployments.simulation.gateway import Gateway
 from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Change, Decided, Outcome
 from deployments.simulation.setup import Setup
+from deployments.simulation.uncollected import uncollected
 
 #: One in so many reports is of all busy replicas.
 _ALL_OF = 10
@@ -80,7 +81,12 @@ class Simulation:
     def run(self, requests: Iterable[Traced]) -> Outcome:
         """Sends every request at its time, in ascending order, and goes on until all have ended."""
         self._begin()
-        arrivals = iter(requests)
+        with uncollected():
+            self._run(iter(requests))
+        self._end()
+        return self.outcome
+
+    def _run(self, arrivals: Iterator[Traced]) -> None:
         next_one = next(arrivals, None)
         events = self._events
         while next_one is not None or self._open or (events and events[0][0] <= self._setup.until_s < inf):
@@ -91,8 +97,6 @@ class Simulation:
             else:
                 self._now_s, _, happens, what = heapq.heappop(events)
                 happens(what)
-        self._end()
-        return self.outcome
 
     def _begin(self) -> None:
         self._fleet.begin(self._setup.replicas)
@@ -110,8 +114,8 @@ class Simulation:
         self.outcome.until_s, self.outcome.gpu_s = until_s, self._fleet.gpu_s
 
     def _push(self, at_s: float, happens: Callable[[Any], None], what: object) -> None:
-        self._pushed += 1
-        heapq.heappush(self._events, (at_s, self._pushed, happens, what))
+        self._pushed = number = self._pushed + 1
+        heapq.heappush(self._events, (at_s, number, happens, what))
 
     # Requests
 

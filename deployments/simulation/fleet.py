@@ -59,7 +59,7 @@ class Stage(StrEnum):
 class Member:
     """One replica of the fleet."""
 
-    __slots__ = ("asked_s", "engine", "fails", "failures", "name", "open", "phases", "reports", "since_s", "stage")
+    __slots__ = ("asked_s", "engine", "fails", "failures", "name", "open", "phases", "reports", "since_s", "stage", "start_s")
 
     def __init__(self, name: str, engine: ClockedEngine, start: tuple[Phases, bool], asked: tuple[float, int]) -> None:
         """Args:
@@ -71,6 +71,8 @@ class Member:
         self.name = name
         self.engine = engine
         self.phases, self.fails = start
+        self.start_s = sum(seconds for _, seconds in self.phases)
+        """Seconds that its start takes."""
         self.asked_s, self.failures = asked
         self.stage = Stage.STARTING
         self.since_s = 0.0
@@ -78,11 +80,6 @@ class Member:
         self.open = 0
         """Requests that it has."""
         self.reports = 0
-
-    @property
-    def start_s(self) -> float:
-        """Seconds that its start takes."""
-        return sum(seconds for _, seconds in self.phases)
 
     def enter(self, stage: Stage, now_s: float) -> None:
         """Goes on to its next stage."""

@@ -92,7 +92,3 @@ class Gateway:
     def waiting(self) -> int:
         """Requests that wait."""
         return len(self._queue)
-
-    def demand(self, now_s: float) -> int:
-        """Returns the number of requests that wait, and of those refused a moment ago."""
-        return self._queue.demand(now_s)

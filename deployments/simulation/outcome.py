@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.scaling.work import Slo
+from deployments.simulation import nearest_rank
 
 
 class Change(NamedTuple):
@@ -142,5 +143,5 @@ class Outcome:
 def _quantiles(name: str, seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """Returns the quantiles of the values that are finite, by nearest rank; 0 where there is none."""
     told = np.sort(np.array(seconds)[np.isfinite(seconds)])
-    places = {percent: min(told.size - 1, told.size * percent // 100) for percent in (50, 90, 99)}
-    return {f"{name}_p{percent}_s": float(told[place]) if told.size else 0.0 for percent, place in places.items()}
+    ranks = {percent: nearest_rank.places(np.array(told.size), percent) for percent in (50, 90, 99)}
+    return {f"{name}_p{percent}_s": float(told[rank]) if told.size else 0.0 for percent, rank in ranks.items()}

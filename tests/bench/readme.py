@@ -90,12 +90,26 @@ def _overload(said: dict[str, Any]) -> Iterator[Row]:
             yield f"{factor:g} times the load that fits", *((kept, "") if name == "herd" else ("", f"{name}: {kept}"))
 
 
+def _simulated_million(said: dict[str, Any]) -> Iterator[Row]:
+    settings = said["settings"]
+    replicas, most = max(said["replicas"].items(), key=lambda row: int(row[0]))
+    took = f"{most['cpu_s']:.0f} s, {most['peak_mib']:,} MiB{'' if settings['machine_quiet'] else ' (other programs ran)'}"
+    rates = ", ".join(f"{number} replicas: {one['requests_per_cpu_s']:,}" for number, one in said["replicas"].items())
+    what = f"{most['requests']:,} requests over {int(replicas):,} replicas in virtual time, on one core"
+    yield (
+        what,
+        took,
+        f"requests a second with {rates}; the bar for a million: {settings['bar']['cpu_s']} s, {settings['bar']['peak_mib']:,} MiB",
+    )
+
+
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "overhead": _overhead,
     "cpu": _cpu,
     "trace": _trace,
     "kills": _kills,
     "overload": _overload,
+    "simulated_million": _simulated_million,
 }
 
 

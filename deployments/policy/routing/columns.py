@@ -62,6 +62,11 @@ class Columns:
         self._flags: Bools = np.empty((4, 0), np.bool_)
         self._counted: list[int] = []
         """The requests of each replica that is open, as they are in `_open`; -1 of others."""
+        self._is_heard: list[bool] = []
+        self._room: list[float] = []
+        """`_heard` and `_most`, and here they are fast to read one by one."""
+        self._scores: list[list[float]] = []
+        """The last rows of `rows`, by places."""
         self._open_several = self._open_requests = 0
         self._heard_several = self._slow_several = 0
         self._untold = 0
@@ -84,6 +89,9 @@ class Columns:
             return
         self._free[:0] = range(places - 1, self.size - 1, -1)
         self._counted += [-1] * more
+        self._is_heard += [False] * more
+        self._room += [0.0] * more
+        self._scores += [[0.0] * len(self._of_reports)] * more
         self.seeds = np.concatenate((self.seeds, np.zeros(more, np.uint64)))
         self.rows, self._facts = (np.hstack((rows, np.zeros((len(rows), more)))) for rows in (self.rows, self._facts))
         self._flags = np.hstack((self._flags, np.zeros((len(self._flags), more), np.bool_)))
@@ -112,6 +120,7 @@ class Columns:
         self._untold -= self.untold[place] > 0
         for rows in (self.rows, self._facts):
             rows[:, place] = 0
+        self._room[place], self._scores[place] = 0.0, [0.0] * len(self._of_reports)
         del self.views[place]
         self._free.append(place)
 
@@ -122,15 +131,22 @@ class Columns:
             self.rank[sorted(places, key=lambda place: self.views[place].id)] = np.arange(len(places))
 
     def tell(self, place: int, view: ReplicaView) -> None:
-        """Notes what a replica says; `write` is next."""
+        """Notes what a replica says; `write` is next. What it has said before is left as it stands."""
+        before = self.views.get(place)
         self.views[place] = view
-        is_ready = view.state is ReplicaState.READY
-        self._flag(place, is_ready, is_ready and view.trust is not Trust.AVOIDED, view.slow)
-        self._most[place] = most_requests(view, Priority.INTERACTIVE)
-        self._most_batch[place] = most_requests(view, Priority.BATCH)
-        self.memory[place] = 1 / (view.kv_tokens * (1 - KV_EASY)) if view.kv_tokens else 0.0
-        for row, score in enumerate(self._of_reports, LAST_USED + 1):
-            self.rows[row, place] = score(view)
+        if before is None or view.state is not before.state or view.trust is not before.trust or view.slow != before.slow:
+            is_ready = view.state is ReplicaState.READY
+            self._flag(place, is_ready, is_ready and view.trust is not Trust.AVOIDED, view.slow)
+        most = most_requests(view, Priority.INTERACTIVE)
+        if before is None or most != self._room[place]:
+            self._room[place] = self._most[place] = most
+            self._most_batch[place] = most_requests(view, Priority.BATCH)  # as many slots, so that it changes with the other one only
+        if before is None or view.kv_tokens != before.kv_tokens:
+            self.memory[place] = 1 / (view.kv_tokens * (1 - KV_EASY)) if view.kv_tokens else 0.0
+        scores = [score(view) for score in self._of_reports]
+        if scores != self._scores[place]:
+            self._scores[place] = scores
+            self.rows[LAST_USED + 1 :, place] = scores
 
     def write(self, flight: Flight, spare: float, last_used: int) -> None:
         """Notes what a replica has by now, how many blocks it would take before it forgets one, and when that one was used."""
@@ -144,22 +160,24 @@ class Columns:
         if untold or self._untold:
             self._untold += (untold > 0) - int(self.untold[place] > 0)
             self.untold[place] = untold
-        self._count(place, requests if self._heard[place] and requests < self._most[place] else -1)
+        counted = requests if self._is_heard[place] and requests < self._room[place] else -1
+        if counted != self._counted[place]:
+            self._count(place, counted)
 
     def _flag(self, place: int, is_ready: bool, is_heard: bool, is_slow: bool) -> None:
-        self._heard_several += is_heard - int(self._heard[place])
+        self._heard_several += is_heard - self._is_heard[place]
         self._slow_several += is_slow - int(self._slow[place])
+        self._is_heard[place] = is_heard
         self._ready[place], self._heard[place], self._slow[place] = is_ready, is_heard, is_slow
 
     def _count(self, place: int, requests: int) -> None:
         """Counts a replica among those that are open, with so many requests; -1: it is not open."""
         before = self._counted[place]
-        if before != requests:
-            self._counted[place] = requests
-            self._open_requests += max(0, requests) - max(0, before)
-            if (before < 0) != (requests < 0):
-                self._open_several += 1 if before < 0 else -1
-                self._open[place] = requests >= 0
+        self._counted[place] = requests
+        self._open_requests += max(0, requests) - max(0, before)
+        if (before < 0) != (requests < 0):
+            self._open_several += 1 if before < 0 else -1
+            self._open[place] = requests >= 0
 
     def taking(self, tried: Set[int]) -> Bools:
         """Returns the replicas that are ready and have not failed a request: silent ones only where there are no others.

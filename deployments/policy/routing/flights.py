@@ -59,7 +59,8 @@ class Flight:
     def requests_now(self) -> int:
         """Requests that the replica has by now: what it reported, without what ended and with what was sent since; at least all from
         here."""
-        return max(self.view.ongoing - self._ended + self._since, self.requests)
+        by_report = self.view.ongoing - self._ended + self._since
+        return by_report if by_report > self.requests else self.requests
 
     @property
     def others(self) -> int:
@@ -69,9 +70,11 @@ class Flight:
     @property
     def wait_tokens(self) -> int:
         """Prompt tokens that the replica must compute before it gets to a new request, as far as it or this gateway knows of them."""
-        if self.view.prefill_tokens is None:
+        reported = self.view.prefill_tokens
+        if reported is None:
             return self.prefill_tokens
-        return max(self.view.prefill_tokens + self._since_tokens, self.prefill_tokens)
+        by_report = reported + self._since_tokens
+        return by_report if by_report > self.prefill_tokens else self.prefill_tokens
 
     @property
     def untold(self) -> int:

@@ -65,16 +65,11 @@ class PrefixIndex:
         for block in self._used.pop(place, ()):
             self._disown(block, 1 << place)
 
-    def spare(self, place: int, capacity: int) -> float:
-        """Returns how many blocks a replica with room for so many would take before it forgets one; infinite where it has none to
-        forget."""
+    def oldest(self, place: int, capacity: int) -> tuple[float, int]:
+        """Returns how many blocks a replica with room for so many would take before it forgets one, and when that one was last used;
+        infinite and 0 where it has none to forget."""
         used = self._used.get(place)
-        return capacity - len(used) if used else inf
-
-    def last_used(self, place: int) -> int:
-        """Returns when the block was last used that a replica would forget first; 0 where it has none."""
-        used = self._used.get(place)
-        return next(iter(used.values())) if used else 0
+        return (capacity - len(used), next(iter(used.values()))) if used else (inf, 0)
 
     def _disown(self, block: int, bit: int) -> None:
         left = self._owners[block] & ~bit

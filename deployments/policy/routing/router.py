@@ -144,7 +144,7 @@ class Router:
 
     def _write(self, flight: Flight) -> None:
         index, place = self._index, flight.place
-        self._columns.write(flight, index.spare(place, self._capacity(flight)), index.last_used(place))
+        self._columns.write(flight, *index.oldest(place, self._capacity(flight)))
 
     def _capacity(self, flight: Flight) -> int:
         """Blocks that a replica is believed to have room for. What still waits there has not pushed anything out yet."""

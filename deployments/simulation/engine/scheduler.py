@@ -48,7 +48,12 @@ class Scheduler:
     @property
     def prefill_tokens(self) -> int:
         """Prompt tokens to compute, if nothing of those that wait is found."""
-        return sum(one.target - one.computed for one in self._prefilling) + sum(one.target for one in self.waiting)
+        tokens = 0
+        for request in self._prefilling:
+            tokens += request.target - request.computed
+        for request in self.waiting:
+            tokens += request.target
+        return tokens
 
     def submit(self, request: Request) -> None:
         """A request has arrived.
@@ -81,22 +86,31 @@ class Scheduler:
         Returns:
             Seconds until `finish` is next; None where there is nothing to do.
         """
-        crowded = self._make_room()
-        decodes = len(self._decoding)
-        self._computing = chunks = self._chunks(self.size.step_tokens - decodes, begin=not crowded)
+        pool, decodes = self.pool, len(self._decoding)
+        crowded = pool.held_tokens + decodes > pool.capacity_tokens and self._make_room()
+        if crowded:
+            decodes = len(self._decoding)
         self._begun_steps = 1
+        is_asked = self._prefilling or self.waiting
+        self._computing = chunks = self._chunks(self.size.step_tokens - decodes, begin=not crowded) if is_asked else []
         if chunks:
-            tokens = sum(tokens for _, tokens in chunks)
-            pairs = sum(tokens * (request.computed + tokens // 2) for request, tokens in chunks)
-            self._takes_s = self._step_times.step(tokens, pairs, decodes, self._context_tokens)
-        elif decodes:
-            if not (crowded and self.waiting):  # else the first of these may begin in the next step
-                room = (self.pool.capacity_tokens - self.pool.held_tokens) // decodes
-                self._begun_steps = min(self._ends[0][0] - self._decoded, room)
-            self._takes_s = self._step_times.decode_steps(decodes, self._context_tokens, self._begun_steps)
-        else:
+            self._takes_s = self._prefill_s(chunks, decodes)
+            return self._takes_s
+        if not decodes:
             return None
+        if not (crowded and self.waiting):  # else the first of these may begin in the next step
+            room = (pool.capacity_tokens - pool.held_tokens) // decodes
+            self._begun_steps = min(self._ends[0][0] - self._decoded, room)
+        self._takes_s = self._step_times.decode_steps(decodes, self._context_tokens, self._begun_steps)
         return self._takes_s
+
+    def _prefill_s(self, chunks: Sequence[tuple[Request, int]], decodes: int) -> float:
+        """Returns the seconds of a step that computes these parts of prompts."""
+        tokens = pairs = 0
+        for request, several in chunks:
+            tokens += several
+            pairs += several * (request.computed + several // 2)
+        return self._step_times.step(tokens, pairs, decodes, self._context_tokens)
 
     def cut(self, most_s: float) -> float:
         """Leaves out those of the decode steps begun that would begin later than so many seconds after the first.
@@ -105,8 +119,8 @@ class Scheduler:
             Seconds from the first one's begin until `finish` is next.
         """
         if self._begun_steps > 1 and most_s < self._takes_s:
-            self._begun_steps = 1 + self._steps_before(most_s)
-            self._takes_s = self._seconds(self._begun_steps)
+            self._begun_steps = 1 + self._steps_before(most_s)[0]
+            self._takes_s = self._step_times.decode_steps(len(self._decoding), self._context_tokens, self._begun_steps)
         return self._takes_s
 
     def advance(self, after_s: float) -> float:
@@ -115,35 +129,19 @@ class Scheduler:
         Returns:
             Seconds that they took; the next one begins then.
         """
-        steps = self._steps_before(after_s) if self._begun_steps > 1 else 0
-        if not steps:
+        if self._begun_steps == 1:
             return 0.0
-        took_s = self._seconds(steps)
-        self._decode(steps)
-        self._begun_steps -= steps
-        self._takes_s -= took_s
+        steps, took_s = self._steps_before(after_s)
+        if steps:
+            self._decode(steps)
+            self._begun_steps -= steps
+            self._takes_s -= took_s
         return took_s
 
-    def _steps_before(self, seconds: float) -> int:
-        """Returns how many of the decode steps begun end before so many seconds after the first began, without the last one.
-
-        Steps take nearly the same time, so the number is looked for where it would be if they took the same.
-        """
-        fewest, many = 0, self._begun_steps
-        guess = int(seconds / self._seconds(1))
-        while many - fewest > 1:
-            guess = min(max(guess, fewest + 1), many - 1)
-            took_s = self._seconds(guess)
-            if took_s < seconds:
-                fewest = guess
-            else:
-                many = guess
-            guess = int(guess * seconds / took_s)
-        return fewest
-
-    def _seconds(self, steps: int) -> float:
-        """Returns how long the first ones of the decode steps begun take."""
-        return self._step_times.decode_steps(len(self._decoding), self._context_tokens, steps)
+    def _steps_before(self, seconds: float) -> tuple[int, float]:
+        """Returns how many of the decode steps begun end before so many seconds after the first began, without the last one, and how long
+        these take."""
+        return self._step_times.steps_before(seconds, len(self._decoding), self._context_tokens, self._begun_steps - 1)
 
     def finish(self, tell_decoded: bool = False) -> Step:
         """Ends what was begun last.
@@ -152,11 +150,12 @@ class Scheduler:
             tell_decoded: the step's `decoded` is wanted.
         """
         decoded = tuple(self._decoding) if tell_decoded else ()
-        finished = self._decode(self._begun_steps) if self._decoding else []
+        finished = self._decode(self._begun_steps) if self._decoding else ()
         first: Sequence[Request] = ()
         if self._computing:
             first = self._prefill(self._computing)
-            finished += [request for request in first if request.output_tokens == 1]
+            if first:
+                finished = [*finished, *(request for request in first if request.output_tokens == 1)]
         return Step(self._takes_s, first, finished, decoded)
 
     def unfinished(self) -> list[Request]:
@@ -234,12 +233,16 @@ class Scheduler:
                     self._enter_decoding(request)
         return first
 
-    def _decode(self, times: int) -> list[Request]:
-        count = len(self._decoding)
+    def _decode(self, times: int) -> Sequence[Request]:
+        tokens = len(self._decoding) * times
         self._decoded += times
-        self.made_tokens += count * times
-        self._context_tokens += count * times
-        self.pool.grow(count * times)
+        self.made_tokens += tokens
+        self._context_tokens += tokens
+        self.pool.grow(tokens)
+        return () if self._ends[0][0] > self._decoded else self._end_decoding()
+
+    def _end_decoding(self) -> list[Request]:
+        """Takes out the requests whose answers are whole, and returns them."""
         finished = []
         while self._ends and self._ends[0][0] <= self._decoded:
             request = heapq.heappop(self._ends)[2]

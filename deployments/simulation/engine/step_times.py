@@ -37,8 +37,10 @@ class StepTimes:
         self._chunk = shape.chunk_tokens or 0
         self._read_s, self._chunk_read_s = (shape.layers - chunked) * kv_s, chunked * kv_s
         self._pair_s, self._chunk_pair_s = (shape.layers - chunked) * pair_s, chunked * pair_s
+        self._context_s, self._chunk_context_s = self._read_s + self._pair_s, self._chunk_read_s + self._chunk_pair_s
         self._by_tokens: dict[int, float] = {}
         self._by_requests: dict[int, float] = {}
+        self._decode_by_requests: dict[int, float] = {}
 
     def step(self, prefill_tokens: int, prefill_pairs: int, decodes: int, context_tokens: int) -> float:
         """Returns the seconds of one step.
@@ -66,17 +68,49 @@ class StepTimes:
             context_tokens: tokens in their contexts before the first of these steps, together.
             steps: how many.
         """
-        contexts = _contexts(context_tokens, decodes, steps)
-        took_s = steps * self._without_context_s(decodes, decodes) + (self._read_s + self._pair_s) * contexts
+        contexts = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
+        took_s = steps * self._decode_s(decodes) + self._context_s * contexts
         half = decodes * self._chunk / 2
         if context_tokens + decodes * steps <= half:
-            return took_s + (self._chunk_read_s + self._chunk_pair_s) * contexts
+            return took_s + self._chunk_context_s * contexts
         if self._chunk:
             inside = min(steps, max(0, (self._chunk * decodes - context_tokens) // decodes + 1))
             took_s += self._chunk_read_s * (_contexts(context_tokens, decodes, inside) + (steps - inside) * half)
             below = min(steps, max(0, int((half - context_tokens) // decodes) + 1))
             took_s += self._chunk_pair_s * (_contexts(context_tokens, decodes, below) + (steps - below) * half)
         return took_s
+
+    def steps_before(self, seconds: float, decodes: int, context_tokens: int, most: int) -> tuple[int, float]:
+        """Returns how many decode steps, one after the other, end in less than so many seconds, and the seconds that these take.
+
+        The number is looked for where it would be if contexts grew evenly and none were longer than a chunk, which is nearly always right.
+
+        Args:
+            seconds: the time.
+            decodes: requests, at least one.
+            context_tokens: tokens in their contexts before the first of these steps, together.
+            most: no more steps than these are looked at.
+        """
+        fewest, took_s, many = 0, 0.0, most + 1
+        token_s = self._context_s + self._chunk_context_s
+        first_s = self._decode_s(decodes) + token_s * context_tokens
+        guess = int(seconds / (first_s + token_s * decodes * (seconds / first_s) / 2))
+        while many - fewest > 1:
+            guess = min(max(guess, fewest + 1), many - 1)
+            guess_s = self.decode_steps(decodes, context_tokens, guess)
+            if guess_s < seconds:
+                fewest, took_s = guess, guess_s
+            else:
+                many = guess
+            guess = int(guess * seconds / guess_s)
+        return fewest, took_s
+
+    def _decode_s(self, decodes: int) -> float:
+        """Returns the seconds of a decode step that do not depend on how long its contexts are."""
+        seconds = self._decode_by_requests.get(decodes)
+        if seconds is None:
+            seconds = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
+        return seconds
 
     def _without_context_s(self, tokens: int, decodes: int) -> float:
         """Returns the seconds of a step that do not depend on how long its contexts are."""

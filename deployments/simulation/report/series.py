@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.scaling.work import Slo
+from deployments.simulation import nearest_rank
 from deployments.simulation.outcome import Change, Outcome
 
 #: A page has room for so many points beside each other.
@@ -105,7 +106,7 @@ def _quantiles(values: NDArray[np.float64], at: NDArray[np.int64], counts: NDArr
     ordered = values[order]
     found: list[Values] = []
     for percent in percents:
-        ranks = begins + np.minimum(np.maximum(counts - 1, 0), counts * percent // 100)
+        ranks = begins + nearest_rank.places(counts, percent)
         told = [float(ordered[rank]) if count else None for rank, count in zip(ranks, counts, strict=True)]
         found.append(tuple(one if one is not None and isfinite(one) else None for one in told))
     return found

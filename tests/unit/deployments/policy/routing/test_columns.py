@@ -8,7 +8,23 @@ from hypothesis import strategies as st
 from deployments.policy.request.calls import Priority
 from deployments.policy.routing.columns import Columns
 from deployments.policy.routing.flights import Flight
+from deployments.policy.routing.policies import OF_REPORTS
+from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 from tests.unit.samples import replica
+
+VIEWS = st.builds(
+    replace,
+    st.just(replica()),
+    state=st.sampled_from([ReplicaState.READY, ReplicaState.LEAVING]),
+    trust=st.sampled_from(Trust),
+    slow=st.booleans(),
+    slots=st.sampled_from([0, 1, 8, 256]),
+    ongoing=st.integers(0, 9),
+    waiting=st.integers(0, 1),
+    kv_usage=st.sampled_from([0.0, 0.5, 1.0]),
+    kv_tokens=st.sampled_from([0, 1000, 2000]),
+    ready_s=st.sampled_from([0.0, 10.0, 100.0]),
+)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40).filter(any))
@@ -40,3 +56,21 @@ def test_place_that_was_left_is_given_again_and_others_keep_theirs() -> None:
     able = columns.able(frozenset(), Priority.INTERACTIVE)
     assert (able.mask.tolist(), able.several, able.requests) == ([False, True, False], 1, 2)
     assert (columns.join("c"), columns.requests.tolist()) == (0, [0, 2, 0])
+
+
+@given(st.lists(VIEWS, min_size=1, max_size=4), st.booleans())
+def test_last_view_of_a_replica_stands_as_if_it_were_the_only_one(views: list[ReplicaView], was_left: bool) -> None:
+    scores = [score for score, _ in OF_REPORTS.values()]
+    after_others, alone = Columns(scores), Columns(scores)
+    for columns, told in ((after_others, views), (alone, views[-1:])):
+        place = columns.join("a")
+        for view in told:
+            if was_left and columns.views:
+                columns.leave(place)
+                place = columns.join("a")
+            columns.tell(place, view)
+            columns.write(Flight(view, place), 1, 0)
+    assert after_others.rows.tolist() == alone.rows.tolist()
+    for priority in Priority:
+        one, other = (columns.able(frozenset(), priority) for columns in (after_others, alone))
+        assert (one.mask.tolist(), one.several, one.requests) == (other.mask.tolist(), other.several, other.requests)

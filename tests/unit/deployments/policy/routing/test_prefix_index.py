@@ -57,14 +57,14 @@ def test_what_is_forgotten_is_gone_for_this_replica_alone() -> None:
 
 def test_replica_that_is_full_would_forget_what_was_used_longest_ago() -> None:
     index = PrefixIndex()
-    assert (index.spare(0, 2), index.last_used(0)) == (inf, 0)
+    assert index.oldest(0, 2) == (inf, 0)
     index.remember(0, (1,), 2)
     index.remember(1, (2, 3), 2)
     index.remember(1, (2, 3), 2)
-    assert (index.spare(0, 2), index.last_used(0)) == (1, 1)
-    assert (index.spare(1, 2), index.last_used(1), index.now) == (0, 3, 3)
+    assert index.oldest(0, 2) == (1, 1)
+    assert (*index.oldest(1, 2), index.now) == (0, 3, 3)
     index.remember(1, (), 0)
-    assert (index.spare(1, 2), index.last_used(1)) == (inf, 0)
+    assert index.oldest(1, 2) == (inf, 0)
 
 
 @given(st.lists(st.tuples(PLACES, PROMPTS, st.integers(0, 6)), max_size=40), PROMPTS)

@@ -39,6 +39,22 @@ def test_steps_over_a_chunks_end_take_the_sum_of_each() -> None:
     assert times.decode_steps(4, 4 * (8192 - 5), 10) == pytest.approx(sum(each), rel=1e-12)
 
 
+@given(
+    ENGINES,
+    st.floats(0, 1) | st.floats(0, 20),
+    st.tuples(st.integers(1, 300), st.integers(1, 20_000), st.integers(0, 99)),
+    st.integers(0, 500),
+)
+def test_steps_before_a_time_are_as_many_as_end_before_it(
+    engine: Engine, seconds: float, requests: tuple[int, int, int], most: int
+) -> None:
+    decodes, context, odd = requests
+    times, total = StepTimes(engine), decodes * context + odd
+    ends = [times.decode_steps(decodes, total, steps) for steps in range(1, most + 1)]
+    before = [end_s for end_s in ends if end_s < seconds]
+    assert times.steps_before(seconds, decodes, total, most) == (len(before), before[-1] if before else 0.0)
+
+
 def test_measured_decode_changes_what_is_no_arithmetic() -> None:
     plain, fast = StepTimes(DENSE), StepTimes(DENSE, decode=0.5)
     assert fast.step(0, 0, 1, 1) == pytest.approx(plain.step(0, 0, 1, 1) / 2, rel=0.01)
