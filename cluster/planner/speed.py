@@ -217,4 +217,3 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
         gpu_hour_tokens=replica * 3600 / engine.parallel.gpus,
         running=running,
     )
-

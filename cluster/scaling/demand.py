@@ -1,5 +1,8 @@
 """From a report to what is remembered of it: the load in replicas, the pace as measured, prompts that caches know.
 
+The pace is that for the requests that came lately: their average shape is remembered, and where the pace turns out another, the load that
+is remembered is restated in replicas of the new one.
+
 A bucket is taken once. New replicas have empty prefix caches, so prompts cost more for a while after each start, and a rule that took this
 for demand would buy more of what causes it: for that time, new prompts count as if the caches knew as much of them as before.
 """
@@ -52,7 +55,8 @@ def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
     for one in reversed(arrivals):
         if one.begun_s + one.seconds / 2 <= until_s:
             break
-        if one.seconds > 0 and isfinite(one.begun_s + one.seconds + one.requests + one.cached_tokens + one.squared_tokens) and is_finite(one.work):
+        numbers = one.begun_s + one.seconds + one.requests + one.cached_tokens + one.squared_tokens
+        if one.seconds > 0 and isfinite(numbers) and is_finite(one.work):
             fresh.append(one)
     return fresh[::-1]
 

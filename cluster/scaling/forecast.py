@@ -3,7 +3,8 @@
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
-smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen.
+smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen. Errors are kept in square roots
+of the load, as arrivals crowd together by these: a crowd that has gone leaves room for one that is as much smaller as the load is.
 """
 
 from collections.abc import Iterable, Sequence

@@ -6,11 +6,12 @@ A prompt goes through the engine in pieces, beside one token for each request th
     1 / itl = rate · k + (1 - rate · k · t1) / t0        tokens a second that each request gets
     running = rate · n · itl                             Little's law
     busy    = rate · k · t1                              the share of time in which prompts are read
-    ttft    = t0 + k · t1 + wait,  P(wait > w) = busy · exp(-2 · (1 - busy) · w / (k · t1))
+    ttft    = t0 + k · t1 + wait,  P(wait > w) = busy · exp(-2 · (1 - busy) · w / (k · t1 · (1 + v)))
 
-The last line is Kingman's tail of a line with random arrivals and equal services (1961). The batch fluctuates as Poisson's law has it, so
-the time between tokens holds at its quantile. The time that a prompt adds to the steps is its
-share, and the rest is the answers': so the shares of `Pace` add up to one at this load.
+The last line is Kingman's tail of a line with random arrivals (1961): `v` is the variance of the prompts' lengths over the square of their
+mean, as in the mean wait of Pollaczek and Khinchine, for short prompts wait behind long ones. The batch fluctuates as Poisson's law has it,
+so the time between tokens holds at its quantile. The time that a prompt adds to the steps is its share, and the rest is the answers': so
+the shares of `Pace` add up to one at this load.
 """
 
 from dataclasses import dataclass, replace

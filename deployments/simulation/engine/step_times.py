@@ -1,7 +1,7 @@
 """How long steps of a simulated engine take: `cluster.planner.speed`'s roofline, folded once per engine.
 
-What does not change between steps is counted once (`cluster.planner.speed.StepCosts`), and the times of many decode steps are added up in closed
-form: each step's contexts are longer than those of the step before by one token per request.
+What does not change between steps is counted once (`cluster.planner.speed.StepCosts`), and the times of many decode steps are added up in
+closed form: each step's contexts are longer than those of the step before by one token per request.
 """
 
 from cluster.catalogue.checkpoints import MLP_INT4
