@@ -59,13 +59,97 @@ class Step:
     """Tokens of those prompts that earlier steps have read, on average over the prompt tokens of this one."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """Seconds that the parts of one engine's steps take."""
+
+    constant_s: float
+    """Of each step: its layers, and the weights that every token reads."""
+    experts_s: float
+    """To read all routed experts."""
+    missed: float
+    """Share of a layer's routed experts that one token does not go to; 1 where there are none."""
+    token_s: float
+    """Of each token: its arithmetic without attention."""
+    request_s: float
+    """Of each request of a data-parallel rank that decodes."""
+    read_s: float
+    """Of each token of a context that is read, in layers that see all of it; `chunk_read_s` in layers that see a chunk."""
+    chunk_read_s: float
+    pair_s: float
+    """Of each pair of tokens of which one attends to the other; again apart for both kinds of layers."""
+    chunk_pair_s: float
+    chunk_tokens: int
+    """0 where all layers see everything."""
+    ranks: int
+    """Of data-parallel attention."""
+
+    def seconds(self, step: Step) -> float:
+        """Returns the seconds of one step, from the first pipeline stage to the last."""
+        requests, prompt = step.decode_requests, step.prefill_tokens
+        context = requests * step.decode_context_tokens
+        # On average over where in its current chunk a request may be, it has half of it.
+        inside = not self.chunk_tokens or step.decode_context_tokens <= self.chunk_tokens
+        chunk = context if inside else requests * self.chunk_tokens / 2
+        attended_s = self.attended_s(requests + prompt, context + prompt * (step.prefill_context_tokens + prompt / 2))
+        read_s = self.read_s * context + self.chunk_read_s * chunk
+        return self.by_tokens_s(requests + prompt) + self.by_requests_s(requests) + read_s + attended_s
+
+    def attended_s(self, tokens: float, pairs: float) -> float:
+        """Returns the seconds of attention's arithmetic, for so many tokens and pairs of tokens."""
+        near = min(pairs, tokens * self.chunk_tokens / 2) if self.chunk_tokens else pairs
+        return self.pair_s * pairs + self.chunk_pair_s * near
+
+    def prompt_s(self, tokens: float) -> float:
+        """Returns the seconds of a prompt's arithmetic: what it adds to the steps that it shares with others, which read the weights."""
+        return self.token_s * tokens + self.attended_s(tokens, tokens * tokens / 2)
+
+    def by_tokens_s(self, tokens: float) -> float:
+        """Returns the seconds of a step that its tokens take, of prompts and answers, beside their contexts and requests."""
+        touched: float = 1 - self.missed**tokens
+        return self.constant_s + self.experts_s * touched + self.token_s * tokens
+
+    def by_requests_s(self, decodes: float) -> float:
+        """Returns the seconds that the number of requests takes that get one token each."""
+        requests = decodes / self.ranks
+        return self.request_s * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
+
+
+def step_costs(engine: Engine, decode: float = 1.0) -> StepCosts:
+    """Returns the costs of an engine's steps.
+
+    Args:
+        engine: the replica, as the planner knows it.
+        decode: factor on the time that is no arithmetic (weights, KV cache, layers, requests), where an engine has been measured.
+    """
+    got, shape, parallel = efficiency(engine.architecture), engine.architecture, engine.parallel
+    read_s = decode / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
+    computed_s = 1 / (arithmetic(engine) * parallel.tensor * parallel.data)
+    stored = dict(decoder_bytes(shape, engine.layout, range(shape.layers)))
+    head = BF16_BYTES * shape.vocab * shape.hidden
+    experts = stored.pop("routed_experts", 0.0)
+    chunked = len(shape.chunked_layers)
+    heads = max(1, shape.kv_heads // parallel.tensor)
+    kv_s = 2 * heads * shape.head_dim * KV_BYTES[engine.settings.kv_dtype] / parallel.data * read_s
+    pair_s = 4 * shape.heads * shape.head_dim * computed_s
+    return StepCosts(
+        constant_s=decode * shape.layers * got.layer_s + (sum(stored.values()) + head) / parallel.tensor * read_s,
+        experts_s=experts / parallel.data / parallel.tensor * read_s,
+        missed=(1 - 1 / shape.experts) ** shape.experts_per_token if shape.experts else 1.0,
+        token_s=2 * shape.active_parameters * computed_s,
+        request_s=decode * shape.layers * REQUEST_LAYER_S,
+        read_s=(shape.layers - chunked) * kv_s,
+        chunk_read_s=chunked * kv_s,
+        pair_s=(shape.layers - chunked) * pair_s,
+        chunk_pair_s=chunked * pair_s,
+        chunk_tokens=shape.chunk_tokens or 0,
+        ranks=parallel.data,
+    )
+
+
 def step_time_s(engine: Engine, step: Step) -> float:
     """Seconds that one step takes, from the first pipeline stage to the last."""
-    got, layers = efficiency(engine.architecture), engine.architecture.layers
-    requests = step.decode_requests / engine.parallel.data
-    per_layer = got.layer_s + REQUEST_LAYER_S * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
-    read_s = _bytes_read(engine, step) / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
-    return layers * per_layer + read_s + _operations(engine, step) / arithmetic(engine)
+    return step_costs(engine).seconds(step)
 
 
 def arithmetic(engine: Engine) -> float:
@@ -74,56 +158,14 @@ def arithmetic(engine: Engine) -> float:
     return (by_format.get(engine.layout.quantization) or engine.gpu.bf16_flops) * efficiency(engine.architecture).arithmetic
 
 
-def _bytes_read(engine: Engine, step: Step) -> float:
-    """Bytes that one GPU of each stage reads, summed over the stages, which work one after the other."""
-    architecture, parallel = engine.architecture, engine.parallel
-    tokens = step.decode_requests + step.prefill_tokens
-    touched = architecture.experts_touched(tokens) / architecture.experts if architecture.experts else 0.0
-    stored = decoder_bytes(architecture, engine.layout, range(architecture.layers))
-    weights = sum(count * (touched / parallel.data if component == "routed_experts" else 1) for component, count in stored.items())
-    head = BF16_BYTES * architecture.vocab * architecture.hidden
-    return (weights + head) / parallel.tensor + _kv_read(engine, step)
-
-
-def _kv_read(engine: Engine, step: Step) -> float:
-    """KV cache that the decoding requests of one rank read: everything in global layers, the current chunk in the others."""
-    architecture, parallel = engine.architecture, engine.parallel
-    context = step.decode_context_tokens
-    chunk = _within_chunk(architecture, context)
-    chunked = len(architecture.chunked_layers)
-    layer_tokens = (architecture.layers - chunked) * context + chunked * chunk
-    heads = max(1, architecture.kv_heads // parallel.tensor)
-    per_token = 2 * heads * architecture.head_dim * KV_BYTES[engine.settings.kv_dtype]
-    return step.decode_requests / parallel.data * per_token * layer_tokens
-
-
-def _within_chunk(architecture: Architecture, context: float) -> float:
-    """Tokens of the current chunk, on average over where in it a request may be."""
-    chunk = architecture.chunk_tokens
-    return context if chunk is None or context <= chunk else chunk / 2
-
-
-def _operations(engine: Engine, step: Step) -> float:
-    """FLOP of one GPU: two for each active parameter and token, and four for each element of a head and token attended to."""
-    architecture, parallel = engine.architecture, engine.parallel
-    tokens = step.decode_requests + step.prefill_tokens
-    attended = step.decode_requests * step.decode_context_tokens + step.prefill_tokens * (
-        step.prefill_context_tokens + step.prefill_tokens / 2
-    )
-    chunk, chunked = architecture.chunk_tokens, len(architecture.chunked_layers)
-    near = min(attended, tokens * chunk / 2) if chunk else attended
-    attention = 4 * architecture.heads * architecture.head_dim * ((architecture.layers - chunked) * attended + chunked * near)
-    return (2 * architecture.active_parameters * tokens + attention) / (parallel.tensor * parallel.data)
-
-
 def time_to_first_token_s(engine: Engine, prompt_tokens: int) -> float:
     """Seconds from a prompt's arrival at an idle engine to its first token: its steps of prefill, one after the other."""
-    most = engine.max_num_batched_tokens
+    most, costs = engine.max_num_batched_tokens, step_costs(engine)
     steps = ceil(prompt_tokens / most)
     if steps > MOST_STEPS:  # each reads a little more than the one before: the middle one stands for all
-        return steps * step_time_s(engine, Step(prefill_tokens=most, prefill_context_tokens=prompt_tokens / 2))
+        return steps * costs.seconds(Step(prefill_tokens=most, prefill_context_tokens=prompt_tokens / 2))
     return sum(
-        step_time_s(engine, Step(prefill_tokens=min(most, prompt_tokens - done), prefill_context_tokens=done))
+        costs.seconds(Step(prefill_tokens=min(most, prompt_tokens - done), prefill_context_tokens=done))
         for done in range(0, steps * most, most)
     )
 
@@ -164,8 +206,9 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
     running = max(1, min(load.concurrency, most_running, engine.max_num_seqs * engine.parallel.data))
     requests = running / engine.parallel.pipeline
     decode = Step(decode_requests=requests, decode_context_tokens=load.prompt_tokens + load.answer_tokens / 2)
-    prefill_s = _prefill_s(engine, load.prompt_tokens) / engine.parallel.pipeline
-    per_token_s = step_time_s(engine, decode) / running + prefill_s / load.answer_tokens
+    costs = step_costs(engine)
+    prefill_s = costs.prompt_s(load.prompt_tokens) / engine.parallel.pipeline
+    per_token_s = costs.seconds(decode) / running + prefill_s / load.answer_tokens
     replica = 1 / per_token_s
     return Speed(
         user_tokens_s=replica / running,
@@ -174,9 +217,3 @@ def speed(engine: Engine, load: Load, most_running: int) -> Speed:
         gpu_hour_tokens=replica * 3600 / engine.parallel.gpus,
         running=running,
     )
-
-
-def _prefill_s(engine: Engine, prompt_tokens: int) -> float:
-    """Returns the time that a prompt adds to the steps that it shares with others: its arithmetic, not another reading of the weights."""
-    step = Step(prefill_tokens=prompt_tokens)
-    return _operations(engine, step) / arithmetic(engine)

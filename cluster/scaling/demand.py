@@ -1,5 +1,8 @@
 """From a report to what is remembered of it: the load in replicas, the pace as measured, prompts that caches know.
 
+The pace is that for the requests that came lately: their average shape is remembered, and where the pace turns out another, the load that
+is remembered is restated in replicas of the new one.
+
 A bucket is taken once. New replicas have empty prefix caches, so prompts cost more for a while after each start, and a rule that took this
 for demand would buy more of what causes it: for that time, new prompts count as if the caches knew as much of them as before.
 """
@@ -8,24 +11,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import exp, inf, isfinite
 
-from cluster.scaling.forecast import GAP_S, NEW, Load, advance
+from cluster.scaling.forecast import GAP_S, NEW, Load, advance, restated
 from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Bucket, Observation, Report
+from cluster.scaling.pace import pace_of
 from cluster.scaling.state import State
-from cluster.scaling.work import Work
+from cluster.scaling.work import Mix, Pace, Work
 
 #: Replica-seconds of serving under backlog after which the pace is two thirds of the way to what was measured.
 TAUGHT_REPLICA_S = 600.0
 #: A measured pace is believed between these multiples of the planner's.
 SLOWEST, FASTEST = 0.5, 2.0
-#: Seconds over which the share of prompts that caches know is averaged.
-CACHES_S = 120.0
+#: Seconds over which the share of prompts that caches know is averaged, and over which the requests are that the pace is for.
+CACHES_S, MIX_S = 120.0, 120.0
+#: The latter are so many at least.
+MIXED = 32.0
 
 
 def remember(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> State:
     """Takes in what is new in a report. `limits.tuning` says how the load is forecast, for the time that a start takes."""
-    state = _warm(_learn(state, report, limits), observation, limits, now)
     fresh = _fresh(report.arrivals, state.track.until_s)
+    state = _warm(state, observation, limits, now)
+    before = pace(state, limits)
+    for one in fresh:
+        state = replace(state, mix=_mixed(state, one))
+    state = replace(state, track=restated(state.track, _slower(before, pace(state, limits), state.mix)))
+    state = _learn(state, report, limits)
     if not fresh:
         return state
     if fresh[0].begun_s - state.track.until_s > GAP_S:
@@ -44,7 +55,8 @@ def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
     for one in reversed(arrivals):
         if one.begun_s + one.seconds / 2 <= until_s:
             break
-        if one.seconds > 0 and isfinite(one.begun_s + one.seconds + one.cached_tokens) and is_finite(one.work):
+        numbers = one.begun_s + one.seconds + one.requests + one.cached_tokens + one.squared_tokens
+        if one.seconds > 0 and isfinite(numbers) and is_finite(one.work):
             fresh.append(one)
     return fresh[::-1]
 
@@ -60,13 +72,39 @@ def is_finite(work: Work) -> bool:
     return isfinite(work.prefill_tokens + work.decode_tokens + work.kv_token_s)
 
 
+def pace(state: State, limits: Limits) -> Pace:
+    """Returns one replica's pace for the requests that came lately, as the planner has it."""
+    if limits.replica is None or limits.slo is None:
+        return limits.pace
+    return pace_of(limits.replica, state.mix.shape, limits.slo)
+
+
+def _slower(before: Pace, now: Pace, mix: Mix) -> float:
+    """Returns how many times as long a replica takes for a mix of requests at one pace than at another."""
+    work = Work(mix.uncached_tokens, mix.answer_tokens)
+    return 1.0 if before == now else now.time_share(work) / before.time_share(work)
+
+
+def _mixed(state: State, one: Bucket) -> Mix:
+    """The mix of requests with those of a bucket. It is one over some time, or over a few requests where these took longer."""
+    prefill = _prefill_tokens(state, one)
+    cached = one.work.prefill_tokens + one.cached_tokens - prefill
+    fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / state.mix.requests))
+    fresh = Mix(one.requests, prefill, cached, one.work.decode_tokens, one.squared_tokens)
+    return state.mix.faded(fade).plus(fresh) if one.requests > 0 else state.mix
+
+
+def _prefill_tokens(state: State, one: Bucket) -> float:
+    """Tokens of a bucket's prompts that no cache has; while replicas are new, as if these knew as much as the others did."""
+    found = one.work.prefill_tokens
+    return min(found, (found + one.cached_tokens) * state.miss_share) if one.begun_s < state.warm_s and state.miss_share >= 0 else found
+
+
 def _loads(state: State, fresh: list[Bucket], limits: Limits) -> Iterator[Load]:
+    now = pace(state, limits)
     for one in fresh:
-        work = one.work
-        if one.begun_s < state.warm_s and state.miss_share >= 0:
-            usual = (work.prefill_tokens + one.cached_tokens) * state.miss_share
-            work = replace(work, prefill_tokens=min(work.prefill_tokens, usual))
-        yield Load(one.begun_s + one.seconds, one.seconds, limits.pace.replicas(work, state.factor) / one.seconds)
+        work = replace(one.work, prefill_tokens=_prefill_tokens(state, one))
+        yield Load(one.begun_s + one.seconds, one.seconds, now.replicas(work, state.factor) / one.seconds)
 
 
 def _caches(state: State, fresh: list[Bucket]) -> State:
@@ -98,13 +136,13 @@ def _learn(state: State, report: Report, limits: Limits) -> State:
     """
     if not report.served or report.served[-1].ended_s <= state.learned_s:
         return state
-    factor, pace = state.factor, limits.pace
+    factor, planned = state.factor, pace(state, limits)
     for one in report.served:
         if one.ended_s <= state.learned_s or one.youngest_s < limits.tuning.warm_s or one.replica_s <= 0:
             continue
-        if pace.kv_share(one.work) > pace.time_share(one.work):
+        if planned.kv_share(one.work) > planned.time_share(one.work):
             continue  # the KV cache was the limit: the time shows nothing
-        measured = pace.time_share(one.work) / one.replica_s
+        measured = planned.time_share(one.work) / one.replica_s
         late = limits.slo is not None and one.itl_s > limits.slo.itl_s
         if not late or measured < factor:
             factor += (1 - exp(-one.replica_s / TAUGHT_REPLICA_S)) * (measured - factor)

@@ -3,7 +3,8 @@
 The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
-smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen.
+smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen. Errors are kept in square roots
+of the load, as arrivals crowd together by these: a crowd that has gone leaves room for one that is as much smaller as the load is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ class Track:
     """The quantile of the errors; never below 0."""
     pending: tuple[Pending, ...] = ()
     errors: tuple[float, ...] = ()
-    """Newest last."""
+    """In square roots of the load, newest last."""
 
     @property
     def trust(self) -> float:
@@ -96,8 +97,19 @@ def advance(track: Track, loads: Iterable[Load], horizon_s: float, tuning: Tunin
         track = _follow(track, load)
         due = [one for one in track.pending if one.due_s <= load.ended_s]
         track = _promise(_judge(track, due) if due else track, horizon_s, tuning)
-    jump = tuning.jump * sqrt(track.level)
-    return replace(track, error=_quantile((*track.errors, *(jump,) * JUDGED), tuning.quantile))
+    error = _quantile((*track.errors, *(tuning.jump,) * JUDGED), tuning.quantile)
+    return replace(track, error=error * sqrt(track.level))
+
+
+def restated(track: Track, times: float) -> Track:
+    """Returns a track of the same load where each replica is known to do less than was thought: so many times as many are the load.
+
+    Forecasts that are still to be judged stay: they were wrong by that, too.
+    """
+    last, fast, slow, level, trend = (times * one for one in (track.last, track.fast, track.slow, track.level, track.trend))
+    return replace(
+        track, last=last, fast=fast, slow=slow, level=level, trend=trend, doubt=times * track.doubt, noise=times**2 * track.noise
+    )
 
 
 def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
@@ -141,7 +153,7 @@ def _follow(track: Track, load: Load) -> Track:
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
     error = sqrt(noise * gain / (2 - gain))
     age_s = FAST_S if abs(fast - track.slow) > BAND * error else track.age_s + load.seconds
-    slow = track.slow + min(1.0, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S)) * (fast - track.slow)
+    slow = track.slow + min(1.0, max(few, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S))) * (fast - track.slow)
     level = slow + _believed(fast - slow, error)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
     return replace(
@@ -174,8 +186,13 @@ def _judge(track: Track, due: Sequence[Pending]) -> Track:
     for one in due:
         cross = cross * MEMORY + one.change * (track.level - one.level)
         square = square * MEMORY + one.change**2
-    errors = (*track.errors, *(track.level - one.expected for one in due))[-ERRORS:]
+    errors = (*track.errors, *(_missed(one.expected, track.level) for one in due))[-ERRORS:]
     return replace(track, cross=cross, square=square, errors=errors, pending=track.pending[len(due) :])
+
+
+def _missed(expected: float, level: float) -> float:
+    """The error of a forecast, in square roots of the larger load: 0 where both are none."""
+    return (level - expected) / sqrt(max(level, expected)) if max(level, expected) > 0 else 0.0
 
 
 def _promise(track: Track, horizon_s: float, tuning: Tuning) -> Track:

@@ -13,6 +13,7 @@ Precedence, strongest first. Each one wins against those below it, and `Decision
 from dataclasses import dataclass
 from typing import Literal
 
+from cluster.scaling.pace import Replica
 from cluster.scaling.schedules import Schedule
 from cluster.scaling.work import Pace, Slo
 
@@ -48,7 +49,7 @@ class Limits:
     """Bounds of one model's replicas, and what is known of them beforehand."""
 
     pace: Pace
-    """One replica's, at the objectives (`cluster.scaling.pace`)."""
+    """One replica's, at the objectives (`cluster.scaling.pace`). Where `replica` is known, it is that for usual requests."""
     least: int
     most: int
     slo: Slo | None = None
@@ -72,3 +73,5 @@ class Limits:
     release: str = ""
     """Of the code that decides; reports of another one are not believed."""
     tuning: Tuning = Tuning()
+    replica: Replica | None = None
+    """Of which the pace for the requests that come is made, at `slo`; None: the pace is the same for all requests."""

@@ -3,6 +3,9 @@
     need = forecast + margin + backlog / time to clear it
     margin = sqrt(error of the forecast² + spare² · forecast)
 
+The backlog is what will wait then: what waits now, and where that cannot begin within its objective, also what comes faster than it is
+served until then. Otherwise replicas that are behind would be bought by what waits already, which is little at first, a bit at a time.
+
 The two parts of the margin are independent, so their squares add up. Arrivals that are random crowd together by the square root of their
 number (Halfin and Whitt 1981), hence the spare's square root. The margin is a quantile and no count, so a need becomes whole replicas by
 rounding, and not by rounding up: that would add half a replica on average to what the quantile asks for.
@@ -11,7 +14,7 @@ rounding, and not by rounding up: that would add half a replica on average to wh
 from dataclasses import dataclass
 from math import sqrt
 
-from cluster.scaling.demand import start_s
+from cluster.scaling.demand import pace, start_s
 from cluster.scaling.forecast import ahead
 from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Observation, Report, Start
@@ -65,21 +68,35 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     expected = max(ahead(track, late_s + lead_s, tuning), 0.0 if observation.target else track.last)
     error = track.error if tuning.forecast != "none" else 0.0
     most = max(track.level, expected, ahead(track, late_s + lead_s + limits.drain_s, tuning))
-    waiting_s = limits.pace.replicas(report.backlog, state.factor)
+    now_pace = pace(state, limits)
+    waiting_s = now_pace.replicas(report.backlog, state.factor)
     coming = [one for one in observation.starting if not is_stuck(one, now, lead_s)]
     done_s = (observation.ready - track.level) * lead_s + sum(_ready_s(one, now, lead_s) for one in coming)
-    known = state.cached_tokens_s / limits.pace.prefill_tokens_s / state.factor / max(1, observation.target)
+    is_behind = waiting_s > observation.ready * (0.0 if limits.slo is None else limits.slo.ttft_s)
+    grows_s = _grows_s(-done_s, lead_s, limits) if is_behind else 0.0
+    known = state.cached_tokens_s / now_pace.prefill_tokens_s / state.factor / max(1, observation.target)
     margin = sqrt(error**2 + tuning.spare**2 * most)
     return Needs(
         now=track.level,
         expected=expected,
         margin=sqrt(error**2 + tuning.spare**2 * expected),
-        backlog=min(waiting_s, max(0.0, waiting_s - done_s)) / limits.clear_s,
+        backlog=(max(0.0, waiting_s - max(0.0, done_s)) + grows_s) / limits.clear_s,
         doubt=track.doubt,
         down=most + margin - rounded(margin) + waiting_s / limits.clear_s + known,
         stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )
+
+
+def _grows_s(missing_s: float, lead_s: float, limits: Limits) -> float:
+    """Replica-seconds that are added to what waits within the time of one start; what waits for longer than `clear_s` is lost.
+
+    Args:
+        missing_s: replica-seconds within that time by which the load is more than the replicas; below 0 where it is less.
+        lead_s: the time.
+        limits: of the model.
+    """
+    return max(0.0, missing_s) * min(1.0, limits.clear_s / lead_s)
 
 
 def rounded(margin: float) -> float:

@@ -30,6 +30,8 @@ class Bucket:
     """Of these requests. The length of an answer that is not finished is the one that is usual for the model."""
     cached_tokens: float = 0.0
     """Tokens of their prompts that prefix caches had."""
+    squared_tokens: float = 0.0
+    """The squares of the lengths of their prompts, added up; 0 where nobody counts them."""
 
 
 @dataclass(frozen=True, slots=True)

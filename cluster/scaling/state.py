@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cluster.scaling.forecast import NEW, Pending, Track
+from cluster.scaling.work import FIRST, Mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class State:
     """The decision's memory."""
 
     track: Track = NEW
+    mix: Mix = FIRST
     factor: float = 1.0
     """A replica's speed as measured over the planner's."""
     learned_s: float = 0.0
@@ -51,11 +53,11 @@ def from_json(text: str) -> State:
     """Returns the state that a JSON text holds; a fresh one where it is damaged or another release's."""
     try:
         found = json.loads(text)
-        track = found.pop("track")
+        track, mix = found.pop("track"), Mix(**found.pop("mix"))
         pending = tuple(Pending(*(float(number) for number in _values(one, Pending))) for one in track.pop("pending"))
         errors = tuple(float(one) for one in track.pop("errors"))
         peaks = tuple((float(begun), float(most)) for begun, most in found.pop("peaks"))
-        state = State(track=Track(pending=pending, errors=errors, **track), peaks=peaks, **found)
+        state = State(track=Track(pending=pending, errors=errors, **track), mix=mix, peaks=peaks, **found)
     except (ValueError, TypeError, KeyError, AttributeError):
         return State()
     return state if _plain(state) else State()
@@ -67,5 +69,5 @@ def _values(one: dict[str, Any], kind: type[Pending]) -> list[Any]:
 
 def _plain(state: State) -> bool:
     """Whether each field is of the kind of its default."""
-    pairs = [(getattr(part, field.name), field.default) for part in (state, state.track) for field in fields(part)]
+    pairs = [(getattr(part, field.name), field.default) for part in (state, state.track, state.mix) for field in fields(part)]
     return all(isinstance(value, type(default)) or (type(default), type(value)) == (float, int) for value, default in pairs)

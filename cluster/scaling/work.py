@@ -5,10 +5,13 @@ engine does the first two by turns, so their shares of its time add up. The KV c
 replicas as the scarcer of the two asks for.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from math import exp, log
 
 #: Numbers that differ by less are the same.
 TINY = 1e-6
+#: Logarithms of a shape's numbers are rounded to multiples of this.
+ROUNDED = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,72 @@ class Work:
 
 
 NO_WORK = Work()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The requests of a model, on average."""
+
+    prompt_tokens: float
+    answer_tokens: float
+    cached_tokens: float = 0.0
+    """Of the prompt, that the prefix cache has."""
+    variation: float = 0.0
+    """Variance of the prompts' lengths over the square of their mean."""
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Returns the tokens of the prompt that are computed; at least one is."""
+        return max(1.0, self.prompt_tokens - self.cached_tokens)
+
+    def rounded(self) -> "Shape":
+        """Returns the shape to a hundredth or so: means of a few requests are worth no more, and the same numbers come again."""
+        uncached, cached = _rounded(self.uncached_tokens), _rounded(self.cached_tokens)
+        return Shape(uncached + cached, _rounded(self.answer_tokens), cached, _rounded(self.variation))
+
+
+def _rounded(number: float) -> float:
+    return exp(round(log(number) / ROUNDED) * ROUNDED) if number > TINY else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The requests of the last while, added up; older ones count less."""
+
+    requests: float = 0.0
+    uncached_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    answer_tokens: float = 0.0
+    squared_tokens: float = 0.0
+    """The squares of the lengths of their prompts."""
+
+    @property
+    def shape(self) -> Shape:
+        """Returns the average request."""
+        prompt = (self.uncached_tokens + self.cached_tokens) / self.requests
+        variation = self.squared_tokens / self.requests / prompt**2 - 1 if prompt > TINY else 0.0
+        return Shape(prompt, self.answer_tokens / self.requests, self.cached_tokens / self.requests, max(0.0, variation))
+
+    def faded(self, part: float) -> "Mix":
+        """Returns a part of it."""
+        return Mix(*(part * number for number in astuple(self)))
+
+    def plus(self, other: "Mix") -> "Mix":
+        """Returns the requests of both."""
+        return Mix(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+#: The requests that a pace is for before any came, about those of Azure's public trace of conversations (2023).
+USUAL = Shape(1024, 256)
+#: They count as if so many had come.
+FIRST_REQUESTS = 8.0
+FIRST = Mix(
+    FIRST_REQUESTS,
+    FIRST_REQUESTS * USUAL.prompt_tokens,
+    0.0,
+    FIRST_REQUESTS * USUAL.answer_tokens,
+    FIRST_REQUESTS * USUAL.prompt_tokens**2,
+)
 
 
 @dataclass(frozen=True, slots=True)

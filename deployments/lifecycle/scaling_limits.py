@@ -9,8 +9,8 @@ from cluster.planner.engine_groups import only_prefills
 from cluster.planner.herd_fit import engine_of
 from cluster.scaling.config_problems import schedules_of
 from cluster.scaling.limits import Limits, Tuning
-from cluster.scaling.pace import Shape, sustained
-from cluster.scaling.work import Pace, Slo
+from cluster.scaling.pace import Replica, replica_of, sustained
+from cluster.scaling.work import USUAL, Pace, Slo
 from configs import scaling as said
 from configs.schema import Config, Model
 from deployments.policy.scaling.load_report import Unit
@@ -23,8 +23,6 @@ WEIGHTLESS = 1e12
 UNBOUNDED = 1e9
 #: A replica that is given up takes about so long for the requests that it has; its config's `stop_s` is the longest.
 DRAIN_S = 60.0
-#: The requests for which a pace is planned, about those of Azure's public trace of conversations (2023). Real ones are measured.
-USUAL = Shape(1024, 256)
 
 
 def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
@@ -39,15 +37,16 @@ def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
     if scale.min_replicas == scale.max_replicas or only_prefills(model):
         return None
     slo = _slo(model.slo or said.Slo())
-    unit, pace, problem = _paced(model, slo, gpu)
+    replica = _replica(model, gpu)
+    planned = None if replica is None else sustained(replica, USUAL, slo)
     usual = Tuning()
     patience_s = usual.patience_s if scale.patience_s is None else scale.patience_s
     limits = Limits(
-        pace=pace,
+        pace=Pace(WEIGHTLESS, WEIGHTLESS, scale.target_ongoing_requests) if planned is None else planned.pace,
         least=scale.min_replicas,
         most=scale.max_replicas,
         slo=slo,
-        unmeetable=problem if model.slo is not None else "",
+        unmeetable="" if planned is None or model.slo is None else planned.problem,
         gpus_per_replica=gpus_of(model),
         gpus_most=scale.gpus,
         gpu_hour_price=scale.gpu_hour_price,
@@ -59,7 +58,9 @@ def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
         idle_s=scale.idle_s,
         release=release,
         tuning=Tuning(patience_s=patience_s, step_down_s=min(usual.step_down_s, patience_s)),
+        replica=replica,
     )
+    unit: Unit = "requests" if planned is None else "tokens"
     return Wanted(limits, unit, scale.target_ongoing_requests, model.parallel.data)
 
 
@@ -82,17 +83,13 @@ def coming(config: Config) -> float:
     return float(hardware.nodes * cluster_of(hardware).node.gpus) if hardware.nodes is not None else UNBOUNDED
 
 
-def _paced(model: Model, slo: Slo, gpu: Gpu | None) -> tuple[Unit, Pace, str]:
-    """Returns the unit and the pace, and why no number of replicas meets the objectives; an empty string where one does."""
+def _replica(model: Model, gpu: Gpu | None) -> Replica | None:
+    """Returns a replica as the planner knows it; None where it does not."""
     engine = None if gpu is None or model.parallel.auto else engine_of(model, gpu)
-    if engine is not None:
-        try:
-            planned = sustained(engine, USUAL, slo)
-        except ValueError:  # it does not fit by the planner's arithmetic: that is told elsewhere, and here is no reason not to scale
-            pass
-        else:
-            return "tokens", planned.pace, planned.problem
-    return "requests", Pace(WEIGHTLESS, WEIGHTLESS, model.scale.target_ongoing_requests), ""
+    try:
+        return None if engine is None else replica_of(engine)
+    except ValueError:  # it does not fit by the planner's arithmetic: that is told elsewhere, and here is no reason not to scale
+        return None
 
 
 def _slo(told: said.Slo) -> Slo:

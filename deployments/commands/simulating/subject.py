@@ -13,12 +13,12 @@ from cluster.planner.capacity import capacity
 from cluster.planner.herd_fit import known_cluster
 from cluster.planner.memory.engine import Engine
 from cluster.scaling.limits import Limits
-from cluster.scaling.pace import Shape, sustained
-from cluster.scaling.work import Pace, Slo, Work
+from cluster.scaling.pace import replica_of, sustained
+from cluster.scaling.work import USUAL, Pace, Shape, Slo, Work
 from configs import scaling as said
 from configs.schema import Config, Model, Scaling
 from deployments.lifecycle.fit import checked
-from deployments.lifecycle.scaling_limits import USUAL, wanted
+from deployments.lifecycle.scaling_limits import wanted
 from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
@@ -145,7 +145,7 @@ def _made(model: Model, engine: Engine, config: Config, asked: Asked) -> Subject
         routing=config.gateway.routing,
         limits=config.gateway.limits,
     )
-    pace = limits.pace if limits is not None else sustained(engine, USUAL, objectives).pace
+    pace = limits.pace if limits is not None else sustained(replica_of(engine), USUAL, objectives).pace
     return Subject(model, engine, objectives, pace, limits, setup, min(model.context_tokens, held.pool_tokens), price)
 
 
@@ -172,4 +172,4 @@ def usual_answers(requests: Sequence[Traced]) -> float:
 def unmeetable(subject: Subject, requests: Sequence[Traced]) -> str:
     """Returns why no number of replicas keeps the objectives for requests of this length on average; empty where one does."""
     prompt = sum(one.prompt_tokens for one in requests) / len(requests)
-    return sustained(subject.engine, Shape(prompt, usual_answers(requests)), subject.slo).problem
+    return sustained(replica_of(subject.engine), Shape(prompt, usual_answers(requests)), subject.slo).problem

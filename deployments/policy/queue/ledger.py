@@ -23,6 +23,7 @@ class _Bucket:
     number: int
     requests: int = 0
     prompt_tokens: float = 0.0
+    squared_tokens: float = 0.0
     answered_prompt_tokens: float = 0.0
     answer_tokens: float = 0.0
     waited: bool = False
@@ -75,6 +76,7 @@ class Ledger:
             return
         bucket.requests += 1
         bucket.prompt_tokens += prompt_tokens
+        bucket.squared_tokens += prompt_tokens * prompt_tokens
         self._prompt_tokens += (prompt_tokens - self._prompt_tokens) / REMEMBERED if self._prompt_tokens else prompt_tokens
 
     def refused(self, body: bytes, now_s: float, retry_after_s: float) -> None:
@@ -172,4 +174,5 @@ def _counted(bucket: _Bucket) -> Counted:
         bucket.answer_tokens,
         bucket.waited,
         round(itl_s, 5),
+        round(bucket.squared_tokens),
     )

@@ -27,6 +27,8 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
     """Requests waited for a replica all the while."""
     itl_s: float = 0.0
     """Seconds between tokens of nine of ten answers that ended; 0 where it is unknown."""
+    squared_tokens: float = 0.0
+    """The squares of `prompt_tokens` of each new request, added up: how unequal they are."""
 
 
 class Usual(msgspec.Struct, frozen=True):

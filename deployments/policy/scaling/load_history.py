@@ -73,12 +73,14 @@ def _end_s(number: int) -> float:
 
 
 def _bucket(number: int, found: Iterable[Counted], weighed: Weighed) -> Bucket:
-    requests = tokens = 0.0
+    requests = tokens = squared = 0.0
     for one in found:
         requests += one.requests
         tokens += one.prompt_tokens
+        squared += one.squared_tokens
     work, cached = weighed(requests, tokens)
-    return Bucket(number * BUCKET_S, BUCKET_S, requests, work, cached)
+    ratio = (work.prefill_tokens + cached) / tokens if tokens else 0.0
+    return Bucket(number * BUCKET_S, BUCKET_S, requests, work, cached, squared * ratio**2)
 
 
 def _served(number: int, found: Sequence[tuple[LoadRecord, Counted]], engines: EngineLoads, now_s: float) -> Served:

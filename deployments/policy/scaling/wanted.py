@@ -6,7 +6,9 @@ Decides nothing. Ray Serve keeps the arguments of a policy as JSON, and tells th
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cluster.planner.speed import StepCosts
 from cluster.scaling.limits import Limits, Tuning
+from cluster.scaling.pace import Replica
 from cluster.scaling.schedules import schedule
 from cluster.scaling.work import Pace, Slo
 from deployments.policy.scaling.load_report import Unit
@@ -43,10 +45,12 @@ def of_plain(plain: dict[str, Any]) -> Wanted:
     """
     rest = {name: value for name, value in plain.items() if name not in ("limits", "schedules")}
     said = dict(plain["limits"])
-    made = {
+    made: dict[str, Any] = {
         "pace": Pace(**said.pop("pace")),
         "tuning": Tuning(**said.pop("tuning")),
         "schedules": tuple(schedule(one["text"], one["zone"], one["least"]) for one in plain["schedules"]),
     }
-    slo = said.pop("slo")
-    return Wanted(limits=Limits(**(said | made | {"slo": None if slo is None else Slo(**slo)})), **rest)
+    slo, replica = said.pop("slo"), said.pop("replica")
+    made["slo"] = None if slo is None else Slo(**slo)
+    made["replica"] = None if replica is None else Replica(**(replica | {"costs": StepCosts(**replica["costs"])}))
+    return Wanted(limits=Limits(**(said | made)), **rest)

@@ -67,7 +67,8 @@ class HerdRule:
             self._learn(after)
             seconds = after.at_s - before.at_s
             work = self._work(after.arrived, max(0, after.prompt_tokens - after.found_tokens), after.prompt_tokens)
-            self._arrivals.append(Bucket(self._begins_s + before.at_s, seconds, after.arrived, work, after.found_tokens))
+            begun_s = self._begins_s + before.at_s
+            self._arrivals.append(Bucket(begun_s, seconds, after.arrived, work, after.found_tokens, after.squared_tokens))
             self._served.extend(_under_backlog(before, after, self._begins_s))
             self._taken_s = after.at_s
         forgotten_s = self._begins_s + self._taken_s - self.lag.keep_s
@@ -104,11 +105,13 @@ class HerdRule:
 
 
 def _under_backlog(before: Sample, after: Sample, begins_s: float) -> Iterable[Served]:
-    """Yields the work that those replicas did for which requests waited in both samples, in the gateway or in themselves."""
-    is_line = before.line > 0 and after.line > 0
-    old = {one.name: one for one in before.replicas if is_line or one.waiting}
-    both = [(old[one.name], one) for one in after.replicas if one.name in old and (is_line or one.waiting)]
-    if both:
+    """Yields the work that replicas did while requests waited in the gateway in both samples; production's gateways tell no other.
+
+    Requests that wait in an engine at two moments may have waited a moment each: the engine was not full all the while.
+    """
+    old = {one.name: one for one in before.replicas}
+    both = [(old[one.name], one) for one in after.replicas if one.name in old]
+    if both and before.line and after.line:
         done = Work(
             sum(one.prefilled_tokens - then.prefilled_tokens for then, one in both),
             sum(one.decoded_tokens - then.decoded_tokens for then, one in both),

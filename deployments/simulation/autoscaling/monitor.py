@@ -25,6 +25,7 @@ class Monitor:
 
     def _clear(self) -> None:
         self._arrived = self._refused = self._prompt_tokens = self._found_tokens = self._output_tokens = self._ended = 0
+        self._squared_tokens = 0
         self._ttft_s: list[float] = []
         self._per_token_s: list[float] = []
 
@@ -32,6 +33,7 @@ class Monitor:
         """Counts a new request."""
         self._arrived += 1
         self._prompt_tokens += prompt_tokens
+        self._squared_tokens += prompt_tokens * prompt_tokens
 
     def refused(self) -> None:
         """Counts a refusal."""
@@ -67,6 +69,7 @@ class Monitor:
                 line,
                 line_tokens,
                 tuple(replicas),
+                self._squared_tokens,
             )
         )
         self._clear()

@@ -64,6 +64,8 @@ class Sample(NamedTuple):
     line_tokens: int
     """Tokens of their prompts."""
     replicas: tuple[ReplicaSample, ...]
+    squared_tokens: int = 0
+    """The squares of the lengths of the new requests' prompts, added up."""
 
 
 class Observation(NamedTuple):

@@ -1,14 +1,14 @@
 """How long steps of a simulated engine take: `cluster.planner.speed`'s roofline, folded once per engine.
 
-The roofline counts layers, weights and experts anew for each step. Here what does not change between steps is counted once, and the times
-of many decode steps are added up in closed form: each step's contexts are longer than those of the step before by one token per request.
+What does not change between steps is counted once (`cluster.planner.speed.StepCosts`), and the times of many decode steps are added up in
+closed form: each step's contexts are longer than those of the step before by one token per request.
 """
 
-from cluster.catalogue.checkpoints import BF16_BYTES, MLP_INT4, decoder_bytes
+from cluster.catalogue.checkpoints import MLP_INT4
 from cluster.catalogue.hardware import GPUS
 from cluster.catalogue.sizes import SCOUT
-from cluster.planner.memory.engine import KV_BYTES, Engine, Settings
-from cluster.planner.speed import MANY_REQUESTS, REQUEST_LAYER_S, arithmetic, efficiency
+from cluster.planner.memory.engine import Engine, Settings
+from cluster.planner.speed import step_costs
 from configs.schema import Parallelism
 
 
@@ -20,23 +20,10 @@ class StepTimes:
         engine: the replica, as the planner knows it.
         decode: factor on the time that is no arithmetic (weights, KV cache, layers, requests), where an engine has been measured.
         """
-        got, shape, parallel = efficiency(engine.architecture), engine.architecture, engine.parallel
-        self._shape, self._data = shape, parallel.data
-        read_s = decode / (engine.gpu.bandwidth_bytes_s * got.bandwidth)
-        computed_s = 1 / (arithmetic(engine) * parallel.tensor * parallel.data)
-        stored = dict(decoder_bytes(shape, engine.layout, range(shape.layers)))
-        head = BF16_BYTES * shape.vocab * shape.hidden
-        self._experts_s = stored.pop("routed_experts", 0.0) / parallel.data / parallel.tensor * read_s
-        self._constant_s = decode * shape.layers * got.layer_s + (sum(stored.values()) + head) / parallel.tensor * read_s
-        self._token_s = 2 * shape.active_parameters * computed_s
-        self._request_s = decode * shape.layers * REQUEST_LAYER_S
-        chunked = len(shape.chunked_layers)
-        heads = max(1, shape.kv_heads // parallel.tensor)
-        kv_s = 2 * heads * shape.head_dim * KV_BYTES[engine.settings.kv_dtype] / parallel.data * read_s
-        pair_s = 4 * shape.heads * shape.head_dim * computed_s
-        self._chunk = shape.chunk_tokens or 0
-        self._read_s, self._chunk_read_s = (shape.layers - chunked) * kv_s, chunked * kv_s
-        self._pair_s, self._chunk_pair_s = (shape.layers - chunked) * pair_s, chunked * pair_s
+        costs = step_costs(engine, decode)
+        self._costs, self._chunk = costs, costs.chunk_tokens
+        self._read_s, self._chunk_read_s = costs.read_s, costs.chunk_read_s
+        self._pair_s, self._chunk_pair_s = costs.pair_s, costs.chunk_pair_s
         self._context_s, self._chunk_context_s = self._read_s + self._pair_s, self._chunk_read_s + self._chunk_pair_s
         self._by_tokens: dict[int, float] = {}
         self._by_requests: dict[int, float] = {}
@@ -116,14 +103,10 @@ class StepTimes:
         """Returns the seconds of a step that do not depend on how long its contexts are."""
         by_tokens = self._by_tokens.get(tokens)
         if by_tokens is None:
-            experts = self._shape.experts
-            touched = self._shape.experts_touched(tokens) / experts if experts else 0.0
-            by_tokens = self._by_tokens[tokens] = self._constant_s + self._experts_s * touched + self._token_s * tokens
+            by_tokens = self._by_tokens[tokens] = self._costs.by_tokens_s(tokens)
         by_requests = self._by_requests.get(decodes)
         if by_requests is None:
-            requests = decodes / self._data
-            by_requests = self._request_s * (requests - max(0.0, requests - MANY_REQUESTS) / 2)
-            self._by_requests[decodes] = by_requests
+            by_requests = self._by_requests[decodes] = self._costs.by_requests_s(decodes)
         return by_tokens + by_requests
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.scaling.limits import Limits
-from cluster.scaling.pace import Shape, sustained
-from cluster.scaling.work import Pace, Slo
+from cluster.scaling.pace import replica_of, sustained
+from cluster.scaling.work import USUAL, Shape, Slo
 from configs import schema
 from deployments.commands.from_files import loaded_herd
 from deployments.commands.simulating.subject import Asked, first_guesses, served, subject
@@ -67,7 +67,7 @@ def _on_scout(
     assert one.limits is not None
     first = first_guesses(served(requests(1), one.context_tokens), one.pace)[0]
     setup = replace(one.setup, until_s=until_s, replicas=first, deaths=deaths, limits=FREELY, tells_slots=False)
-    full = sustained(one.engine, shape, one.slo)
+    full = sustained(replica_of(one.engine), shape, one.slo)
     return Scenario(
         name, one.slo, one.limits, setup, lambda seed: served(requests(seed), one.context_tokens), shape.answer_tokens,
         full.requests_s, full.pace.prefill_tokens_s,
@@ -75,9 +75,9 @@ def _on_scout(
 
 
 def _episode() -> Scenario:
-    pace = sustained(episode.ENGINE, Shape(4000, 1000), episode.SLO).pace
-    measured = Pace(pace.prefill_tokens_s, pace.decode_tokens_s / episode.DECODE, pace.kv_tokens)
-    limits = Limits(measured, episode.LEAST, episode.MOST, episode.SLO, gpus_per_replica=2, expected_start_s=START_S)
+    replica = replica_of(episode.ENGINE, episode.DECODE)
+    pace = sustained(replica, USUAL, episode.SLO).pace
+    limits = Limits(pace, episode.LEAST, episode.MOST, episode.SLO, gpus_per_replica=2, expected_start_s=START_S, replica=replica)
     # Their prompt tokens a second, calibrated, and the middle of their requests a second within the band.
     return Scenario(
         "llm-d's episode", episode.SLO, limits, episode.setup(START_S), lambda seed: list(episode.requests(seed)), 1000.0, 1.45, 15_928

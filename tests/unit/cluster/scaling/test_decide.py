@@ -13,6 +13,7 @@ from cluster.scaling.decision import cost
 from cluster.scaling.limits import Tuning
 from cluster.scaling.observation import Observation, Report, Start
 from cluster.scaling.state import State
+from cluster.scaling.work import Slo
 from tests.unit.cluster.scaling.seen import FRESH, LIMITS, NOW, PLAIN, buckets, report, seen, settled, shifted
 
 BARE = replace(LIMITS, tuning=PLAIN)
@@ -51,6 +52,15 @@ def test_what_waits_is_bought_by_the_time_that_clearing_it_may_take() -> None:
     waits = seen(5, report([4.9] * 60, waiting=180))
     assert decide(waits, BARE, FRESH, NOW).target == 8
     assert decide(waits, replace(BARE, clear_s=180), FRESH, NOW).target == 6
+
+
+def test_what_will_wait_when_a_start_is_over_is_bought_at_once_where_replicas_are_behind() -> None:
+    """4 replicas are missing for the 60 s that a backlog may last: 4 more, beside half a replica for what waits."""
+    behind = seen(2, report([6.0] * 60, waiting=30))
+    assert decide(behind, BARE, FRESH, NOW).target == 11
+    assert decide(behind, replace(BARE, slo=Slo(16.0, 0.1)), FRESH, NOW).target == 7, "it can begin within its objective yet"
+    assert decide(behind, replace(BARE, slo=Slo(3.0, 0.1)), FRESH, NOW).target == 11
+    assert decide(seen(2, report([6.0] * 60)), BARE, FRESH, NOW).target == 6
 
 
 def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.scaling.forecast import ERRORS, JUDGED, NEW, Load, Track, advance, ahead
+from cluster.scaling.forecast import ERRORS, JUDGED, NEW, Load, Track, advance, ahead, restated
 from cluster.scaling.limits import Forecast, Tuning
 
 TREND = Tuning(jump=0.0)
@@ -88,6 +88,22 @@ def test_jump_that_was_never_seen_fades_as_forecasts_prove_right() -> None:
     assert follow([4.0] * 30, tuning).error == pytest.approx(1.6)
     assert follow([4.0] * 360, tuning).error == 0
     assert follow([16.0] * 30, tuning).error == pytest.approx(3.2)
+
+
+def test_jump_that_is_over_leaves_less_room_as_the_load_is_less() -> None:
+    crowd = follow([1.0] * 60 + [9.0] * 12)
+    after = follow([1.0] * 12, TREND, crowd, BUCKET_S * 72)
+    assert crowd.error > 4
+    assert 0.5 < after.error < 0.5 * crowd.error
+    assert follow([0.0] * 60, TREND, crowd, BUCKET_S * 72).error < 0.1, "a load that is gone has no jump"
+
+
+def test_restated_load_is_the_same_load_in_other_replicas() -> None:
+    noise = noisy([4.0] * 60, 0.5)
+    first, other = restated(follow(noise), 1.5), follow([1.5 * one for one in noise])
+    assert (first.level, first.fast, first.slow, first.last) == pytest.approx((other.level, other.fast, other.slow, other.last))
+    assert (first.noise, first.doubt) == pytest.approx((other.noise, other.doubt))
+    assert first.pending == follow(noise).pending
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("last", 13.9), ("none", 13.9), ("drift", 14.9)])

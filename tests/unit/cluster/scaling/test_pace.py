@@ -12,14 +12,19 @@ from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
 from cluster.planner.speed import Step, step_time_s, time_to_first_token_s
-from cluster.scaling.pace import Shape, sustained
-from cluster.scaling.work import Slo
+from cluster.scaling.pace import Sustained, pace_of, replica_of
+from cluster.scaling.pace import sustained as sustained_by
+from cluster.scaling.work import Mix, Shape, Slo
 from configs.parallelism import Parallelism
 
 SCOUT = Engine(sizes.SCOUT, META_FP8, GPUS["H100"], Parallelism(tensor=4), Settings(131_072))
 #: The model of llm-d's published episode: 64 layers, 8 KV heads, bf16 on two H100.
 QWEN_32B = Engine(Architecture(64, 5120, 64, 8, 128, 151_936, 25_600, 40_960), BF16, GPUS["H100"], Parallelism(tensor=2), Settings(32_768))
 CHAT, SLO = Shape(4000, 500), Slo(2.0, 0.05)
+
+
+def sustained(engine: Engine, shape: Shape, slo: Slo) -> Sustained:
+    return sustained_by(replica_of(engine), shape, slo)
 
 
 def test_shares_of_the_largest_load_add_up_to_one() -> None:
@@ -87,6 +92,30 @@ def test_objective_that_an_idle_replica_misses_is_named_with_the_way_out() -> No
     token = sustained(SCOUT, CHAT, Slo(2, 0.001))
     assert token.problem.startswith("no number of replicas meets slo.itl_s 0.001")
     assert step_time_s(SCOUT, Step(1, 4250)) > 0.001
+
+
+def test_pace_follows_the_shape_and_is_the_same_for_nearly_the_same() -> None:
+    replica = replica_of(SCOUT)
+    chat, longer = pace_of(replica, CHAT, SLO), pace_of(replica, Shape(16_000, 500), SLO)
+    assert chat.prefill_tokens_s == pytest.approx(sustained(SCOUT, CHAT, SLO).pace.prefill_tokens_s, rel=0.02)
+    assert longer.decode_tokens_s < 0.9 * chat.decode_tokens_s
+    assert pace_of(replica, Shape(4001, 500.1), SLO) == chat
+
+
+def test_unequal_prompts_leave_less_where_the_first_token_binds() -> None:
+    equal, unequal = (sustained(SCOUT, Shape(16_000, 50, variation=one), Slo(3.0, 0.5)) for one in (0.0, 2.0))
+    assert (equal.ttft_s, unequal.ttft_s) == pytest.approx((3.0, 3.0), rel=1e-2)
+    assert unequal.requests_s < 0.9 * equal.requests_s
+    loose = [sustained(SCOUT, replace(CHAT, variation=one), SLO).requests_s for one in (0.0, 2.0)]
+    assert loose[0] == loose[1], "the time between tokens binds here"
+
+
+def test_mix_is_the_average_request_and_how_unequal_they_are() -> None:
+    mix = Mix(2, 3000, 1000, 300, 1000.0**2 + 3000.0**2)
+    assert mix.shape == Shape(2000, 150, 500, 0.25)
+    assert mix.faded(0.5).plus(mix.faded(0.5)) == mix
+    assert Mix(1).shape == Shape(0, 0)
+    assert replace(mix, squared_tokens=0.0).shape.variation == 0, "nobody has counted the squares"
 
 
 def test_engine_that_does_not_fit_has_no_pace() -> None:

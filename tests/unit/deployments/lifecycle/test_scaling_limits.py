@@ -4,8 +4,9 @@ import pytest
 
 from cluster.catalogue.hardware import gpu_of
 from cluster.scaling.limits import Tuning
+from cluster.scaling.pace import sustained
 from cluster.scaling.schedules import schedule
-from cluster.scaling.work import Slo
+from cluster.scaling.work import USUAL, Slo
 from configs.schema import Model
 from deployments.lifecycle.applications import gpu_for
 from deployments.lifecycle.scaling_limits import UNBOUNDED, coming, place, wanted
@@ -37,12 +38,15 @@ def test_pace_is_the_planners_where_the_gpu_is_known() -> None:
     wide = scout(parallel={"tensor": 8}, scaling=RANGE, accelerator="H100")
     found = told(wide, on_gpu=True)
     assert found.unit == "tokens"
-    assert found.limits.pace.prefill_tokens_s > 1000
+    replica = found.limits.replica
+    assert replica is not None
+    assert found.limits.pace == sustained(replica, USUAL, Slo(3.0, 0.1)).pace
     assert (found.limits.gpus_per_replica, found.limits.unmeetable) == (8, "")
 
 
 def test_engine_that_does_not_fit_by_the_plan_is_weighed_by_requests() -> None:
-    assert told(scout(parallel={"tensor": 1}, scaling=RANGE, accelerator="H100"), on_gpu=True).unit == "requests"
+    found = told(scout(parallel={"tensor": 1}, scaling=RANGE, accelerator="H100"), on_gpu=True)
+    assert (found.unit, found.limits.replica) == ("requests", None)
 
 
 def test_trap_15_objective_that_no_number_meets_is_said_where_the_operator_gave_it() -> None:

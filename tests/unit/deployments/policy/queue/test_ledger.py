@@ -22,7 +22,7 @@ def test_arrivals_are_counted_by_bucket_and_empty_buckets_are_left_out() -> None
         ledger.arrived(tokens, b"%d" % at, T + at)
     told = record(ledger, T + 30)
     number = int(T / BUCKET_S)
-    assert told.buckets == (Counted(number, 2, 30), Counted(number + 2, 1, 5))
+    assert told.buckets == (Counted(number, 2, 30, squared_tokens=500), Counted(number + 2, 1, 5, squared_tokens=25))
     assert (told.gateway, told.release, told.at_s, told.since_s) == ("gw", "1.0", T + 30, T)
 
 

@@ -37,6 +37,13 @@ def test_buckets_of_all_gateways_are_added_up() -> None:
     assert found.start_times_s == (30.0,)
 
 
+def test_squares_of_prompts_are_in_tokens_as_engines_count_them() -> None:
+    told = record(6, bucket(0, 2, 30, squared_tokens=500), usual=Usual(10, 100, 4.0, token_ratio=2.0))
+    _, found = reported(told, now_s=6, unit="tokens")
+    assert found.arrivals[-1].squared_tokens == 2000
+    assert found.arrivals[-1].work.prefill_tokens == 60
+
+
 def test_bucket_waits_until_every_gateway_has_told_of_it_or_one_is_late() -> None:
     one, other = record(10.1, bucket(0, 2), bucket(1, 1), gateway="a"), record(9.9, bucket(0, 5), gateway="b")
     _, found = reported(one, other, now_s=10.2)

@@ -24,7 +24,7 @@ LIMITS = Limits(Pace(16_000, 2000, 250_000), 1, 8, Slo(3.0, 0.1), expected_start
 def sample(at_s: float, waiting: int = 0, ready_s: float = 500.0, **more: int) -> Sample:
     replica = ReplicaSample("a", 5, waiting, 0.5, ready_s, int(at_s) * 1000, int(at_s) * 100, waiting * 200)
     return Sample(at_s, 10, 1, 4000, 1000, more.get("output", 0), more.get("ended", 0), (), (0.02,) * more.get("ended", 0),
-                  more.get("line", 0), more.get("line", 0) * 200, (replica,))  # fmt: skip
+                  more.get("line", 0), more.get("line", 0) * 200, (replica,), 1_800_000)  # fmt: skip
 
 
 def seen(now_s: float, *samples: Sample) -> Observation:
@@ -48,6 +48,7 @@ def test_arrivals_become_buckets_once_with_usual_answers_and_what_caches_had() -
     assert [(one.begun_s, one.seconds, one.requests) for one in report.arrivals] == [(5.0, 5.0, 10), (10.0, 5.0, 10)]
     bucket = report.arrivals[0]
     assert (bucket.work.prefill_tokens, bucket.work.decode_tokens, bucket.cached_tokens) == (3000, 1000.0, 1000)
+    assert bucket.squared_tokens == 1_800_000
     assert bucket.work.kv_token_s == pytest.approx((4000 + 500) * 2.0)
     assert (report.taken_s, report.start_times_s, report.running_requests) == (15.0, (60.0,), 5)
     start = rule.decisions[-1][0].starting[0]
@@ -65,13 +66,21 @@ def test_answers_that_end_teach_what_is_usual() -> None:
 
 def test_what_waits_is_backlog_and_what_was_served_meanwhile_is_told() -> None:
     rule = HerdRule(LIMITS, output_tokens=100.0)
-    rule.wanted(seen(11.0, sample(5.0, waiting=2), sample(10.0, waiting=3, line=4)))
+    rule.wanted(seen(11.0, sample(5.0, waiting=2, line=1), sample(10.0, waiting=3, line=4)))
     report = rule.decisions[-1][0].report
     assert report is not None
     assert (report.waiting_requests, report.backlog.prefill_tokens, report.backlog.decode_tokens) == (7, 1400, 700.0)
     (served,) = report.served
     assert (served.ended_s, served.replica_s, served.youngest_s, served.itl_s) == (10.0, 5.0, 500.0, 0.0)
     assert (served.work.prefill_tokens, served.work.decode_tokens) == (5000, 500)
+
+
+def test_what_waits_in_an_engine_at_two_moments_teaches_no_pace() -> None:
+    rule = HerdRule(LIMITS)
+    rule.wanted(seen(11.0, sample(5.0, waiting=2), sample(10.0, waiting=3)))
+    report = rule.decisions[-1][0].report
+    assert report is not None
+    assert report.served == ()
 
 
 def test_line_in_the_gateway_is_backlog_of_every_replica_and_the_time_between_tokens_is_told() -> None:
@@ -84,7 +93,7 @@ def test_line_in_the_gateway_is_backlog_of_every_replica_and_the_time_between_to
 
 def test_old_buckets_are_forgotten() -> None:
     rule = HerdRule(LIMITS, lag=Lag(keep_s=20.0))
-    samples = [sample(at_s, waiting=1) for at_s in (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0)]
+    samples = [sample(at_s, line=1) for at_s in (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0)]
     rule.wanted(seen(36.0, *samples))
     report = rule.decisions[-1][0].report
     assert report is not None
@@ -95,7 +104,7 @@ def test_old_buckets_are_forgotten() -> None:
 def test_all_times_are_those_of_the_begin_so_that_schedules_hold() -> None:
     nine = schedule("mon 09:00-10:00", "UTC", 5)
     rule = HerdRule(replace(LIMITS, schedules=(nine,)), begins_s=4 * 86_400.0)
-    early, late = (rule.wanted(seen(at_s + 1.0, sample(at_s - 5.0, waiting=1), sample(at_s, waiting=1))) for at_s in (3600.0, 9 * 3600.0))
+    early, late = (rule.wanted(seen(at_s + 1.0, sample(at_s - 5.0, line=1), sample(at_s, line=1))) for at_s in (3600.0, 9 * 3600.0))
     assert late.replicas >= 5 > early.replicas
     observation, now_s, _ = rule.decisions[-1]
     report = observation.report
