@@ -62,6 +62,10 @@ class _Failed:
         if failure.cut is not Cut.LOST:
             self.tried |= {replica}
 
+    def waited(self, seconds: float) -> None:
+        """Counts a wait for a model to start."""
+        self.waited_s += seconds
+
 
 class Forward:
     """Carries prepared requests to replicas."""
@@ -202,7 +206,7 @@ class Forward:
                     place = await self._admission.wait(model, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
-        failed.waited_s += place.since_s - waiting.since_s
+        failed.waited(place.since_s - waiting.since_s)
         return place
 
     def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: _Failed) -> HerdError:
