@@ -44,14 +44,19 @@ class _Failure:
 class _Failed:
     """The failures of one request so far."""
 
-    __slots__ = ("errors", "times", "tried", "waited_s")
+    __slots__ = ("_lost_come_back", "errors", "times", "tried", "waited_s")
 
-    def __init__(self) -> None:
+    def __init__(self, lost_come_back: bool = False) -> None:
+        """Args:
+        lost_come_back: a replica that was lost is asked again once it says that it is ready. It may be the only one, as the first of a
+            model that starts, which cannot always be reached at once. Else another one is waited for: an engine that dies inside a
+            stream may call itself ready for a moment yet.
+        """
+        self._lost_come_back = lost_come_back
         self.errors: list[Unavailable] = []
         self.times = 0
         self.tried: frozenset[str] = _NONE
-        """The replicas that are not asked again. One that was lost is out until it says that it is ready, and may be asked then: it may be
-        the only one, as the first of a model that starts, which cannot be reached at once."""
+        """The replicas that are not asked again."""
         self.waited_s = 0.0
         """How long the request has waited for a model to start."""
 
@@ -59,8 +64,12 @@ class _Failed:
         """Counts a failure."""
         self.errors.append(failure.error)
         self.times += 1
-        if failure.cut is not Cut.LOST:
+        if not (self._lost_come_back and failure.cut is Cut.LOST):
             self.tried |= {replica}
+
+    def waited(self, seconds: float) -> None:
+        """Counts a wait for a model to start."""
+        self.waited_s += seconds
 
 
 class Forward:
@@ -118,7 +127,7 @@ class Forward:
         raw = resume.with_ids(asked.raw) if delivery.said.is_kept else asked.raw
         ahead = None if asked.chosen.model.prefill_from is None else await self._prefills.ahead(asked, suspicion)
         body = raw if ahead is None else with_field(raw, ahead)  # for the first engine: what is handed over is taken once
-        failed = _Failed()
+        failed = _Failed(lost_come_back=asked.ask.on_demand)
         ask, seen = asked.ask, 0
         while True:
             offer = self._offered(asked, ask, failed)
@@ -202,7 +211,7 @@ class Forward:
                     place = await self._admission.wait(model, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None
-        failed.waited_s += place.since_s - waiting.since_s
+        failed.waited(place.since_s - waiting.since_s)
         return place
 
     def _refused(self, asked: Asked, error: Unavailable | Overloaded, failed: _Failed) -> HerdError:

@@ -1,16 +1,14 @@
 """An engine fails, another one answers: at once where the client has nothing yet, behind what it has where a stream broke off."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from deployments.policy.routing.types import ReplicaState
 from tests.path.begun import FAILURE, WHOLE, answer, breaking, chunks, said
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Script, answers, fake_engine, streams, then_breaks
-from tests.path.herd import LLAMA, Herd, until
+from tests.path.herd import LLAMA, Herd
 from tests.wire_format import LAST, vllm_error
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -128,16 +126,6 @@ async def test_no_more_replicas_than_the_config_says(limited: Start, engine: Fak
         got = await herd.chat()
         assert (got.status_code, got.json()["error"]["code"]) == (502, "engine_failed")
         assert len(engine.requests + second.requests + third.requests) == 2
-
-
-async def test_stream_goes_on_at_its_only_replica_when_that_says_again_that_it_is_ready(limited: Start, engine: FakeEngine) -> None:
-    """A broken connection is no death: the stream waited for another replica, which nobody starts."""
-    herd = await limited(resume_s=30)
-    engine.queue, engine.script = [breaking(2)], streams(answer(created=2))
-    task = asyncio.create_task(herd.chat(stream=True))
-    await until(lambda: herd.state(engine) is ReplicaState.DEAD)
-    herd.has(engine)
-    assert (await task).content == WHOLE
 
 
 async def test_who_lost_the_only_engine_is_told_how_long_a_start_takes(herd: Herd, engine: FakeEngine) -> None:

@@ -181,5 +181,4 @@ def test_schema_in_a_text_is_bounded_as_one_in_an_object_is(name: str) -> None:
     for schema in ({"enum": [f"w{number}" for number in range(1001)]}, {"a": [{"b": [1] * 900}] * 5}):
         with pytest.raises(BadRequest, match=r"values|members"):
             unknown("chat", {**chat, "structured_outputs": {name: json.dumps(schema)}}, REQUESTS)
-    for text in (json.dumps({"enum": [f"w{number}" for number in range(900)]}), "{" * 5000, "[" * 30_000 + "]" * 30_000):
-        unknown("chat", {**chat, "structured_outputs": {name: text}}, REQUESTS)  # what is no JSON is for vLLM to refuse
+    unknown("chat", {**chat, "structured_outputs": {name: json.dumps({"enum": [f"w{number}" for number in range(900)]})}}, REQUESTS)
