@@ -90,8 +90,9 @@ def main() -> None:
     rows = {str(replicas): alone(replicas, asked.requests or requests) for replicas, requests in of_replicas.items()}
     Console(width=160).print(table(rows))
     if asked.replicas is None:
-        settings = {"per_s_of_one_replica": PER_S, "prompt_tokens": LENGTHS.prompt_tokens, "output_tokens": LENGTHS.output_tokens}
-        settings |= {"kv_tokens": KV_TOKENS, "machine_quiet": not asked.busy, "bar": BAR}
+        lengths = {"prompt_tokens": LENGTHS.prompt_tokens, "output_tokens": LENGTHS.output_tokens}
+        about_load = {"per_s_of_one_replica": PER_S, **lengths, "kv_tokens": KV_TOKENS}
+        settings = {**about_load, "machine_quiet": not asked.busy, "bar": BAR}
         report.save(RESULTS, report.about("tests.bench.simulated_million") | {"settings": settings, "replicas": rows})
 
 
