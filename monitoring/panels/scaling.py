@@ -7,6 +7,13 @@ from monitoring.panels.rows import COUNT, GPUS, ORANGE, RED, REQUESTS, SECONDS, 
 SCALED, COMPLETION = 'kind="scale"', 'kind="completion"'
 _DECIDED = "herd_scaling_decided_timestamp_seconds"
 
+
+def _or_none(metric: str, label: str) -> str:
+    """Returns a query for the label that a gauge shows for each model; for a model that has none, it is `none`, with 0."""
+    nothing = f'label_replace(0 * {most(_DECIDED, MODEL, by="model")}, "{label}", "none", "", "")'
+    return f"{most(metric, MODEL, by=f'model, {label}')} or on (model) {nothing}"
+
+
 DECISIONS = (
     Panel(
         "Wanted and there · good: ready is at the target",
@@ -31,20 +38,18 @@ DECISIONS = (
         "1 while this limit keeps a model's replicas from what the load asks for. A limit from above (`max_replicas`, GPUs, price) with "
         "a line at the gateways costs clients time; one from below costs money.",
         COUNT,
-        (Query(most("herd_scaling_bound", MODEL, by="model, limit"), "{{model}}: {{limit}}"),),
+        (Query(_or_none("herd_scaling_bound", "limit"), "{{model}}: {{limit}}"),),
         shape="states",
         colours=((1, ORANGE),),
         runbook="scaling-bound",
-        empty="no limit has bound",
     ),
     Panel(
         "Why: held without a look at the load · good: 0",
         "1 while the number of a model's replicas is held as it is, and why: reports of the load are missing, or an operator holds it.",
         COUNT,
-        (Query(most("herd_scaling_held", MODEL, by="model, why"), "{{model}}: {{why}}"),),
+        (Query(_or_none("herd_scaling_held", "why"), "{{model}}: {{why}}"),),
         shape="states",
         colours=((1, RED),),
-        empty="never held",
     ),
     Panel(
         "Since the last decision · good: below 1 min",
