@@ -191,8 +191,8 @@ class FakeEngine:
         first = await reader.readexactly(1)
         while first and not writer.is_closing():
             received = await _received(first, reader, connection)
-            if received.path == "/metrics":  # a Prometheus reads it, which takes no script from a request
-                first = await _answered(answers(200, b""), Wire(writer, received), reader)
+            if received.path == "/metrics":  # a Prometheus asks for it: there is none, and no script of a request is taken
+                first = await _answered(answers(404, b""), Wire(writer, received), reader)
                 continue
             self.requests.append(received)
             self._arrived.put_nowait(received)
