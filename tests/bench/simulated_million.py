@@ -41,7 +41,8 @@ Row = dict[str, float]
 
 def arrivals(requests: int, per_s: float) -> Iterator[Traced]:
     """Yields so many requests, at random times."""
-    return load(f"step:{per_s:.4f}@{requests / per_s:.4f}", LENGTHS).requests(SEED)
+    seconds = requests / per_s + 1e-4  # a text has four decimals, and the last request must not be lost to them
+    return load(f"step:{per_s:.4f}@{seconds:.4f}", LENGTHS).requests(SEED)
 
 
 def simulated(replicas: int, requests: int) -> Row:
