@@ -16,7 +16,7 @@ from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Bucket, Observation, Report
 from cluster.scaling.pace import pace_of
 from cluster.scaling.state import State
-from cluster.scaling.work import Mix, Pace, Work
+from cluster.scaling.work import TINY, Mix, Pace, Work
 
 #: Replica-seconds of serving under backlog after which the pace is two thirds of the way to what was measured.
 TAUGHT_REPLICA_S = 600.0
@@ -35,7 +35,9 @@ def remember(state: State, observation: Observation, report: Report, limits: Lim
     before = pace(state, limits)
     for one in fresh:
         state = replace(state, mix=_mixed(state, one))
-    state = replace(state, track=restated(state.track, _slower(before, pace(state, limits), state.mix)))
+    after = pace(state, limits)
+    if after != before:
+        state = replace(state, track=restated(state.track, _slower(before, after, state.mix)))
     state = _learn(state, report, limits)
     if not fresh:
         return state
@@ -82,14 +84,14 @@ def pace(state: State, limits: Limits) -> Pace:
 def _slower(before: Pace, now: Pace, mix: Mix) -> float:
     """Returns how many times as long a replica takes for a mix of requests at one pace than at another."""
     work = Work(mix.uncached_tokens, mix.answer_tokens)
-    return 1.0 if before == now else now.time_share(work) / before.time_share(work)
+    return (now.time_share(work) + TINY) / (before.time_share(work) + TINY)
 
 
 def _mixed(state: State, one: Bucket) -> Mix:
     """The mix of requests with those of a bucket. It is one over some time, or over a few requests where these took longer."""
     prefill = _prefill_tokens(state, one)
     cached = one.work.prefill_tokens + one.cached_tokens - prefill
-    fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / state.mix.requests))
+    fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / max(TINY, state.mix.requests)))
     fresh = Mix(one.requests, prefill, cached, one.work.decode_tokens, one.squared_tokens)
     return state.mix.faded(fade).plus(fresh) if one.requests > 0 else state.mix
 

@@ -163,7 +163,7 @@ def test_limits_hold_where_the_load_is_unknown() -> None:
 def test_reason_says_what_was_seen_what_is_expected_why_and_what_it_costs() -> None:
     found = decide(seen(2, report([4.5] * 60, waiting=60)), replace(BARE, gpu_hour_price=2.5), FRESH, NOW)
     assert found.reason == (
-        "4.5 replicas of load now, 4.5 expected in 100 s, 0.0 of margin, 1.0 for what waits: 6 instead of 2, for 15.00 an hour."
+        "4.5 replicas of load now, 4.5 expected in 100 s, 0.0 of margin, 3.5 for what waits: 8 instead of 2, for 20.00 an hour."
     )
     rolling = decide(seen(5, report([4.5] * 60), rolling=True), BARE, FRESH, NOW)
     assert "two releases side by side, so none is given up: 5 stay" in rolling.reason
