@@ -9,7 +9,7 @@ for demand would buy more of what causes it: for that time, new prompts count as
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import exp, inf, isfinite
+from math import exp, inf
 
 from cluster.scaling.forecast import GAP_S, NEW, Load, advance, restated
 from cluster.scaling.limits import Limits
@@ -26,6 +26,8 @@ SLOWEST, FASTEST = 0.5, 2.0
 CACHES_S, MIX_S = 120.0, 120.0
 #: The latter are so many at least.
 MIXED = 32.0
+#: An amount as large as this is none that was counted, and its square is still a number.
+HUGE = 1e30
 
 
 def remember(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> State:
@@ -57,8 +59,8 @@ def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
     for one in reversed(arrivals):
         if one.begun_s + one.seconds / 2 <= until_s:
             break
-        numbers = one.begun_s + one.seconds + one.requests + one.cached_tokens + one.squared_tokens
-        if one.seconds > 0 and isfinite(numbers) and is_finite(one.work):
+        numbers = (one.begun_s, one.seconds, one.requests, one.cached_tokens, one.squared_tokens)
+        if one.seconds > 0 and _are_numbers(numbers) and is_finite(one.work):
             fresh.append(one)
     return fresh[::-1]
 
@@ -71,7 +73,11 @@ def start_s(report: Report, limits: Limits) -> float:
 
 def is_finite(work: Work) -> bool:
     """Returns whether an amount of work holds numbers."""
-    return isfinite(work.prefill_tokens + work.decode_tokens + work.kv_token_s)
+    return _are_numbers((work.prefill_tokens, work.decode_tokens, work.kv_token_s))
+
+
+def _are_numbers(values: Sequence[float]) -> bool:
+    return all(abs(one) < HUGE for one in values)
 
 
 def pace(state: State, limits: Limits) -> Pace:
