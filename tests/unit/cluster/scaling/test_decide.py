@@ -92,7 +92,7 @@ def steadily(target: int, loads: Sequence[float], state: State = FRESH, begun: f
 
 
 def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
-    targets, _ = steadily(5, [3.4, 3.9] * 100)
+    targets, _ = steadily(5, [3.3, 3.8] * 100)
     assert targets[:180] == [5] * 180
     assert targets[-1] == 4
 
