@@ -9,14 +9,14 @@ for demand would buy more of what causes it: for that time, new prompts count as
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import exp, inf, isfinite
+from math import exp, inf
 
 from cluster.scaling.forecast import GAP_S, NEW, Load, advance, restated
 from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Bucket, Observation, Report
 from cluster.scaling.pace import pace_of
 from cluster.scaling.state import State
-from cluster.scaling.work import Mix, Pace, Work
+from cluster.scaling.work import TINY, Mix, Pace, Work
 
 #: Replica-seconds of serving under backlog after which the pace is two thirds of the way to what was measured.
 TAUGHT_REPLICA_S = 600.0
@@ -26,6 +26,8 @@ SLOWEST, FASTEST = 0.5, 2.0
 CACHES_S, MIX_S = 120.0, 120.0
 #: The latter are so many at least.
 MIXED = 32.0
+#: An amount as large as this is none that was counted, and its square is still a number.
+HUGE = 1e30
 
 
 def remember(state: State, observation: Observation, report: Report, limits: Limits, now: float) -> State:
@@ -35,7 +37,9 @@ def remember(state: State, observation: Observation, report: Report, limits: Lim
     before = pace(state, limits)
     for one in fresh:
         state = replace(state, mix=_mixed(state, one))
-    state = replace(state, track=restated(state.track, _slower(before, pace(state, limits), state.mix)))
+    after = pace(state, limits)
+    if after != before:
+        state = replace(state, track=restated(state.track, _slower(before, after, state.mix)))
     state = _learn(state, report, limits)
     if not fresh:
         return state
@@ -55,8 +59,8 @@ def _fresh(arrivals: Sequence[Bucket], until_s: float) -> list[Bucket]:
     for one in reversed(arrivals):
         if one.begun_s + one.seconds / 2 <= until_s:
             break
-        numbers = one.begun_s + one.seconds + one.requests + one.cached_tokens + one.squared_tokens
-        if one.seconds > 0 and isfinite(numbers) and is_finite(one.work):
+        numbers = (one.begun_s, one.seconds, one.requests, one.cached_tokens, one.squared_tokens)
+        if one.seconds > 0 and _are_numbers(numbers) and is_finite(one.work):
             fresh.append(one)
     return fresh[::-1]
 
@@ -69,7 +73,11 @@ def start_s(report: Report, limits: Limits) -> float:
 
 def is_finite(work: Work) -> bool:
     """Returns whether an amount of work holds numbers."""
-    return isfinite(work.prefill_tokens + work.decode_tokens + work.kv_token_s)
+    return _are_numbers((work.prefill_tokens, work.decode_tokens, work.kv_token_s))
+
+
+def _are_numbers(values: Sequence[float]) -> bool:
+    return all(abs(one) < HUGE for one in values)
 
 
 def pace(state: State, limits: Limits) -> Pace:
@@ -82,14 +90,14 @@ def pace(state: State, limits: Limits) -> Pace:
 def _slower(before: Pace, now: Pace, mix: Mix) -> float:
     """Returns how many times as long a replica takes for a mix of requests at one pace than at another."""
     work = Work(mix.uncached_tokens, mix.answer_tokens)
-    return 1.0 if before == now else now.time_share(work) / before.time_share(work)
+    return (now.time_share(work) + TINY) / (before.time_share(work) + TINY)
 
 
 def _mixed(state: State, one: Bucket) -> Mix:
     """The mix of requests with those of a bucket. It is one over some time, or over a few requests where these took longer."""
     prefill = _prefill_tokens(state, one)
     cached = one.work.prefill_tokens + one.cached_tokens - prefill
-    fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / state.mix.requests))
+    fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / max(TINY, state.mix.requests)))
     fresh = Mix(one.requests, prefill, cached, one.work.decode_tokens, one.squared_tokens)
     return state.mix.faded(fade).plus(fresh) if one.requests > 0 else state.mix
 

@@ -98,7 +98,7 @@ def advance(track: Track, loads: Iterable[Load], horizon_s: float, tuning: Tunin
         due = [one for one in track.pending if one.due_s <= load.ended_s]
         track = _promise(_judge(track, due) if due else track, horizon_s, tuning)
     error = _quantile((*track.errors, *(tuning.jump,) * JUDGED), tuning.quantile)
-    return replace(track, error=error * sqrt(track.level))
+    return replace(track, error=error * sqrt(max(0.0, track.level)))
 
 
 def restated(track: Track, times: float) -> Track:

@@ -24,11 +24,12 @@ from cluster.planner.memory.engine import Engine
 from cluster.planner.speed import Step, StepCosts, step_costs
 from cluster.scaling.work import Pace, Shape, Slo, Work
 
-#: The share of the largest load to which it is looked for, and turns in which the batch settles at most.
-EXACT, TURNS = 1e-5, 20
+#: The share of the largest load to which it is looked for, halvings of the interval in which it lies, and turns in which the batch settles.
+EXACT, HALVINGS, TURNS = 1e-5, 30, 20
 #: A share of the KV cache stays free: an engine that fills it to the last block preempts.
 KV_FILL = 0.9
-#: Objectives that even an idle replica misses are replaced by this multiple of what it does.
+#: Objectives that even an idle replica misses are replaced by this multiple of what it does. The one for the first token is never less than
+#: that: else a replica would do nearly nothing where prompts are a hair shorter than those that an idle one misses it for.
 RELAXED = 2.0
 
 
@@ -102,23 +103,36 @@ def sustained(replica: Replica, shape: Shape, slo: Slo) -> Sustained:
     idle = _load(replica, shape, 0.0, 1.0)
     idle_s = idle.pieces * idle.with_s
     problem = _problem(shape, slo, idle_s, idle.without_s)
-    if problem:
-        slo = replace(slo, ttft_s=max(slo.ttft_s, RELAXED * idle_s), itl_s=max(slo.itl_s, RELAXED * idle.without_s))
-    low, high, least = idle, 1 / idle_s, 0.0
-    while high - least > EXACT * high:
-        middle = (least + high) / 2
-        load = _settled(replica, shape, middle)
-        if load is not None and _holds(replica, shape, slo, load):
-            least, low = middle, load
-        else:
-            high = middle
-    return replace(_sustained(replica, shape, slo, low), problem=problem)
+    near = replace(slo, ttft_s=max(slo.ttft_s, RELAXED * idle_s))
+    relaxed = replace(near, itl_s=max(slo.itl_s, RELAXED * idle.without_s))
+    most = 1 / idle_s
+    load = (None if problem else _largest(replica, shape, near, most)) or _largest(replica, shape, relaxed, most) or idle
+    return replace(_sustained(replica, shape, slo, load), problem=problem)
+
+
+def pace_of(replica: Replica, shape: Shape, slo: Slo) -> Pace:
+    """Returns the pace of a replica for requests of a shape, rounded to what a mean of a few requests is worth."""
+    return _pace(replica, shape.rounded(), slo)
 
 
 @lru_cache(maxsize=256)
-def pace_of(replica: Replica, shape: Shape, slo: Slo) -> Pace:
-    """Returns the pace of a replica for requests of a shape, rounded to what a mean of a few requests is worth."""
-    return sustained(replica, shape.rounded(), slo).pace
+def _pace(replica: Replica, shape: Shape, slo: Slo) -> Pace:
+    return sustained(replica, shape, slo).pace
+
+
+def _largest(replica: Replica, shape: Shape, slo: Slo, most: float) -> _Load | None:
+    """The load with the most requests a second, below `most`, that keeps the objectives; None where none does."""
+    found, least = None, 0.0
+    for _ in range(HALVINGS):
+        middle = (least + most) / 2
+        load = _settled(replica, shape, middle)
+        if load is not None and _holds(replica, shape, slo, load):
+            least, found = middle, load
+        else:
+            most = middle
+        if most - least <= EXACT * most:
+            break
+    return found
 
 
 def _problem(shape: Shape, slo: Slo, ttft_s: float, itl_s: float) -> str:

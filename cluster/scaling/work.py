@@ -74,9 +74,10 @@ class Mix:
     @property
     def shape(self) -> Shape:
         """Returns the average request."""
-        prompt = (self.uncached_tokens + self.cached_tokens) / self.requests
-        variation = self.squared_tokens / self.requests / prompt**2 - 1 if prompt > TINY else 0.0
-        return Shape(prompt, self.answer_tokens / self.requests, self.cached_tokens / self.requests, max(0.0, variation))
+        requests = max(TINY, self.requests)
+        prompt = (self.uncached_tokens + self.cached_tokens) / requests
+        variation = self.squared_tokens / requests / prompt**2 - 1 if prompt > TINY else 0.0
+        return Shape(prompt, self.answer_tokens / requests, self.cached_tokens / requests, max(0.0, variation))
 
     def faded(self, part: float) -> "Mix":
         """Returns a part of it."""

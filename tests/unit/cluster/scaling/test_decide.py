@@ -92,7 +92,7 @@ def steadily(target: int, loads: Sequence[float], state: State = FRESH, begun: f
 
 
 def test_one_replica_less_by_a_hair_is_waited_for_long() -> None:
-    targets, _ = steadily(5, [3.4, 3.9] * 100)
+    targets, _ = steadily(5, [3.3, 3.8] * 100)
     assert targets[:180] == [5] * 180
     assert targets[-1] == 4
 
@@ -163,7 +163,7 @@ def test_limits_hold_where_the_load_is_unknown() -> None:
 def test_reason_says_what_was_seen_what_is_expected_why_and_what_it_costs() -> None:
     found = decide(seen(2, report([4.5] * 60, waiting=60)), replace(BARE, gpu_hour_price=2.5), FRESH, NOW)
     assert found.reason == (
-        "4.5 replicas of load now, 4.5 expected in 100 s, 0.0 of margin, 1.0 for what waits: 6 instead of 2, for 15.00 an hour."
+        "4.5 replicas of load now, 4.5 expected in 100 s, 0.0 of margin, 3.5 for what waits: 8 instead of 2, for 20.00 an hour."
     )
     rolling = decide(seen(5, report([4.5] * 60), rolling=True), BARE, FRESH, NOW)
     assert "two releases side by side, so none is given up: 5 stay" in rolling.reason

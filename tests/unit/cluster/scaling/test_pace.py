@@ -1,6 +1,7 @@
 """`cluster.scaling.pace`: the largest load within the objectives, and objectives that no load keeps."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -110,11 +111,26 @@ def test_unequal_prompts_leave_less_where_the_first_token_binds() -> None:
     assert loose[0] == loose[1], "the time between tokens binds here"
 
 
+def test_pace_falls_by_no_cliff_where_prompts_are_nearly_too_long_for_the_objective() -> None:
+    """Within a step of 5 % in length the work of a replica changes by little, on both sides of where an idle one misses the objective."""
+    done = [sustained(SCOUT, Shape(20_000 * 1.05**step, 300), Slo(1.0, 0.1)) for step in range(60)]
+    assert {bool(one.problem) for one in done} == {False, True}
+    tokens = [one.requests_s * one.each.prefill_tokens for one in done]
+    assert all(0.8 < later / earlier < 1.25 for earlier, later in pairwise(tokens))
+
+
+def test_objective_between_one_request_and_a_few_is_planned_as_one_that_cannot_be_met() -> None:
+    alone_s = step_time_s(SCOUT, Step(1, 4250))
+    found = sustained(SCOUT, CHAT, Slo(3.0, alone_s * 1.0001))
+    assert found.problem == ""
+    assert found.requests_s > 0.1
+
+
 def test_mix_is_the_average_request_and_how_unequal_they_are() -> None:
     mix = Mix(2, 3000, 1000, 300, 1000.0**2 + 3000.0**2)
     assert mix.shape == Shape(2000, 150, 500, 0.25)
     assert mix.faded(0.5).plus(mix.faded(0.5)) == mix
-    assert Mix(1).shape == Shape(0, 0)
+    assert Mix(1).shape == Mix().shape == Shape(0, 0)
     assert replace(mix, squared_tokens=0.0).shape.variation == 0, "nobody has counted the squares"
 
 

@@ -73,6 +73,11 @@ def test_trap_04_report_of_another_release_holds_the_target() -> None:
     assert "'0.2.0'" in found.reason
 
 
+def test_trap_03_amounts_below_nothing_raise_nothing() -> None:
+    below = Work(-5.0, -5.0, -5.0)
+    assert decide(seen(5, replace(report(), arrivals=buckets([1.0] * 3, below))), LIMITS, FRESH, NOW).target == 5
+
+
 ZERO = replace(BARE, least=0)
 
 
@@ -119,7 +124,7 @@ def test_trap_08_gap_in_the_history_is_not_a_load_of_nothing() -> None:
     assert decide(seen(5, gap), BARE, FRESH, NOW).demand == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("wrong", [nan, inf])
+@pytest.mark.parametrize("wrong", [nan, inf, 1e160])
 def test_trap_08_number_that_is_none_holds_the_target_and_is_not_remembered(wrong: float) -> None:
     found = decide(seen(5, report(backlog=Work(wrong))), LIMITS, FRESH, NOW)
     assert (found.target, found.held) == (5, "failed report")

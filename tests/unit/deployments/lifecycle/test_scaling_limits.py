@@ -1,5 +1,7 @@
 """What a model's autoscaling is told."""
 
+import json
+
 import pytest
 
 from cluster.catalogue.hardware import gpu_of
@@ -11,7 +13,7 @@ from configs.schema import Model
 from deployments.lifecycle.applications import gpu_for
 from deployments.lifecycle.scaling_limits import UNBOUNDED, coming, place, wanted
 from deployments.policy.scaling.sharing import Place
-from deployments.policy.scaling.wanted import Wanted
+from deployments.policy.scaling.wanted import Wanted, as_plain
 from tests.unit.samples import config, model, scout
 
 RANGE = {"min_replicas": 1, "max_replicas": 8}
@@ -42,6 +44,11 @@ def test_pace_is_the_planners_where_the_gpu_is_known() -> None:
     assert replica is not None
     assert found.limits.pace == sustained(replica, USUAL, Slo(3.0, 0.1)).pace
     assert (found.limits.gpus_per_replica, found.limits.unmeetable) == (8, "")
+
+
+def test_replica_that_the_policy_is_told_is_small() -> None:
+    wide = scout(parallel={"tensor": 8}, scaling=RANGE, accelerator="H100")
+    assert len(json.dumps(as_plain(told(wide, on_gpu=True))["limits"]["replica"])) < 600
 
 
 def test_engine_that_does_not_fit_by_the_plan_is_weighed_by_requests() -> None:
