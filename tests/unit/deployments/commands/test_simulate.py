@@ -17,6 +17,7 @@ app = typer.Typer()
 app.command()(simulate)
 CONFIG = str(ROOT / "configs" / "scout-fp8-2xh100.yaml")
 SHORT = ("--load", "step:2@60,8@120")
+SHORTEST = ("--load", "step:2@10,8@20")
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:16:50.9951690,396,109\n"
 MOONCAKE = '{"timestamp": 0, "input_length": 1000, "output_length": 50, "hash_ids": [0, 1]}\n' * 3
 BENCHMARK = '{"start_times": [7.5, 7.0], "input_lens": [10, 20], "output_lens": [3, 4]}'
@@ -53,13 +54,13 @@ def test_answer_says_how_many_replicas_on_which_gpus_at_what_price_and_writes_pa
 
 
 def test_same_seed_gives_the_same_answer_and_another_seed_another_load() -> None:
-    one, same, other = (data(*SHORT, "--seed", seed) for seed in ("1", "1", "2"))
+    one, same, other = (data(*SHORTEST, "--seed", seed) for seed in ("1", "1", "2"))
     assert one == same
     assert one["runs"] != other["runs"]
 
 
 def test_gpus_side_by_side_have_rows_of_their_own_and_the_cheapest_is_named() -> None:
-    found = data(*SHORT, "--gpu", "H100=2.5", "--gpu", "H200=3.5", "--replicas", "1-4")
+    found = data(*SHORTEST, "--gpu", "H100=2.5", "--gpu", "H200=3.5", "--replicas", "1-4")
     assert [(run["gpu"], run["rule"] == "herd") for run in found["runs"]] == [
         ("H100", False),
         ("H100", True),
@@ -79,7 +80,7 @@ def test_traces_are_read_by_their_content_and_requests_beyond_the_context_are_le
 
 
 def test_slo_of_the_command_line_counts_and_one_that_cannot_be_met_is_said() -> None:
-    found = data(*SHORT, "--slo", "ttft_s=0.001", "--replicas", "1-2")
+    found = data(*SHORTEST, "--slo", "ttft_s=0.001", "--replicas", "1-2")
     assert found["slo"] == {"ttft_s": 0.001, "itl_s": 0.1, "quantile": 0.9}
     assert "No number of replicas meets slo.ttft_s 0.001" in found["answers"][0]
     assert "No fixed number" in found["answers"][1]
@@ -92,7 +93,7 @@ def test_first_seconds_of_a_load_can_be_taken() -> None:
 def test_ray_runs_its_own_rule() -> None:
     rules = [
         run["rule"]
-        for run in data(*SHORT, "--compare", "ray", "--compare", "keda", "--compare", "keda-llmd", "--compare", "llmd-slo")["runs"]
+        for run in data(*SHORTEST, "--compare", "ray", "--compare", "keda", "--compare", "keda-llmd", "--compare", "llmd-slo")["runs"]
     ]
     assert rules[2:] == ["ray", "keda", "keda-llmd", "llmd-slo"]
 
