@@ -39,13 +39,15 @@ class KeptStarts:
         self._lock = threading.Lock()
         self._known: Mapping[str, Start] = {}
         self._over: set[str] = set()
-        """Names of starts that have ended, or that were killed: their texts are not read again."""
+        """Names of starts whose texts are not read again."""
+        self._killed: dict[str, float] = {}
+        """When each start was said to have been killed, by its name."""
         self._read_s: float | None = None
 
     def running(self) -> dict[str, Start]:
         """Returns the starts that have not ended, by their names."""
         known = self._read()
-        return {name: start for name, start in known.items() if start.ended is None and name not in self._over}
+        return {name: start for name, start in known.items() if start.ended is None and name not in self._killed}
 
     def of(self, models: Sequence[str]) -> Mapping[str, Sequence[Start]]:
         """Returns the starts of each of these models, oldest first, also those that have ended."""
@@ -56,22 +58,27 @@ class KeptStarts:
         return found
 
     def killed(self, names: Collection[str]) -> None:
-        """Takes in that these starts have not ended, and never will."""
-        self._over.update(names)
+        """Takes in that these starts seem to have been killed. One may have ended since the last reading, so each is read once more."""
+        with self._lock:
+            now = self._clock()
+            for name in names:
+                self._killed.setdefault(name, now)
 
     def _read(self) -> Mapping[str, Start]:
         """Returns the starts by their names, which sort those of one model by time."""
         with self._lock:
             now = self._clock()
             if self._read_s is None or now - self._read_s >= self._kept_s:
-                self._known, self._read_s = self._asked(), now
+                self._known, self._read_s = self._asked(now), now
             return self._known
 
-    def _asked(self) -> Mapping[str, Start]:
+    def _asked(self, now: float) -> Mapping[str, Start]:
         names = sorted(self._store.names(starts.BEGINNING))
         self._over.intersection_update(names)
+        self._killed = {name: self._killed[name] for name in names if name in self._killed}
         texts = self._store.several([name for name in names if name not in self._over])
         found = {name: starts.read(text) for name, text in texts.items()}
         self._over.update(name for name, start in found.items() if start is None or start.ended is not None)
+        self._over.update(name for name, told_s in self._killed.items() if now - told_s >= self._kept_s)
         known = ((name, found.get(name) or self._known.get(name)) for name in names)
         return {name: start for name, start in known if start is not None}

@@ -83,13 +83,34 @@ def test_text_that_no_longer_changes_is_read_once() -> None:
     store.kept[f"{starts.BEGINNING}scout#broken"] = "no start"
     assert set(store.starts.running().values()) == {NEW, OTHER}
     store.starts.killed([starts.key(OTHER)])
+    assert store.starts.running() == {starts.key(NEW): NEW}
+    store.now = KEPT_S
+    store.starts.running()
     store.read.clear()
     ended = replace(NEW, ended=400.0, outcome="ready")
     store.has(ended)
-    store.now = KEPT_S
+    store.now = 2 * KEPT_S
     assert store.starts.running() == {}
     assert store.read == [starts.key(NEW)]
     assert store.starts.of(["scout", "llama"]) == {"scout": [OLD, ended], "llama": [OTHER]}
+
+
+def test_start_that_has_ended_since_the_last_reading_is_not_taken_for_killed_for_ever() -> None:
+    """Ray says that nothing starts any more, and the reading is of before: the start is ready by now."""
+    store = Store(NEW)
+    store.starts.running()
+    store.now = KEPT_S - 1
+    ended = replace(NEW, ended=400.0, outcome="ready")
+    store.starts.killed([starts.key(NEW)])
+    store.now = KEPT_S
+    store.starts.running()
+    store.has(ended)
+    store.now = 2 * KEPT_S
+    assert store.starts.of(["scout"]) == {"scout": [ended]}
+    store.now = 3 * KEPT_S
+    store.read.clear()
+    store.starts.running()
+    assert store.read == []
 
 
 def test_start_that_is_kept_no_more_is_forgotten() -> None:
