@@ -207,7 +207,8 @@ class Forward:
             with self._ledgers.waiting(asked), asked.trial.waits():
                 if not waiting.for_start:
                     return await self._admission.wait(model, waiting)
-                with deadline.later(min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)):
+                most_s = min(asked.limits.start_wait_s, asked.request.due_s - asked.request.begins_by_s)
+                with deadline.later(max(0.0, most_s - failed.waited_s)):
                     place = await self._admission.wait(model, waiting)
         except (Unavailable, Overloaded) as error:
             raise self._refused(asked, error, failed) from None

@@ -1,6 +1,7 @@
 """A model that has no replica while nobody asks for it: its first requests wait in line, and none of them fails."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from configs.schema import Scaling
 from deployments.policy.routing.types import ReplicaState
-from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams, then_breaks
+from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams, then_breaks, then_hangs
 from tests.path.herd import LLAMA, MODELS, SCOUT, Herd, asking, herd_of, limits, until
 from tests.path.wire import connected, request
 from tests.wire_format import DONE, event
@@ -326,3 +327,15 @@ async def test_replica_that_is_never_reached_is_tried_as_often_as_any_other_and_
         herd.has(lost)
         async with asyncio.timeout(2.5):  # what is left, and not all of it again
             assert (await task).json()["error"]["code"] == "engine_gone"
+
+
+async def test_waits_for_a_start_that_was_lost_and_for_another_do_not_put_the_end_of_a_request_off(engine: FakeEngine) -> None:
+    engine.script = then_hangs(head=False)
+    async with at_zero(start_wait_s=1.9, first_byte_s=1, total_s=2) as herd:
+        began_s = time.monotonic()
+        (task,), lost = await asked(herd, 1, stream=True), await gone()
+        for one in (lost, engine):
+            await asyncio.sleep(0.8)
+            herd.has(one)
+        assert (await task).status_code == 504
+        assert time.monotonic() - began_s < 2.4
