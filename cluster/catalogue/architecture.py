@@ -164,13 +164,6 @@ class Architecture:
         head = embedding if self.tied_embeddings else 0
         return sum(parts.values()) + head + (experts * self.experts_per_token // self.experts if self.experts else 0)
 
-    def experts_touched(self, tokens: float) -> float:
-        """Distinct experts of one layer that a batch of tokens goes to, expected, if every expert is as likely."""
-        if not self.experts:
-            return 0.0
-        missed: float = (1 - 1 / self.experts) ** (tokens * self.experts_per_token)
-        return self.experts * (1 - missed)
-
 
 @lru_cache(maxsize=64)
 def _parameters(architecture: Architecture) -> Mapping[Component, int]:

@@ -68,7 +68,7 @@ class StepCosts:
     experts_s: float
     """To read all routed experts."""
     missed: float
-    """Share of a layer's routed experts that one token does not go to; 1 where there are none."""
+    """Share of a layer's routed experts that one token does not go to, if every expert is as likely; 1 where there are none."""
     token_s: float
     """Of each token: its arithmetic without attention."""
     request_s: float

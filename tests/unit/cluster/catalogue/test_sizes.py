@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.catalogue import sizes as shapes
-from cluster.catalogue.architecture import Architecture, VisionTower, every
+from cluster.catalogue.architecture import VisionTower, every
 
 
 @pytest.mark.parametrize(("rows", "columns", "tokens"), [(1, 1, 147), (2, 2, 727), (4, 4, 2467), (16, 1, 2467), (1, 2, 437)])
@@ -17,14 +17,6 @@ def test_layers_are_counted_as_llama_4_does() -> None:
     assert (len(shapes.SCOUT.moe_layers), len(shapes.MAVERICK.moe_layers)) == (48, 24)
     assert (len(shapes.SCOUT.global_layers), len(shapes.SCOUT.chunked_layers)) == (12, 36)
     assert shapes.LLAMA_70B.chunked_layers == ()
-
-
-@pytest.mark.parametrize(
-    ("shape", "batch", "experts"),
-    [(shapes.SCOUT, 1, 1), (shapes.SCOUT, 64, 15.7), (shapes.MAVERICK, 64, 50.5), (shapes.MAVERICK, 256, 110.8), (shapes.LLAMA_8B, 64, 0)],
-)
-def test_experts_that_a_batch_touches(shape: Architecture, batch: int, experts: float) -> None:
-    assert shape.experts_touched(batch) == pytest.approx(experts, abs=0.1)
 
 
 def test_parts_add_up() -> None:

@@ -18,6 +18,7 @@ from cluster.planner.speed import (
     Step,
     efficiency,
     speed,
+    step_costs,
     step_time_s,
     time_to_first_token_s,
 )
@@ -53,6 +54,13 @@ def test_one_request_of_maverick_takes_the_floor_and_its_roofline() -> None:
     """0.69 ms of roofline on 8×MI300X (of which the floor was fitted), here at the share of the bandwidth that steps get."""
     floor = (WITH_EXPERTS.layer_s + REQUEST_LAYER_S) * 48
     assert step_time_s(MAVERICK, Step(1, 1024)) - floor == pytest.approx(0.69e-3 / WITH_EXPERTS.bandwidth, rel=0.02)
+
+
+@pytest.mark.parametrize(("engine", "batch", "experts"), [(SCOUT, 1, 1), (SCOUT, 64, 15.7), (MAVERICK, 64, 50.5), (MAVERICK, 256, 110.8)])
+def test_step_reads_the_experts_that_its_tokens_touch(engine: Engine, batch: int, experts: float) -> None:
+    costs = step_costs(engine)
+    read_s = costs.by_tokens_s(batch) - costs.constant_s - costs.token_s * batch
+    assert read_s / costs.experts_s * engine.architecture.experts == pytest.approx(experts, abs=0.1)
 
 
 def test_long_prompt_is_read_in_steps() -> None:
