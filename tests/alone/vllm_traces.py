@@ -11,7 +11,9 @@ from tests.alone.vllm_tools import _tokenizer
 
 
 def resumed(header: str) -> list[dict[str, Any]]:
-    """What becomes of a traced request, first where another engine had said a part of its answer, then where it had said all of it.
+    """Replays a traced request, first where another engine had said a part of its answer, then where it had said all of it.
+
+    Returns its spans and the number of its outputs, each time.
 
     Args:
         header: the request's `traceparent`.

@@ -1,4 +1,4 @@
-"""What comes behind the last event of a stream: the client has its answer, whatever it and the engine do then."""
+"""A client has its answer with the last event of a stream, whatever it and the engine do behind that."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,7 @@
 """A plug-in of pytest that fails where the tests did not run every branch of the files that only decide.
 
 `pytest tests/unit -p tests.tools.branches`. The files are those of `[tool.coverage.report]` in `pyproject.toml`, so that
-`pytest tests/unit --cov` finds the same by a tracer, in five times the time.
+`pytest tests/unit --cov` finds the same by a tracer, in three times the time.
 """
 
 import sys

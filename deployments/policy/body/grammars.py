@@ -178,7 +178,7 @@ def _unpacked(at: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(at: str, text: str) -> object:
-    """Decodes a schema. What cannot be read here must not reach an engine: its decoder takes more, NaN for example, and any depth."""
+    """Decodes a schema. One that cannot be read here must reach no engine, whose decoder takes more: NaN for example, and any depth."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 #: Parts of a string's format, as those of a pattern (`deployments.policy.body.patterns`), for each place where it stands.
 FORMATS: Mapping[str, float] = MappingProxyType({"uri-template": 17, "ipv6": 2, "duration": 1})
-#: Parts of any other format that is known, and the digits of a range's bounds that are one part.
+#: Parts of any other format, known or not, and the digits of a range's bounds that are one part.
 OTHER_FORMAT, DIGITS = 0.3, 36
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 #: A property that may be left out counts so many times where the object's properties are counted.

@@ -38,7 +38,7 @@ _IDS = {"completions": "prompt", "embeddings": "input", "detokenize": "tokens"}
 WITH_IDS = frozenset(_IDS)
 #: The endpoints that have tools: at others a field of this name is unknown, and may hold anything.
 _WITH_TOOLS = frozenset(endpoint for endpoint, rules in FIELDS.items() if "tools" in rules)
-#: What a template is given besides: Llama's write `custom_tools` as they write tools.
+#: Further values for a template: Llama's templates write `custom_tools` as they write tools.
 _TEMPLATES = "chat_template_kwargs"
 _WITH_TEMPLATES = frozenset(endpoint for endpoint, rules in FIELDS.items() if _TEMPLATES in rules)
 

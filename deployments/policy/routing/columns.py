@@ -131,7 +131,7 @@ class Columns:
             self.rank[sorted(places, key=lambda place: self.views[place].id)] = np.arange(len(places))
 
     def tell(self, place: int, view: ReplicaView) -> None:
-        """Notes what a replica says; `write` is next. What it has said before is left as it stands."""
+        """Notes what a replica says, as far as that is new; `write` is next."""
         before = self.views.get(place)
         self.views[place] = view
         if before is None or view.state is not before.state or view.trust is not before.trust or view.slow != before.slow:
