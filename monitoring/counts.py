@@ -36,7 +36,7 @@ class Values(Collector):
         yield family
 
     def lines(self) -> Iterator[str]:
-        """The lines of its page, with the values that there are when the first line is asked for."""
+        """Yields the lines of its page, with the values that there are when the first line is asked for."""
         name, names = self._metric.name, Names(self._metric.labels)
         series = tuple(self.of.items())
         yield head(self._metric)
@@ -75,7 +75,7 @@ class Buckets(Collector):
         yield family
 
     def lines(self) -> Iterator[str]:
-        """The lines of its page, with the values that there are when the first line is asked for."""
+        """Yields the lines of its page, with the values that there are when the first line is asked for."""
         name, names, with_bound = self._metric.name, Names(self._metric.labels), Names((*self._metric.labels, "le"))
         bounds = [*map(str, self._metric.buckets), "+Inf"]
         series = [(labels, tuple(counts), self._sums[labels]) for labels, counts in self._counts.items()]

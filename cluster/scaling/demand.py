@@ -94,7 +94,7 @@ def _slower(before: Pace, now: Pace, mix: Mix) -> float:
 
 
 def _mixed(state: State, one: Bucket) -> Mix:
-    """The mix of requests with those of a bucket. It is one over some time, or over a few requests where these took longer."""
+    """Adds the requests of a bucket to a mix, which is one over some time, or over a few requests where these took longer."""
     prefill = _prefill_tokens(state, one)
     cached = one.work.prefill_tokens + one.cached_tokens - prefill
     fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / max(TINY, state.mix.requests)))
@@ -103,7 +103,7 @@ def _mixed(state: State, one: Bucket) -> Mix:
 
 
 def _prefill_tokens(state: State, one: Bucket) -> float:
-    """Tokens of a bucket's prompts that no cache has; while replicas are new, as if these knew as much as the others did."""
+    """Counts the tokens of a bucket's prompts that no cache has; while replicas are new, as if these knew as much as the others did."""
     found = one.work.prefill_tokens
     return min(found, (found + one.cached_tokens) * state.miss_share) if one.begun_s < state.warm_s and state.miss_share >= 0 else found
 

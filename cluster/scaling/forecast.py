@@ -191,7 +191,7 @@ def _judge(track: Track, due: Sequence[Pending]) -> Track:
 
 
 def _missed(expected: float, level: float) -> float:
-    """The error of a forecast, in square roots of the larger load: 0 where both are none."""
+    """Returns the error of a forecast, in square roots of the larger load: 0 where both are none."""
     return (level - expected) / sqrt(max(level, expected)) if max(level, expected) > 0 else 0.0
 
 

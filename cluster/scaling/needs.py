@@ -89,7 +89,7 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
 
 
 def _grows_s(missing_s: float, lead_s: float, limits: Limits) -> float:
-    """Replica-seconds that are added to what waits within the time of one start; what waits for longer than `clear_s` is lost.
+    """Returns the replica-seconds that are added to what waits within the time of one start; what waits for longer than `clear_s` is lost.
 
     Args:
         missing_s: replica-seconds within that time by which the load is more than the replicas; below 0 where it is less.

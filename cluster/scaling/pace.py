@@ -121,7 +121,7 @@ def _pace(replica: Replica, shape: Shape, slo: Slo) -> Pace:
 
 
 def _largest(replica: Replica, shape: Shape, slo: Slo, most: float) -> _Load | None:
-    """The load with the most requests a second, below `most`, that keeps the objectives; None where none does."""
+    """Returns the load with the most requests a second, below `most`, that keeps the objectives; None where none does."""
     found, least = None, 0.0
     for _ in range(HALVINGS):
         middle = (least + most) / 2
@@ -160,7 +160,7 @@ def _load(replica: Replica, shape: Shape, rate: float, running: float) -> _Load:
 
 
 def _room(replica: Replica, shape: Shape) -> float:
-    """The requests that one stage's batch has room for: by their number, and by the KV cache."""
+    """Counts the requests that one stage's batch has room for: by their number, and by the KV cache."""
     by_cache = replica.kv_tokens / (shape.prompt_tokens + shape.answer_tokens / 2)
     return min(replica.requests, by_cache) / replica.stages
 
