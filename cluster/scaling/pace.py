@@ -199,7 +199,7 @@ def _itl_s(replica: Replica, shape: Shape, load: _Load, quantile: float) -> floa
 
 def _sustained(replica: Replica, shape: Shape, slo: Slo, load: _Load) -> Sustained:
     stages = replica.stages
-    prompt_s = load.pieces * (load.with_s - load.without_s)
+    prompt_s = max(load.pieces * (load.with_s - load.without_s), 1e-12)  # nothing, beside contexts that nobody can have counted
     answers = max(1e-9, 1 - load.rate * prompt_s)
     held_s = load.pieces * load.with_s + shape.answer_tokens * load.token_s
     each = Work(shape.uncached_tokens, shape.answer_tokens, (shape.prompt_tokens + shape.answer_tokens / 2) * held_s)

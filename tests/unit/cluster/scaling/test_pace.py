@@ -103,6 +103,12 @@ def test_pace_follows_the_shape_and_is_the_same_for_nearly_the_same() -> None:
     assert pace_of(replica, Shape(4001, 500.1), SLO) == chat
 
 
+@pytest.mark.parametrize("shape", [Shape(0, 0), Shape(1, 1e29), Shape(1e29, 1e-5, 1e29), Shape(1e29, 1e29), Shape(5, 5, variation=1e30)])
+def test_pace_of_requests_that_nobody_can_have_counted_is_above_0(shape: Shape) -> None:
+    found = pace_of(replica_of(SCOUT), shape, SLO)
+    assert min(found.prefill_tokens_s, found.decode_tokens_s, found.kv_tokens) > 0
+
+
 def test_unequal_prompts_leave_less_where_the_first_token_binds() -> None:
     equal, unequal = (sustained(SCOUT, Shape(16_000, 50, variation=one), Slo(3.0, 0.5)) for one in (0.0, 2.0))
     assert (equal.ttft_s, unequal.ttft_s) == pytest.approx((3.0, 3.0), rel=1e-2)
