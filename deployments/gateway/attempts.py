@@ -185,7 +185,7 @@ class Forward:
         Raises:
             HerdError: it is the request's fault, or the client has a part of the answer already.
         """
-        if broken.cut is Cut.ENGINE_ERROR:
+        if broken.cut is Cut.ENGINE_ERROR and not delivery.said.is_whole:
             error = engine_errors.translate(delivery.error or engine_errors.UNFINISHED, asked)
             if delivery.shown or not isinstance(error, Unavailable):
                 raise error

@@ -145,3 +145,12 @@ async def test_engine_that_dies_behind_the_last_event_has_answered(herd: Herd, e
         assert await client.chunk() == b""
     await until(lambda: herd.ended("ok") == 1)
     assert herd.count("herd_tokens_total", model=LLAMA, kind="completion") == 6
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_engine_that_tells_an_error_behind_the_last_event_has_answered(herd: Herd, engine: FakeEngine, api: str) -> None:
+    events, _ = APIS[api]
+    engine.script = then_hangs(*events, b'data: {"error":{"message":"Internal server error","code":500}}\n\n')
+    async with shown_all(herd, events, api) as client:
+        assert await client.chunk() == b""
+    await herd.has_ended("ok")
