@@ -79,8 +79,8 @@ def run(one: Scenario, rule: Rule, seed: int) -> Outcome:
     return Simulation(one.setup, rule, seed).run(one.requests(seed))
 
 
-def with_oracle(one: Scenario, seed: int) -> Outcome:
-    """The load by the rule that knows it: the fewest GPU hours that keep the objectives for nearly all requests."""
+def with_oracle(one: Scenario, seed: int) -> Outcome | None:
+    """The load by the rule that knows it: the fewest GPU hours that keep the objectives for nearly all requests; None where none does."""
     requests = list(one.requests(seed))
     start_s = one.limits.expected_start_s
 
@@ -98,9 +98,10 @@ def with_oracle(one: Scenario, seed: int) -> Outcome:
 
 
 def figures(one: Scenario, name: str, seeds: Iterable[int]) -> list[dict[str, float]]:
-    """The figures of one rule, one for each seed."""
+    """The figures of one rule, one for each seed; none of an oracle that does not keep the objectives."""
     outcomes = (with_oracle(one, seed) if name == ORACLE else run(one, RULES[name](one), seed) for seed in seeds)
-    return [{key: round(float(value), 4) for key, value in outcome.figures(one.slo).items() if key in KEPT} for outcome in outcomes]
+    known = (outcome.figures(one.slo) for outcome in outcomes if outcome is not None)
+    return [{key: round(float(value), 4) for key, value in of.items() if key in KEPT} for of in known]
 
 
 def table(found: Mapping[str, list[dict[str, float]]]) -> Table:
@@ -141,7 +142,8 @@ def main() -> None:
         for name in asked.rule or [*RULES, ORACLE]:
             count = ORACLES_SEEDS if name == ORACLE else asked.seeds
             if asked.again or len(rules.get(name, ())) < count:
-                rules[name] = figures(one, name, range(1, count + 1))
+                if rows := figures(one, name, range(1, count + 1)):
+                    rules[name] = rows
                 write(asked.out, found, settings)
         Console(width=160).print(one.name, table(rules))
 
