@@ -120,7 +120,8 @@ def read(path: Path) -> Results:
 
 def write(path: Path, found: Results, settings: Mapping[str, Any]) -> None:
     """Writes results, each load's on lines of its own."""
-    path.write_text(json.dumps({"settings": settings, "loads": found}, indent=1) + "\n", encoding="utf-8")
+    loads = {name: rules for name, rules in found.items() if rules}
+    path.write_text(json.dumps({"settings": settings, "loads": loads}, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -133,12 +134,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--again", action="store_true", help="also what the file has already")
     asked = parser.parse_args()
-    found = read(asked.out)
+    loads, had = scenarios(asked.trace), read(asked.out)
+    ordered: Results = {one.name: had.get(one.name, {}) for one in loads}  # in their order, whichever ran first
+    found = {name: rules for name, rules in had.items() if name not in ordered} | ordered
     settings = {"command": "python -m tests.bench.scaling", "seeds": asked.seeds, "trace": bool(asked.trace), "oracle_share": SHARE}
-    for one in scenarios(asked.trace):
+    for one in loads:
         if asked.load and not one.name.startswith(tuple(asked.load)):
             continue
-        rules = found.setdefault(one.name, {})
+        rules = found[one.name]
         for name in asked.rule or [*RULES, ORACLE]:
             count = ORACLES_SEEDS if name == ORACLE else asked.seeds
             if asked.again or len(rules.get(name, ())) < count:
