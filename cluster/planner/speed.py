@@ -147,11 +147,6 @@ def step_costs(engine: Engine, decode: float = 1.0) -> StepCosts:
     )
 
 
-def step_time_s(engine: Engine, step: Step) -> float:
-    """Seconds that one step takes, from the first pipeline stage to the last."""
-    return step_costs(engine).seconds(step)
-
-
 def arithmetic(engine: Engine) -> float:
     """FLOP/s of one GPU in the widest format that the stored weights are multiplied in; INT4, and what a GPU lacks, is unpacked to bf16."""
     by_format = {"fp8": engine.gpu.fp8_flops, "int8": engine.gpu.fp8_flops, "nvfp4": engine.gpu.fp4_flops}

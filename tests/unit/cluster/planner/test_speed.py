@@ -19,7 +19,6 @@ from cluster.planner.speed import (
     efficiency,
     speed,
     step_costs,
-    step_time_s,
     time_to_first_token_s,
 )
 from configs.schema import Parallelism
@@ -40,20 +39,20 @@ MAVERICK = Engine(shapes.MAVERICK, META_FP8, GPUS["MI300X"], Parallelism(tensor=
 def test_more_work_never_takes_less_time(engine: Engine, step: Step, requests: int, prompt: int) -> None:
     more = replace(step, decode_requests=step.decode_requests + requests, prefill_tokens=step.prefill_tokens + prompt)
     floor = efficiency(engine.architecture).layer_s * engine.architecture.layers
-    assert step_time_s(engine, more) >= step_time_s(engine, step) >= floor
+    assert step_costs(engine).seconds(more) >= step_costs(engine).seconds(step) >= floor
 
 
 @given(engines(), STEPS, st.floats(1, 4))
 def test_faster_gpu_never_takes_longer(engine: Engine, step: Step, times: float) -> None:
     gpu = engine.gpu
     faster = replace(gpu, bandwidth_bytes_s=gpu.bandwidth_bytes_s * times, bf16_flops=gpu.bf16_flops * times)
-    assert step_time_s(replace(engine, gpu=faster), step) <= step_time_s(engine, step)
+    assert step_costs(replace(engine, gpu=faster)).seconds(step) <= step_costs(engine).seconds(step)
 
 
 def test_one_request_of_maverick_takes_the_floor_and_its_roofline() -> None:
     """0.69 ms of roofline on 8×MI300X (of which the floor was fitted), here at the share of the bandwidth that steps get."""
     floor = (WITH_EXPERTS.layer_s + REQUEST_LAYER_S) * 48
-    assert step_time_s(MAVERICK, Step(1, 1024)) - floor == pytest.approx(0.69e-3 / WITH_EXPERTS.bandwidth, rel=0.02)
+    assert step_costs(MAVERICK).seconds(Step(1, 1024)) - floor == pytest.approx(0.69e-3 / WITH_EXPERTS.bandwidth, rel=0.02)
 
 
 @pytest.mark.parametrize(("engine", "batch", "experts"), [(SCOUT, 1, 1), (SCOUT, 64, 15.7), (MAVERICK, 64, 50.5), (MAVERICK, 256, 110.8)])
@@ -66,7 +65,7 @@ def test_step_reads_the_experts_that_its_tokens_touch(engine: Engine, batch: int
 def test_long_prompt_is_read_in_steps() -> None:
     one, two = time_to_first_token_s(SCOUT, 8192), time_to_first_token_s(SCOUT, 16_384)
     assert two > 2 * one
-    assert time_to_first_token_s(SCOUT, 1) == step_time_s(SCOUT, Step(prefill_tokens=1))
+    assert time_to_first_token_s(SCOUT, 1) == step_costs(SCOUT).seconds(Step(prefill_tokens=1))
 
 
 def test_requests_that_do_not_fit_wait() -> None:

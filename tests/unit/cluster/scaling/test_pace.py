@@ -12,7 +12,7 @@ from cluster.catalogue.architecture import Architecture
 from cluster.catalogue.checkpoints import BF16, META_FP8
 from cluster.catalogue.hardware import GPUS
 from cluster.planner.memory.engine import Engine, Settings
-from cluster.planner.speed import Step, step_time_s, time_to_first_token_s
+from cluster.planner.speed import Step, step_costs, time_to_first_token_s
 from cluster.scaling.pace import Sustained, pace_of, replica_of
 from cluster.scaling.pace import sustained as sustained_by
 from cluster.scaling.work import Mix, Shape, Slo
@@ -92,7 +92,7 @@ def test_objective_that_an_idle_replica_misses_is_named_with_the_way_out() -> No
     assert first.requests_s > 0, "the model still has a pace"
     token = sustained(SCOUT, CHAT, Slo(2, 0.001))
     assert token.problem.startswith("no number of replicas meets slo.itl_s 0.001")
-    assert step_time_s(SCOUT, Step(1, 4250)) > 0.001
+    assert step_costs(SCOUT).seconds(Step(1, 4250)) > 0.001
 
 
 def test_pace_follows_the_shape_and_is_the_same_for_nearly_the_same() -> None:
@@ -126,7 +126,7 @@ def test_pace_falls_by_no_cliff_where_prompts_are_nearly_too_long_for_the_object
 
 
 def test_objective_between_one_request_and_a_few_is_planned_as_one_that_cannot_be_met() -> None:
-    alone_s = step_time_s(SCOUT, Step(1, 4250))
+    alone_s = step_costs(SCOUT).seconds(Step(1, 4250))
     found = sustained(SCOUT, CHAT, Slo(3.0, alone_s * 1.0001))
     assert found.problem == ""
     assert found.requests_s > 0.1

@@ -8,7 +8,7 @@ from cluster.catalogue.checkpoints import BF16, MLP_INT4
 from cluster.catalogue.hardware import GPUS
 from cluster.catalogue.sizes import LLAMA_70B
 from cluster.planner.memory.engine import Engine, Settings
-from cluster.planner.speed import Step, step_time_s
+from cluster.planner.speed import Step, step_costs
 from configs.schema import Parallelism
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 
@@ -23,7 +23,7 @@ def test_step_takes_what_the_roofline_says(engine: Engine, prefill: int, before:
     context *= decodes
     roofline = Step(decodes, context / decodes if decodes else 0, prefill, before)
     pairs = int(prefill * before + prefill * prefill / 2)
-    assert StepTimes(engine).step(prefill, pairs, decodes, context) == pytest.approx(step_time_s(engine, roofline), rel=1e-6)
+    assert StepTimes(engine).step(prefill, pairs, decodes, context) == pytest.approx(step_costs(engine).seconds(roofline), rel=1e-6)
 
 
 @given(ENGINES, st.integers(1, 300), st.integers(1, 20_000), st.integers(0, 99), st.integers(1, 300))
