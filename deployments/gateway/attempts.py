@@ -29,8 +29,6 @@ from deployments.wire.engine.client import Engines
 from monitoring.journal import Served
 from monitoring.labels import Retry
 
-_NONE = frozenset[str]()
-
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
@@ -44,7 +42,7 @@ class _Failure:
 class _Failed:
     """The failures of one request so far."""
 
-    __slots__ = ("_lost_come_back", "errors", "times", "tried", "waited_s")
+    __slots__ = ("_lost_come_back", "errors", "tried", "waited_s")
 
     def __init__(self, lost_come_back: bool = False) -> None:
         """Args:
@@ -54,8 +52,7 @@ class _Failed:
         """
         self._lost_come_back = lost_come_back
         self.errors: list[Unavailable] = []
-        self.times = 0
-        self.tried: frozenset[str] = _NONE
+        self.tried: frozenset[str] = frozenset()
         """The replicas that are not asked again."""
         self.waited_s = 0.0
         """How long the request has waited for a model to start."""
@@ -63,7 +60,6 @@ class _Failed:
     def add(self, replica: str, failure: _Failure) -> None:
         """Counts a failure."""
         self.errors.append(failure.error)
-        self.times += 1
         if not (self._lost_come_back and failure.cut is Cut.LOST):
             self.tried |= {replica}
 
@@ -146,7 +142,7 @@ class Forward:
                 await suspicion.died(place, failure.error)
             if failure.cut is not Cut.MADE_WAY:
                 failed.add(place.pick.replica.id, failure)
-            if failed.times >= asked.limits.attempts or asked.body.get("background"):
+            if len(failed.errors) >= asked.limits.attempts or asked.body.get("background"):
                 raise failure.error
             body = self._again(asked, raw, delivery, failure)
             ask = asked.ask._replace(tried=failed.tried, begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
