@@ -52,6 +52,24 @@ async def test_engine_that_speaks_unasked_is_not_listened_to(herd: Herd, engine:
     assert (await herd.chat()).content == b"third"
 
 
+@pytest.mark.parametrize("apart", [False, True])
+async def test_answer_behind_interim_ones_is_the_answer(herd: Herd, engine: FakeEngine, apart: bool) -> None:
+    """A proxy before an engine may say 100, 102 or 103 first, any number of times."""
+    interim = (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\ncontent-length: 9\r\n\r\n")
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+    pieces = (*interim, head + b"first")
+    engine.queue = [says(*pieces) if apart else says(b"".join(pieces)), answers(200, b"other")]
+    assert [(await herd.chat()).content for _ in range(2)] == [b"first", b"other"]
+    assert [one.connection for one in engine.requests] == [1, 1]
+
+
+async def test_engine_that_wants_another_protocol_is_not_followed(herd: Herd, engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+    engine.script = says(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")
+    response = await herd.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_gone")
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 async def test_pipelined_requests_are_answered_in_order(herd: Herd, engine: FakeEngine) -> None:
     engine.queue = [streams([event("1"), event("2", "stop")], pace_s=0.05), answers(200, {"number": 3}), streams([event("4", "stop")])]
     models = request(path="/v1/models", method="GET")

@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._between = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # no HTTP, or a protocol that nobody asked for
             self._fail()
             self.shut()
         # A begun chunk size ends in no line break; a whole one has been told by `on_chunk_header`.
@@ -154,7 +154,11 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._parser is None or self._head is None or self._end is None:
             return
-        self._answer = Answer(self, self._parser.get_status_code(), self._headers, self._end)
+        status = self._parser.get_status_code()
+        if status < 200:  # an interim answer, as 100 or 103: the answer itself comes behind it (RFC 9110, section 15.2)
+            self._headers = {}
+            return
+        self._answer = Answer(self, status, self._headers, self._end)
         if not self._head.done():
             self._head.set_result(self._answer)
 
@@ -171,6 +175,8 @@ class Connection(asyncio.Protocol):
             self._answer.feed(body)
 
     def on_message_complete(self) -> None:
+        if self._answer is None:  # behind an interim answer
+            return
         self._straight = None  # what comes now is unasked
         if self._parser is not None and self._end is not None and not self._end.done():
             self._keep_alive = self._parser.should_keep_alive()
