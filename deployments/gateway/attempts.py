@@ -42,7 +42,7 @@ class _Failure:
 class _Failed:
     """The failures of one request so far."""
 
-    __slots__ = ("_lost_come_back", "errors", "tried", "waited_s")
+    __slots__ = ("_lost_come_back", "errors", "lost", "tried", "waited_s")
 
     def __init__(self, lost_come_back: bool = False) -> None:
         """Args:
@@ -54,14 +54,19 @@ class _Failed:
         self.errors: list[Unavailable] = []
         self.tried: frozenset[str] = frozenset()
         """The replicas that are not asked again."""
+        self.lost: frozenset[str] = frozenset()
+        """Those of them that are, where no other one comes: a connection may break though its engine lives. Once each."""
         self.waited_s = 0.0
         """How long the request has waited for a model to start."""
 
     def add(self, replica: str, failure: _Failure) -> None:
         """Counts a failure."""
         self.errors.append(failure.error)
-        if not (self._lost_come_back and failure.cut is Cut.LOST):
-            self.tried |= {replica}
+        if self._lost_come_back and failure.cut is Cut.LOST:
+            return
+        again = failure.cut is Cut.LOST and replica not in self.tried
+        self.lost = self.lost | {replica} if again else self.lost - {replica}
+        self.tried |= {replica}
 
     def waited(self, seconds: float) -> None:
         """Counts a wait for a model to start."""
@@ -145,7 +150,7 @@ class Forward:
             if len(failed.errors) >= asked.limits.attempts or asked.body.get("background"):
                 raise failure.error
             body = self._again(asked, raw, delivery, failure)
-            ask = asked.ask._replace(tried=failed.tried, begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
+            ask = asked.ask._replace(tried=failed.tried, lost=failed.lost, begun=bool(delivery.said) or failure.cut is Cut.MADE_WAY)
 
     async def _tried(self, asked: Asked, raw: bytes, place: Place, delivery: Delivery) -> "_Failure | None":
         """Asks one replica; None: the answer has been said, or a reader has ended it, and no other replica is asked."""

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.policy.queue import slots as queue_slots
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
 from tests.path.fake_engine import FakeEngine, Wire, answers, fake_engine, streams, then_hangs
@@ -193,6 +194,33 @@ async def test_a_broken_stream_waits_longer_than_others_however_long_the_line_is
         other.script = streams(answer())
         herd.has(other)
         assert b"".join(await client.chunks()) == WHOLE
+
+
+async def test_a_broken_stream_goes_on_at_its_only_replica_where_just_the_connection_broke(
+    limited: Start, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands between them has cut it: the replica goes on reporting that it is ready."""
+    monkeypatch.setattr(queue_slots, "LOST_S", 0.2)
+    herd = await limited(resume_s=30)
+    engine.queue = [breaking(3)]
+    engine.script = streams(answer())
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        await client.head()
+        reports = asyncio.create_task(reporting(herd, engine))
+        try:
+            assert b"".join(await client.chunks()) == WHOLE
+        finally:
+            reports.cancel()
+    assert len(engine.requests) == 2
+    assert herd.ended("ok") == 1
+
+
+async def reporting(herd: Herd, engine: FakeEngine) -> None:
+    """Has a replica say again and again that it is ready."""
+    while True:
+        herd.has(engine)
+        await asyncio.sleep(0.05)
 
 
 async def test_a_broken_stream_does_not_wait_for_a_model_that_is_no_longer_served(limited: Start, engine: FakeEngine) -> None:

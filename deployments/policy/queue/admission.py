@@ -234,6 +234,7 @@ class Queue:
             return []
         over = []
         for waiting in self._line:
+            waiting.look_again(now_s)
             if (outcome := self._turn(waiting.ask, now_s)) is not None:
                 waiting.outcome = outcome
                 over.append(waiting)

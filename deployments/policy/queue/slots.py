@@ -13,6 +13,11 @@ Refused = Overloaded | Unavailable
 """Why a request gets no slot, as the error for its client."""
 
 
+#: How long a request that lost the connection to a replica waits for another one before the same replica, if it is ready, will do, in
+#: seconds. An engine that has died may call itself ready for a moment yet.
+LOST_S = 10.0
+
+
 class Slot:
     """One request's place at a replica, from when it is granted until it is freed."""
 
@@ -55,6 +60,11 @@ class Waiting:
         """When it is refused, if it has no slot by then; infinite where it waits as long as its client does."""
         self.outcome: Slot | Refused | None = None
         """How the wait has ended; None while it lasts."""
+
+    def look_again(self, now_s: float) -> None:
+        """Takes replicas that were lost as worth another try, where the request has waited long enough for others."""
+        if self.ask.lost and now_s - self.since_s >= LOST_S:
+            self.ask = self.ask._replace(tried=self.ask.tried - self.ask.lost, lost=frozenset())
 
 
 def patience_s(ask: Ask, limits: Limits) -> float:

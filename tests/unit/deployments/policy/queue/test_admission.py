@@ -16,7 +16,7 @@ from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Unavailable
 from deployments.policy.queue.admission import Queue
 from deployments.policy.queue.demand import REFUSED_S
-from deployments.policy.queue.slots import Refused, Slot, Waiting
+from deployments.policy.queue.slots import LOST_S, Refused, Slot, Waiting
 from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
 from deployments.policy.routing.flights import Sending
@@ -149,6 +149,27 @@ def test_begun_request_waits_for_a_replica_that_is_not_there_and_holds_up_nobody
     assert queue.freed(slot, 3) == [behind]
     one.has(*one.views, replica("b"))
     assert queue.news(4) == [begun]
+    assert granted(begun.outcome).pick.replica.id == "b"
+
+
+def test_begun_request_that_lost_its_connection_goes_back_to_the_replica_where_no_other_one_comes() -> None:
+    """But not at once, and not where the replica is full."""
+    only = pool(1)
+    queue = Queue(LLAMA, only)
+    lost = Ask(tried=frozenset("a"), lost=frozenset("a"), begun=True)
+    begun = waits(queue.offered(lost, LIMITS, 5))
+    assert queue.news(5 + LOST_S - 0.1) == [], "another one may come yet"
+    slot = granted(queue.offered(Ask(), LIMITS, 5 + LOST_S))
+    assert queue.news(5 + LOST_S) == []
+    behind = waits(queue.offered(Ask(), LIMITS, 6 + LOST_S))
+    assert queue.freed(slot, 7 + LOST_S) == [begun], "it waits for room now, as others do"
+    assert queue.freed(granted(begun.outcome), 8 + LOST_S) == [behind]
+
+
+def test_begun_request_does_not_go_back_to_a_replica_that_refused_it() -> None:
+    queue = Queue(LLAMA, pool(1, 1))
+    begun = waits(queue.offered(Ask(tried=frozenset("ab"), lost=frozenset("b"), begun=True), LIMITS, 0))
+    assert queue.news(LOST_S) == [begun]
     assert granted(begun.outcome).pick.replica.id == "b"
 
 
