@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import h11
 from hypothesis import strategies as st
 
-from deployments.wire.client.request_framing import Head, RequestReader
+from deployments.wire.client.request_framing import RequestReader
+from deployments.wire.client.request_head import Head
 from deployments.wire.client.unreadable import Unreadable
 
 

@@ -3,7 +3,8 @@
 Keeps what a replica's load and cache are by now (`Columns`), and leaves the choice to a policy of `deployments.policy.routing.policies`. It
 has no clock: time comes in with the replicas' views.
 
-News of one replica costs the same however many there are, and so does a request but for a few operations over arrays.
+News of one replica costs the same however many there are, and so does a request but for a few operations over arrays. What has changed is
+written into the arrays when a choice looks at them: with one replica, nobody ever does.
 
 Several gateways share no lock and no state. Three things make them agree well enough:
 
@@ -26,7 +27,7 @@ from deployments.policy.routing.flights import Flight, Sending
 from deployments.policy.routing.hashing import of_text
 from deployments.policy.routing.policies import OF_REPORTS, POLICIES, Question
 from deployments.policy.routing.prefix_index import PrefixIndex
-from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaView, Trust
+from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust, most_requests
 
 #: How fast the usual length of a prompt follows the requests: about the last hundred count.
 _FOLLOWING = 0.01
@@ -55,6 +56,8 @@ class Router:
         self._index = PrefixIndex()
         self._columns = Columns([score for score, _ in OF_REPORTS.values()])
         self._flights: dict[str, Flight] = {}
+        self._changed: set[Flight] = set()
+        """The flights that have changed since the columns were written."""
         self._usual_tokens = 0.0
         self._turn = 0
 
@@ -64,13 +67,14 @@ class Router:
         for gone in [flight for name, flight in self._flights.items() if name not in there]:
             del self._flights[gone.view.id]
             gone.leave()
+            self._changed.discard(gone)
             self._index.forget(gone.place)
             self._columns.leave(gone.place)
         self._columns.reserve(len(replicas))
         for view in replicas:
             flight = self._flights.get(view.id)
             if flight is None:
-                flight = self._flights[view.id] = Flight(view, self._columns.join(view.id), self._write)
+                flight = self._flights[view.id] = Flight(view, self._columns.join(view.id), self._changed.add)
             self._tell(flight, view)
         self._columns.arrange([self._flights[view.id].place for view in replicas])
 
@@ -87,6 +91,9 @@ class Router:
             NobodyTakes: no replica takes requests, full or not.
         """
         columns, flights = self._columns, self._flights
+        if len(flights) == 1:
+            return _of_one(next(iter(flights.values())), ask)
+        self._write()
         tried = {flights[name].place for name in ask.tried if name in flights} if ask.tried else _NOTHING
         able = columns.able(tried, ask.priority)
         if able.several < 2:
@@ -121,7 +128,8 @@ class Router:
         flight = self._flights.get(pick.replica.id)
         if flight is None:
             return Sending(Flight(pick.replica, -1), computed)
-        self._index.remember(flight.place, prompt.blocks, self._capacity(flight))
+        if prompt.blocks:
+            self._index.remember(flight.place, prompt.blocks, self._capacity(flight))
         return Sending(flight, computed)
 
     def learn(self, replica: str, prompt: Prompt) -> None:
@@ -140,15 +148,29 @@ class Router:
         limit = self._index_tokens
         flight.told(view, int(min((view.kv_tokens or limit) * _OPTIMISM, limit)))
         self._columns.tell(flight.place, view)
-        self._write(flight)
+        flight.change()
 
-    def _write(self, flight: Flight) -> None:
-        index, place = self._index, flight.place
-        self._columns.write(flight, *index.oldest(place, self._capacity(flight)))
+    def _write(self) -> None:
+        """Writes into the columns what has changed."""
+        for flight in self._changed:
+            self._columns.write(flight, *self._index.oldest(flight.place, self._capacity(flight)))
+        self._changed.clear()
 
     def _capacity(self, flight: Flight) -> int:
         """Blocks that a replica is believed to have room for. What still waits there has not pushed anything out yet."""
         return (flight.held_tokens + flight.prefill_tokens) // self._block_tokens
+
+
+def _of_one(flight: Flight, ask: Ask) -> Pick | None:
+    """Returns the only replica that there is; None where it is full.
+
+    Raises:
+        NobodyTakes: it takes no requests, or the request has failed on it.
+    """
+    view = flight.view
+    if view.state is not ReplicaState.READY or view.id in ask.tried:
+        raise NobodyTakes
+    return Pick(view, Reason.ONLY) if flight.requests_now < most_requests(view, ask.priority) else None
 
 
 def _key(ask: Ask, known: int) -> int | None:

@@ -11,7 +11,8 @@ from typing import Protocol, cast
 
 from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.exchange import Exchange, Unframed
-from deployments.wire.client.request_framing import Head, RequestReader
+from deployments.wire.client.request_framing import RequestReader
+from deployments.wire.client.request_head import Head
 from deployments.wire.client.unreadable import Unreadable
 from deployments.wire.types import Flow
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.content_encoding import decoded
-from deployments.wire.client.request_framing import Head
+from deployments.wire.client.request_head import Head
 from deployments.wire.types import Flow, Headers
 
 JSON = (b"content-type", b"application/json")
@@ -79,9 +79,9 @@ class Exchange:
         connection: the one that it came on.
         whole: the request has no body.
         """
-        path, _, self.query = head.target.partition(b"?")
+        self.query = head.query
         self.method = head.method
-        self.path = path.decode("latin-1")
+        self.path = head.path
         """As it came: nothing in it is decoded."""
         self.headers = head.headers
         self.whole = whole

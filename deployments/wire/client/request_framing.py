@@ -2,15 +2,12 @@
 
 Decides where a request begins and ends (RFC 9112). A head is collected up to its empty line, bounded, and only then parsed, by llhttp.
 No byte is ever changed or skipped. How the network cuts the bytes makes no difference: every head of a connection, pipelined ones too,
-and every body get the same checks.
+and every body get the same checks. Only a head that repeats the one before it, but for the length of its body, has had them already.
 """
 
-import re
-from urllib.parse import urlsplit
-
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from deployments.wire.client.chunked_body import ChunkedBody
+from deployments.wire.client.repeated_head import RepeatedHead
+from deployments.wire.client.request_head import Head
 from deployments.wire.client.unreadable import Unreadable
 
 MOST_HEAD_BYTES = 64 << 10
@@ -18,128 +15,18 @@ MOST_FIELDS = 100
 MOST_LINE_BYTES = 16 << 10
 """Of the request's first line."""
 
-MOST_LENGTH_DIGITS = 18
-
-# llhttp alone would take more than one space between the line's parts.
-_LINE = re.compile(rb"([A-Z-]{1,24}) [!-~]+ HTTP/1\.([01])\r\n")
-_HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*")
-
-
-class Head:
-    """A request's head. Also takes what llhttp finds in it."""
-
-    __slots__ = ("_whole", "chunked", "closes", "expects_continue", "headers", "length", "method", "old", "target")
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.target = b""
-        """Path and query, as they came."""
-        self.headers: dict[bytes, bytes] = {}
-        """Values by name in lower case; those of a repeated name are joined by commas."""
-        self.length = 0
-        """Of the body, as `content-length` announces it."""
-        self.chunked = False
-        self.closes = False
-        """No other request is read from the connection."""
-        self.old = False
-        """HTTP/1.0."""
-        self.expects_continue = False
-        self._whole = False
-
-    def on_url(self, url: bytes) -> None:
-        """Called by llhttp."""
-        self.target = url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by llhttp."""
-        name, value = name.lower(), value.rstrip(b" \t")
-        if name in self.headers:
-            value = self.headers[name] + b", " + value
-        self.headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """Called by llhttp."""
-        self._whole = True
-
-    def parse(self, data: bytes) -> None:
-        """Reads a whole head.
-
-        Raises:
-            Unreadable: it is none, or the end of its request cannot be known for sure.
-        """
-        line = _LINE.match(data)
-        if line is None or line[1] == b"CONNECT":
-            raise Unreadable("The request must begin with a method, a path and HTTP/1.1. This server is no proxy.")
-        self.method, self.old = line[1].decode("ascii"), line[2] == b"0"
-        try:
-            HttpRequestParser(self).feed_data(data)
-        except HttpParserUpgrade:  # an offer, which is not taken
-            self.closes = True
-        except HttpParserError as error:
-            self._frame()  # which may have more to say
-            raise Unreadable(f"The request is not valid HTTP: {error}.") from error
-        if not self._whole:
-            raise Unreadable("The request's head ends too early.")
-        self._frame()
-        self._persist()
-        if not self.target.startswith(b"/"):
-            self._absolute()
-        self._check_host()
-
-    def _frame(self) -> None:
-        """Where the body ends. Two ways to say so, or one said twice, may be understood differently by whatever stands in front."""
-        length, encoding = self.headers.get(b"content-length"), self.headers.get(b"transfer-encoding")
-        if encoding is not None:
-            if encoding.lower() != b"chunked":
-                raise Unreadable("The only transfer-encoding that this server reads is chunked.", 501)
-            if length is not None or self.old:
-                raise Unreadable("A request with transfer-encoding has no content-length, and is of HTTP/1.1.")
-            self.chunked = True
-        elif length is not None:
-            if not length.isdigit() or len(length) > MOST_LENGTH_DIGITS:
-                raise Unreadable("The header content-length must be one number.")
-            self.length = int(length)
-
-    def _persist(self) -> None:
-        connection = self.headers.get(b"connection")
-        if self.old or b"upgrade" in self.headers:
-            self.closes = True
-        elif connection is not None and connection != b"keep-alive":
-            self.closes = self.closes or b"close" in [option.strip() for option in connection.lower().split(b",")]
-        if b"expect" in self.headers:
-            self.expects_continue = not self.old and self.headers[b"expect"].lower() == b"100-continue"
-
-    def _absolute(self) -> None:
-        """A target that names its host, as it is sent to a proxy: the name counts, not the header's (RFC 9112, section 3.2.2)."""
-        if self.target == b"*":
-            return
-        try:
-            url = urlsplit(self.target)
-        except ValueError as error:
-            raise Unreadable("The request's target is no URL.") from error
-        if not url.netloc or url.scheme not in (b"http", b"https"):
-            raise Unreadable("The request's target must be a path.")
-        if b"host" in self.headers:
-            self.headers[b"host"] = url.netloc
-        self.target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
-
-    def _check_host(self) -> None:
-        host = self.headers.get(b"host")
-        if host is None and self.old:
-            return
-        if host is None or not _HOST.fullmatch(host):
-            raise Unreadable("A request must have one header host, with a host's name.")
-
 
 class RequestReader:
     """The bytes of one connection, and how far they have been read."""
 
-    __slots__ = ("_body", "_buffer", "_left", "_looked_at", "_skipped", "whole")
+    __slots__ = ("_body", "_buffer", "_last", "_left", "_looked_at", "_skipped", "whole")
 
     def __init__(self) -> None:
         self.whole = True
         """The last request's body has been read to its end. Only then may the next head be asked for."""
         self._buffer = b""
+        self._last: RepeatedHead | None = None
+        """The last head, where it may come again."""
         self._looked_at = 0
         self._skipped = False
         self._left = 0
@@ -160,6 +47,20 @@ class RequestReader:
         Raises:
             Unreadable: the bytes are no head, or one that is too large.
         """
+        if self._last is not None and (known := self._last.again(self._buffer)) is not None:
+            head, end = known
+        elif (found := self._new()) is not None:
+            head, end = found
+        else:
+            return None
+        self._buffer = self._buffer[end:]
+        self._looked_at, self._skipped = 0, False
+        self._left, self._body = head.length, ChunkedBody() if head.chunked else None
+        self.whole = not (head.length or head.chunked)
+        return head
+
+    def _new(self) -> tuple[Head, int] | None:
+        """Returns a head that has to be parsed, and where it ends; None while it is not complete."""
         buffer = self._buffer
         if not (buffer and 65 <= buffer[0] <= 90):  # the first letter of a method
             if not self._begins():
@@ -178,11 +79,8 @@ class RequestReader:
             raise Unreadable(f"The request has more than {MOST_FIELDS} headers.", 431)
         head = Head()
         head.parse(data)
-        self._buffer = buffer[end:]
-        self._looked_at, self._skipped = 0, False
-        self._left, self._body = head.length, ChunkedBody() if head.chunked else None
-        self.whole = not (head.length or head.chunked)
-        return head
+        self._last = RepeatedHead.of(data, head)
+        return head, end
 
     def _begins(self) -> bool:
         """Whether a request has begun. One empty line before it is allowed (RFC 9112, section 2.2)."""

@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployments.wire.client.chunked_body import MOST_FRAMING_BYTES, MOST_TRAILER_BYTES, MOST_TRAILERS, ChunkedBody
-from deployments.wire.client.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, Head, RequestReader
+from deployments.wire.client.request_framing import MOST_FIELDS, MOST_HEAD_BYTES, MOST_LINE_BYTES, RequestReader
+from deployments.wire.client.request_head import Head
 from deployments.wire.client.unreadable import Unreadable
 from tests.unit.http_streams import STREAMS, Found, damaged, ours, reference
 

@@ -45,6 +45,7 @@ def requests(router: Router, replica: str = "a") -> int:
 
 def waits(router: Router, replica: str = "a") -> float:
     """Prompt tokens that a new request would wait for, without what running ones take."""
+    router._write()
     place = router._flights[replica].place
     columns = router._columns
     return float(columns.load[place] - 64 * columns.requests[place] + int(columns.untold[place] * router._usual_tokens))
