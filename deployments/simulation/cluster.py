@@ -67,7 +67,8 @@ class Simulation:
         self._monitor = Monitor(rule.lag, setup.outages)
         self._slots = setup.size.sequences if setup.tells_slots else 0
         self._now_s = 0.0
-        self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._events: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
+        """When, in which order at the same time, what happens, and of what; without what happens it is an engine's `_wake`."""
         self._pushed = 0
         self._open: dict[int, _Open] = {}
         self._waits: dict[Waiting, _Open] = {}
@@ -95,8 +96,12 @@ class Simulation:
                 self._arrive(next_one)
                 next_one = next(arrivals, None)
             else:
-                self._now_s, _, happens, what = heapq.heappop(events)
-                happens(what)
+                self._now_s, _, happens, what = events[0]
+                if happens is None:
+                    self._wake(what)
+                else:
+                    heapq.heappop(events)
+                    happens(what)
 
     def _begin(self) -> None:
         self._fleet.begin(self._setup.replicas)
@@ -113,7 +118,7 @@ class Simulation:
         self._fleet.count(until_s)
         self.outcome.until_s, self.outcome.gpu_s = until_s, self._fleet.gpu_s
 
-    def _push(self, at_s: float, happens: Callable[[Any], None], what: object) -> None:
+    def _push(self, at_s: float, happens: Callable[[Any], None] | None, what: object) -> None:
         self._pushed = number = self._pushed + 1
         heapq.heappush(self._events, (at_s, number, happens, what))
 
@@ -144,7 +149,7 @@ class Simulation:
         due_s = engine.due_s
         engine.submit(Request(one.number, prompt.blocks, prompt.tokens, one.left), self._now_s)
         if engine.due_s != due_s:
-            self._push(engine.due_s, self._wake, member)
+            self._push(engine.due_s, None, member)
 
     def _refuse(self, one: _Open) -> None:
         self._open.pop(one.number, None)
@@ -165,13 +170,18 @@ class Simulation:
             self._served(self._gateway.expired(self._now_s))
 
     def _wake(self, member: Member) -> None:
-        """An engine has something to say, unless it has been given something else to do since."""
+        """An engine has something to say, unless it has been given something else to do since. Its next event takes the first event's
+        place: that is once through the heap instead of twice."""
         engine = member.engine
         if engine.due_s != self._now_s:
+            heapq.heappop(self._events)
             return
         step = engine.wake()
         if engine.due_s != inf:
-            self._push(engine.due_s, self._wake, member)
+            self._pushed = number = self._pushed + 1
+            heapq.heapreplace(self._events, (engine.due_s, number, None, member))
+        else:
+            heapq.heappop(self._events)
         self._busy[member.name] = member
         for request in step.first:
             self._answered(request)
@@ -179,18 +189,19 @@ class Simulation:
             self._ended(request.number, member)
 
     def _answered(self, request: Request) -> None:
-        one = self._open[request.number]
-        one.slot.sending.answered()
-        if self.outcome.requests.first_s[request.number] == inf:
+        number, requests = request.number, self.outcome.requests
+        self._open[number].slot.sending.answered()
+        if requests.first_s[number] == inf:
             found = request.found * self._setup.size.block_tokens
-            self._monitor.answered(self.outcome.requests.answered(request.number, self._now_s, found), found)
+            self._monitor.answered(requests.answered(number, self._now_s, found), found)
 
     def _ended(self, number: int, member: Member) -> None:
         one = self._open.pop(number)
         requests = self.outcome.requests
         self._monitor.ended(requests.output_tokens[number], requests.ended(number, self._now_s))
         member.takes(-1)
-        self._served(self._gateway.freed(one.slot, self._now_s))
+        if over := self._gateway.freed(one.slot, self._now_s):
+            self._served(over)
         if member.stage is Stage.DRAINING and not member.open:
             self._leave(member)
 
@@ -274,8 +285,9 @@ class Simulation:
         self._reports += 1
         if self._reports % _ALL_OF == 0:
             self._busy = {name: member for name, member in self._fleet.ready.items() if name in self._busy or member.engine.due_s < inf}
+        now_s, slots, heard = self._now_s, self._slots, self._gateway.heard
         for member in self._busy.values():
-            self._gateway.heard(member.view(self._now_s, self._slots))
+            heard(member.view(now_s, slots))
         self._busy.clear()
         self._served(self._gateway.news(self._now_s))
 

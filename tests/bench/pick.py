@@ -10,12 +10,12 @@ import argparse
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import thread_time
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 

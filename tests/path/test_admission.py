@@ -1,9 +1,9 @@
 """`deployments.gateway.admission`: futures and a clock around the queue; a roster's news and ends wake those that wait."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from configs.schema import Limits
 from deployments.gateway.admission import Admission, Place

@@ -1,10 +1,10 @@
 """Another model than the named one: `auto`, and the fallbacks that a config declares."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from configs.schema import Model
 from tests.path.begun import chunks

@@ -1,10 +1,10 @@
 """The config changes while a request is answered, and the time of a request holds over all models that are asked."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from configs.schema import Model
 from tests.path.conftest import Start

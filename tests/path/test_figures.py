@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from configs.monitoring import Monitoring
 from configs.scaling import Slo
@@ -182,7 +183,7 @@ async def test_cluster_is_on_every_gateways_page_and_its_nodes_among_the_targets
 async def test_what_died_is_not_shown_and_what_nobody_can_know_any_more_is_not_either() -> None:
     meter, roster, cluster = Meter(), Roster([SCOUT]), Cluster()
     view = ReplicaView("scout#1", SCOUT, "10.0.0.2", 4000, ReplicaState.READY, 0)
-    roster.update(SCOUT, [view, replace(view, id="scout#2", state=ReplicaState.SICK)])
+    roster.update(SCOUT, [view, structs.replace(view, id="scout#2", state=ReplicaState.SICK)])
     figures = ClusterFigures(cluster.read, roster, meter, period_s=0.02)
 
     def value(name: str, **labels: Any) -> float | None:

@@ -1,8 +1,7 @@
 """What the herd itself asks of a model: a whole answer and its text, with the place, the waiting and the suspicion of every request."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from deployments.gateway.engine_requests import Inquiry
 from deployments.policy.errors.client_errors import Overloaded

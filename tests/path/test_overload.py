@@ -1,11 +1,11 @@
 """More requests than replicas can run: they wait, in order and within bounds, and what is refused is refused politely."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from deployments.policy.queue import slots as queue_slots
 from tests.path.begun import WHOLE, answer, breaking

@@ -1,11 +1,11 @@
 """The gateway's own pages, and what a defect of its own looks like from outside."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 

@@ -4,10 +4,10 @@ import asyncio
 import json
 import threading
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from deployments.engine.front_door import Door

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from deployments.policy.records import history, verdict
 from deployments.policy.records.history import Minute, Now, Told, Totals
@@ -83,7 +84,7 @@ async def test_page_of_another_site_or_by_a_foreign_name_is_not_shown(herd: Herd
 
 async def test_names_never_become_markup(herd: Herd, engine: FakeEngine) -> None:
     (view,) = herd.roster.replicas(LLAMA)
-    odd = replace(view, id=EVIL, canary=EVIL, about={"gpus": EVIL}, state=ReplicaState.SICK)
+    odd = structs.replace(view, id=EVIL, canary=EVIL, about={"gpus": EVIL}, state=ReplicaState.SICK)
     herd.roster.update(LLAMA, [odd])
     now = time.time()
     herd.starts[LLAMA] = [Start(LLAMA, EVIL + "2", EVIL, "0.1.0", now, ((LOAD, now),))]

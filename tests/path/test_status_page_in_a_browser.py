@@ -8,11 +8,11 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from deployments.policy.records import history, verdict
 from deployments.policy.records.history import Minute, Now, Told, Totals

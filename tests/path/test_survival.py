@@ -1,9 +1,9 @@
 """An engine fails, another one answers: at once where the client has nothing yet, behind what it has where a stream broke off."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.path.begun import FAILURE, WHOLE, answer, breaking, chunks, said
 from tests.path.conftest import Start

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.otlp_receiver import Got, Receiver, otlp_receiver
 from tests.path.begun import answer, breaking

@@ -9,8 +9,9 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from deployments.gateway.replicas.loops import end
 from deployments.gateway.replicas.report_stream import ReportStream

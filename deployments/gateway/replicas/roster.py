@@ -6,8 +6,9 @@ and `load_feed`.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from configs.routing import Routing
 from deployments.gateway.replicas.departures import Departures

@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-#: Rows of `rows`: each times a number that only the request tells is a part of a replica's score. What is made of reports follows.
+#: Rows of `rows`: each times a number that only the request tells is a part of a replica's score. What is made of reports alone follows,
+#: by its weight.
 HIT, LOAD, MEMORY, REQUESTS, LAST_USED = range(5)
 #: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
 REQUEST_TOKENS = 64
@@ -45,9 +46,10 @@ class Able:
 class Columns:
     """Facts of all replicas. Its arrays are for reading; a place in them is a replica's, or free."""
 
-    def __init__(self, of_reports: Sequence[Callable[[ReplicaView], float]] = ()) -> None:
+    def __init__(self, of_reports: Sequence[tuple[Callable[[ReplicaView], float], float]] = ()) -> None:
         """Args:
-        of_reports: scores that are made of a view alone, once when it comes; they are the last rows of `rows`.
+        of_reports: scores that are made of a view alone, once when it comes, each with its weight; their products are the last rows of
+            `rows`.
         """
         self._of_reports = of_reports
         self._free: list[int] = []
@@ -65,7 +67,7 @@ class Columns:
         self._is_heard: list[bool] = []
         self._room: list[float] = []
         """`_heard` and `_most`, and here they are fast to read one by one."""
-        self._scores: list[list[float]] = []
+        self.scores: list[list[float]] = []
         """The last rows of `rows`, by places."""
         self._open_several = self._open_requests = 0
         self._heard_several = self._slow_several = 0
@@ -91,7 +93,7 @@ class Columns:
         self._counted += [-1] * more
         self._is_heard += [False] * more
         self._room += [0.0] * more
-        self._scores += [[0.0] * len(self._of_reports)] * more
+        self.scores += [[0.0] * len(self._of_reports)] * more
         self.seeds = np.concatenate((self.seeds, np.zeros(more, np.uint64)))
         self.rows, self._facts = (np.hstack((rows, np.zeros((len(rows), more)))) for rows in (self.rows, self._facts))
         self._flags = np.hstack((self._flags, np.zeros((len(self._flags), more), np.bool_)))
@@ -120,7 +122,7 @@ class Columns:
         self._untold -= self.untold[place] > 0
         for rows in (self.rows, self._facts):
             rows[:, place] = 0
-        self._room[place], self._scores[place] = 0.0, [0.0] * len(self._of_reports)
+        self._room[place], self.scores[place] = 0.0, [0.0] * len(self._of_reports)
         del self.views[place]
         self._free.append(place)
 
@@ -143,17 +145,19 @@ class Columns:
             self._most_batch[place] = most_requests(view, Priority.BATCH)  # as many slots, so that it changes with the other one only
         if before is None or view.kv_tokens != before.kv_tokens:
             self.memory[place] = 1 / (view.kv_tokens * (1 - KV_EASY)) if view.kv_tokens else 0.0
-        scores = [score(view) for score in self._of_reports]
-        if scores != self._scores[place]:
-            self._scores[place] = scores
+        scores = [score(view) * weight for score, weight in self._of_reports]
+        if scores != self.scores[place]:
+            self.scores[place] = scores
             self.rows[LAST_USED + 1 :, place] = scores
 
     def write(self, flight: Flight, spare: float, last_used: int) -> None:
         """Notes what a replica has by now, how many blocks it would take before it forgets one, and when that one was used."""
-        place, view, requests, wait, untold = flight.place, flight.view, flight.requests_now, flight.wait_tokens, flight.untold
+        place, view = flight.place, flight.view
+        requests, wait, untold = flight.by_now()
         self.requests[place] = requests
         self.load[place] = wait + requests * REQUEST_TOKENS
-        usage = view.kv_usage + wait / view.kv_tokens if view.kv_tokens else 0.0
+        kv_tokens = view.kv_tokens
+        usage = view.kv_usage + wait / kv_tokens if kv_tokens else 0.0
         self.easy[place] = (1 - usage) / (1 - KV_EASY)
         self.spare[place] = spare
         self.last_used[place] = last_used
@@ -174,10 +178,12 @@ class Columns:
         """Counts a replica among those that are open, with so many requests; -1: it is not open."""
         before = self._counted[place]
         self._counted[place] = requests
-        self._open_requests += max(0, requests) - max(0, before)
-        if (before < 0) != (requests < 0):
+        if requests >= 0 <= before:
+            self._open_requests += requests - before
+        elif requests >= 0 or before >= 0:
+            self._open_requests += requests if before < 0 else -before
             self._open_several += 1 if before < 0 else -1
-            self._open[place] = requests >= 0
+            self._open[place] = before < 0
 
     def taking(self, tried: Set[int]) -> Bools:
         """Returns the replicas that are ready and have not failed a request: silent ones only where there are no others.

@@ -55,31 +55,33 @@ class Flight:
         self._since_tokens = 0
         """Prompt tokens of requests sent after the replica's report, and not answered."""
 
+    def by_now(self) -> tuple[int, int, int]:
+        """Returns what the replica has by now.
+
+        Returns:
+            Its requests: what it reported, without what ended and with what was sent since; at least all from here. The prompt tokens that
+            it must compute before it gets to a new request, as far as it or this gateway knows of them. The requests of other gateways that
+            wait there, and of whose prompts nothing is known.
+        """
+        view, requests, wait = self.view, self.requests, self.prefill_tokens
+        by_report = view.ongoing - self._ended + self._since
+        if by_report > requests:
+            requests = by_report
+        reported = view.prefill_tokens
+        if reported is None:
+            return requests, wait, max(0, view.waiting - self._unanswered)
+        reported += self._since_tokens
+        return requests, reported if reported > wait else wait, 0
+
     @property
     def requests_now(self) -> int:
-        """Requests that the replica has by now: what it reported, without what ended and with what was sent since; at least all from
-        here."""
-        by_report = self.view.ongoing - self._ended + self._since
-        return by_report if by_report > self.requests else self.requests
+        """Requests that the replica has by now."""
+        return self.by_now()[0]
 
     @property
     def others(self) -> int:
         """Requests that other gateways have there by its last report."""
         return max(0, self.view.ongoing - self._ended + self._since - self.requests)
-
-    @property
-    def wait_tokens(self) -> int:
-        """Prompt tokens that the replica must compute before it gets to a new request, as far as it or this gateway knows of them."""
-        reported = self.view.prefill_tokens
-        if reported is None:
-            return self.prefill_tokens
-        by_report = reported + self._since_tokens
-        return by_report if by_report > self.prefill_tokens else self.prefill_tokens
-
-    @property
-    def untold(self) -> int:
-        """Requests of other gateways that wait there, and of whose prompts nothing is known."""
-        return max(0, self.view.waiting - self._unanswered) if self.view.prefill_tokens is None else 0
 
     def told(self, view: ReplicaView, held_tokens: int) -> None:
         """Takes a view. What was sent before a new report is in it; one without a number is new unless it is the very same.

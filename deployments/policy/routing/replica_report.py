@@ -4,12 +4,13 @@ Decides over decoded JSON and ages. A report of an older or newer release may la
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from deployments.policy.routing.types import ReplicaState, ReplicaView, Trust
 
-_SAID = frozenset(field.name for field in fields(ReplicaView)) - {"trust"}
+_SAID = frozenset(ReplicaView.__struct_fields__) - {"trust"}
 _STATES = frozenset(ReplicaState)
 
 #: Periods without a report after which a replica is suspected, avoided, and given up if its machine takes no connection either.

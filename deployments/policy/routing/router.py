@@ -25,7 +25,7 @@ from deployments.policy.request.prompt_blocks import BLOCK_TOKENS, Prompt
 from deployments.policy.routing.columns import Columns
 from deployments.policy.routing.flights import Flight, Sending
 from deployments.policy.routing.hashing import of_text
-from deployments.policy.routing.policies import OF_REPORTS, POLICIES, Question
+from deployments.policy.routing.policies import POLICIES, Question, weighed
 from deployments.policy.routing.prefix_index import PrefixIndex
 from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust, most_requests
 
@@ -54,7 +54,7 @@ class Router:
         self._policy = POLICIES[routing.policy](routing.weights)
         self._block_tokens = block_tokens
         self._index = PrefixIndex()
-        self._columns = Columns([score for score, _ in OF_REPORTS.values()])
+        self._columns = Columns(weighed(routing.weights))
         self._flights: dict[str, Flight] = {}
         self._changed: set[Flight] = set()
         """The flights that have changed since the columns were written."""
@@ -99,7 +99,7 @@ class Router:
         if able.several < 2:
             return self._without_choice(int(np.count_nonzero(columns.taking(tried))), int(able.mask.argmax()) if able.several else None)
         prompt = ask.prompt
-        matches = self._index.matches(prompt.blocks)
+        matches = self._index.matches(prompt.blocks) if prompt.blocks else {}
         return self._policy(
             Question(
                 columns,
@@ -107,7 +107,7 @@ class Router:
                 prompt.tokens,
                 len(prompt.blocks),
                 matches,
-                _key(ask, max(matches.values(), default=0)),
+                _key(ask, max(matches.values()) if matches else 0),
                 self._turn,
                 self._usual_tokens,
                 self._index.now,

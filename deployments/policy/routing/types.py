@@ -5,10 +5,11 @@ their facts come from `deployments.policy.routing.router`'s, and how a prompt be
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
+
+import msgspec
 
 from deployments.policy.errors.client_errors import Unavailable
 from deployments.policy.request.calls import Priority
@@ -66,9 +67,11 @@ class Reason(StrEnum):
 UNCHOSEN = frozenset({Reason.ONLY, Reason.ROOM_LEFT})
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """One engine replica as a gateway sees it. What a replica does not report keeps its default, which favours nobody."""
+class ReplicaView(msgspec.Struct, frozen=True):
+    """One engine replica as a gateway sees it. What a replica does not report keeps its default, which favours nobody.
+
+    A struct, because one is made per report: a frozen dataclass of as many fields takes twenty times as long to make.
+    """
 
     id: str
     model: str
@@ -97,10 +100,10 @@ class ReplicaView:
     """Seconds since it became ready."""
     start_s: float = 0.0
     """Seconds that its start took; 0 where it has not said."""
-    figures: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    figures: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Its engine's memory beside the plan (`cluster.planner.started.figures`), for the pages; routing does not look at it. Empty where it
     has not said."""
-    about: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    about: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Its release and its number of GPUs, for the pages; routing does not look at it. Empty where it has not said."""
     canary: str = ""
     """The fault of one that is sick (`policy.fleet.canary.Verdict`)."""
@@ -109,6 +112,10 @@ class ReplicaView:
     number: int = 0
     """Which of its reports this is, counted from 1; 0 where it does not count them."""
     trust: Trust = Trust.TRUSTED
+
+    def __hash__(self) -> int:
+        """Hashes which report of which replica it is: mappings have no hash."""
+        return hash((self.id, self.number))
 
 
 class Ask(NamedTuple):

@@ -34,7 +34,7 @@ class KvPool:
 
     def fits(self, blocks: Sequence[int], more_tokens: int) -> bool:
         """There is room to hold these blocks, which are here, and so many tokens more."""
-        idle = sum(block not in self._holders for block in blocks) * self.block_tokens
+        idle = sum(block not in self._holders for block in blocks) * self.block_tokens if blocks else 0
         return self.held_tokens + idle + more_tokens <= self.capacity_tokens
 
     def hold(self, blocks: Sequence[int], more_tokens: int) -> None:
@@ -45,9 +45,12 @@ class KvPool:
 
     def grow(self, tokens: int) -> None:
         """So many tokens more are held; what was remembered makes room."""
-        self.held_tokens += tokens
-        while self.held_tokens + self._remembered_tokens > self.capacity_tokens and self._remembered:
-            self._remembered_tokens -= self._remembered.popitem(last=False)[1]
+        self.held_tokens = held = self.held_tokens + tokens
+        if held + self._remembered_tokens <= self.capacity_tokens:
+            return
+        room, remembered = self.capacity_tokens - held, self._remembered
+        while self._remembered_tokens > room and remembered:
+            self._remembered_tokens -= remembered.popitem(last=False)[1]
 
     def computed(self, block: int) -> None:
         """Of the tokens that a request holds, a block has been computed and can be found from now on."""
@@ -64,7 +67,7 @@ class KvPool:
         if more_tokens:
             self._remember(self._anonymous, more_tokens)
             self._anonymous -= 1
-        for block in reversed(blocks):
+        for block in reversed(blocks) if blocks else ():
             self._holders[block] -= 1
             if not self._holders[block]:
                 del self._holders[block]

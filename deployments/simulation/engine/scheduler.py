@@ -50,9 +50,9 @@ class Scheduler:
         """Prompt tokens to compute, if nothing of those that wait is found."""
         tokens = 0
         for request in self._prefilling:
-            tokens += request.target - request.computed
+            tokens += request.prompt_tokens + request.generated - request.computed
         for request in self.waiting:
-            tokens += request.target
+            tokens += request.prompt_tokens + request.generated
         return tokens
 
     def submit(self, request: Request) -> None:
@@ -185,10 +185,12 @@ class Scheduler:
     def _chunks(self, budget: int, begin: bool) -> list[tuple[Request, int]]:
         chunks = []
         for request in self._prefilling:
-            tokens = min(budget, request.target - request.computed)
+            tokens = request.prompt_tokens + request.generated - request.computed
+            if tokens > budget:
+                tokens = budget
             chunks.append((request, tokens))
             budget -= tokens
-        while begin and budget > 0 and self.waiting and self.running < self.size.sequences and self._begin(self.waiting[0]):
+        while self.waiting and begin and budget > 0 and self.running < self.size.sequences and self._begin(self.waiting[0]):
             request = self.waiting.pop(0)
             self._prefilling.append(request)
             tokens = min(budget, request.target - request.computed)
@@ -198,11 +200,11 @@ class Scheduler:
 
     def _begin(self, request: Request) -> bool:
         """Its whole prompt fits, less what is found; the last token is always computed."""
-        found = min(self.pool.found(request.blocks), (request.target - 1) // self.size.block_tokens)
-        rest = request.target - found * self.size.block_tokens
-        if not self.pool.fits(request.blocks[:found], rest + len(self._decoding)):
+        found = min(self.pool.found(request.blocks), (request.target - 1) // self.size.block_tokens) if request.blocks else 0
+        rest, known = request.target - found * self.size.block_tokens, request.blocks[:found]
+        if not self.pool.fits(known, rest + len(self._decoding)):
             return False
-        self.pool.hold(request.blocks[:found], rest)
+        self.pool.hold(known, rest)
         request.computed = found * self.size.block_tokens
         request.named, request.loose = found, rest
         if not request.begun:
@@ -213,15 +215,12 @@ class Scheduler:
 
     def _prefill(self, chunks: Sequence[tuple[Request, int]]) -> list[Request]:
         first = []
-        block_tokens = self.size.block_tokens
         for request, tokens in chunks:
-            request.computed += tokens
+            computed = request.computed = request.computed + tokens
             self.computed_tokens += tokens
-            while request.named < len(request.blocks) and (request.named + 1) * block_tokens <= request.computed:
-                self.pool.computed(request.blocks[request.named])
-                request.named += 1
-                request.loose -= block_tokens
-            if request.computed == request.target:
+            if request.named < len(request.blocks):
+                self._name(request)
+            if computed == request.prompt_tokens + request.generated:
                 self._prefilling.remove(request)
                 if not request.generated:
                     first.append(request)
@@ -232,6 +231,16 @@ class Scheduler:
                 else:
                     self._enter_decoding(request)
         return first
+
+    def _name(self, request: Request) -> None:
+        """Lets the blocks be found that it has computed."""
+        blocks, block_tokens = request.blocks, self.size.block_tokens
+        named, whole = request.named, min(len(blocks), request.computed // block_tokens)
+        for block in blocks[named:whole]:
+            self.pool.computed(block)
+        if whole > named:
+            request.named = whole
+            request.loose -= (whole - named) * block_tokens
 
     def _decode(self, times: int) -> Sequence[Request]:
         tokens = len(self._decoding) * times

@@ -56,7 +56,7 @@ class StepTimes:
             steps: how many.
         """
         contexts = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
-        took_s = steps * self._decode_s(decodes) + self._context_s * contexts
+        took_s = steps * (self._decode_by_requests.get(decodes) or self._decode_s(decodes)) + self._context_s * contexts
         half = decodes * self._chunk / 2
         if context_tokens + decodes * steps <= half:
             return took_s + self._chunk_context_s * contexts
@@ -80,7 +80,7 @@ class StepTimes:
         """
         fewest, took_s, many = 0, 0.0, most + 1
         token_s = self._context_s + self._chunk_context_s
-        first_s = self._decode_s(decodes) + token_s * context_tokens
+        first_s = (self._decode_by_requests.get(decodes) or self._decode_s(decodes)) + token_s * context_tokens
         guess = int(seconds / (first_s + token_s * decodes * (seconds / first_s) / 2))
         while many - fewest > 1:
             guess = min(max(guess, fewest + 1), many - 1)
@@ -93,10 +93,8 @@ class StepTimes:
         return fewest, took_s
 
     def _decode_s(self, decodes: int) -> float:
-        """Returns the seconds of a decode step that do not depend on how long its contexts are."""
-        seconds = self._decode_by_requests.get(decodes)
-        if seconds is None:
-            seconds = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
+        """Counts once the seconds of a decode step that do not depend on how long its contexts are."""
+        seconds = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
         return seconds
 
     def _without_context_s(self, tokens: int, decodes: int) -> float:

@@ -39,7 +39,8 @@ class Lengths:
     def draw(self, dice: Random) -> tuple[int, int]:
         """Returns the tokens of one prompt and of its answer."""
         middle = -(self.spread**2) / 2
-        prompt, output = (tokens * dice.lognormvariate(middle, self.spread) for tokens in (self.prompt_tokens, self.output_tokens))
+        prompt = self.prompt_tokens * dice.lognormvariate(middle, self.spread)
+        output = self.output_tokens * dice.lognormvariate(middle, self.spread)
         return max(1, round(prompt)), max(1, round(output))
 
 

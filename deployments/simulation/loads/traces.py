@@ -7,7 +7,7 @@ tokens, where equal ids mean equal beginnings (Qin et al., Mooncake, FAST 2025; 
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,9 +17,8 @@ GENERATED_REQUESTS = 12_000
 GENERATED_S = 3_540.0
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """One request of a trace."""
+class Traced(NamedTuple):
+    """One request of a trace. A tuple, because one is made per request."""
 
     at_s: float
     prompt_tokens: int
@@ -49,7 +48,7 @@ def spread(trace: Sequence[Traced]) -> list[Traced]:
     instants = [list(group) for _, group in itertools.groupby(trace, key=lambda one: one.at_s)]
     until = [*(later[0].at_s for later in instants[1:]), instants[-1][0].at_s]
     return [
-        replace(one, at_s=one.at_s + (end - one.at_s) * place / len(group))
+        one._replace(at_s=one.at_s + (end - one.at_s) * place / len(group))
         for group, end in zip(instants, until, strict=True)
         for place, one in enumerate(group)
     ]

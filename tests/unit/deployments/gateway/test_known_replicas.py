@@ -1,10 +1,10 @@
 """`deployments.gateway.replicas.known_replicas`: counts and absence follow one replica's news as they follow a new list of all."""
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from deployments.gateway.replicas.known_replicas import KnownReplicas
 from deployments.policy.routing.types import ReplicaState, ReplicaView

@@ -1,8 +1,7 @@
 """`deployments.gateway.replicas.roster`: which replicas are in, which are out, how many requests each has."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from configs.routing import Routing
 from deployments.gateway.replicas.departures import GONE_S

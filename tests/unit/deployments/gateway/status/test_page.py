@@ -3,10 +3,10 @@
 import html
 import math
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from deployments.gateway.status import page as pages
 from deployments.gateway.status.charts import Series, chart

@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from math import inf
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from msgspec.structs import replace
 
 from configs.routing import Routing
 from configs.schema import Limits

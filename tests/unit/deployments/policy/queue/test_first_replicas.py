@@ -1,11 +1,11 @@
 """`deployments.policy.queue`: requests for a model without replicas wait for a start, and are spread over the replicas that come up."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Starting, Unavailable

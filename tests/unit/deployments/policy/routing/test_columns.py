@@ -1,9 +1,8 @@
 """`deployments.policy.routing.columns`: places are given, kept and given back, and a number per set of places gets to each."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from deployments.policy.request.calls import Priority
 from deployments.policy.routing.columns import Columns
@@ -60,7 +59,7 @@ def test_place_that_was_left_is_given_again_and_others_keep_theirs() -> None:
 
 @given(st.lists(VIEWS, min_size=1, max_size=4), st.booleans())
 def test_last_view_of_a_replica_stands_as_if_it_were_the_only_one(views: list[ReplicaView], was_left: bool) -> None:
-    scores = [score for score, _ in OF_REPORTS.values()]
+    scores = [(score, 2.0) for score, _ in OF_REPORTS.values()]
     after_others, alone = Columns(scores), Columns(scores)
     for columns, told in ((after_others, views), (alone, views[-1:])):
         place = columns.join("a")

@@ -1,12 +1,12 @@
 """`deployments.policy.routing.policies`: what speaks for a replica, which one wins by it, and the reason that is told."""
 
-from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from configs.routing import RoutingPolicy, RoutingWeights
 from deployments.policy.request.calls import Priority
@@ -39,9 +39,9 @@ def known(name: str, requests: int = 0, wait: int = 0, hit: int = 0, last_used: 
     return Known(seen, hit) if last_used is None else Known(seen, hit, -1, last_used)
 
 
-def asked(*many: Known, turn: int = 0, home: str | None = None) -> Question:
+def asked(*many: Known, turn: int = 0, home: str | None = None, weights: RoutingWeights = WEIGHTS) -> Question:
     """A question about these replicas."""
-    columns = Columns([score for score, _ in policies.OF_REPORTS.values()])
+    columns = Columns(policies.weighed(weights))
     columns.reserve(len(many))
     matches: dict[int, int] = {}
     for one in many:
@@ -66,7 +66,7 @@ def asked(*many: Known, turn: int = 0, home: str | None = None) -> Question:
 
 
 def herd(*many: Known, weights: RoutingWeights = WEIGHTS, home: str | None = None) -> Pick:
-    return policies.Herd(weights)(asked(*many, home=home))
+    return policies.Herd(weights)(asked(*many, home=home, weights=weights))
 
 
 def crowded_to(requests: int) -> str:

@@ -1,8 +1,8 @@
 """What a replica says of itself, and what its silence means."""
 
-from dataclasses import asdict, replace
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from deployments.policy.routing.replica_report import (
     AVOIDED_AFTER,

@@ -1,11 +1,11 @@
 """`deployments.policy.routing.router`: what a gateway sent counts, and two gateways agree without talking."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from configs.routing import Routing, RoutingWeights
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt

@@ -3,13 +3,13 @@
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from configs.routing import Routing, RoutingWeights
 from deployments.gateway.replicas.roster import Roster

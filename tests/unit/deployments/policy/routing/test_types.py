@@ -1,8 +1,7 @@
 """`deployments.policy.routing.types`: who may serve, and what is said where nobody can."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from deployments.policy.request.calls import Priority
 from deployments.policy.routing.types import RunsAtOnce, most_requests, unavailable
