@@ -191,7 +191,7 @@ def test_files_that_are_measured_are_found_and_marked_where_python_finds_them() 
 def test_run_whose_tests_leave_branches_out_fails_and_names_them() -> None:
     """With a worker, as `-n` has them; its test runs all of one file and little of the others."""
     words = ("tests/unit/deployments/policy/queue/test_demand.py", "-p", "tests.tools.branches", "-n", "1", "-q")
-    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "\ncluster/planner/search.py: " in done.stdout
@@ -216,7 +216,7 @@ def test_runs_that_have_a_part_of_the_tests_are_judged_together(
 
 def test_run_with_a_part_of_the_tests_writes_down_what_ran_and_judges_nothing(tmp_path: Path) -> None:
     words = ("tests/unit/deployments/policy/queue/test_demand.py", "-p", "tests.tools.branches", "--marks", str(tmp_path / "marks"), "-q")
-    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
     assert all(json.loads((tmp_path / "marks").read_text())[str(ROOT / "deployments/policy/queue/demand.py")])
 
