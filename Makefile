@@ -5,11 +5,20 @@ CONFIG ?= configs/local.yaml
 VENV ?= .venv
 IMAGE ?= llama-herd:0.1.0
 BUNDLED ?= [gpu]
-CORES := $(shell nproc)
 # Folders of tests that `make check` runs.
 CHECKED := unit tools path
-# Processes of the unit tests. They are more than half of what `make check` does, the rest of which is done beside them.
-UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 2 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
+# The parts of these, each for one process, so that no process collects what another one runs. The last part of a folder has all that
+# the others of it leave.
+UNIT := unit-cluster unit-commands unit-deployments unit-others
+unit-cluster: TESTS = tests/unit/cluster
+unit-commands: TESTS = tests/unit/deployments/commands
+unit-deployments: TESTS = tests/unit/deployments --ignore=tests/unit/deployments/commands
+unit-others: TESTS = tests/unit --ignore=tests/unit/cluster --ignore=tests/unit/deployments
+ON_SOCKETS := path-a-to-e path-f-to-l path-others tools
+path-a-to-e: TESTS = tests/path/test_[a-e]*.py
+path-f-to-l: TESTS = tests/path/test_[f-l]*.py
+path-others: TESTS = tests/path --ignore-glob='tests/path/test_[a-l]*'
+tools: TESTS = tests/tools
 # How many examples the tests of laws try: few for `make check`, all for `make test`.
 EXAMPLES ?= quick
 BEGAN := $(shell date +%s)
@@ -19,7 +28,7 @@ TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests path-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests $(UNIT) path-tests $(ON_SOCKETS) engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,21 +61,28 @@ up: env ## Start the herd of CONFIG (configs/local.yaml) on this machine, and wa
 down: env ## Stop it
 	@$(VENV)/bin/herd down
 
+# These and the unit tests only compute: they give way to the path tests, which wait as long as they compute.
 lint: env
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@nice $(VENV)/bin/ruff check .
+	@nice $(VENV)/bin/ruff format --check .
+	@nice $(VENV)/bin/mypy
+	@nice $(VENV)/bin/lint-imports
 
-unit-tests: env
-	@$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile $(EXAMPLES) -p tests.tools.branches -n $(UNIT_WORKERS)
+$(UNIT): env
+	@nice $(VENV)/bin/python -m pytest $(TESTS) --hypothesis-profile $(EXAMPLES) -p tests.tools.branches --marks build/marks/$@
 
-# Two processes, because these tests wait as long as they compute.
-path-tests: env
-	@$(VENV)/bin/python -m pytest tests/tools tests/path --hypothesis-profile $(EXAMPLES) -n 2
+# The parts together run every branch that decides.
+unit-tests: $(UNIT)
+	@$(VENV)/bin/python -m tests.tools.branches $(UNIT:%=build/marks/%)
 
+$(ON_SOCKETS): env
+	@$(VENV)/bin/python -m pytest $(TESTS) --hypothesis-profile $(EXAMPLES)
+
+path-tests: $(ON_SOCKETS)
+
+# All parts at once, also where there are fewer cores: some wait while others compute.
 check: env ## What takes seconds: linters, types, import contracts, unit tests (of every branch that decides) and path tests, beside each other
-	@$(MAKE) --no-print-directory --jobs=$(CORES) --output-sync lint unit-tests path-tests
+	@$(MAKE) --no-print-directory --jobs --output-sync lint unit-tests path-tests
 	@$(TOOK)
 
 # Engines need all cores: one test after the other.

@@ -70,7 +70,8 @@ async def machine(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Machine]:
         try:
             yield Machine(herd, tmp_path, run, ports)
         finally:
-            await run("down")
+            if any((tmp_path / "here" / "monitor").glob("*.pid")):
+                await run("down")
 
 
 async def test_one_command_watches_a_herd_and_another_one_stops_it(machine: Machine) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import coverage
 import pytest
 
+from tests.tools import branches
 from tests.tools.branch_marks import RAN, marked
 from tests.tools.branches import ROOT, Marking, not_run, pure_files
+from tests.tools.marked_code import kept
 
 #: One function for each construct, and a class; no line of theirs is run by the import alone.
 SAMPLE = '''"""A module."""
@@ -187,10 +189,45 @@ def test_files_that_are_measured_are_found_and_marked_where_python_finds_them() 
 
 
 def test_run_whose_tests_leave_branches_out_fails_and_names_them() -> None:
-    """With a worker, as `make check` has them; its test runs all of one file and little of the others."""
+    """With a worker, as `-n` has them; its test runs all of one file and little of the others."""
     words = ("tests/unit/deployments/policy/queue/test_demand.py", "-p", "tests.tools.branches", "-n", "1", "-q")
-    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "\ncluster/planner/search.py: " in done.stdout
     assert "\ndeployments/policy/queue/demand.py: " not in done.stdout
+
+
+def test_runs_that_have_a_part_of_the_tests_are_judged_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sample.py"
+    path.write_text("first = 1\nsecond = 2\n", encoding="utf-8")
+    monkeypatch.setattr(branches, "ROOT", tmp_path)
+    monkeypatch.setattr(branches, "pure_files", lambda: [path])
+    parts = [tmp_path / name for name in ("one", "other")]
+    for part, ran in zip(parts, ([1, 0], [0, 1]), strict=True):
+        part.write_text(json.dumps({str(path): ran}), encoding="utf-8")
+    assert branches.main([str(parts[0])]) == 1
+    assert capsys.readouterr().out == "Branches that no test runs:\nsample.py: 2\n"
+    assert branches.main([*map(str, parts)]) == 0
+    assert capsys.readouterr().out == "Every branch of 1 pure files is run.\n"
+
+
+def test_run_with_a_part_of_the_tests_writes_down_what_ran_and_judges_nothing(tmp_path: Path) -> None:
+    words = ("tests/unit/deployments/policy/queue/test_demand.py", "-p", "tests.tools.branches", "--marks", str(tmp_path / "marks"), "-q")
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert all(json.loads((tmp_path / "marks").read_text())[str(ROOT / "deployments/policy/queue/demand.py")])
+
+
+def test_marked_code_is_kept_until_its_source_changes(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "sample"
+    made = kept(file, b"one = 1\n", "sample.py")
+    written = file.stat().st_mtime_ns
+    assert kept(file, b"one = 1\n", "sample.py") == made
+    assert file.stat().st_mtime_ns == written
+    code, marks = kept(file, b"one = 1\ntwo = 2\n", "sample.py")
+    assert (made[1], marks) == (1, 2)
+    assert kept(file, b"one = 1\ntwo = 2\n", "sample.py") == (code, 2)
+    assert [path.name for path in file.parent.iterdir()] == ["sample"]

@@ -21,7 +21,8 @@ def test_config_survives_the_way_as_json(value: dict[str, Any]) -> None:
 @given(raw(Model))
 def test_range_of_replicas_is_never_empty(value: dict[str, Any]) -> None:
     scale = Model.model_validate(value).scale
-    assert 1 <= scale.min_replicas <= scale.max_replicas
+    assert 0 <= scale.min_replicas <= scale.max_replicas
+    assert scale.max_replicas >= 1
 
 
 @pytest.mark.parametrize(
