@@ -153,4 +153,4 @@ def _asked(herd: Herd, exchange: Exchange, raw: bytes) -> Asked:
     entry = Journal(Meter()).begins("chat", 0.0)
     several = len(herd.roster.replicas(served.id)) > 1
     ask = Ask(prompt_of(body, served.id) if several else NO_PROMPT, None, priority=Priority.INTERACTIVE)
-    return Asked(Request(call, body, rules, entry), call, body, raw, Chosen(served), ask, entry.asks(served.id))
+    return Asked(Request(call, body, rules, entry), call, body, raw, Chosen(served), ask, entry.asks(served.id), tokens=12)
