@@ -59,7 +59,7 @@ class Place(AbstractContextManager["Place"]):
         self._left(self._slot)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.leave()
+        self._left(self._slot)
 
 
 class Admission:
@@ -102,7 +102,11 @@ class Admission:
         if queue is None:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
-        return outcome if isinstance(outcome, Waiting) else self._placed(outcome)
+        if isinstance(outcome, Slot):
+            return Place(outcome, self._left)
+        if isinstance(outcome, Waiting):
+            return outcome
+        raise outcome
 
     async def wait(self, model: str, waiting: Waiting) -> Place:
         """The place of a request that waits in the line. To be called at once, and to be used in a `with`.
@@ -111,12 +115,10 @@ class Admission:
             Unavailable: no replica takes requests any more.
             Overloaded: it waited too long.
         """
-        return self._placed(await self._waited(model, self._queues[model], waiting))
-
-    def _placed(self, ended: Slot | Refused) -> Place:
-        if isinstance(ended, Slot):
-            return Place(ended, self._left)
-        raise ended
+        outcome = await self._waited(model, self._queues[model], waiting)
+        if isinstance(outcome, Slot):
+            return Place(outcome, self._left)
+        raise outcome
 
     async def stop(self) -> None:
         """Ends every loop, and returns when they have ended."""

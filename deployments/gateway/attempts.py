@@ -20,7 +20,7 @@ from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.queue.slots import Waiting
 from deployments.policy.request import resume
-from deployments.policy.request.calls import Priority, with_field
+from deployments.policy.request.calls import BATCH, with_field
 from deployments.policy.request.poison import Poison
 from deployments.policy.routing.types import UNCHOSEN, Ask, Pick
 from deployments.wire.deadlines import Deadline
@@ -158,7 +158,7 @@ class Forward:
         try:
             with step:
                 answer = await self._asking.ask(place, asked.call.path, asked.call.request_id, asked.ask, raw, step.traceparent)
-                if asked.ask.priority is Priority.BATCH:
+                if asked.ask.priority is BATCH:
                     place.yields_by(delivery.yield_up)
                 try:
                     if answer.status >= 400:

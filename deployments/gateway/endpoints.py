@@ -105,13 +105,17 @@ class Front:
             await asyncio.sleep(0)
         return b"".join(pieces)
 
-    async def _forward(self, exchange: Exchange, identity: str) -> None:
+    def _forward(self, exchange: Exchange, identity: str) -> Awaitable[None]:
+        """Carries a request to an engine. Nothing has to be waited for where its body is there, as nearly always."""
         name = endpoint(exchange.method, exchange.path, self._pages)
+        if exchange.headers.get(b"content-type") == b"application/json" and exchange.has_small_body(self._pipeline.rules.limits.body_mib):
+            return self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
+        return self._forward_later(exchange, name, identity)
+
+    async def _forward_later(self, exchange: Exchange, name: str, identity: str) -> None:
+        """The same, when the body has arrived and is known to be one."""
         limits = self._pipeline.rules.limits
         # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
-        if exchange.headers.get(b"content-type") == b"application/json" and exchange.has_small_body(limits.body_mib):
-            await self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
-            return
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
             body = self._body(exchange, (name, identity), limits, held)
             await self._pipeline.serve(_call(exchange, name, identity, await body), exchange)

@@ -1,7 +1,6 @@
 """The ledgers of a gateway's models: counts each request on its way.
 
-Decides how large a request is taken to be: the gateway has no tokenizer. `deployments.policy.queue.ledger`
-decides how long a count is kept.
+Decides which requests count. `deployments.policy.queue.ledger` decides how long a count is kept.
 """
 
 import time
@@ -14,7 +13,6 @@ from deployments.policy.errors.client_errors import Overloaded
 from deployments.policy.queue.ledger import Answered, Ledger
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
 from deployments.policy.request.calls import GENERATING
-from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN
 
 #: Endpoints whose requests are work for an engine's GPU.
 COUNTED = GENERATING | {"embeddings"}
@@ -35,7 +33,7 @@ class Ledgers:
     def arrived(self, asked: Asked) -> None:
         """Counts a request for a model."""
         if asked.call.endpoint in COUNTED:
-            self._of(asked.chosen.model.id).arrived(_tokens(asked), asked.raw, self._clock())
+            self._of(asked.chosen.model.id).arrived(asked.tokens, asked.raw, self._clock())
 
     def refused(self, asked: Asked, error: Overloaded) -> None:
         """Remembers a request that is refused because all replicas are full."""
@@ -45,7 +43,7 @@ class Ledgers:
     @contextmanager
     def waiting(self, asked: Asked) -> Iterator[None]:
         """Counts a request as waiting while this lasts."""
-        ledger, tokens = self._of(asked.chosen.model.id), _tokens(asked)
+        ledger, tokens = self._of(asked.chosen.model.id), asked.tokens
         ledger.waits(tokens, self._clock())
         try:
             yield
@@ -60,7 +58,7 @@ class Ledgers:
         answer_tokens = usage[1] if usage is not None else len(times)
         itl_s = (times[-1] - times[0]) / max(1, answer_tokens - 1) if len(times) > 1 else 0.0
         prompt_tokens = None if usage is None else usage[0]
-        end = Answered(_tokens(asked), prompt_tokens, answer_tokens, self._since() - place.since_s, itl_s)
+        end = Answered(asked.tokens, prompt_tokens, answer_tokens, self._since() - place.since_s, itl_s)
         self._of(asked.chosen.model.id).answered(end, self._clock())
 
     def record(self, model: str, by: tuple[str, str], standing: tuple[int, int], engines: EngineLoads) -> LoadRecord:
@@ -79,8 +77,3 @@ class Ledgers:
         if ledger is None:
             ledger = self._ledgers[model] = Ledger(self._clock())
         return ledger
-
-
-def _tokens(asked: Asked) -> float:
-    """Returns the tokens of a prompt, about: where routing has not counted them, by the body's size."""
-    return asked.ask.prompt.tokens or min(len(asked.raw) // BYTES_PER_TOKEN, asked.chosen.model.context_tokens)

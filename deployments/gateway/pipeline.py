@@ -30,8 +30,8 @@ from deployments.policy.errors.client_errors import (
 )
 from deployments.policy.errors.herd_error import HerdError
 from deployments.policy.images import media
-from deployments.policy.request.calls import GENERATING, Call, Priority, priority_of, session_of, with_field
-from deployments.policy.request.prompt_blocks import NO_PROMPT, prompt_of
+from deployments.policy.request.calls import BATCH, GENERATING, Call, Priority, priority_of, session_of, with_field
+from deployments.policy.request.prompt_blocks import BYTES_PER_TOKEN, NO_PROMPT, prompt_of
 from deployments.policy.request.served_models import Chosen
 from deployments.policy.request.served_models import Served as Model
 from deployments.policy.routing.types import Ask
@@ -40,6 +40,8 @@ from monitoring.journal import Journal, Served, Trial
 from monitoring.labels import Outcome
 
 _NONE = frozenset[str]()
+#: In Python 3.11 a member of an enum takes longer to look up than to compare.
+_INTERNAL_ERROR = Outcome.INTERNAL_ERROR
 
 
 class Pipeline:
@@ -72,7 +74,7 @@ class Pipeline:
     async def serve(self, call: Call, client: Client) -> None:
         """Answers one call, whatever happens, and counts how it ended. Only a cancelled task leaves a client without an answer."""
         rules, served = self._rules, None
-        outcome = Outcome.INTERNAL_ERROR
+        outcome = _INTERNAL_ERROR
         entry = self._journal.begins(call.endpoint, self._clock(), call.request_id, call.traceparent)
         try:
             body = read_small(call.body, rules.catalog) if len(call.body) <= SMALL else await read(call.body, rules.catalog, rules.requests)
@@ -80,7 +82,11 @@ class Pipeline:
                 call = await _without(call, body, left_out)
             named = rules.catalog.choose(body)
             entry.names(named.id, bool(body.get("stream")))
-            served = await self._by_any(Request(call, body, rules, entry), named, client)
+            request = Request(call, body, rules, entry)
+            try:
+                served = await self._by(request, Chosen(named, hurried=bool(named.fallbacks)), client)
+            except (Unavailable, Overloaded) as refusal:
+                served = await self._in_place_of(request, named, client, refusal)
             outcome = served.outcome
         except HerdError as error:
             outcome = _outcome(error)
@@ -106,14 +112,10 @@ class Pipeline:
         outcome = Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.CLIENT_ERROR
         self._journal.never_read(entry, outcome, self._clock())
 
-    async def _by_any(self, request: Request, named: Model, client: Client) -> Served:
-        """Has the named model answer, or one of its fallbacks while it cannot."""
-        try:
-            return await self._by(request, Chosen(named, hurried=bool(named.fallbacks)), client)
-        except EnginesLost:
-            raise  # it may be what they died of, so no other model's engine gets it
-        except (Unavailable, Overloaded) as error:
-            refusal = error
+    async def _in_place_of(self, request: Request, named: Model, client: Client, refusal: Unavailable | Overloaded) -> Served:
+        """Has one of the named model's fallbacks answer, because that cannot."""
+        if isinstance(refusal, EnginesLost):
+            raise refusal  # it may be what they died of, so no other model's engine gets it
         call, body = request.call, request.body
         others = call.fallback and call.endpoint in GENERATING and not body.get("background") and not sizes.has_token_ids(body)
         for chosen in request.rules.catalog.in_place_of(named, body) if others else ():
@@ -163,12 +165,14 @@ class Pipeline:
         call, body, served = request.call, request.body, chosen.model
         if raw is call.body and body["model"] != served.id:  # as it came, with an alias for the model
             raw = with_field(raw, b'"model":' + msgspec.json.encode(served.id))
-        if priority is Priority.BATCH and served.by_priority:
+        if priority is BATCH and served.by_priority:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
         prompt = prompt_of(body, served.id) if matters else NO_PROMPT
         ask = Ask(prompt, session_of(call.session, body), _NONE, priority, False, served.on_demand, chosen.hurried)
-        return Asked(request, call, body, raw, chosen, ask, trial)
+        # The gateway has no tokenizer: where routing has not counted a prompt's tokens, its size tells them about.
+        tokens = prompt.tokens or min(len(raw) // BYTES_PER_TOKEN, served.context_tokens)
+        return Asked(request, call, body, raw, chosen, ask, trial, tokens)
 
 
 async def _check_ids(request: Request, served: Model) -> None:

@@ -103,6 +103,8 @@ class Asked(msgspec.Struct, frozen=True):
     """The request as routing knows it."""
     trial: Trial
     """The journal of this model's part."""
+    tokens: int
+    """Of its prompt, about."""
 
     @property
     def limits(self) -> Limits:

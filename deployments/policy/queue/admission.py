@@ -14,7 +14,7 @@ from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
 from deployments.policy.queue.first_replicas import Start
 from deployments.policy.queue.slots import Refused, Slot, Waiting, patience_s
 from deployments.policy.queue.waiting_line import DwellTimes, Line
-from deployments.policy.request.calls import Priority
+from deployments.policy.request.calls import BATCH, Priority
 from deployments.policy.request.prompt_blocks import Prompt
 from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.types import Ask, Pick
@@ -212,7 +212,7 @@ class Queue:
     def _granted(self, chosen: Pick, ask: Ask, now_s: float) -> Slot:
         slot = Slot(chosen, self._replicas.sending(chosen, ask.prompt), now_s)
         self._dwell.began()
-        if ask.priority is Priority.BATCH:
+        if ask.priority is BATCH:
             self._batch[slot] = None
         return slot
 

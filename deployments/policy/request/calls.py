@@ -42,6 +42,10 @@ class Priority(IntEnum):
     BATCH = 1
 
 
+#: In Python 3.11 a member of an enum takes longer to look up than to compare.
+INTERACTIVE, BATCH = Priority.INTERACTIVE, Priority.BATCH
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request for an engine, whole. A struct, because one is made per request: making a tuple with names takes four times as long."""
 
@@ -136,7 +140,7 @@ def priority_of(named: str | None, body: Mapping[str, Any]) -> Priority:
         BadRequest: the header names no class that there is.
     """
     if not named:
-        return Priority.BATCH if body.get("service_tier") == "flex" else Priority.INTERACTIVE
+        return BATCH if body.get("service_tier") == "flex" else INTERACTIVE
     try:
         return Priority[named.upper()]
     except KeyError:

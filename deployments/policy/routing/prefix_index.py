@@ -2,7 +2,7 @@
 
 Each replica's part is a least-recently-used list of as many blocks as its KV cache holds, filled with what was sent there, and forgetting
 as vLLM does: the end of a prompt before its beginning. It is a guess, not a mirror: answers take room in the engine that is not counted
-here, and what other gateways sent is heard of a report later. Time is counted in requests. A replica is known by its place: a small number.
+here, and what other gateways sent is heard of a report later. Time is counted in prompts. A replica is known by its place: a small number.
 """
 
 from collections import OrderedDict

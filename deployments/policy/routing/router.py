@@ -36,6 +36,8 @@ _FOLLOWING = 0.01
 #: waits longer.
 _OPTIMISM = 1.4
 _NOTHING: frozenset[int] = frozenset()
+#: In Python 3.11 a member of an enum takes longer to look up than to compare.
+_READY, _ONLY = ReplicaState.READY, Reason.ONLY
 
 
 class NobodyTakes(Exception):
@@ -168,9 +170,9 @@ def _of_one(flight: Flight, ask: Ask) -> Pick | None:
         NobodyTakes: it takes no requests, or the request has failed on it.
     """
     view = flight.view
-    if view.state is not ReplicaState.READY or view.id in ask.tried:
+    if view.state is not _READY or view.id in ask.tried:
         raise NobodyTakes
-    return Pick(view, Reason.ONLY) if flight.requests_now < most_requests(view, ask.priority) else None
+    return Pick(view, _ONLY) if flight.requests_now < most_requests(view, ask.priority) else None
 
 
 def _key(ask: Ask, known: int) -> int | None:

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self._straight: Callable[[bytes], None] | None = None
         """Takes the pieces of the answer; None before somebody asks for them, and after the answer's end."""
         self._paused = False
-        self.idle_since = 0.0
+        self._idle_since_s = 0.0
 
     def send(self, request: bytes, body: bytes = b"") -> asyncio.Future[Answer]:
         """Writes a request, and a body behind it that is not in it yet; the future is the head of its answer.
@@ -75,7 +75,12 @@ class Connection(asyncio.Protocol):
 
     def rest(self) -> None:
         """Waits for the next exchange from now on."""
-        self.idle_since = self._loop.time()
+        self._idle_since_s = self._loop.time()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it began to wait."""
+        return self._loop.time() - self._idle_since_s
 
     @property
     def usable(self) -> bool:
@@ -85,7 +90,8 @@ class Connection(asyncio.Protocol):
     def release(self) -> None:
         """The exchange is over: back to the pool after a whole answer, closed otherwise."""
         if self._keep_alive and self.usable:
-            self.resume()  # its client may have been slow to the end
+            if self._paused:  # its client was slow to the end
+                self.resume()
             self._pool.put(self)
         else:
             self.shut()
@@ -196,11 +202,10 @@ class Pool:
 
     def take(self, address: Address) -> Connection | None:
         """The connection used last, if it was used a short while ago."""
-        free = self._free.get(address, {})
-        now = asyncio.get_running_loop().time()
+        free = self._free.get(address)
         while free:
             connection, _ = free.popitem()
-            if connection.usable and now - connection.idle_since < self._idle_s:
+            if connection.usable and connection.idle_s < self._idle_s:
                 return connection
             connection.shut()
         return None

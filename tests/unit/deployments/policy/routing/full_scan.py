@@ -157,7 +157,8 @@ class FullScan:
         self._turn += 1
         computed = max(0, prompt.tokens - pick.hit_tokens)
         self._usual += (computed - self._usual) * max(0.01, 1 / self._turn)
-        self._remember(flight, prompt)
+        if prompt.blocks:
+            self._remember(flight, prompt)
         sent = Sent(flight, computed, flight.report)
         flight.sent.append(sent)
         return sent

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from configs.routing import Routing, RoutingWeights
+from deployments.policy.request.calls import Priority
 from deployments.policy.request.prompt_blocks import NO_PROMPT, Prompt
+from deployments.policy.routing.columns import Columns
+from deployments.policy.routing.flights import Flight
 from deployments.policy.routing.policies import POLICIES
 from deployments.policy.routing.router import NobodyTakes, Router
 from deployments.policy.routing.types import Ask, Pick, Reason, ReplicaState, ReplicaView, Trust
@@ -349,3 +352,44 @@ def test_request_of_a_replica_that_has_gone_changes_nothing_at_the_one_that_took
         sending.answered()
         sending.end()
         assert (requests(router, "b"), waits(router, "b")) == (1, LONG.tokens)
+
+
+def test_nothing_is_written_of_a_replica_until_there_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = Columns.write
+
+    def noted(self: Columns, flight: Flight, spare: float, last_used: int) -> None:
+        written.append(flight.view.id)
+        write(self, flight, spare, last_used)
+
+    monkeypatch.setattr(Columns, "write", noted)
+    router = knows(A)
+    for _ in range(3):
+        pick = router.pick(Ask())
+        assert pick is not None
+        with router.sending(pick, NO_PROMPT) as sending:
+            sending.answered()
+    assert not written
+    router.update((A, B))
+    with router.sending(Pick(B, Reason.ONLY), LONG):
+        router.pick(Ask(LONG))
+        assert sorted(written) == ["a", "b"]  # each once, however often it has changed
+        router.pick(Ask(LONG))
+        assert len(written) == 2
+
+
+@pytest.mark.parametrize(("view", "ask", "expected"), [
+    (replace(A, slots=2, ongoing=1), Ask(), Reason.ONLY),
+    (replace(A, slots=2, ongoing=2), Ask(), None),
+    (replace(A, slots=2, ongoing=1), Ask(priority=Priority.BATCH), None),
+    (replace(A, trust=Trust.AVOIDED, slow=True), Ask(), Reason.ONLY),
+])  # fmt: skip
+def test_only_replica_is_picked_while_it_has_room(view: ReplicaView, ask: Ask, expected: Reason | None) -> None:
+    pick = knows(view).pick(ask)
+    assert (None if pick is None else pick.reason) == expected
+
+
+@pytest.mark.parametrize(("view", "ask"), [(replace(A, state=ReplicaState.LEAVING), Ask()), (A, Ask(tried=frozenset("a")))])
+def test_only_replica_takes_no_request_that_it_has_failed_or_while_it_leaves(view: ReplicaView, ask: Ask) -> None:
+    with pytest.raises(NobodyTakes):
+        knows(view).pick(ask)
