@@ -55,6 +55,8 @@ class Router:
         self._index = PrefixIndex()
         self._columns = Columns(weighed(routing.weights))
         self._flights: dict[str, Flight] = {}
+        self._held_tokens: dict[int, int] = {}
+        """The tokens that a replica is believed to remember, by those that its KV cache has room for."""
         self._usual_tokens = 0.0
         self._turn = 0
 
@@ -137,8 +139,11 @@ class Router:
         return flight.others if flight is not None and flight.view.trust is Trust.TRUSTED else None
 
     def _tell(self, flight: Flight, view: ReplicaView) -> None:
-        limit = self._index_tokens
-        flight.told(view, int(min((view.kv_tokens or limit) * _OPTIMISM, limit)))
+        held_tokens = self._held_tokens.get(view.kv_tokens)
+        if held_tokens is None:
+            limit = self._index_tokens
+            held_tokens = self._held_tokens[view.kv_tokens] = int(min((view.kv_tokens or limit) * _OPTIMISM, limit))
+        flight.told(view, held_tokens)
         self._columns.tell(flight.place, view)
         self._write(flight)
 
