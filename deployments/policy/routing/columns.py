@@ -72,6 +72,8 @@ class Columns:
         self._open_several = self._open_requests = 0
         self._heard_several = self._slow_several = 0
         self._untold = 0
+        self.most_memory = 0.0
+        """No number of `memory` has ever been higher."""
         self.reserve(1)
 
     @property
@@ -144,7 +146,8 @@ class Columns:
             self._room[place] = self._most[place] = most
             self._most_batch[place] = most_requests(view, Priority.BATCH)  # as many slots, so that it changes with the other one only
         if before is None or view.kv_tokens != before.kv_tokens:
-            self.memory[place] = 1 / (view.kv_tokens * (1 - KV_EASY)) if view.kv_tokens else 0.0
+            self.memory[place] = memory = 1 / (view.kv_tokens * (1 - KV_EASY)) if view.kv_tokens else 0.0
+            self.most_memory = max(self.most_memory, memory)
         scores = [score(view) * weight for score, weight in self._of_reports]
         if scores != self.scores[place]:
             self.scores[place] = scores

@@ -147,17 +147,16 @@ class Herd:
         return best
 
     def _score(self, question: Question) -> tuple[Floats, dict[int, Floats]]:
-        """Returns the sums, and those scores by their weights that are not the same for all replicas, by rows of `Columns.rows`. Tokens are
-        divided by the horizon, which makes them comparable: the most tokens that any replica would have to compute before the answer
-        begins."""
+        """Returns the sums, and those scores by their weights that replicas differ in, by rows of `Columns.rows`. Tokens are divided by the
+        horizon, which makes them comparable: the most tokens that any replica would have to compute before the answer begins."""
         columns, weights = question.columns, self._weights
         if self._scored.shape[1] != columns.size:
             self._scored = np.empty((LAST_USED + 1, columns.size))
         into = self._scored
         load, easy = self._waits(question)
         horizon = 1 + question.tokens + _most(question.among_able(load, 0.0))
-        scored = {LOAD: np.multiply(load, -weights.queue / horizon, into[LOAD])}
-        so_far = scored[LOAD]
+        so_far = np.multiply(load, -weights.queue / horizon, into[LOAD])
+        scored = {LOAD: so_far}
         if question.matches:
             hit = np.floor(np.multiply(columns.spread(question.matches), question.block_tokens, columns.hit), columns.hit)
             scored[HIT] = np.multiply(hit, weights.prefix / horizon, into[HIT])
@@ -185,12 +184,11 @@ class Herd:
         return columns.load + wait, columns.easy - wait * columns.memory
 
     def _cut_off(self, question: Question, easy: Floats, into: Floats) -> dict[int, Floats]:
-        """Returns the scores of memory and of requests, each but where it is the same for all: as high as it can be, as the one of the
-        fullest replica tells."""
+        """Returns the scores of memory and of requests, but where the fullest replica tells that all have the highest."""
         columns, weights = question.columns, self._weights
         scored: dict[int, Floats] = {}
         times = -weights.kv * question.tokens
-        if _most(columns.memory) * times + weights.kv * easy.item(easy.argmin()) < weights.kv:
+        if columns.most_memory * times + weights.kv * easy.item(easy.argmin()) < weights.kv:
             memory = np.multiply(columns.memory, times, into[MEMORY])
             memory += weights.kv * easy
             scored[MEMORY] = np.minimum(np.maximum(memory, 0.0, memory), weights.kv, memory)
@@ -207,6 +205,8 @@ class Herd:
         """Returns the replicas whose cache forgets something for this prompt, None where it is all or none; and how long ago was used last
         what one of them forgets, at most."""
         columns = question.columns
+        if question.blocks <= columns.spare.item(columns.spare.argmin()):
+            return None, math.inf
         forgets: Bools = (question.blocks - columns.depth if question.matches else question.blocks) > columns.spare
         several = np.count_nonzero(forgets)
         if not several:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 class KvPool:
     """Tokens that are held, and blocks and answers that are only remembered."""
 
+    __slots__ = ("_anonymous", "_holders", "_remembered", "_remembered_tokens", "block_tokens", "capacity_tokens", "held_tokens")
+
     def __init__(self, capacity_tokens: int, block_tokens: int) -> None:
         self.capacity_tokens = capacity_tokens
         self.block_tokens = block_tokens

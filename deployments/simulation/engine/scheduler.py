@@ -154,8 +154,8 @@ class Scheduler:
         first: Sequence[Request] = ()
         if self._computing:
             first = self._prefill(self._computing)
-            if first:
-                finished = [*finished, *(request for request in first if request.output_tokens == 1)]
+            if over := [request for request in first if request.output_tokens == 1]:
+                finished = [*finished, *over]
         return Step(self._takes_s, first, finished, decoded)
 
     def unfinished(self) -> list[Request]:
@@ -234,13 +234,11 @@ class Scheduler:
 
     def _name(self, request: Request) -> None:
         """Lets the blocks be found that it has computed."""
-        blocks, block_tokens = request.blocks, self.size.block_tokens
-        named, whole = request.named, min(len(blocks), request.computed // block_tokens)
-        for block in blocks[named:whole]:
+        named, whole = request.named, min(len(request.blocks), request.computed // self.size.block_tokens)
+        for block in request.blocks[named:whole]:
             self.pool.computed(block)
-        if whole > named:
-            request.named = whole
-            request.loose -= (whole - named) * block_tokens
+            request.named += 1
+            request.loose -= self.size.block_tokens
 
     def _decode(self, times: int) -> Sequence[Request]:
         tokens = len(self._decoding) * times

@@ -1,6 +1,5 @@
 """What a replica says of itself, and what its silence means."""
 
-
 import pytest
 from msgspec.structs import asdict, replace
 
