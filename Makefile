@@ -28,7 +28,7 @@ TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests $(UNIT) path-tests $(ON_SOCKETS) engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests $(UNIT) path-tests $(ON_SOCKETS) alone-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,13 +85,17 @@ check: env ## What takes seconds: linters, types, import contracts, unit tests (
 	@$(MAKE) --no-print-directory --jobs --output-sync lint unit-tests path-tests
 	@$(TOOK)
 
+# Each file starts programs of its own, which compute alone.
+alone-tests: env
+	@$(VENV)/bin/python -m pytest tests/alone -n 2 --dist loadfile --durations=15
+
 # Engines need all cores: one test after the other.
 engine-tests: env
-	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
+	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) --ignore=tests/alone --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
 
-# The second half runs also where the first one fails, so that one run tells all.
-test: env ## What `check` does, real engines end to end, and Maverick over fake hosts where the machine lends any
-	@$(MAKE) --no-print-directory --jobs=1 --keep-going EXAMPLES=herd check engine-tests
+# Each part runs also where one before it fails, so that one run tells all.
+test: env ## What `check` does, what we rely on in vLLM and Ray, real engines end to end, and Maverick over fake hosts where the machine lends any
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going EXAMPLES=herd check alone-tests engine-tests
 	@$(TOOK)
 
 multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap

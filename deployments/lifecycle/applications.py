@@ -117,7 +117,7 @@ def autoscaling(model: Model, gpu: Gpu | None = None, more_gpus: float = 0.0) ->
     Ray counts the ranks of data-parallel attention, each of which answers requests itself; they come and go as the config's whole replicas.
     A new model starts with its minimum. There is no `initial_replicas`: Ray Serve goes back to it with each change of a running deployment,
     and when its controller starts again, however far that has scaled. Without it, Ray Serve keeps the count, as far as the range allows.
-    The policy has its own patience, so Ray Serve adds none.
+    The policy has its own patience, so Ray Serve adds none. Its arguments go into the cluster's store (`policy.scaling.policy_arguments`).
     """
     scale, ranks, release = model.scale, model.parallel.data, version("llama-herd")
     told = wanted(model, release, gpu)

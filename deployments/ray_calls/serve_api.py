@@ -10,6 +10,8 @@ from typing import Any
 
 from deployments.policy.fleet.rollout_steps import Declared, regrouped
 from deployments.policy.fleet.seats import Placed
+from deployments.policy.scaling import policy_arguments
+from deployments.ray_calls import cluster_store
 
 #: How long Ray may take to find room for one more replica, where there is some.
 ROOM_S = 5.0
@@ -37,7 +39,10 @@ def declare(declared: Declared) -> None:
     serve.start(proxy_location="Disabled")
     client: Any = _get_global_client()
     client.delete_apps(regrouped(client.get_serve_details().get("applications") or {}, declared))
-    client.deploy_apps(ServeDeploySchema.model_validate(declared))
+    alone, told = policy_arguments.apart(declared)
+    for name, text in told.items():
+        cluster_store.keep(name, text)
+    client.deploy_apps(ServeDeploySchema.model_validate(alone))
 
 
 def runs(declared: Declared) -> bool:

@@ -4,6 +4,7 @@ Ray Serve calls it in its controller's loop, ten times a second, for one model a
 pickles this module by value, other modules are imported when they are needed, and where they are another release's nothing is decided.
 """
 
+import json
 import logging
 from typing import Any
 
@@ -11,21 +12,14 @@ logger = logging.getLogger("ray.serve")
 
 
 class Scaling:
-    """A model's policy. Ray Serve makes a new one with each `herd up`."""
+    """A model's policy. What it is told is in the cluster's store (`deployments.policy.scaling.policy_arguments`), and may change."""
 
-    def __init__(
-        self, ranks: int = 1, release: str = "", wanted: dict[str, Any] | None = None, place: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, arguments: Any = None) -> None:  # noqa: ANN401 (deployments.records.policy_arguments.Arguments)
         """Args:
-        ranks: of data-parallel attention, which Ray counts as replicas.
-        release: that has declared the model.
-        wanted: what the decision is told (`deployments.policy.scaling.wanted`); None: the number is the operator's.
-        place: of the model among all that want GPUs (`deployments.policy.scaling.sharing`); None: it takes none.
+        arguments: what this policy is told; None: what the store has for the application that Ray Serve asks about.
         """
-        self._ranks = ranks
-        self._release = release
-        self._wanted = wanted
-        self._place = place
+        self._arguments = arguments
+        self._told = ""
         self._follower: Any = None
         self._trouble = ""
 
@@ -39,18 +33,25 @@ class Scaling:
             return held, {}
 
     def _number(self, context: Any) -> int:  # noqa: ANN401
-        if self._follower is None:
-            self._follower = self._followed(context)
+        if self._arguments is None:
+            from deployments.records.policy_arguments import Arguments
+
+            self._arguments = Arguments(context.app_name)
+        told = self._arguments.text()
+        if told is None:
+            return int(context.target_num_replicas)
+        if self._follower is None or told != self._told:
+            self._follower, self._told = self._followed(context, json.loads(told)), told
         return int(self._follower.number(context))
 
-    def _followed(self, context: Any) -> Any:  # noqa: ANN401
+    def _followed(self, context: Any, told: dict[str, Any]) -> Any:  # noqa: ANN401
         from deployments.ray_calls.scaling_policy import RELEASE
 
-        if self._release != RELEASE:
-            raise RuntimeError(f"the controller has loaded release {RELEASE}, and {self._release} has declared the model")
+        if told["release"] != RELEASE:
+            raise RuntimeError(f"the controller has loaded release {RELEASE}, and {told['release']} has declared the model")
         from deployments.records.scaling_follower import follower
 
-        return follower(context, self._ranks, self._wanted, self._place)
+        return follower(context, told["ranks"], told["wanted"], told["place"])
 
     def _say(self, trouble: str) -> None:
         """Logs what is wrong, once: a controller's turn comes ten times a second."""

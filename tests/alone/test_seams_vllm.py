@@ -41,6 +41,18 @@ SEAMS = [
     Seam("engine/vllm/resume", "vllm.v1.engine:FinishReason", has=("STOP", "LENGTH")),
     Seam("engine/vllm/resume", "vllm.outputs:RequestOutput"),
     Seam("engine/vllm/resume", "vllm.sampling_params:SamplingParams", has=("extra_args", "max_tokens", "min_tokens", "clone")),
+    # A tokenizer is read once in each process.
+    Seam(
+        "engine/vllm/one_tokenizer",
+        "transformers.processing_utils:ProcessorMixin._load_tokenizer_from_pretrained",
+        takes=("sub_processor_type", "pretrained_model_name_or_path", "subfolder", "kwargs"),
+    ),
+    Seam(
+        "engine/vllm/one_tokenizer",
+        "vllm.transformers_utils.processor:cached_get_processor_without_dynamic_kwargs",
+        takes=("processor_name", "args", "revision", "trust_remote_code", "processor_cls", "kwargs"),
+    ),
+    Seam("engine/vllm/one_tokenizer", "vllm.tokenizers.detokenizer_utils:_get_leading_space_marker", takes=("tokenizer",)),
     # A stream that may call tools gets one token in each output.
     *(
         Seam("engine/vllm/token_by_token", f"vllm.entrypoints.openai.{name}", has=("tools", "tool_choice", "stream"))

@@ -24,6 +24,7 @@ from ray import serve
 from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import BUCKET_S, Counted, EngineLoads, LoadRecord, Usual
 from deployments.policy.records import verdict as verdicts
+from deployments.policy.scaling import policy_arguments
 from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import as_plain
 from deployments.ray_calls import cluster_store
@@ -41,13 +42,14 @@ for name, place in MODELS.items():
     least = 1 if name == "scout" else 0
     told = as_plain(wanted(least=least, most=4, release=RELEASE, idle_s=20.0))
     policy = {"ranks": 1, "release": RELEASE, "wanted": told, "place": asdict(place)}
+    cluster_store.keep(policy_arguments.key(f"model.{name}"), json.dumps(policy))
     engine = serve.deployment(
         name="engine",
         graceful_shutdown_timeout_s=2,
         ray_actor_options={"num_cpus": 0, "num_gpus": place.gpus},
         autoscaling_config={
             "min_replicas": least, "max_replicas": 4, "upscale_delay_s": 0, "downscale_delay_s": 0, "downscale_to_zero_delay_s": 0,
-            "policy": {"policy_function": "deployments.records.scaling:Scaling", "policy_kwargs": policy},
+            "policy": {"policy_function": "deployments.records.scaling:Scaling"},
         },
     )(Engine)
     serve.run(engine.bind(), name=f"model.{name}", route_prefix=None)

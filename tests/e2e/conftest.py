@@ -22,6 +22,7 @@ from tests.bench.process import free_port
 HERD = str(Path(sys.executable).parent / "herd")
 UP_S = 600.0
 BATCHED_TOKENS = 2048
+FOLDER, LAST = Path(__file__).parent, "test_alerts"
 
 SMALL: dict[str, Any] = {
     "enforce_eager": True,
@@ -137,6 +138,14 @@ def up(folder: Path, config: dict[str, Any]) -> Iterator[Herd]:
         down = running.run("down", within_s=120)
     assert down.returncode == 0 or "No herd is up." in down.stderr, down.stdout + down.stderr  # a test may have taken it down itself
     assert not processes(running), "processes of the herd are left"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves the module that takes the herd's engine away for the end."""
+    ours = [number for number, item in enumerate(items) if FOLDER in item.path.parents]
+    in_order = sorted((items[number] for number in ours), key=lambda item: item.path.stem == LAST)
+    for number, item in zip(ours, in_order, strict=True):
+        items[number] = item
 
 
 @pytest.fixture(scope="package")  # and not the session: the tests over hosts need the memory

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import HERD, Herd, wait_for
+from tests.e2e.terminal import Terminal
 
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 BACK_S = 300.0
@@ -93,13 +93,14 @@ def test_status_and_why_by_http_alone(herd: Herd) -> None:
 
 
 def test_watched_status_ends_with_ctrl_c(herd: Herd) -> None:
-    env = os.environ | {"HERD_STATE": str(herd.folder / "state"), "COLUMNS": "80"}
-    with subprocess.Popen([HERD, "status", "--watch"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
-        time.sleep(30)
-        watching.send_signal(signal.SIGINT)
-        shown, errors = watching.communicate(timeout=60)
-    assert watching.returncode == 0, errors
-    assert SCOUT in shown
+    watching = Terminal(herd, "status", "--watch")
+    try:
+        watching.shows(SCOUT)
+        watching.shows(SCOUT)  # drawn again
+        watching.process.send_signal(signal.SIGINT)
+        assert watching.process.wait(timeout=60) == 0
+    finally:
+        watching.close()
 
 
 def test_why_of_a_model_that_runs_by_id_and_alias(herd: Herd) -> None:

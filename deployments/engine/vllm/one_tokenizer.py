@@ -1,8 +1,8 @@
 """A vLLM plugin for every process of an engine: the model's tokenizer is read once in each.
 
 vLLM 0.29 hands the tokenizer that it has read to whoever loads the model's processor of images. transformers takes no notice: it reads the
-tokenizer anew, twice, and copies the one it was handed twice, as it would copy any other setting. With Llama 4's 200,000 tokens that was half
-of the CPU time of an engine's start. Decides nothing else: a processor that is loaded without a tokenizer reads its own.
+tokenizer anew, twice, and copies the one it was handed twice, as it would copy any other setting. With Llama 4's 200,000 tokens that was
+half of the CPU time of an engine's start. Decides nothing else: a processor that is loaded without a tokenizer reads its own.
 """
 
 import json

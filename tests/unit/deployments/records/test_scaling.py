@@ -7,6 +7,7 @@ and *Ray's metrics of replicas* (trap 7) are read by nobody. Ray chooses which r
 and several models share what there is (trap 20, `test_scaling_shares.py`).
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,17 @@ from deployments.policy.queue import load_record
 from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records import starts
 from deployments.policy.records import verdict as verdicts
+from deployments.policy.scaling import policy_arguments
 from deployments.policy.scaling import turn as turns
 from deployments.policy.scaling.load_report import FORGOTTEN_S
 from deployments.policy.scaling.sharing import Place
 from deployments.policy.scaling.wanted import Wanted, as_plain
+from deployments.ray_calls import cluster_store
 from deployments.ray_calls.nodes import Gpus
 from deployments.ray_calls.scaling_policy import RELEASE
 from deployments.records import scaling as by_value
 from deployments.records.event_log import Teller
+from deployments.records.policy_arguments import Arguments
 from deployments.records.scaling import Scaling
 from deployments.records.scaling_follower import KEPT_S, LEFT_S, OLD_S, UNASKED_S, Follower
 from deployments.records.scaling_shares import Member, Shares, shared
@@ -326,26 +330,84 @@ class Raising:
         raise ValueError("broken")
 
 
+@dataclass
+class Said:
+    """What a policy is told, as its thread has read it."""
+
+    said: str | None
+
+    def text(self) -> str | None:
+        return self.said
+
+
+def told_of(ranks: int = 1, release: str = RELEASE, wanted: Any = None, place: Any = None) -> Said:
+    return Said(json.dumps({"ranks": ranks, "release": release, "wanted": wanted, "place": place}))
+
+
 def test_trap_3_policy_never_raises_and_holds_the_target(caplog: pytest.LogCaptureFixture) -> None:
-    policy = Scaling(1, RELEASE, {"not": "readable"})
+    policy = Scaling(told_of(wanted={"not": "readable"}))
     with caplog.at_level("WARNING", "ray.serve"):
         assert [policy(Context(3, 1)) for _ in range(3)] == [(3, {})] * 3
     assert len(caplog.records) == 1, "it is said once"
+    policy = Scaling(told_of())
+    assert policy(Context(3)) == (3, {})
     policy._follower = Raising()
     assert policy(Context(2)) == (2, {})
 
 
 def test_trap_4_modules_of_another_release_decide_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    policy = Scaling(1, "0.0.1", as_plain(wanted()))
+    policy = Scaling(told_of(release="0.0.1", wanted=as_plain(wanted())))
     with caplog.at_level("WARNING", "ray.serve"):
         assert policy(Context(3)) == (3, {})
     assert "0.0.1" in caplog.text
 
 
 def test_policy_follows_the_model_that_it_is_asked_about() -> None:
-    policy = Scaling(1, RELEASE, as_plain(wanted()))
+    policy = Scaling(told_of(wanted=as_plain(wanted())))
     assert policy(Context(2)) == (2, {})
-    assert Scaling(2, RELEASE, None)(Context(4)) == (4, {})
+    assert Scaling(told_of(2))(Context(4)) == (4, {})
+
+
+def test_policy_that_has_been_told_nothing_yet_holds_the_target() -> None:
+    policy = Scaling(Said(None))
+    assert policy(Context(2)) == (2, {})
+    assert policy._follower is None
+
+
+def test_policy_that_is_told_something_else_follows_that_and_what_it_is_told_again_changes_nothing() -> None:
+    arguments = told_of()
+    policy = Scaling(arguments)
+    policy(Context(2))
+    first = policy._follower
+    policy(Context(2))
+    assert policy._follower is first
+    arguments.said = told_of(wanted=as_plain(wanted())).said
+    policy(Context(2))
+    assert policy._follower is not first
+
+
+def test_policy_reads_what_it_is_told_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Memory({policy_arguments.key("model.org~scout"): str(told_of().said)})
+    monkeypatch.setattr(cluster_store, "several", store.several)
+    policy = Scaling()
+    deadline = time.monotonic() + 10
+    while policy._follower is None and time.monotonic() < deadline:
+        assert policy(Context(2)) == (2, {})
+        time.sleep(0.01)
+    assert policy._follower is not None
+
+
+def test_what_was_read_last_holds_while_the_head_is_away_and_when_it_is_gone() -> None:
+    store = Memory({policy_arguments.key("model.a"): "1"})
+    arguments = Arguments("model.a", store)
+    arguments.look()
+    store.away = True
+    with pytest.raises(OSError, match="away"):
+        arguments.look()
+    store.away = False
+    store.texts.clear()
+    arguments.look()
+    assert arguments.text() == "1"
 
 
 def test_policy_is_pickled_by_value_as_ray_does_it() -> None:
@@ -354,7 +416,7 @@ def test_policy_is_pickled_by_value_as_ray_does_it() -> None:
         made = cloudpickle.loads(cloudpickle.dumps(Scaling))
     finally:
         cloudpickle.unregister_pickle_by_value(by_value)
-    assert made(1, "0.0.1", None)(Context(2)) == (2, {})
+    assert made(told_of(release="0.0.1"))(Context(2)) == (2, {})
 
 
 def test_trap_20_scout_gives_way_to_a_maverick_and_says_so_in_its_event_and_its_verdict() -> None:
@@ -374,7 +436,7 @@ def test_trap_20_scout_gives_way_to_a_maverick_and_says_so_in_its_event_and_its_
 
 def test_policy_tells_the_claim_of_a_model_whose_number_is_fixed() -> None:
     shared.cache_clear()
-    Scaling(2, RELEASE, None, {"priority": 0, "gpus": 4, "coming": 0.0})(Context(4, 2))
+    Scaling(told_of(2, place={"priority": 0, "gpus": 4, "coming": 0.0}))(Context(4, 2))
     (heard,) = shared()._told.values()
     assert (heard.claim.model, heard.claim.present, heard.claim.gpus_per_replica) == ("org/scout", 2, 4)
     shared.cache_clear()

@@ -1,4 +1,7 @@
-"""The alerts over a real herd: an engine is killed, a real Prometheus pages in time, and the runbook's first command finds why."""
+"""The alerts over a real herd: an engine is killed, a real Prometheus pages in time, and the runbook's first command finds why.
+
+This is the last module over the herd: it leaves a model without its engine.
+"""
 
 import re
 import shlex
@@ -11,8 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bench.process import free_port
-from tests.e2e.conftest import Herd, config, up, wait_for
+from tests.e2e.conftest import Herd, wait_for
 from tests.own_herd.prometheus import running
 from tests.path.prometheus import ALERTS, faster
 from tests.tools.documents import ROOT, blocks
@@ -21,15 +23,7 @@ from tests.victims import core_of
 SCOUT = "llama-4-scout-tiny"
 #: An hour of the rules goes by in a minute.
 TIMES = 60
-
-
-@pytest.fixture(scope="module")
-def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
-    """A herd of one engine, which these tests kill."""
-    whole = config(free_port())
-    alone = {"name": "alerts", "gateway": {"port": whole["gateway"]["port"]}, "models": whole["models"][1:]}
-    with up(tmp_path_factory.mktemp("alerts"), alone) as one:
-        yield one
+BACK_S = 300.0
 
 
 @pytest.fixture
@@ -68,6 +62,7 @@ def pages(prometheus: httpx.Client) -> list[dict[str, Any]]:
 
 
 def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd: Herd, prometheus: httpx.Client) -> None:
+    wait_for("its engine", lambda: herd.replicas(SCOUT), within_s=BACK_S, every_s=1)
     over = threading.Event()
     clients = threading.Thread(target=asks, args=(herd, over))
     clients.start()

@@ -1,0 +1,52 @@
+"""Follows what a model's scaling policy is told, in a thread of Ray Serve's controller: the cluster's store has it.
+
+Decides when the store is asked. The controller's own thread only reads an attribute here.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from deployments.policy.scaling import policy_arguments
+from deployments.ray_calls import cluster_store
+from deployments.records.event_log import Store
+
+#: Between two looks; and a policy that nobody has asked for so long has been replaced, or its model is gone.
+PERIOD_S, LEFT_S = 2.0, 30.0
+logger = logging.getLogger("ray.serve")
+
+
+class Arguments:
+    """What the policy of one application is told now."""
+
+    def __init__(self, application: str, store: Store = cluster_store, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        application: its name.
+        store: where the arguments are.
+        clock: seconds.
+        """
+        self._key, self._store, self._clock = policy_arguments.key(application), store, clock
+        self._thread: threading.Thread | None = None
+        self._text: str | None = None
+        self._asked_s = 0.0
+
+    def text(self) -> str | None:
+        """Returns what was read last; None before that. Returns at once."""
+        self._asked_s = self._clock()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._follow, name=self._key, daemon=True)
+            self._thread.start()
+        return self._text
+
+    def _follow(self) -> None:
+        while self._clock() - self._asked_s < LEFT_S:
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 (whatever Ray raises while its head is away: what was read last holds)
+                logger.warning("scaling_not_told key=%s error=%s: %s", self._key, type(error).__name__, error)
+            time.sleep(PERIOD_S)
+
+    def look(self) -> None:
+        """Reads once. What is gone from the store holds on: its model may be on its way out."""
+        self._text = self._store.several([self._key]).get(self._key, self._text)
