@@ -4,10 +4,11 @@ Decides nothing. That library's own metrics take a lock, check the metric and lo
 the gateway takes for a request: 10 of 110 µs, of which these leave 2.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import sub
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -59,10 +60,13 @@ class Buckets(Collector):
 
     def observe_between(self, labels: Labels, times_s: Sequence[float]) -> None:
         """Counts the intervals between successive times, a whole stream's at once."""
-        counts = self._of(labels)
-        buckets = self._metric.buckets
-        for earlier, later in pairwise(times_s):
-            counts[bisect_left(buckets, later - earlier)] += 1
+        counts, below = self._of(labels), 0
+        intervals = sorted(map(sub, times_s[1:], times_s))  # counted by bucket, and not one by one, which takes twice as long
+        for index, bound in enumerate(self._metric.buckets):
+            upto = bisect_right(intervals, bound, below)
+            counts[index] += upto - below
+            below = upto
+        counts[-1] += len(intervals) - below
         if times_s:
             self._sums[labels] += times_s[-1] - times_s[0]
 

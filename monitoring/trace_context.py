@@ -15,6 +15,11 @@ _SAMPLED = 1
 _MOST = (1 << 64) - 1
 
 
+def sampled_below(ratio: float) -> int:
+    """Returns the number below which the lower half of a trace's id is, if the trace belongs to this share of all."""
+    return round(ratio * (1 << 64))
+
+
 class Trace(msgspec.Struct, frozen=True):
     """A request's place in a trace."""
 
@@ -41,15 +46,15 @@ class Trace(msgspec.Struct, frozen=True):
         return f"{self.trace_id:032x}"
 
     @classmethod
-    def begun(cls, bits: int, ratio: float) -> Self:
+    def begun(cls, bits: int, below: int) -> Self:
         """Begins a trace.
 
         Args:
             bits: 192 random bits.
-            ratio: the share of all traces whose spans are sent.
+            below: which traces' spans are sent (`sampled_below`).
         """
         trace_id = bits >> 64 or 1
-        return cls(trace_id, bits & _MOST or 1, 0, (trace_id & _MOST) < round(ratio * (1 << 64)))
+        return cls(trace_id, bits & _MOST or 1, 0, (trace_id & _MOST) < below)
 
     @classmethod
     def of_client(cls, header: bytes, bits: int) -> Self | None:

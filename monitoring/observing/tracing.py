@@ -19,11 +19,11 @@ from configs.observing import Tracing
 from monitoring.ended import Ended
 from monitoring.observing.per_second import PerSecond
 from monitoring.observing.spans import Tree, is_notable, tree
-from monitoring.trace_context import Trace
+from monitoring.trace_context import Trace, sampled_below
 
-#: Spans wait this long for others, so that one request to the collector has those of many.
-BATCH_S = 1.0
-#: Requests whose spans are sent together. A batch holds Python's lock for some milliseconds.
+#: Spans wait this long for others, so that one request to the collector has those of many: it costs as much as those of ten requests.
+BATCH_S = 5.0
+#: Requests whose spans are sent together, and no later than so many wait. A batch holds Python's lock for some milliseconds.
 BATCH_REQUESTS = 64
 TOLD_AGAIN_S = 60.0
 
@@ -54,7 +54,7 @@ class Sender:
         self.wanted = wanted
         self._open, self._batch_s = open_, batch_s
         self._waiting: queue.Queue[Tree] = queue.Queue(wanted.queue_requests)
-        self._ends = threading.Event()
+        self._ends, self._wakes = False, threading.Event()
         self._exporter: Exporter | None = None
         self._lost = 0
         self._told_at = -TOLD_AGAIN_S
@@ -73,10 +73,13 @@ class Sender:
             self._waiting.put_nowait(made)
         except queue.Full:
             self._lost += 1
+        if self._waiting.qsize() == BATCH_REQUESTS:
+            self._wakes.set()
 
     def end(self) -> None:
         """Lets it send what waits, and end then. Returns at once."""
-        self._ends.set()
+        self._ends = True
+        self._wakes.set()
 
     def wait(self, within_s: float) -> None:
         """Returns when it has ended. After so many seconds it gives up what it has not sent."""
@@ -90,7 +93,9 @@ class Sender:
         except Exception as error:  # noqa: BLE001 (no traces are better than no gateway)
             self._log.error("traces_off", error=type(error).__name__)
             return
-        while not self._ends.wait(self._batch_s):
+        while not self._ends:
+            self._wakes.wait(self._batch_s)
+            self._wakes.clear()
             self._send_all(self._exporter)
         self._send_all(self._exporter)
         self._exporter.close()
@@ -126,6 +131,7 @@ class Traces:
         self._random = random.Random()
         self._errors = PerSecond()
         self._wanted: Tracing | None = None
+        self._below = 0
         self._sender: Sender | None = None
         self._ending: list[Sender] = []
 
@@ -133,7 +139,7 @@ class Traces:
         """Traces requests that arrive from now on as this says; None: it traces none."""
         if wanted == self._wanted:
             return
-        self._wanted = wanted
+        self._wanted, self._below = wanted, 0 if wanted is None else sampled_below(wanted.sample_ratio)
         if self._sender is not None:
             self._sender.end()
             self._ending = [*(one for one in self._ending if one.alive), self._sender]
@@ -148,7 +154,7 @@ class Traces:
             trace = Trace.of_client(traceparent, self._random.getrandbits(64))
             if trace is not None:
                 return trace
-        return Trace.begun(self._random.getrandbits(192), wanted.sample_ratio)
+        return Trace.begun(self._random.getrandbits(192), self._below)
 
     def ended(self, ended: Ended) -> None:
         """Sends the spans of a request that has ended, if they are chosen. Returns at once."""

@@ -3,8 +3,9 @@
 Gateways without Ray stand in front of one fake engine, and are asked in turn, on one core. `observed` counts every metric, traces at 1 %
 to a collector that takes OTLP, and has a line of log for each request, within the config's default bound of lines a second, written as Ray
 Serve writes them: to a file and to the process's output. `bare` has none of that, and no metrics either; only the journal notes what it
-notes. `every line` is `observed` without a bound of lines. Read the ratios to `bare`: the bars are 5 % more per chunk and 10 % more per
-request. Writes `results/observing.json`.
+notes. `bare again` is the same in another process: what it shows is the measurement's own error. `every line` is `observed` without a bound
+of lines. Read the ratios to `bare`: the bars are 5 % more per chunk and 10 % more per request. Takes five minutes. With `--parts`, which
+takes nine, gateways with one part of observing each are measured beside them. Writes `results/observing.json`.
 """
 
 import argparse
@@ -17,8 +18,9 @@ import logging.handlers
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,21 +31,30 @@ from rich.table import Table
 
 from configs.observing import Observing, Tracing
 from deployments.gateway import assembly
+from deployments.gateway.replicas.load_reporting import PERIOD_S
+from deployments.progress import Say
 from monitoring.export import Meter
 from monitoring.labels import Outcome
 from monitoring.logs import LOGGER
-from tests.bench import gateway_cpu, report
+from monitoring.observing.access_log import WRITTEN_S
+from monitoring.observing.tracing import BATCH_S
+from tests.bench import gateway_cpu, in_turn, report
 from tests.bench.fake_engine import fake_engine
-from tests.bench.gateway_cpu import Proxy, Sizes, figures, measure
+from tests.bench.gateway_cpu import Proxy
+from tests.bench.in_turn import Measured, Sizes
 from tests.bench.load import CannotMeasure
 from tests.otlp_receiver import otlp_receiver
 from tests.path.fake_engine import FakeEngine
 from tests.path.herd import LLAMA, herd_of, limits
 
 RESULTS = Path(__file__).parent / "results" / "observing.json"
-FULL = Sizes(repetitions=9, streams=256, requests=4000, idle_s=5)
-QUICK = Sizes(repetitions=2, streams=64, requests=400, idle_s=1)
+FULL = Sizes(sets=4, request_rounds=10, requests=400, stream_rounds=5, streams=64, idle_s=3)
+QUICK = Sizes(sets=2, request_rounds=2, requests=100, stream_rounds=2, streams=32, idle_s=1)
 BARE, OBSERVED, EVERY_LINE = "bare", "observed", "every line"
+#: One part of observing each, beside `bare`.
+METRICS, TRACES, LOG = "metrics", "traces", "log"
+#: The bare one once more: what the comparison shows where nothing differs.
+AGAIN = "bare again"
 #: The most that observing may add, in percent of `bare`.
 BARS = {"us_per_chunk": 5.0, "us_per_request": 10.0}
 
@@ -63,14 +74,18 @@ class Silent(Meter):
     def promise(self, model: str) -> None: ...
 
 
-def settings(collector: str) -> dict[str, Observing]:
-    """Returns what each gateway is told."""
-    tracing = Tracing(endpoint=collector, sample_ratio=0.01)
-    return {
-        BARE: Observing(access_log="off"),
+def settings(collector: str, parts: bool) -> dict[str, Observing]:
+    """Returns what each gateway is told; those with one part of observing each are measured only if this is asked for."""
+    tracing, none = Tracing(endpoint=collector, sample_ratio=0.01), Observing(access_log="off")
+    found = {
+        BARE: none,
         OBSERVED: Observing(tracing=tracing, access_log="all"),
         EVERY_LINE: Observing(tracing=tracing, access_log="all", access_log_lines_per_s=100_000),
+        AGAIN: none,
     }
+    if parts:
+        found |= {METRICS: none, TRACES: Observing(tracing=tracing, access_log="off"), LOG: Observing(access_log="all")}
+    return found
 
 
 @contextlib.contextmanager
@@ -100,11 +115,13 @@ def gateway(name: str, wanted: Observing, engine: int, folder: Path) -> Iterator
 async def serve(name: str, engine: int, wanted: Observing, file: Path) -> None:
     """Serves until the standard input ends; prints the port."""
     _log_as_ray_serve_does(file)
-    if name == BARE:
+    if name in (BARE, AGAIN, TRACES, LOG):
         vars(assembly)["Meter"] = Silent
     engines = [cast(FakeEngine, SimpleNamespace(port=engine))]
     given = wanted.model_dump(mode="json")
-    async with herd_of(engines, limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1, **given) as herd:
+    async with herd_of(
+        engines, limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1, spans_s=BATCH_S, lines_s=WRITTEN_S, told_s=PERIOD_S, **given
+    ) as herd:
         gc.collect()
         gc.freeze()
         print(herd.port, flush=True)
@@ -119,19 +136,46 @@ def _log_as_ray_serve_does(file: Path) -> None:
         log.addHandler(handler)
 
 
-def added(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns what each gateway takes beyond the bare one, in percent."""
-    return {name: {what: round((row[what] / rows[BARE][what] - 1) * 100, 1) for what in BARS} for name, row in rows.items() if name != BARE}
+def one_set(wanted: Sequence[tuple[str, Observing]], number: int, engine: int, folder: Path, sizes: Sizes, say: Say) -> dict[str, Measured]:
+    """Measures gateways of their own; each set asks them in another order."""
+    first = number % len(wanted)
+    with contextlib.ExitStack() as stack:
+        say(f"Gateways, set {number + 1} of {sizes.sets}")
+        found = {name: stack.enter_context(gateway(name, one, engine, folder)) for name, one in [*wanted[first:], *wanted[:first]]}
+        return in_turn.measure(found, sizes, say)
 
 
-def table(percent: dict[str, dict[str, float]]) -> Table:
+def added(measured: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
+    """Returns what each gateway takes beyond the bare one, in percent: the middle of all rounds."""
+    bare = measured[BARE]
+    found: dict[str, dict[str, Any]] = {}
+    for name, one in measured.items():
+        if name != BARE:
+            ratios = {
+                "us_per_chunk": in_turn.added_percent(one.per_chunk, bare.per_chunk),
+                "us_per_request": in_turn.added_percent(one.per_request, bare.per_request),
+            }
+            found[name] = {what: round(median(of), 1) for what, of in ratios.items()}
+            found[name] |= {f"{what}_quartiles": [round(at, 1) for at in in_turn.quartiles(of)] for what, of in ratios.items()}
+    return found
+
+
+def table(percent: Mapping[str, Mapping[str, Any]]) -> Table:
     """For people."""
-    shown = Table("added, %", "per chunk", "per request", "bars: at most")
+    shown = Table("added, %", "per chunk", "half lie in", "per request", "half lie in", "bars: at most")
     for name, of in percent.items():
         bars = (
             " and ".join(f"{bar:g} {'held' if of[what] <= bar else 'NOT HELD'}" for what, bar in BARS.items()) if name == OBSERVED else ""
         )
-        shown.add_row(name, f"{of['us_per_chunk']:+.1f}", f"{of['us_per_request']:+.1f}", bars)
+        halves = {what: "{:+} – {:+}".format(*of[f"{what}_quartiles"]) for what in BARS}
+        shown.add_row(
+            name,
+            f"{of['us_per_chunk']:+.1f}",
+            halves["us_per_chunk"],
+            f"{of['us_per_request']:+.1f}",
+            halves["us_per_request"],
+            bars,
+        )
     return shown
 
 
@@ -139,6 +183,7 @@ def main() -> None:
     """Measures, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, the figures mean little, nothing is written")
+    parser.add_argument("--parts", action="store_true", help="also gateways with one part of observing each; nothing is written")
     parser.add_argument("--serve", nargs=4, metavar=("NAME", "ENGINE", "SETTINGS", "FILE"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
@@ -151,14 +196,14 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llama-herd-bench-")))
         stack.enter_context(gateway_cpu.one_core())
         port = stack.enter_context(fake_engine())
-        found = {name: stack.enter_context(gateway(name, one, port, folder)) for name, one in settings(collector.url).items()}
-        rows = {name: figures(one) for name, one in measure(found, sizes, console.log).items()}
+        wanted = list(settings(collector.url, asked.parts).items())
+        measured = in_turn.together([one_set(wanted, number, port, folder, sizes, console.log) for number in range(sizes.sets)])
         spans = len(collector.spans)
-    percent = added(rows)
-    console.print(gateway_cpu.table(rows), table(percent))
+    rows, percent = {name: in_turn.figures(one) for name, one in measured.items()}, added(measured)
+    console.print(in_turn.table(rows), table(percent))
     console.print(f"spans that came to the collector: {spans}")
-    if not asked.quick:
-        said = {"settings": gateway_cpu.settings(sizes), "bars_percent": BARS, "gateways": rows, "added_percent": percent, "spans": spans}
+    if not (asked.quick or asked.parts):
+        said = {"settings": in_turn.settings(sizes), "bars_percent": BARS, "gateways": rows, "added_percent": percent, "spans": spans}
         report.save(RESULTS, report.about("tests.bench.observing") | said)
 
 

@@ -32,6 +32,8 @@ MODELS = (
 )
 OPEN = Pages()
 CHAT = "/v1/chat/completions"
+#: What production gathers for seconds, a test waits for.
+SOON_S = 0.02
 
 #: Gateways whose test is over.
 STOPPING: list[asyncio.Task[None]] = []
@@ -140,6 +142,9 @@ async def herd_of(
     minute_s: float = MINUTE_S,
     facts: ReadCluster | None = None,
     monitoring: Monitoring | None = None,
+    spans_s: float = SOON_S,
+    lines_s: float = SOON_S,
+    told_s: float = SOON_S,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
     """A gateway in front of these engines, all of the model `LLAMA`; `doorway` are further fields of the config's `gateway`."""
@@ -178,8 +183,9 @@ async def herd_of(
         engine_key=SecretStr(key),
         certificate=None if gateway.tls is None else Certificate(gateway.tls),
         stop_s=stop_s,
-        spans_s=0.02,
-        told_s=0.02,
+        spans_s=spans_s,
+        lines_s=lines_s,
+        told_s=told_s,
         minute_s=minute_s,
         name="own",
         started=1,

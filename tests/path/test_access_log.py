@@ -1,5 +1,6 @@
 """The log lines of requests over real sockets: one for each, whatever became of it, and nothing of its text."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -10,8 +11,8 @@ import pytest_asyncio
 
 from monitoring.logs import LOGGER
 from tests.path.begun import answer
-from tests.path.fake_engine import FakeEngine, answers, streams, then_hangs
-from tests.path.herd import CHAT, LLAMA, Herd, asking, herd_of, limits
+from tests.path.fake_engine import WAIT_S, FakeEngine, answers, streams, then_hangs
+from tests.path.herd import CHAT, LLAMA, STOPPING, Herd, asking, herd_of, limits, until
 from tests.path.wire import connected, request
 from tests.wire_format import event, vllm_error
 
@@ -33,15 +34,23 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def lines(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+def written(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     found = [json.loads(record.getMessage()) for record in log.records if record.name == LOGGER]
     return [line for line in found if line["event"] == "request"]
+
+
+async def lines(log: pytest.LogCaptureFixture, count: int) -> list[dict[str, Any]]:
+    """The lines, once there are so many: they are written a moment after their requests' ends."""
+    await until(lambda: len(written(log)) >= count)
+    found = written(log)
+    assert len(found) == count
+    return found
 
 
 async def test_answered_request_is_one_line(logged: Herd, engine: FakeEngine, log: pytest.LogCaptureFixture) -> None:
     engine.script = streams(answer())
     await logged.chat({"x-request-id": "mine-1"}, stream=True, stream_options={"include_usage": True})
-    (line,) = lines(log)
+    (line,) = await lines(log, 1)
     assert 0 <= line.pop("ttft_s") <= line.pop("duration_s")
     assert line.pop("timestamp")
     assert line == {
@@ -66,7 +75,7 @@ async def test_each_request_that_is_not_answered_is_one_line_with_why(
     await logged.chat(model=PRIVATE)
     await logged.http.post(CHAT, content=b"no json: " + PRIVATE.encode())
     await logged.http.post(CHAT, content=PRIVATE, headers={"content-type": "text/plain"})
-    found = [(line["outcome"], line["error"], line["status"], line["model"]) for line in lines(log)]
+    found = [(line["outcome"], line["error"], line["status"], line["model"]) for line in await lines(log, 4)]
     assert found == [
         ("engine_failed", "engine_failed", 502, LLAMA),
         ("client_error", "model_not_found", 404, "unknown"),
@@ -83,7 +92,7 @@ async def test_client_that_hangs_up_is_one_line(logged: Herd, engine: FakeEngine
         client.hang_up()
         await engine.left()
     await logged.has_ended("cancelled")
-    assert [(line["outcome"], line["attempts"]) for line in lines(log)] == [("cancelled", 1)]
+    assert [(line["outcome"], line["attempts"]) for line in await lines(log, 1)] == [("cancelled", 1)]
 
 
 async def test_nothing_of_the_text_or_of_a_key_is_in_a_line(logged: Herd, engine: FakeEngine, log: pytest.LogCaptureFixture) -> None:
@@ -91,7 +100,7 @@ async def test_nothing_of_the_text_or_of_a_key_is_in_a_line(logged: Herd, engine
     for _ in range(2):
         told = {"authorization": "Bearer clients-key", "x-session-id": "clients-session"}
         await logged.chat(told, stream=True, user="clients-name", messages=[{"role": "user", "content": PRIVATE}])
-    assert len(lines(log)) == 2
+    await lines(log, 2)
     assert not [text for text in (PRIVATE, "clients-", "0 1 2", "127.0.0.1") if text in log.text]
 
 
@@ -100,4 +109,11 @@ async def test_by_default_only_requests_that_did_not_end_well_have_lines(
 ) -> None:
     await herd.chat()
     await herd.chat(n=-1)
-    assert [line["outcome"] for line in lines(log)] == ["client_error"]
+    assert [line["outcome"] for line in await lines(log, 1)] == ["client_error"]
+
+
+async def test_lines_that_wait_are_written_before_a_stop_is_over(engine: FakeEngine, log: pytest.LogCaptureFixture) -> None:
+    async with herd_of([engine], limits(), access_log="all", lines_s=600) as one:
+        await one.chat()
+    await asyncio.wait_for(STOPPING[-1], WAIT_S)
+    assert [line["outcome"] for line in written(log)] == ["ok"]

@@ -184,7 +184,7 @@ async def _tells_engines_of_traces(one: Gate) -> bool:
 
 
 async def _lines(one: Gate, body: dict[str, Any]) -> int:
-    """Sends ten requests, and counts the lines of the log about them."""
+    """Sends ten requests, and counts the lines of the log about them: those before the line of one that always has one."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -195,10 +195,12 @@ async def _lines(one: Gate, body: dict[str, Any]) -> int:
     try:
         for _ in range(10):
             await one.http.post(CHAT, json=body)
+        await one.http.post(CHAT, json=asking(n=-1), headers={"x-request-id": "the-last"})
+        await until(lambda: any('"the-last"' in line or '"requests_left_out"' in line for line in lines))
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
-    return sum('"event":"request"' in line for line in lines)
+    return sum('"event":"request"' in line and '"the-last"' not in line for line in lines)
 
 
 async def _logs_requests_that_ended_well(one: Gate) -> bool:

@@ -14,8 +14,8 @@ from monitoring.logs import LOGGER
 from tests.otlp_receiver import otlp_receiver
 from tests.path.begun import answer, chunks
 from tests.path.conftest import Start
-from tests.path.fake_engine import FakeEngine, then_breaks, then_hangs
-from tests.path.herd import LLAMA, Herd, asking, herd_of, limits, until
+from tests.path.fake_engine import WAIT_S, FakeEngine, then_breaks, then_hangs
+from tests.path.herd import LLAMA, STOPPING, Herd, asking, herd_of, limits, until
 from tests.path.readers import Follows, HoldsBack, read_by
 from tests.path.test_load_reports import NAME, SCALED, told
 from tests.path.wire import Wire, connected, request
@@ -86,6 +86,7 @@ async def test_its_log_line_spans_and_load_are_those_of_an_answer(engine: FakeEn
             await until(lambda: len(receiver.spans) == 2)
             await until(lambda: NAME in herd.kept and told(herd).usual.requests == 1)
             assert told(herd).usual.answer_tokens == 6
+        await asyncio.wait_for(STOPPING[-1], WAIT_S)  # what waits to be written is written by then
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER]
     (line,) = [line for line in lines if line["event"] == "request"]
     assert (line["outcome"], line["attempts"], line["completion_tokens"]) == ("ok", 1, 6)

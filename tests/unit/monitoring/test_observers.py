@@ -28,6 +28,19 @@ def test_gateway_without_tracing_loads_no_opentelemetry() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_what_traces_need_is_loaded_when_a_gateway_is_made_that_has_them() -> None:
+    """What is loaded later, in the thread that sends, is walked through by each of Python's collections."""
+    code = (
+        "import sys\n"
+        "from configs.observing import Observing, Tracing\n"
+        "from monitoring.observing import observers\n"
+        "observers.Traces.apply = lambda self, wanted: None\n"
+        "observers.Observers(Observing(tracing=Tracing(endpoint='http://127.0.0.1:9/v1/traces')), 'own', lambda s, f: None)\n"
+        "print('opentelemetry.sdk.trace' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
 def test_request_that_has_ended_is_told_to_the_log_and_to_the_collector(caplog: pytest.LogCaptureFixture) -> None:
     with otlp_receiver() as receiver, caplog.at_level(logging.INFO, logger=LOGGER):
         tracing = Tracing(endpoint=receiver.url, sample_ratio=1)

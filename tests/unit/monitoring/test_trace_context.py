@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.export import Meter
 from monitoring.journal import Entry, Journal
-from monitoring.trace_context import Trace
+from monitoring.trace_context import Trace, sampled_below
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -63,7 +63,7 @@ def test_step_of_a_request_tells_its_engine_its_own_span() -> None:
 
 
 def test_ids_are_never_zero() -> None:
-    trace = Trace.begun(bits=0, ratio=0)
+    trace = Trace.begun(bits=0, below=0)
     assert (trace.trace_id, trace.span_id) == (1, 1)
     assert Trace(1, (1 << 64) - 1, 0, False).part(1) == 1
 
@@ -71,7 +71,7 @@ def test_ids_are_never_zero() -> None:
 @pytest.mark.parametrize(("ratio", "least", "most"), [(0, 0, 0), (0.01, 60, 140), (0.5, 4700, 5300), (1, 10_000, 10_000)])
 def test_ratio_is_the_share_of_traces_that_are_sent(ratio: float, least: int, most: int) -> None:
     dice = random.Random(1)
-    assert least <= sum(Trace.begun(dice.getrandbits(192), ratio).sampled for _ in range(10_000)) <= most
+    assert least <= sum(Trace.begun(dice.getrandbits(192), sampled_below(ratio)).sampled for _ in range(10_000)) <= most
 
 
 def test_choice_is_that_of_opentelemetrys_own_sampler() -> None:
@@ -79,5 +79,5 @@ def test_choice_is_that_of_opentelemetrys_own_sampler() -> None:
 
     theirs, dice = TraceIdRatioBased(0.3), random.Random(2)
     for _ in range(1000):
-        trace = Trace.begun(dice.getrandbits(192), 0.3)
+        trace = Trace.begun(dice.getrandbits(192), sampled_below(0.3))
         assert trace.sampled is (theirs.should_sample(None, trace.trace_id, "").decision is Decision.RECORD_AND_SAMPLE)

@@ -93,6 +93,16 @@ def test_stop_sends_what_waits() -> None:
     assert collector.closed.is_set()
 
 
+def test_batch_that_is_full_is_sent_before_its_time() -> None:
+    collector = Collector()
+    one = Traces(collector.open, time.perf_counter, batch_s=600)
+    one.apply(wanted())
+    for _ in range(BATCH_REQUESTS):
+        one.ended(ended(trace=one.begins(None)))
+    _until(lambda: collector.taken == BATCH_REQUESTS)
+    one.stop(WITHIN_S)
+
+
 def test_failures_beyond_the_ratio_are_bounded_by_the_second() -> None:
     collector = Collector()
     one = traces(collector, wanted(sample_ratio=0, errors_per_s=2))
