@@ -159,14 +159,15 @@ def _follow(track: Track, load: Load) -> Track:
     wild = (heard - track.last) ** 2 / 2
     known = min(wild, WILDEST**2 * track.noise) if track.seen > FEW else wild
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
-    error = sqrt(noise * gain / (2 - gain))
+    # What a leap took from one bucket stays as doubtful as one bucket until others have come.
+    error = sqrt(max(noise * gain / (2 - gain), ((1 - gain) * track.doubt) ** 2 + gain**2 * noise))
     rise, fall = _summed(track, heard, sqrt(noise))
     if _believed(fast - track.slow, error, track.age_s) or max(rise, fall) > CHANGED:
         age_s, rise, fall = FAST_S, 0.0, 0.0
     else:
         age_s = track.age_s + load.seconds
     slow = track.slow + min(1.0, max(few, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S))) * (fast - track.slow)
-    level = slow + _believed(fast - slow, error, age_s)
+    level = slow + _believed(fast - slow, error, track.age_s)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
     return replace(
         track,

@@ -80,6 +80,13 @@ def test_bucket_that_noise_cannot_explain_moves_the_level_at_once() -> None:
     assert follow([*noisy([2.0] * 60, 0.2), 12.0, 12.0]).level > 9
 
 
+def test_one_wild_bucket_among_usual_ones_is_as_doubtful_as_one_bucket() -> None:
+    track = follow(noisy([20.0] * 360, 3.0))
+    for index, one in enumerate((35.0, 20.0, 20.0)):
+        track = follow([one], TREND, track, BUCKET_S * (360 + index))
+        assert track.level < 24.5
+
+
 def test_ramp_earns_trust_and_is_foretold() -> None:
     ramp = [5 + 0.1 * index for index in range(90)]
     track = follow(ramp)
