@@ -21,9 +21,9 @@ from cluster.scaling.work import TINY
 
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
-#: Standard errors by which a load is clearly less, those that it must be less by where that has been so for long, and those within which it
-#: may still be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
-LESS, LONG, SAME = 4.0, 3.0, 5.5
+#: Standard errors by which a load is clearly less, those that it must be less by for long, all the while, and those within which it may still
+#: be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
+LESS, LONG, SAME = 4.0, 2.0, 5.5
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -49,7 +49,7 @@ def decide(observation: Observation, limits: Limits, state: State, now: float) -
     state = remember(state, observation, report, limits, now)
     need = needs(state, observation, report, limits, now)
     state = _watch(state, need.down, report, limits, now)
-    enough = need.down <= observation.target - 1 and not report.missing
+    enough = need.down + LONG * need.doubt <= observation.target - 1 and not report.missing
     if enough != (state.enough_s > 0):
         state = replace(state, enough_s=now if enough else 0.0)
     asked = _asked(observation, report, limits, state, need, now)
@@ -102,7 +102,7 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
         return last
     most = max(peak for _, peak in state.peaks)
     long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
-    if counted - 1 < most + (LONG if long else LESS) * need.doubt - TINY:
+    if counted - 1 < most + (0.0 if long else LESS * need.doubt) - TINY:
         return observation.target
     # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
     return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))

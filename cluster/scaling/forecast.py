@@ -1,6 +1,8 @@
 """The load to come, for when a replica that is asked for now is ready: a level, a trend, and how wrong such forecasts have been.
 
-The level tells steps from noise: a short mean within two standard errors of a slow one moves it little, one beyond four moves it at once.
+The level tells steps from noise: a short mean that is within some standard errors of a slow one moves nothing, one that is beyond more of
+them moves the level at once, and the slow mean begins anew. So does it where a small difference goes on for long. How many standard errors
+depends on how long the load has been what it is.
 The trend is damped, and trusted as far as it has foretold changes of this very load: noise and steps earn it nothing, ramps do. The upper
 value adds a quantile of the forecast's own past errors at this horizon, so a load that jumps now and then gets room for a jump, and a
 smooth one none (split conformal prediction, Vovk et al. 2005). At first it is as if one jump had been seen. Errors are kept in square roots
@@ -14,9 +16,12 @@ from math import ceil, copysign, exp, sqrt
 from cluster.scaling.limits import Tuning
 
 #: Seconds over which the short mean, the slow one, the noise and the trend are averaged, and over which a trend dies away.
-FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 900.0, 300.0, 90.0, 300.0
-#: Standard errors that count as noise, and those that noise cannot be; between them a part is believed.
-BAND, SURE = 2.5, 4.0
+FAST_S, SLOW_S, NOISE_S, TREND_S, DAMPED_S = 30.0, 900.0, 900.0, 90.0, 300.0
+#: Standard errors that count as noise, and those that noise cannot be; between them a part is believed. Of a load that has not changed for
+#: `OLD_S`, more is noise: an hour has so many moments that 2.5 standard errors come several times in it.
+BAND, SURE, OLD_S, OLD_BAND, OLD_SURE = 2.5, 4.0, 1800.0, 4.0, 5.0
+#: A load that is a little more, or less, for long: deviations of one bucket that are not added up, and the sum that shows a change.
+USUAL, CHANGED = 0.2, 12.0
 #: How far the short mean moves to a bucket that noise cannot explain.
 LEAP = 0.5
 #: One bucket teaches no more noise than that of so many deviations, once a few are known.
@@ -58,6 +63,9 @@ class Track:
     """Seconds since the load last changed by more than noise: the slow mean is one over the later half of them."""
     noise: float = 0.0
     """Variance of one bucket."""
+    rise: float = 0.0
+    fall: float = 0.0
+    """By how many standard deviations buckets were above the slow mean, and below it, added up."""
     doubt: float = 0.0
     """Standard error of the short mean."""
     level: float = 0.0
@@ -129,7 +137,7 @@ def _change(track: Track, horizon_s: float) -> float:
 
     The damping is Gardner and McKenzie's (1985).
     """
-    return _believed(track.trend * TREND_S, track.doubt / QUIET) / TREND_S * DAMPED_S * (1 - exp(-horizon_s / DAMPED_S))
+    return _believed(track.trend * TREND_S, track.doubt / QUIET, track.age_s) / TREND_S * DAMPED_S * (1 - exp(-horizon_s / DAMPED_S))
 
 
 def _gain(seconds: float, average_s: float) -> float:
@@ -151,10 +159,15 @@ def _follow(track: Track, load: Load) -> Track:
     wild = (heard - track.last) ** 2 / 2
     known = min(wild, WILDEST**2 * track.noise) if track.seen > FEW else wild
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
-    error = sqrt(noise * gain / (2 - gain))
-    age_s = FAST_S if abs(fast - track.slow) > BAND * error else track.age_s + load.seconds
+    # What a leap took from one bucket stays as doubtful as one bucket until others have come.
+    error = sqrt(max(noise * gain / (2 - gain), ((1 - gain) * track.doubt) ** 2 + gain**2 * noise))
+    rise, fall = _summed(track, heard, sqrt(noise))
+    if _believed(fast - track.slow, error, track.age_s) or max(rise, fall) > CHANGED:
+        age_s, rise, fall = FAST_S, 0.0, 0.0
+    else:
+        age_s = track.age_s + load.seconds
     slow = track.slow + min(1.0, max(few, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S))) * (fast - track.slow)
-    level = slow + _believed(fast - slow, error)
+    level = slow + _believed(fast - slow, error, track.age_s)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
     return replace(
         track,
@@ -168,17 +181,34 @@ def _follow(track: Track, load: Load) -> Track:
         noise=noise,
         level=level,
         trend=trend,
+        rise=rise,
+        fall=fall,
     )
 
 
-def _believed(away: float, error: float) -> float:
-    """The part of a difference that is believed: none within noise, all beyond what noise can be."""
+def _summed(track: Track, heard: float, deviation: float) -> tuple[float, float]:
+    """Adds up by how much buckets were above the slow mean and below it, beyond what is usual (Page's cumulative sums, 1954)."""
+    away = heard - track.slow
+    away = max(-WILDEST, min(WILDEST, away / deviation)) if deviation > 0 else copysign(WILDEST, away) * (away != 0)
+    return max(0.0, track.rise + away - USUAL), max(0.0, track.fall - away - USUAL)
+
+
+def _believed(away: float, error: float, age_s: float) -> float:
+    """The part of a difference that is believed: none within noise, all beyond what noise can be.
+
+    Args:
+        away: the difference.
+        error: its standard error.
+        age_s: seconds since the load last changed; one that has changed lately is sooner believed to change again.
+    """
+    old = min(1.0, age_s / OLD_S)
+    band, sure = BAND + old * (OLD_BAND - BAND), SURE + old * (OLD_SURE - SURE)
     distance = abs(away)
-    if distance <= BAND * error:
+    if distance <= band * error:
         return 0.0
-    if distance >= SURE * error:
+    if distance >= sure * error:
         return away
-    return copysign((distance - BAND * error) * SURE / (SURE - BAND), away)
+    return copysign((distance - band * error) * sure / (sure - band), away)
 
 
 def _judge(track: Track, due: Sequence[Pending]) -> Track:

@@ -33,7 +33,7 @@ class State:
     peaks: tuple[tuple[float, float], ...] = ()
     """Begins of the last spans of time, and the most replicas that each one needed."""
     enough_s: float = 0.0
-    """Since when one replica less has been enough; 0: it is not."""
+    """Since when one replica less has been enough by more than noise; 0: it is not."""
     down_s: float = 0.0
     """When the target last went down; 0: never, or that has been regretted."""
     down_load: float = 0.0

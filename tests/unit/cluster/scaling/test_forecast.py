@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp, sqrt
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.scaling.forecast import ERRORS, JUDGED, NEW, Load, Track, advance, ahead, restated
+from cluster.scaling.forecast import ERRORS, FAST_S, JUDGED, NEW, Load, Track, advance, ahead, restated
 from cluster.scaling.limits import Forecast, Tuning
 
 TREND = Tuning(jump=0.0)
@@ -48,6 +49,27 @@ def test_level_under_noise_is_much_steadier_than_a_bucket() -> None:
     assert track.noise == pytest.approx(9, rel=0.4)
 
 
+def test_level_of_a_load_that_has_been_steady_for_long_is_moved_by_no_crowd() -> None:
+    """An hour has so many moments that some are far from usual: a level that believes each of them moves replicas to and fro."""
+    beyond, error = 0, 3.0 * sqrt(gain := 1 - exp(-BUCKET_S / FAST_S)) / sqrt(2 - gain)
+    for seed in range(20):
+        loads, track = noisy([20.0] * 720, 3.0, seed), follow([])
+        for index, one in enumerate(loads):
+            track = follow([one], TREND, track, BUCKET_S * index)
+            beyond += index >= 360 and abs(track.level - 20) > 1.5 * error
+    assert beyond <= 20 * 360 / 500
+
+
+@pytest.mark.parametrize("change", [-1.5, 1.5])
+def test_load_that_is_a_little_more_or_less_for_long_is_known_within_minutes(change: float) -> None:
+    """Half of a bucket's deviation: the short mean alone cannot tell it from noise."""
+    levels = []
+    for seed in range(20):
+        before = follow(noisy([20.0] * 360, 3.0, seed))
+        levels.append(follow(noisy([20.0 + change] * 60, 3.0, -seed), TREND, before, BUCKET_S * 360).level)
+    assert sum(levels) / len(levels) == pytest.approx(20.0 + change, abs=0.4)
+
+
 @pytest.mark.parametrize("deviation", [0.0, 0.3])
 def test_step_is_followed_within_a_minute(deviation: float) -> None:
     track = follow(noisy([4.0] * 60 + [6.0] * 6, deviation))
@@ -56,6 +78,13 @@ def test_step_is_followed_within_a_minute(deviation: float) -> None:
 
 def test_bucket_that_noise_cannot_explain_moves_the_level_at_once() -> None:
     assert follow([*noisy([2.0] * 60, 0.2), 12.0, 12.0]).level > 9
+
+
+def test_one_wild_bucket_among_usual_ones_is_as_doubtful_as_one_bucket() -> None:
+    track = follow(noisy([20.0] * 360, 3.0))
+    for index, one in enumerate((35.0, 20.0, 20.0)):
+        track = follow([one], TREND, track, BUCKET_S * (360 + index))
+        assert track.level < 24.5
 
 
 def test_ramp_earns_trust_and_is_foretold() -> None:
