@@ -8,6 +8,8 @@ BUNDLED ?= [gpu]
 CORES := $(shell nproc)
 # Folders of tests that `make check` runs.
 CHECKED := unit tools path
+# Those that need no herd of engines: `make test` runs them first.
+SOONER := alone hostile test_architecture.py
 # Processes of the unit tests. They are more than half of what `make check` does, the rest of which is done beside them.
 UNIT_WORKERS ?= $(shell echo $$(( $(CORES) < 4 ? 2 : $(CORES) < 6 ? $(CORES) - 1 : 4 )))
 # How many examples the tests of laws try: few for `make check`, all for `make test`.
@@ -19,7 +21,7 @@ TOOK = echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env wheel image bundle up down check unit-tests path-tests alone-tests engine-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
+.PHONY: help env wheel image bundle up down check unit-tests path-tests alone-tests engine-tests herd-tests other-tests test multihost apart chaos hostile lint bench bench-cpu bench-kills bench-overload bench-scaling bench-simulated bench-trace gpu-check figures fmt
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,11 +73,18 @@ check: env ## What takes seconds: linters, types, import contracts, unit tests (
 
 # Each file starts programs of its own, which compute alone.
 alone-tests: env
-	@$(VENV)/bin/python -m pytest tests/alone -n 2 --dist loadfile --durations=15
+	@$(VENV)/bin/python -m pytest $(SOONER:%=tests/%) -n 2 --dist loadfile --durations=15
 
-# Engines need all cores: one test after the other.
+# An engine starts for half a minute on one core, and its tests wait for it: the others' engines have the rest.
 engine-tests: env
-	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) --ignore=tests/alone --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync --keep-going herd-tests other-tests
+
+# One test after the other: most of them share one herd.
+herd-tests: env
+	@$(VENV)/bin/python -m pytest tests/e2e --durations=30
+
+other-tests: env
+	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) $(SOONER:%=--ignore=tests/%) --ignore=tests/e2e --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
 
 # Each part runs also where one before it fails, so that one run tells all.
 test: env ## What `check` does, what we rely on in vLLM and Ray, real engines end to end, and Maverick over fake hosts where the machine lends any
