@@ -19,6 +19,8 @@ path-a-to-e: TESTS = tests/path/test_[a-e]*.py
 path-f-to-l: TESTS = tests/path/test_[f-l]*.py
 path-others: TESTS = tests/path --ignore-glob='tests/path/test_[a-l]*'
 tools: TESTS = tests/tools
+# Those that need no herd of engines: `make test` runs them before it.
+SOONER := alone hostile test_architecture.py
 # How many examples the tests of laws try: few for `make check`, all for `make test`.
 EXAMPLES ?= quick
 BEGAN := $(shell date +%s)
@@ -85,13 +87,13 @@ check: env ## What takes seconds: linters, types, import contracts, unit tests (
 	@$(MAKE) --no-print-directory --jobs --output-sync lint unit-tests path-tests
 	@$(TOOK)
 
-# Each file starts programs of its own, which compute alone.
+# Each file starts programs of its own: two processes, and a file in one of them.
 alone-tests: env
-	@$(VENV)/bin/python -m pytest tests/alone -n 2 --dist loadfile --durations=15
+	@$(VENV)/bin/python -m pytest $(SOONER:%=tests/%) -n 2 --dist loadfile --durations=15
 
 # Engines need all cores: one test after the other.
 engine-tests: env
-	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) --ignore=tests/alone --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=30
+	@$(VENV)/bin/python -m pytest tests $(CHECKED:%=--ignore=tests/%) $(SOONER:%=--ignore=tests/%) --ignore=tests/multihost/test_faults.py --ignore=tests/apart --durations=40
 
 # Each part runs also where one before it fails, so that one run tells all.
 test: env ## What `check` does, what we rely on in vLLM and Ray, real engines end to end, and Maverick over fake hosts where the machine lends any

@@ -29,7 +29,7 @@ class Arguments:
         self._key, self._store, self._clock = policy_arguments.key(application), store, clock
         self._thread: threading.Thread | None = None
         self._text: str | None = None
-        self._asked_s = 0.0
+        self._asked_s, self._trouble = 0.0, ""
 
     def text(self) -> str | None:
         """Returns what was read last; None before that. Returns at once."""
@@ -43,9 +43,16 @@ class Arguments:
         while self._clock() - self._asked_s < LEFT_S:
             try:
                 self.look()
+                self._trouble = ""
             except Exception as error:  # noqa: BLE001 (whatever Ray raises while its head is away: what was read last holds)
-                logger.warning("scaling_not_told key=%s error=%s: %s", self._key, type(error).__name__, error)
+                self._say(f"{type(error).__name__}: {error}")
             time.sleep(PERIOD_S)
+
+    def _say(self, trouble: str) -> None:
+        """Logs what is wrong, once."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logger.warning("scaling_not_told key=%s error=%s", self._key, trouble)
 
     def look(self) -> None:
         """Reads once. What is gone from the store holds on: its model may be on its way out."""
