@@ -48,7 +48,7 @@ class Log:
 
 
 def _entry(trace: Trace | None = None) -> Entry:
-    times = iter([10.0, 10.25, 10.25, 11.0])
+    times = iter([10.0, 10.25, 10.25, 10.25, 10.25, 11.0])
     journal = Journal(Meter(), clock=lambda: next(times))
     entry = Entry(journal, "chat", 10.0, "req-1", trace)
     entry.names("llama")
@@ -75,6 +75,8 @@ def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
     entry = _entry(Trace(255, 1, 0, True))
     with entry.asks("scout") as trial:
         with trial.waits():
+            pass
+        with trial.prefills():
             pass
         with trial.asks("r1", "only"):
             pass

@@ -41,6 +41,15 @@ def test_what_traces_need_is_loaded_when_a_gateway_is_made_that_has_them() -> No
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
+def test_gateway_that_is_to_tell_nothing_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger=LOGGER):
+        observers = Observers(Observing(access_log="off"), "own", lambda after_s, call: None)
+        journal = observers.journal(Meter())
+        journal.ended(journal.begins("chat", journal.clock(), "req-1"), Outcome.OK, None, journal.clock())
+        observers.stop(within_s=10)
+    assert not caplog.records
+
+
 def test_request_that_has_ended_is_told_to_the_log_and_to_the_collector(caplog: pytest.LogCaptureFixture) -> None:
     with otlp_receiver() as receiver, caplog.at_level(logging.INFO, logger=LOGGER):
         tracing = Tracing(endpoint=receiver.url, sample_ratio=1)
