@@ -28,8 +28,11 @@ async def logged(engine: FakeEngine) -> AsyncIterator[Herd]:
         yield one
 
 
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+@pytest_asyncio.fixture(loop_scope="session")
+async def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The log, in which earlier tests' gateways write no more."""
+    here = asyncio.get_running_loop()
+    await asyncio.wait_for(asyncio.gather(*(task for task in STOPPING if task.get_loop() is here)), WAIT_S)
     caplog.set_level(logging.INFO, LOGGER)
     return caplog
 

@@ -88,7 +88,7 @@ async def test_its_log_line_spans_and_load_are_those_of_an_answer(engine: FakeEn
             assert told(herd).usual.answer_tokens == 6
         await asyncio.wait_for(STOPPING[-1], WAIT_S)  # what waits to be written is written by then
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER]
-    (line,) = [line for line in lines if line["event"] == "request"]
+    (line,) = [line for line in lines if line["event"] == "request" and line["replica"] == f"replica-{engine.port}"]
     assert (line["outcome"], line["attempts"], line["completion_tokens"]) == ("ok", 1, 6)
     whole, attempt = receiver.trees()[0]
     assert whole.attributes["herd.outcome"] == "ok"

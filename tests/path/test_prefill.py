@@ -3,11 +3,11 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from configs.schema import Model, Prefill
 from deployments.policy.routing.types import ReplicaState

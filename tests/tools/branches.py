@@ -133,9 +133,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--marks", type=Path, metavar="FILE", help="write down which branches ran, and judge nothing")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Puts marks into what is imported from here on."""
-    config.pluginmanager.register(Branches(pure_files(), config.getoption("--marks")), "branches")
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Puts marks into what is imported from here on, also by the `conftest.py` of a folder that the command names."""
+    early_config.pluginmanager.register(Branches(pure_files(), early_config.known_args_namespace.marks), "branches")
 
 
 def main(arguments: list[str]) -> int:
