@@ -21,8 +21,8 @@ from cluster.scaling.work import TINY
 
 #: The patience of steps down doubles at most so often, and halves with each so many seconds without a regret.
 MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
-#: Standard errors by which a load is clearly less, those that it must be less by for long, all the while, and those within which it may still
-#: be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
+#: Standard errors by which a load is clearly less, those that it must be less by for long, all the while, and those within which it may
+#: still be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
 LESS, LONG, SAME = 4.0, 2.0, 5.5
 #: Spans that the patience is watched in.
 SPANS = 6
