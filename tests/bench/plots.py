@@ -65,15 +65,42 @@ def _saturation(said: Mapping[str, Any]) -> Figure:
 
 def _scaling(said: Mapping[str, Any]) -> Figure:
     """Each rule's share of requests within both objectives by its GPU-hours, a picture for each load: up and to the left is better."""
-    loads = said["loads"]
-    rows = -(-len(loads) // 3)
-    figure = Figure((12, 3 * rows + 0.8), layout="constrained")
-    axes = [axis for row in figure.subplots(rows, 3, squeeze=False) for axis in row]
-    for axis, (load, rules) in zip(axes, loads.items(), strict=False):
+
+    def draw_load(axis: Any, rules: Mapping[str, Any]) -> None:
         for number, (name, found) in enumerate(rules.items()):
             hours, shares = (sum(one[what] for one in found) / len(found) for what in ("gpu_hours", "attainment"))
             ours = name.startswith("herd")
             axis.plot(hours, 100 * shares, "*" if ours else "osD^vP"[number % 6], label=name, ms=13 if name == "herd" else 7)
+
+    return _by_load(said["loads"], draw_load)
+
+
+def _scaling_pareto(said: Mapping[str, Any]) -> Figure:
+    """The same for each setting of a rule's own knob, in a line; the larger mark is the usual setting."""
+
+    def draw_load(axis: Any, rules: Mapping[str, Any]) -> None:
+        for number, (name, settings) in enumerate(rules.items()):
+            usual, color = f"{said['settings']['knobs'][name]['usual']:g}", f"C{number}"
+            points = {
+                setting: [sum(row[what] for row in rows.values()) / len(rows) for what in ("gpu_hours", "attainment")]
+                for setting, rows in settings.items()
+            }
+            line = sorted(points.values())
+            axis.plot(
+                [one[0] for one in line], [100 * one[1] for one in line], ".-", color=color, label=name, lw=3 if name == "herd" else 1
+            )
+            if usual in points:
+                axis.plot(points[usual][0], 100 * points[usual][1], "*" if name == "herd" else "o", color=color, ms=11)
+
+    return _by_load(said["loads"], draw_load)
+
+
+def _by_load(loads: Mapping[str, Any], draw_load: Callable[[Any, Any], None]) -> Figure:
+    rows = -(-len(loads) // 3)
+    figure = Figure((12, 3 * rows + 0.8), layout="constrained")
+    axes = [axis for row in figure.subplots(rows, 3, squeeze=False) for axis in row]
+    for axis, (load, rules) in zip(axes, loads.items(), strict=False):
+        draw_load(axis, rules)
         axis.set(title=load, xlabel="GPU-hours", ylabel="% in SLO", xlim=(0, None), ylim=(None, 102))
     for axis in axes[len(loads) :]:
         axis.remove()
@@ -82,7 +109,13 @@ def _scaling(said: Mapping[str, Any]) -> Figure:
     return figure
 
 
-PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {"trace": _trace, "cpu": _cpu, "saturation": _saturation, "scaling": _scaling}
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
+    "trace": _trace,
+    "cpu": _cpu,
+    "saturation": _saturation,
+    "scaling": _scaling,
+    "scaling_pareto": _scaling_pareto,
+}
 """By the name of the picture."""
 _RESULTS_OF = {"saturation": "cpu"}
 """Whose results a picture shows, where they are called otherwise."""

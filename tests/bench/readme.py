@@ -175,6 +175,23 @@ def scaling(results: Path = RESULTS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def equal(results: Path = RESULTS) -> str:
+    """Returns the table of the best that other rules reach for the GPU-hours that ours takes, whatever their knobs, in Markdown."""
+    path = results / "scaling_pareto.json"
+    loads = json.loads(path.read_text(encoding="utf-8"))["equal"] if path.exists() else {}
+    lines = [
+        "| load | seeds | herd | the best other rule at no more GPU-hours | its time out of SLO over ours |",
+        "|---|---:|---|---|---:|",
+    ]
+    for load, said in loads.items():
+        own, best = said["herd"], said["best"]
+        other = said["others"].get(best)
+        cells = [_scaled(tuple(one[what] for what in ("attainment", "out_of_slo_s", "gpu_hours"))) for one in (own, other) if one]
+        times = f"{other['out_of_slo_s'] / own['out_of_slo_s']:.2f}" if other and own["out_of_slo_s"] else ""
+        lines.append(f"| {load} | {said['seeds']} | {cells[0]} | {f'{best}: {cells[1]}' if other else 'none'} | {times} |")
+    return "\n".join(lines) + "\n"
+
+
 def _scaled(found: tuple[float, ...]) -> str:
     attainment, out_of_slo_s, gpu_hours = found
     return f"{100 * attainment:.1f} %, {out_of_slo_s:.0f} s out, {gpu_hours:.2f} h"
@@ -186,7 +203,8 @@ def written(readme: str) -> str:
     Raises:
         ValueError: the page has no place for one of them.
     """
-    for name, made in (("figures", table()), ("profile", profile()), ("chaos", chaos()), ("scaling", scaling())):
+    parts = {"figures": table(), "profile": profile(), "chaos": chaos(), "scaling": scaling(), "equal": equal()}
+    for name, made in parts.items():
         before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))
         if not (begin and end):

@@ -5,6 +5,8 @@ from deployments.commands.simulating.peers import RayDefault
 from deployments.simulation.loads.traces import Traced
 from tests.bench.scaling import oracle
 from tests.bench.scaling.dynamo import DynamoPlanner
+from tests.bench.scaling.knobs import KNOBS
+from tests.bench.scaling.pareto import Rows, at, curve, equal
 from tests.bench.scaling.ray_rules import RayTtft
 from tests.unit.deployments.simulation.autoscaling.test_peers import sample, seen
 
@@ -44,3 +46,28 @@ def test_oracle_asks_a_start_ahead() -> None:
     numbers = oracle.plan(requests, lambda _: 0.1, 30.0, (1, 100))
     assert numbers == ((0.0, 4), (30.0, 4), (60.0, 4), (90.0, 4))
     assert oracle.plan(requests, lambda _: 0.1, 0.0, (1, 100))[0] == (0.0, 1)
+
+
+def _rows(gpu_hours: float, out_of_slo_s: float, seeds: int = 1) -> Rows:
+    row = {"attainment": 1 - out_of_slo_s / 1000, "out_of_slo_s": out_of_slo_s, "gpu_hours": gpu_hours, "scale_events": 1.0}
+    return {str(seed): row for seed in range(1, seeds + 1)}
+
+
+def test_rule_between_two_settings_of_its_knob_is_on_the_line_between_them() -> None:
+    points = curve({"16": _rows(4.0, 100.0), "32": _rows(2.0, 300.0)}, {"1"})
+    between = at(points, 3.0)
+    assert between is not None
+    assert between["out_of_slo_s"] == 200
+    assert at(points, 9.0) == points[1]
+    assert at(points, 1.9) is None
+
+
+def test_comparison_takes_the_best_other_rule_at_no_more_gpu_hours_over_the_seeds_that_all_have() -> None:
+    rules = {name: {f"{knob.usual:g}": _rows(2.0, 400.0)} for name, knob in KNOBS.items()}
+    rules["herd"] = {"1": _rows(3.0, 100.0, 2), "2": _rows(9.0, 0.0)}
+    rules["Dynamo"] = {"1": _rows(2.5, 150.0), "0.5": _rows(3.1, 0.0)}
+    said = equal(rules)
+    assert said is not None
+    assert (said["seeds"], said["best"], said["herd"]["gpu_hours"]) == (1, "Dynamo", 3.0)
+    assert said["others"]["Dynamo"]["out_of_slo_s"] == 25
+    assert equal({name: rows for name, rows in rules.items() if name != "Dynamo"}) is None
