@@ -42,9 +42,9 @@ SEAMS = [
             "timeout_graceful_shutdown",
         ),
     ),
-    Seam("wire/client/request_framing", "httptools:HttpRequestParser", has=("feed_data",)),
-    Seam("wire/client/request_framing", "httptools:HttpParserError"),
-    Seam("wire/client/request_framing", "httptools:HttpParserUpgrade"),
+    Seam("wire/client/request_head", "httptools:HttpRequestParser", has=("feed_data",)),
+    Seam("wire/client/request_head", "httptools:HttpParserError"),
+    Seam("wire/client/request_head", "httptools:HttpParserUpgrade"),
     Seam("wire/engine/connection", "httptools:HttpResponseParser", has=("feed_data", "get_status_code", "should_keep_alive")),
     Seam("wire/engine/connection", "httptools:HttpParserError"),
     Seam(
@@ -189,7 +189,7 @@ def test_parser_stands_where_it_stood_when_whole_chunks_pass_it_by() -> None:
 
 
 def test_request_that_offers_an_upgrade_is_told_by_an_exception() -> None:
-    """`deployments/wire/client/request_framing.py`."""
+    """`deployments/wire/client/request_head.py`."""
     parser = httptools.HttpRequestParser(heard := Heard())
     with pytest.raises(httptools.HttpParserUpgrade):
         parser.feed_data(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")

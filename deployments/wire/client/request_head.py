@@ -84,12 +84,15 @@ class Head:
 
     def with_length(self, digits: bytes) -> "Head":
         """Returns this head with another length of its body."""
-        other = Head()
-        other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
-        other.headers = {**self.headers, b"content-length": digits}
-        other.length = int(digits)
-        other.closes, other.old, other.expects_continue = self.closes, self.old, self.expects_continue
-        return other
+        return Head().as_in(self, digits)
+
+    def as_in(self, head: "Head", digits: bytes) -> "Head":
+        """Takes over what another head has, but for the length of the body; returns itself."""
+        self.method, self.target, self.path, self.query = head.method, head.target, head.path, head.query
+        self.headers = {**head.headers, b"content-length": digits}
+        self.length = int(digits)
+        self.closes, self.old, self.expects_continue = head.closes, head.old, head.expects_continue
+        return self
 
     def _frame(self) -> None:
         """Where the body ends. Two ways to say so, or one said twice, may be understood differently by whatever stands in front."""
