@@ -18,7 +18,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Arguments:
-    """What the policy of one application is told now."""
+    """The arguments of one application's policy, as they are now."""
 
     def __init__(self, application: str, store: Store = cluster_store, clock: Callable[[], float] = time.monotonic) -> None:
         """Args:
@@ -55,5 +55,5 @@ class Arguments:
             logger.warning("scaling_not_told key=%s error=%s", self._key, trouble)
 
     def look(self) -> None:
-        """Reads once. What is gone from the store holds on: its model may be on its way out."""
+        """Reads once. Arguments that are gone from the store hold on: their model may be on its way out."""
         self._text = self._store.several([self._key]).get(self._key, self._text)

@@ -12,7 +12,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Scaling:
-    """A model's policy. What it is told is in the cluster's store (`deployments.policy.scaling.policy_arguments`), and may change."""
+    """A model's policy. Its arguments are in the cluster's store (`deployments.policy.scaling.policy_arguments`), and may change."""
 
     def __init__(self, arguments: Any = None) -> None:  # noqa: ANN401 (deployments.records.policy_arguments.Arguments)
         """Args:

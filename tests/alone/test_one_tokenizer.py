@@ -21,6 +21,9 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, Llama4Processor
 from vllm.plugins import load_general_plugins
+from vllm.renderers import base
+from vllm.renderers.hf import HfRenderer
+from vllm.tokenizers.hf import ThreadSafeHFTokenizerMixin
 from vllm.tokenizers import detokenizer_utils, get_tokenizer
 from vllm.transformers_utils import processor
 vllms = detokenizer_utils._get_leading_space_marker
@@ -29,11 +32,26 @@ reads, read = [], AutoTokenizer.from_pretrained
 AutoTokenizer.from_pretrained = lambda *args, **more: reads.append(args) or read(*args, **more)
 tokenizer = get_tokenizer(sys.argv[1])
 
+def processor_of(**more):
+    return processor.cached_get_processor_without_dynamic_kwargs(sys.argv[1], processor_cls=Llama4Processor, **more)
+
 def loaded(**more):
     count = len(reads)
-    one = processor.cached_get_processor_without_dynamic_kwargs(sys.argv[1], processor_cls=Llama4Processor, use_fast=True, **more)
+    one = processor_of(use_fast=True, **more)
     said = one(text="A <|image|> of 12345 llamas", images=[Image.new("RGB", (672, 672), "red")], return_tensors="pt")
     return len(reads) - count, one.tokenizer is tokenizer, said["input_ids"].tolist(), float(said["pixel_values"].float().sum())
+
+class Registry:
+    supports_multimodal_inputs = staticmethod(lambda model: True)
+    processor_cache_from_config = processor_only_cache_from_config = staticmethod(lambda config: None)
+    create_processor = staticmethod(lambda model, tokenizer, cache: processor_of(tokenizer=tokenizer))
+
+def serving():
+    base.mm_registry = Registry
+    model = SimpleNamespace(renderer_num_workers=1, multimodal_config=None, hf_config=None)
+    config = SimpleNamespace(model_config=model, parallel_config=SimpleNamespace(_api_process_rank=0), observability_config=None)
+    renderer = HfRenderer(config, tokenizer)
+    return renderer.mm_processor.tokenizer is renderer.tokenizer, isinstance(renderer.tokenizer, ThreadSafeHFTokenizerMixin)
 
 def markers(shape):
     backend = Tokenizer(models.BPE())
@@ -43,7 +61,8 @@ def markers(shape):
 space, bytes_ = pre_tokenizers.Metaspace(replacement="_"), pre_tokenizers.ByteLevel()
 shapes = [space, bytes_, None, pre_tokenizers.Sequence([bytes_, space]), pre_tokenizers.Sequence([bytes_])]
 bare = [marker(SimpleNamespace()) for marker in (vllms, detokenizer_utils._get_leading_space_marker)]
-print(json.dumps({"handed": loaded(tokenizer=tokenizer), "own": loaded(), "markers": [*map(markers, shapes), bare]}))
+found = {"handed": loaded(tokenizer=tokenizer), "own": loaded(), "kept": processor_of().tokenizer is tokenizer, "serving": serving()}
+print(json.dumps({**found, "markers": [*map(markers, shapes), bare]}))
 """
 
 
@@ -68,6 +87,15 @@ def test_processor_that_is_handed_none_reads_its_own_and_both_say_the_same(said:
     reads, is_handed, *answer = said["own"]
     assert (reads, is_handed) == (1, False)
     assert answer == said["handed"][2:]
+
+
+def test_processor_that_vllm_has_kept_comes_with_the_tokenizer_that_it_has(said: dict[str, Any]) -> None:
+    assert said["kept"]
+
+
+def test_processor_of_the_process_that_serves_has_the_pool_of_which_each_thread_borrows_its_own(said: dict[str, Any]) -> None:
+    """Two threads that used one tokenizer at a time would fail each other's requests."""
+    assert said["serving"] == [True, True]
 
 
 def test_marker_of_a_space_is_the_one_that_vllm_would_find(said: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ SEAMS = [
     Seam("wire/client/request_head", "httptools:HttpParserUpgrade"),
     Seam("wire/engine/connection", "httptools:HttpResponseParser", has=("feed_data", "get_status_code", "should_keep_alive")),
     Seam("wire/engine/connection", "httptools:HttpParserError"),
+    Seam("wire/engine/connection", "httptools:HttpParserUpgrade"),
     Seam(
         "wire/client/handshake",
         "asyncio.base_events:BaseEventLoop.start_tls",

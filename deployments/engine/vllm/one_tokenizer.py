@@ -2,7 +2,9 @@
 
 vLLM 0.29 hands the tokenizer that it has read to whoever loads the model's processor of images. transformers takes no notice: it reads the
 tokenizer anew, twice, and copies the one it was handed twice, as it would copy any other setting. With Llama 4's 200,000 tokens that was
-half of the CPU time of an engine's start. Decides nothing else: a processor that is loaded without a tokenizer reads its own.
+half of the CPU time of an engine's start. Decides nothing else: a processor that is loaded without a tokenizer reads its own, unless vLLM
+has kept one of the same model. The process that serves makes the tokenizer a pool afterwards, of which each thread borrows its own: no two
+of them use one at a time.
 """
 
 import json

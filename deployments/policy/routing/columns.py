@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-#: Rows of `rows`: each times a number that only the request tells is a part of a replica's score. What is made of reports alone follows,
-#: by its weight.
+#: Rows of `rows`: each times a number that only the request tells is a part of a replica's score. Scores of reports alone follow, by their
+#: weights.
 HIT, LOAD, MEMORY, REQUESTS, LAST_USED = range(5)
 #: What a running request delays a new one, in prompt tokens: its decoding takes a share of every step. Tuned on the replay of a trace.
 REQUEST_TOKENS = 64

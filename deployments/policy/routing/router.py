@@ -3,7 +3,7 @@
 Keeps what a replica's load and cache are by now (`Columns`), and leaves the choice to a policy of `deployments.policy.routing.policies`. It
 has no clock: time comes in with the replicas' views.
 
-News of one replica costs the same however many there are, and so does a request but for a few operations over arrays. What has changed is
+News of one replica costs the same however many there are, and so does a request but for a few operations over arrays. Changes are
 written into the arrays when a choice looks at them: with one replica, nobody ever does.
 
 Several gateways share no lock and no state. Three things make them agree well enough:

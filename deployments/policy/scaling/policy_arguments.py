@@ -1,4 +1,4 @@
-"""What a model's scaling policy is told, apart from what is declared to Ray Serve.
+"""The arguments of a model's scaling policy, apart from what is declared to Ray Serve.
 
 Decides where it goes. Ray Serve takes a policy's arguments for a part of its application's code: a change of them would make all engines of
 the model anew. So Ray Serve is told the policy alone, and its arguments are kept in the cluster's store, under the application's name.
