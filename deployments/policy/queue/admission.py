@@ -232,19 +232,26 @@ class Queue:
             self._line.interrupted()
         elif self._start is not None and not self._spreads(self._start, now_s):
             return []
-        over = []
-        for waiting in self._line:
-            waiting.look_again(now_s)
-            if (outcome := self._turn(waiting.ask, now_s)) is not None:
-                waiting.outcome = outcome
-                over.append(waiting)
-            elif not self._waits_for_another(waiting.ask):
-                break
+        over, goes_back = self._in_turn(now_s)
         for waiting in over:
             self._line.leave(waiting, waiting.ask.priority)
         if self._line.is_empty:
             self._start = None
+        if goes_back is not None and goes_back.priority is Priority.INTERACTIVE:
+            self._make_way(goes_back.tried)
         return over
+
+    def _in_turn(self, now_s: float) -> tuple[list[Waiting], Ask | None]:
+        """Returns the waits that end now, and the request that from now on would go back to a replica, if that were not full."""
+        over = []
+        for waiting in self._line:
+            goes_back = waiting.look_again(now_s)
+            if (outcome := self._turn(waiting.ask, now_s)) is not None:
+                waiting.outcome = outcome
+                over.append(waiting)
+            elif not self._waits_for_another(waiting.ask):
+                return over, waiting.ask if goes_back else None
+        return over, None
 
     def _spreads(self, start: Start, now_s: float) -> bool:
         """Prepares a start, of which a replica is ready, for the requests that wait; returns whether they may go to it now."""

@@ -61,10 +61,13 @@ class Waiting:
         self.outcome: Slot | Refused | None = None
         """How the wait has ended; None while it lasts."""
 
-    def look_again(self, now_s: float) -> None:
-        """Takes replicas that were lost as worth another try, where the request has waited long enough for others."""
-        if self.ask.lost and now_s - self.since_s >= LOST_S:
-            self.ask = self.ask._replace(tried=self.ask.tried - self.ask.lost, lost=frozenset())
+    def look_again(self, now_s: float) -> bool:
+        """Takes replicas that were lost as worth another try, where the request has waited long enough for others; returns whether it has
+        now."""
+        if not self.ask.lost or now_s - self.since_s < LOST_S:
+            return False
+        self.ask = self.ask._replace(tried=self.ask.tried - self.ask.lost, lost=frozenset())
+        return True
 
 
 def patience_s(ask: Ask, limits: Limits) -> float:

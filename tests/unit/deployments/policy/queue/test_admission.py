@@ -166,6 +166,18 @@ def test_begun_request_that_lost_its_connection_goes_back_to_the_replica_where_n
     assert queue.freed(granted(begun.outcome), 8 + LOST_S) == [behind]
 
 
+@pytest.mark.parametrize("priority", Priority)
+def test_batch_makes_way_for_a_begun_request_in_a_hurry_that_goes_back(priority: Priority) -> None:
+    """It has taken the place that the other one lost."""
+    queue = Queue(LLAMA, pool(1))
+    begun = waits(queue.offered(Ask(tried=frozenset("a"), lost=frozenset("a"), begun=True, priority=priority), LIMITS, 0))
+    batch = granted(queue.offered(Ask(priority=BATCH), LIMITS, 1))
+    batch.yields_by(lambda: True)
+    assert (queue.news(LOST_S - 0.1), batch.gave_way) == ([], False)
+    assert (queue.news(LOST_S), batch.gave_way) == ([], priority is HURRY)
+    assert queue.freed(batch, 1 + LOST_S) == [begun]
+
+
 def test_begun_request_does_not_go_back_to_a_replica_that_refused_it() -> None:
     queue = Queue(LLAMA, pool(1, 1))
     begun = waits(queue.offered(Ask(tried=frozenset("ab"), lost=frozenset("b"), begun=True), LIMITS, 0))
