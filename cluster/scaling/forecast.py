@@ -24,7 +24,8 @@ BAND, SURE, OLD_S, OLD_BAND, OLD_SURE = 2.5, 4.0, 1800.0, 4.0, 5.0
 USUAL, CHANGED = 0.2, 12.0
 #: How far the short mean moves to a bucket that noise cannot explain.
 LEAP = 0.5
-#: One bucket teaches no more noise than that of so many deviations, once a few are known.
+#: One bucket teaches no more noise than that of so many deviations, once a few are known, unless the two before it were as wild:
+#: after silence all noise is beyond what is known, and a bucket among silent ones is wild twice.
 WILDEST, FEW = 3.0, 6
 #: The trust before any change was seen. It weighs as much as one change of this share of the level.
 TRUST_AT_FIRST, WEIGHT_AT_FIRST = 0.5, 0.3
@@ -63,6 +64,9 @@ class Track:
     """Seconds since the load last changed by more than noise: the slow mean is one over the later half of them."""
     noise: float = 0.0
     """Variance of one bucket."""
+    wild: float = 0.0
+    wild_before: float = 0.0
+    """The variances that the last two pairs of neighbours show, each alone."""
     rise: float = 0.0
     fall: float = 0.0
     """By how many standard deviations buckets were above the slow mean, and below it, added up."""
@@ -114,10 +118,12 @@ def restated(track: Track, times: float) -> Track:
 
     Forecasts that are still to be judged stay: they were wrong by that, too.
     """
-    last, fast, slow, level, trend = (times * one for one in (track.last, track.fast, track.slow, track.level, track.trend))
-    return replace(
-        track, last=last, fast=fast, slow=slow, level=level, trend=trend, doubt=times * track.doubt, noise=times**2 * track.noise
+    last, fast, slow, level, trend, doubt = (
+        times * one for one in (track.last, track.fast, track.slow, track.level, track.trend, track.doubt)
     )
+    noise, wild, before = (times**2 * one for one in (track.noise, track.wild, track.wild_before))
+    loads = replace(track, last=last, fast=fast, slow=slow, level=level, trend=trend, doubt=doubt)
+    return replace(loads, noise=noise, wild=wild, wild_before=before)
 
 
 def ahead(track: Track, horizon_s: float, tuning: Tuning) -> float:
@@ -148,16 +154,14 @@ def _gain(seconds: float, average_s: float) -> float:
 def _follow(track: Track, load: Load) -> Track:
     heard, gap_s = load.replicas, load.ended_s - track.until_s
     if track.seen == 0 or gap_s > GAP_S:
-        return replace(
-            track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, age_s=FAST_S, level=heard, trend=0.0, pending=()
-        )
+        return _begun(track, load)
     few = 1 / (track.seen + 1)
     leaps = track.seen > FEW and abs(heard - track.fast) > SURE * sqrt(track.noise)
     gain = max(_gain(load.seconds, FAST_S), few, LEAP if leaps else 0.0)
     fast = track.fast + gain * (heard - track.fast)
     # Half the square of two neighbours' difference is the variance of one (von Neumann 1941); a step shows in it once.
     wild = (heard - track.last) ** 2 / 2
-    known = min(wild, WILDEST**2 * track.noise) if track.seen > FEW else wild
+    known = min(wild, max(WILDEST**2 * track.noise, min(track.wild, track.wild_before))) if track.seen > FEW else wild
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
     # What a leap took from one bucket stays as doubtful as one bucket until others have come.
     error = sqrt(max(noise * gain / (2 - gain), ((1 - gain) * track.doubt) ** 2 + gain**2 * noise))
@@ -179,11 +183,20 @@ def _follow(track: Track, load: Load) -> Track:
         age_s=age_s,
         doubt=error,
         noise=noise,
+        wild=wild,
+        wild_before=track.wild,
         level=level,
         trend=trend,
         rise=rise,
         fall=fall,
     )
+
+
+def _begun(track: Track, load: Load) -> Track:
+    """Begins the level anew with a bucket; how noisy loads are, and how wrong forecasts were, is still known."""
+    heard = load.replicas
+    begun = replace(track, until_s=load.ended_s, seen=1, last=heard, fast=heard, slow=heard, level=heard)
+    return replace(begun, age_s=FAST_S, rise=0.0, fall=0.0, trend=0.0, pending=())
 
 
 def _summed(track: Track, heard: float, deviation: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ Decides what a process loads: OpenTelemetry only where the config asks for trace
 
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -35,7 +36,8 @@ class Observers:
         self._traces = Traces(lambda tracing: _exporter(tracing, instance), time.perf_counter, batch_s)
         self._access_log = AccessLog(partial(log_writer.write, logging.getLogger(LOGGER)), later, time.time, lines_s)
         if wanted.tracing is not None:  # here, and not when the thread needs it: what is loaded by now is spared by Python's collections
-            import_module(_OTLP)
+            with suppress(Exception):  # the thread tells of it: no traces are better than no gateway
+                import_module(_OTLP)
         self.apply(wanted)
 
     def apply(self, wanted: Observing) -> None:

@@ -23,7 +23,7 @@ from monitoring.trace_context import Trace, sampled_below
 
 #: Spans wait this long for others, so that one request to the collector has those of many: it costs as much as those of ten requests.
 BATCH_S = 5.0
-#: Requests whose spans are sent together, and no later than so many wait. A batch holds Python's lock for some milliseconds.
+#: Requests whose spans are sent together, and no later than so many wait, or as many as may. A batch holds Python's lock for milliseconds.
 BATCH_REQUESTS = 64
 TOLD_AGAIN_S = 60.0
 
@@ -54,6 +54,7 @@ class Sender:
         self.wanted = wanted
         self._open, self._batch_s = open_, batch_s
         self._waiting: queue.Queue[Tree] = queue.Queue(wanted.queue_requests)
+        self._many = min(BATCH_REQUESTS, wanted.queue_requests)
         self._ends, self._wakes = False, threading.Event()
         self._exporter: Exporter | None = None
         self._lost = 0
@@ -73,7 +74,7 @@ class Sender:
             self._waiting.put_nowait(made)
         except queue.Full:
             self._lost += 1
-        if self._waiting.qsize() == BATCH_REQUESTS:
+        if self._waiting.qsize() == self._many:
             self._wakes.set()
 
     def end(self) -> None:

@@ -93,7 +93,7 @@ class StepTimes:
         return fewest, took_s
 
     def _decode_s(self, decodes: int) -> float:
-        """Counts once the seconds of a decode step that do not depend on how long its contexts are."""
+        """Works out, once, the seconds of a decode step that do not depend on how long its contexts are."""
         seconds = self._decode_by_requests[decodes] = self._without_context_s(decodes, decodes)
         return seconds
 

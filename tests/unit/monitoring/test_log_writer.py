@@ -90,6 +90,43 @@ def test_formatter_that_changes_texts_gets_each_line_alone(logger: logging.Logge
     assert [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()] == LINES
 
 
+class Indented(logging.Formatter):
+    """Shows that a message has more lines than one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", "\n    ")
+
+
+@pytest.mark.parametrize(
+    "formatter",
+    [Indented("%(message)s"), *(logging.Formatter(shape) for shape in ("%(message)s %(message)s", "%(message)-90s|", "%(message).20s|"))],
+)
+def test_formatter_that_does_more_than_add_words_gets_each_line_alone(logger: logging.Logger, formatter: logging.Formatter) -> None:
+    alone, together = io.StringIO(), io.StringIO()
+    for stream, batches in ((alone, [[line] for line in LINES]), (together, [LINES])):
+        logger.addHandler(handler := formatted(logging.StreamHandler(stream), formatter))
+        for lines in batches:
+            log_writer.write(logger, lines)
+        logger.removeHandler(handler)
+    assert together.getvalue() == alone.getvalue()
+
+
+def test_line_ends_as_the_handler_ends_its_texts(logger: logging.Logger) -> None:
+    handler = logging.StreamHandler(stream := io.StringIO())
+    handler.terminator = "\r\n"
+    logger.addHandler(handler)
+    log_writer.write(logger, LINES)
+    assert stream.getvalue() == "".join(f"{line}\r\n" for line in LINES)
+
+
+def test_filter_of_the_logger_is_asked_about_each_line(logger: logging.Logger) -> None:
+    logger.addHandler(logging.StreamHandler(stream := io.StringIO()))
+    logger.addFilter(only := lambda record: record.getMessage() != LINES[1])
+    log_writer.write(logger, LINES)
+    logger.removeFilter(only)
+    assert stream.getvalue().splitlines() == [LINES[0], LINES[2]]
+
+
 def test_handler_of_another_kind_gets_each_line_as_a_record(logger: logging.Logger) -> None:
     one, without_target = Records(), logging.handlers.MemoryHandler(capacity=100)
     logger.addHandler(one)

@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from structlog.testing import capture_logs
 
 from configs.observing import Observing, Tracing
 from monitoring.export import Meter
 from monitoring.labels import Outcome
 from monitoring.logs import LOGGER
+from monitoring.observing import observers as module
 from monitoring.observing.observers import Observers
 from tests.otlp_receiver import otlp_receiver
 
@@ -39,6 +41,14 @@ def test_what_traces_need_is_loaded_when_a_gateway_is_made_that_has_them() -> No
         "print('opentelemetry.sdk.trace' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_gateway_starts_without_traces_where_opentelemetry_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_OTLP", "monitoring.observing.not_installed")
+    with capture_logs() as logs:
+        observers = Observers(Observing(tracing=Tracing(endpoint="http://127.0.0.1:9/v1/traces")), "own", lambda after_s, call: None)
+        observers.stop(within_s=10)
+    assert [(line["event"], line["error"]) for line in logs] == [("traces_off", "ModuleNotFoundError")]
 
 
 def test_gateway_that_is_to_tell_nothing_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -103,6 +103,16 @@ def test_batch_that_is_full_is_sent_before_its_time() -> None:
     one.stop(WITHIN_S)
 
 
+def test_queue_that_is_full_is_sent_before_its_time_where_it_has_no_room_for_a_batch() -> None:
+    collector = Collector()
+    one = Traces(collector.open, time.perf_counter, batch_s=600)
+    one.apply(wanted(queue_requests=2))
+    for _ in range(2):
+        one.ended(ended(trace=one.begins(None)))
+    _until(lambda: collector.taken == 2)
+    one.stop(WITHIN_S)
+
+
 def test_failures_beyond_the_ratio_are_bounded_by_the_second() -> None:
     collector = Collector()
     one = traces(collector, wanted(sample_ratio=0, errors_per_s=2))
@@ -124,11 +134,12 @@ def test_changed_config_opens_another_way_and_loses_nothing_of_the_one_before() 
 
 
 def test_spans_beyond_the_queue_are_left_out_and_counted() -> None:
-    collector = Collector()
-    sender = Sender(wanted(queue_requests=5), collector.open, batch_s=60)
+    collector, opens = Collector(), threading.Event()
+    sender = Sender(wanted(queue_requests=5), lambda tracing: collector.open(tracing) if opens.wait(WITHIN_S) else collector, batch_s=60)
     for _ in range(8):
         sender.put(TREE)
     with capture_logs() as logs:
+        opens.set()
         sender.end()
         sender.wait(WITHIN_S)
     assert collector.taken == 5

@@ -55,6 +55,14 @@ def test_steady_loads_move_hardly_anything_once_settled() -> None:
     assert moves <= 2
 
 
+@pytest.mark.parametrize("silent_s", [600, 14_400])
+def test_steady_load_after_silence_is_followed_no_more_than_any_other(silent_s: int) -> None:
+    """Silence has no noise: where nothing more was learned of it than nine times what was known, the target moved forty times an hour."""
+    found = episode(steps((0, silent_s), (26, 7200)), LIMITS, ready=18, step_s=10)
+    assert found.events(since_s=silent_s + 3600, step_s=10) <= 1
+    assert found.targets[-1] <= 1.25 * 26 / 1.45 + 2
+
+
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.floats(0.1, 60), st.sampled_from([5, 30, 100, 300]), st.integers(1, 60))
 def test_load_that_does_not_fluctuate_moves_nothing_once_settled(rate: float, start_s: float, ready: int) -> None:

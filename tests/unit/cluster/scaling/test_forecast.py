@@ -157,10 +157,22 @@ def test_trend_never_foretells_less_than_nothing() -> None:
     assert ahead(follow([20 - 0.4 * index for index in range(50)]), 300, TREND) == 0
 
 
+@pytest.mark.parametrize("quiet", [0.0, 0.1])
+def test_noise_of_a_load_that_comes_after_hours_without_any_is_learned(quiet: float) -> None:
+    track = follow([*[quiet] * 1440, *noisy([20.0] * 360, 3.0)])
+    assert track.noise == pytest.approx(9, rel=0.4)
+
+
+def test_one_step_teaches_no_noise() -> None:
+    before = follow(noisy([2.0] * 60, 0.2))
+    assert follow([12.0, 12.0], TREND, before, BUCKET_S * 60).noise < 1.5 * before.noise
+
+
 def test_after_a_long_gap_the_level_begins_anew() -> None:
-    before = follow([4.0] * 60)
+    before = follow(noisy([4.0] * 60, 0.5))
+    assert before.rise + before.fall > 0
     after = follow([9.0], TREND, before, begun=5000)
-    assert after.level == 9
+    assert (after.level, after.rise, after.fall) == (9, 0, 0)
     assert after.trend == 0
     assert not [one for one in after.pending if one.due_s < 5000]
     assert after.errors == before.errors
