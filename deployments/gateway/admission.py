@@ -59,7 +59,7 @@ class Place(AbstractContextManager["Place"]):
         self._left(self._slot)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._left(self._slot)
+        self.leave()
 
 
 class Admission:
@@ -102,11 +102,7 @@ class Admission:
         if queue is None:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
-        if isinstance(outcome, Slot):
-            return Place(outcome, self._left)
-        if isinstance(outcome, Waiting):
-            return outcome
-        raise outcome
+        return outcome if isinstance(outcome, Waiting) else self._placed(outcome)
 
     async def wait(self, model: str, waiting: Waiting) -> Place:
         """The place of a request that waits in the line. To be called at once, and to be used in a `with`.
@@ -115,10 +111,12 @@ class Admission:
             Unavailable: no replica takes requests any more.
             Overloaded: it waited too long.
         """
-        outcome = await self._waited(model, self._queues[model], waiting)
-        if isinstance(outcome, Slot):
-            return Place(outcome, self._left)
-        raise outcome
+        return self._placed(await self._waited(model, self._queues[model], waiting))
+
+    def _placed(self, ended: Slot | Refused) -> Place:
+        if isinstance(ended, Slot):
+            return Place(ended, self._left)
+        raise ended
 
     async def stop(self) -> None:
         """Ends every loop, and returns when they have ended."""
