@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from deployments.policy.scaling import policy_arguments
 from deployments.ray_calls import cluster_store
+from deployments.records.background import running
 from deployments.records.event_log import Store
 
 #: Between two looks; and a policy that nobody has asked for so long has been replaced, or its model is gone.
@@ -34,9 +35,7 @@ class Arguments:
     def text(self) -> str | None:
         """Returns what was read last; None before that. Returns at once."""
         self._asked_s = self._clock()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._follow, name=self._key, daemon=True)
-            self._thread.start()
+        self._thread = running(self._thread, self._follow, self._key)
         return self._text
 
     def _follow(self) -> None:

@@ -24,6 +24,7 @@ from deployments.policy.scaling.turn import Memory, Seen
 from deployments.policy.scaling.wanted import Wanted, of_plain
 from deployments.ray_calls import cluster_store
 from deployments.ray_calls.scaling_policy import Told, told
+from deployments.records.background import running
 from deployments.records.event_log import Store, Teller
 from deployments.records.scaling_shares import Member, shared
 from deployments.records.start_log import starts_of
@@ -83,9 +84,7 @@ class Follower:
         self._member.asked(*whole(now.target, now.running, self._ranks), self._asked_s, is_fixed)
         if is_fixed:
             return now.target
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._follow, name=f"scaling {self._model}", daemon=True)
-            self._thread.start()
+        self._thread = running(self._thread, self._follow, f"scaling {self._model}")
         self._returned = self._last(now.target, self._asked_s)
         return self._returned
 
