@@ -163,7 +163,7 @@ def _follow(track: Track, load: Load) -> Track:
     wild = (heard - track.last) ** 2 / 2
     known = min(wild, max(WILDEST**2 * track.noise, min(track.wild, track.wild_before))) if track.seen > FEW else wild
     noise = track.noise + max(_gain(load.seconds, NOISE_S), few) * (known - track.noise)
-    # What a leap took from one bucket stays as doubtful as one bucket until others have come.
+    # A mean that has leapt to one bucket stays as doubtful as one bucket until others have come.
     error = sqrt(max(noise * gain / (2 - gain), ((1 - gain) * track.doubt) ** 2 + gain**2 * noise))
     rise, fall = _summed(track, heard, sqrt(noise))
     if _believed(fast - track.slow, error, track.age_s) or max(rise, fall) > CHANGED:

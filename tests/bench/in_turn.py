@@ -150,6 +150,6 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def settings(sizes: Sizes) -> dict[str, float]:
-    """What was asked, for the file."""
+    """Returns the settings, as the file of results has them."""
     shape = {"streams_at_once": STREAMS, "chunks": CHUNKS, "pace_s": PACE_S, "requests_at_once": AT_ONCE, "cores": 1}
     return asdict(sizes) | shape

@@ -10,6 +10,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+#: Figures of a rule that `_scaled` shows.
+SCALED = ("attainment", "out_of_slo_s", "gpu_hours")
 BEGIN, END = "<!-- {}: python -m tests.bench.readme -->\n", "<!-- /{} -->"
 
 Row = tuple[str, str, str]
@@ -161,10 +163,7 @@ def scaling(results: Path = RESULTS) -> str:
         "|---|---|---|---|---|",
     ]
     for load, rules in loads.items():
-        means = {
-            name: tuple(sum(one[what] for one in found) / len(found) for what in ("attainment", "out_of_slo_s", "gpu_hours"))
-            for name, found in rules.items()
-        }
+        means = {name: tuple(sum(one[what] for one in found) / len(found) for what in SCALED) for name, found in rules.items()}
         own = means["herd"]
         others = {name: found for name, found in means.items() if name != "oracle" and not name.startswith("herd")}
         best = max(others, key=lambda name: (others[name][0], -others[name][2]), default=None)
@@ -186,7 +185,7 @@ def equal(results: Path = RESULTS) -> str:
     for load, said in loads.items():
         own, best = said["herd"], said["best"]
         other = said["others"].get(best)
-        cells = [_scaled(tuple(one[what] for what in ("attainment", "out_of_slo_s", "gpu_hours"))) for one in (own, other) if one]
+        cells = [_scaled(tuple(one[what] for what in SCALED)) for one in (own, other) if one]
         times = f"{other['out_of_slo_s'] / own['out_of_slo_s']:.2f}" if other and own["out_of_slo_s"] else ""
         lines.append(f"| {load} | {said['seeds']} | {cells[0]} | {f'{best}: {cells[1]}' if other else 'none'} | {times} |")
     return "\n".join(lines) + "\n"

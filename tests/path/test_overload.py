@@ -199,7 +199,7 @@ async def test_a_broken_stream_waits_longer_than_others_however_long_the_line_is
 async def test_a_broken_stream_goes_on_at_its_only_replica_where_just_the_connection_broke(
     limited: Start, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands between them has cut it: the replica goes on reporting that it is ready."""
+    """The network between them has cut it: the replica goes on reporting that it is ready."""
     monkeypatch.setattr(queue_slots, "LOST_S", 0.2)
     herd = await limited(resume_s=30)
     engine.queue = [breaking(3)]

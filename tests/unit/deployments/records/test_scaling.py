@@ -332,7 +332,7 @@ class Raising:
 
 @dataclass
 class Said:
-    """What a policy is told, as its thread has read it."""
+    """The arguments of a policy, as its thread has read them."""
 
     said: str | None
 

@@ -1,4 +1,4 @@
-"""What Ray Serve is told of a model's scaling, and what only the policy is told."""
+"""`deployments.policy.scaling.policy_arguments`: Ray Serve is told the policy, and only the policy its arguments."""
 
 import json
 from typing import Any
