@@ -27,8 +27,9 @@ from deployments.policy.request.calls import ENDPOINTS, Call, endpoint, request_
 from deployments.policy.request.pages import Pages
 from deployments.policy.request.served_models import Catalog, Served
 from deployments.policy.routing.availability import RETRY_AFTER_S
-from deployments.wire.client.exchange import JSON, Exchange
+from deployments.wire.client.exchange import JSON, MOST_UNASKED_BYTES, Exchange
 from deployments.wire.shared_answer import SharedAnswer
+from deployments.wire.types import Headers
 from monitoring.export import CONTENT_TYPE, Meter
 from monitoring.trace_context import HEADER
 
@@ -67,9 +68,16 @@ class Front:
 
     async def serve(self, exchange: Exchange) -> None:
         """The herd's one port."""
-        identity = request_id(_said(exchange, b"x-request-id"), f"req-{self._process}-{next(self._number):x}")
+        asks = exchange.once(self._pipeline.rules, self._ordinary)
+        given = request_id(_said(exchange, b"x-request-id"), "") if asks is None else asks.request_id
+        identity = given or f"req-{self._process}-{next(self._number):x}"
         try:
-            if not self._is_preflight(exchange):
+            if asks is not None and exchange.has_small_body(asks.most_bytes):
+                # Nothing has to be looked at or waited for, as nearly always.
+                if asks.told:
+                    exchange.always(asks.told)
+                await self._pipeline.serve(asks.call(identity, exchange.small_body()), exchange)
+            elif not self._is_preflight(exchange):
                 page = self._page(exchange)
                 await (self._forward(exchange, identity) if page is None else page(exchange))
         except HerdError as error:  # what the pipeline tells it counts itself
@@ -105,20 +113,27 @@ class Front:
             await asyncio.sleep(0)
         return b"".join(pieces)
 
-    def _forward(self, exchange: Exchange, identity: str) -> Awaitable[None]:
-        """Carries a request to an engine. Nothing has to be waited for where its body is there, as nearly always."""
-        name = endpoint(exchange.method, exchange.path, self._pages)
-        if exchange.headers.get(b"content-type") == b"application/json" and exchange.has_small_body(self._pipeline.rules.limits.body_mib):
-            return self._pipeline.serve(_call(exchange, name, identity, exchange.small_body()), exchange)
-        return self._forward_later(exchange, name, identity)
-
-    async def _forward_later(self, exchange: Exchange, name: str, identity: str) -> None:
-        """The same, when the body has arrived and is known to be one."""
-        limits = self._pipeline.rules.limits
+    async def _forward(self, exchange: Exchange, identity: str) -> None:
+        """Carries a request to an engine, when its body has arrived and is known to be one."""
+        name, limits = endpoint(exchange.method, exchange.path, self._pages), self._pipeline.rules.limits
         # The body has no name here: it would be held for as long as the answer takes, where the pipeline needs a changed one only.
         with self._bodies.one(limits.bodies_mib, exchange.address) as held:
             body = self._body(exchange, (name, identity), limits, held)
-            await self._pipeline.serve(_call(exchange, name, identity, await body), exchange)
+            await self._pipeline.serve(_asks(exchange, name).call(identity, await body), exchange)
+
+    def _ordinary(self, exchange: Exchange) -> "_Asks | None":
+        """Returns what a request's head says; None where it is not that of an ordinary call, which has nothing wrong in it."""
+        name = ENDPOINTS.get(exchange.path)
+        if name is None or exchange.method != "POST" or exchange.headers.get(b"content-type") != b"application/json":
+            return None
+        if b"content-encoding" in exchange.headers:
+            return None
+        rules = self._pipeline.rules
+        try:
+            told = browsers.admitted(rules.guests, exchange.headers)
+        except HerdError:
+            return None
+        return _asks(exchange, name, told, min(MOST_UNASKED_BYTES, int(rules.limits.body_mib * (1 << 20))))
 
     def _is_preflight(self, exchange: Exchange) -> bool:
         """Whether it was a browser's question about another request, and has been answered.
@@ -208,10 +223,32 @@ def _said(exchange: Exchange, header: bytes) -> str | None:
     return None if value is None else value.decode("ascii", "replace")
 
 
-def _call(exchange: Exchange, name: str, identity: str, body: bytes) -> Call:
+class _Asks(msgspec.Struct, frozen=True):
+    """What the head of a call says."""
+
+    path: str
+    endpoint: str
+    request_id: str
+    """The client's own; empty where it gives none that can be used."""
+    session: str | None
+    priority: str | None
+    fallback: bool
+    traceparent: bytes | None
+    told: Headers
+    """What its answer must have for a browser."""
+    most_bytes: int
+    """Of its body: up to this size, nothing is to be done for one that has arrived."""
+
+    def call(self, request_id: str, body: bytes) -> Call:
+        """Returns the call, whole."""
+        return Call(self.path, self.endpoint, request_id, body, self.session, self.priority, self.fallback, self.traceparent)
+
+
+def _asks(exchange: Exchange, name: str, told: Headers = (), most_bytes: int = 0) -> _Asks:
     fallback = exchange.headers.get(b"x-fallback", b"").lower() != b"off"
     session, priority = _said(exchange, b"x-session-id"), _said(exchange, b"x-priority")
-    return Call(exchange.path, name, identity, body, session, priority, fallback, exchange.headers.get(HEADER))
+    given = request_id(_said(exchange, b"x-request-id"), "")
+    return _Asks(exchange.path, name, given, session, priority, fallback, exchange.headers.get(HEADER), told, most_bytes)
 
 
 async def _counts(models: Sequence[str], generated: Generated) -> Mapping[str, int]:

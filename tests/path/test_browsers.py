@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from configs.doorway import Cors
 from tests.path.fake_engine import WAIT_S, FakeEngine, answers, streams
 from tests.path.herd import CHAT, Herd, asking, herd_of, limits
 from tests.path.wire import connected, request
@@ -111,3 +112,26 @@ async def test_streams_tell_proxies_not_to_hold_them_back(herd: Herd, engine: Fa
     answer = await herd.chat(stream=True)
     assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-cache")
     assert "x-accel-buffering" not in (await herd.chat()).headers
+
+
+async def test_head_that_comes_again_on_its_connection_is_judged_by_the_rules_that_hold_then(engine: FakeEngine) -> None:
+    """The gateway remembers what it has made of a head, for as long as the config is the same."""
+    engine.script = answers(200, {})
+    ours, others = (f"origin: {page}" for page in (PAGE, "https://evil.example"))
+    async with herd_of([engine], limits(), cors=CORS) as herd, connected(herd.port) as client:
+
+        async def said(headers: tuple[str, ...], text: str = "") -> tuple[int, str | None]:
+            await client.send(request(asking() | {"user": text}, headers=headers))
+            status, told, _ = await client.answer()
+            return status, told.get("access-control-allow-origin")
+
+        assert [await said((ours,)), await said((ours,), "of another length")] == [(200, PAGE), (200, PAGE)]
+        assert [await said((others,)), await said((others,))] == [(403, None), (403, None)]
+        assert [await said((ours, "x-priority: none"))] * 2 == [(400, PAGE)] * 2
+        assert await said((ours,)) == (200, PAGE)
+        herd.apply(cors=Cors())
+        assert [await said((ours,)), await said((ours,), "once more")] == [(403, None), (403, None)]
+        herd.apply(cors=Cors.model_validate(CORS))
+        assert await said((ours,)) == (200, PAGE)
+        herd.apply_limits(body_mib=0.0001)
+        assert [(await said((ours,)))[0], (await said((ours,), "x" * 200))[0]] == [200, 413]

@@ -164,7 +164,8 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         else:
             self._until = self._loop.time() + self._server.keep_alive_s
-            self.want_more()
+            if not self._reads:
+                self.want_more()
             if self._reader.held:
                 self._next()
             if self._half_closed and self._exchange is None and not self._deaf:

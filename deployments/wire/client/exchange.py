@@ -12,6 +12,7 @@ from typing import Protocol
 from deployments.policy.errors.client_errors import BodyTooLarge, Timeout, UnknownPath
 from deployments.policy.errors.herd_error import HerdError
 from deployments.wire.client.content_encoding import decoded
+from deployments.wire.client.once import Made
 from deployments.wire.client.request_head import Head
 from deployments.wire.types import Flow, Headers
 
@@ -100,10 +101,13 @@ class Exchange:
         """Puts these headers into the answer, whatever it will be."""
         self._always = headers
 
-    def has_small_body(self, limit_mib: float) -> bool:
-        """Whether the body has arrived, as nearly all have with their heads, and `body` has nothing to do with it: it is in the limit, not
-        compressed, and too small to be counted."""
-        return self.whole and self._size <= min(MOST_UNASKED_BYTES, limit_mib * (1 << 20)) and b"content-encoding" not in self.headers
+    def once(self, by: object, make: Callable[["Exchange"], Made]) -> Made:
+        """Returns what is made of the request's head, but for the length of the body; made once for a head that comes again. See `Once`."""
+        return self._head.once.get(by, make, self)
+
+    def has_small_body(self, most_bytes: int) -> bool:
+        """Whether the body has arrived, as nearly all have with their heads, and has no more than so many bytes, as it came."""
+        return self.whole and self._size <= most_bytes
 
     def small_body(self) -> bytes:
         """Takes the body out, which must be there."""
@@ -172,7 +176,8 @@ class Exchange:
             self._pieces.append(piece)
             self._size += len(piece)
         self.whole = whole
-        self._wake()
+        if self._arrival is not None:
+            self._wake()
         return whole or self._asked or self._size <= MOST_UNASKED_BYTES  # reading on behind a whole body shows that the client hangs up
 
     def breaks(self, error: HerdError) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from deployments.wire.client.once import Once
 from deployments.wire.client.unreadable import Unreadable
 
 MOST_LENGTH_DIGITS = 18
@@ -20,7 +21,9 @@ _HOST = re.compile(rb"[!$%&'()*+,\-.0-9:;=A-Z\[\]_a-z~]*")
 class Head:
     """A request's head. Also takes what llhttp finds in it."""
 
-    __slots__ = ("_whole", "chunked", "closes", "expects_continue", "headers", "length", "method", "old", "path", "query", "target")
+    __slots__ = (
+        "_whole", "chunked", "closes", "expects_continue", "headers", "length", "method", "old", "once", "path", "query", "target"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.method = ""
@@ -39,6 +42,8 @@ class Head:
         """HTTP/1.0."""
         self.expects_continue = False
         self._whole = False
+        self.once = Once()
+        """What a reader has made of the head, whatever its length is: the same for each with which it comes again."""
 
     def on_url(self, url: bytes) -> None:
         """Called by llhttp."""
@@ -92,6 +97,7 @@ class Head:
         self.headers = {**head.headers, b"content-length": digits}
         self.length = int(digits)
         self.closes, self.old, self.expects_continue = head.closes, head.old, head.expects_continue
+        self.once = head.once
         return self
 
     def _frame(self) -> None:
