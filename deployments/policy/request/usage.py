@@ -6,7 +6,7 @@ prompt that the engine had in its cache stand in the details of the first, or as
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,7 +22,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 def of_body(body: bytes) -> Usage | None:
     """The usage in a whole JSON answer."""
-    return _usage(body) if b"_tokens" in body else None
+    return _usage(body)
 
 
 def of_stream(tail: bytes) -> Usage | None:
@@ -34,17 +34,45 @@ def of_stream(tail: bytes) -> Usage | None:
     return stated[-1] if stated else None
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Plain(msgspec.Struct):
+    """The numbers as chat and completions of vLLM state them, when there is nothing else to read."""
+
+    prompt_tokens: _Tokens
+    completion_tokens: _Tokens
+    prompt_tokens_details: None = None
+    input_tokens_details: None = None
+    cache_read_input_tokens: None = None
+
+
+class _Ordinary(msgspec.Struct):
+    """An answer or event of chat or completions; nothing is built of what is not read."""
+
+    usage: _Plain
+
+
 class _Answer(msgspec.Struct):
-    """The members that are read of an answer or event; nothing is built of the rest."""
+    """The members that are read of any answer or event."""
 
     usage: Any = None
     response: Any = None
 
 
-_ANSWER = msgspec.json.Decoder(_Answer)
+_ORDINARY, _ANSWER = msgspec.json.Decoder(_Ordinary), msgspec.json.Decoder(_Answer)
 
 
 def _usage(answer: bytes) -> Usage | None:
+    try:
+        plain = _ORDINARY.decode(answer).usage
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _looked_for(answer)
+    return Usage(plain.prompt_tokens, plain.completion_tokens)
+
+
+def _looked_for(answer: bytes) -> Usage | None:
+    """Returns the usage of an answer that states it in another form, or no usage."""
     try:
         found = _ANSWER.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

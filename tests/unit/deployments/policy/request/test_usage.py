@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.policy.request.usage import Usage, of_body, of_stream
+from deployments.policy.request.usage import Usage, _looked_for, of_body, of_stream
 from tests.unit.samples import JSON
 
 CHAT = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -29,6 +29,9 @@ def events(*said: object) -> bytes:
         ({"usage": {"prompt_tokens": -1, "completion_tokens": 3}}, Usage(0, 3)),
         ({"usage": {**CHAT, "prompt_tokens_details": {"cached_tokens": 5}}}, Usage(7, 3, 5)),
         ({"usage": {**CHAT, "prompt_tokens_details": None}}, Usage(7, 3)),
+        ({"usage": {**CHAT, "input_tokens_details": {"cached_tokens": 5}}}, Usage(7, 3, 5)),
+        ({"usage": {**CHAT, "cache_read_input_tokens": 5}}, Usage(7, 3, 5)),
+        ({"usage": CHAT, "response": {"usage": RESPONSES}}, Usage(7, 3)),
         ({"usage": {**CHAT, "prompt_tokens_details": {"cached_tokens": "5"}}}, Usage(7, 3)),
         ({"usage": {**CHAT, "prompt_tokens_details": "cached_tokens"}}, Usage(7, 3)),
         ({"usage": {**RESPONSES, "input_tokens_details": {"cached_tokens": 5}}}, Usage(7, 3, 5)),
@@ -73,6 +76,12 @@ BODIES = st.fixed_dictionaries(
 def test_tokens_are_never_fewer_than_none(body: dict[str, Any]) -> None:
     for usage in (of_body(json.dumps(body).encode()), of_stream(events(body))):
         assert usage is None or min(usage.prompt_tokens, usage.completion_tokens) >= 0
+
+
+@given(BODIES)
+def test_usage_of_the_ordinary_form_is_found_as_every_other_one(body: dict[str, Any]) -> None:
+    raw = json.dumps(body).encode()
+    assert of_body(raw) == _looked_for(raw)
 
 
 @given(st.binary())
