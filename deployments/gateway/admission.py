@@ -7,9 +7,9 @@ where it can be refused with a time to come back, and where a client that hangs 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager
 from math import isinf
 from types import TracebackType
+from typing import Self
 
 from configs.schema import Limits
 from deployments.gateway.replicas.loops import end
@@ -26,7 +26,7 @@ Coming = Callable[[str], Awaitable[int]]
 LOOKS_S = 1.0
 
 
-class Place(AbstractContextManager["Place"]):
+class Place:
     """A request's slot at a replica, taken until it is left."""
 
     __slots__ = ("_left", "_slot", "pick", "sending")
@@ -58,8 +58,11 @@ class Place(AbstractContextManager["Place"]):
         """Frees the slot for the next request."""
         self._left(self._slot)
 
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.leave()
+        self._left(self._slot)
 
 
 class Admission:
@@ -102,7 +105,11 @@ class Admission:
         if queue is None:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
-        return outcome if isinstance(outcome, Waiting) else self._placed(outcome)
+        if isinstance(outcome, Slot):
+            return Place(outcome, self._left)
+        if isinstance(outcome, Waiting):
+            return outcome
+        raise outcome
 
     async def wait(self, model: str, waiting: Waiting) -> Place:
         """The place of a request that waits in the line. To be called at once, and to be used in a `with`.
@@ -111,9 +118,7 @@ class Admission:
             Unavailable: no replica takes requests any more.
             Overloaded: it waited too long.
         """
-        return self._placed(await self._waited(model, self._queues[model], waiting))
-
-    def _placed(self, ended: Slot | Refused) -> Place:
+        ended = await self._waited(model, self._queues[model], waiting)
         if isinstance(ended, Slot):
             return Place(ended, self._left)
         raise ended

@@ -42,7 +42,14 @@ class _Failure:
 class _Failed:
     """The failures of one request so far."""
 
-    __slots__ = ("_lost_come_back", "errors", "lost", "tried", "waited_s")
+    # As attributes of the class, so that they are not set for each request.
+    errors: tuple[Unavailable, ...] = ()
+    tried: frozenset[str] = frozenset()
+    """The replicas that are not asked again."""
+    lost: frozenset[str] = frozenset()
+    """Those of them that are, where no other one comes: a connection may break though its engine lives. Once each."""
+    waited_s = 0.0
+    """How long the request has waited for a model to start."""
 
     def __init__(self, lost_come_back: bool = False) -> None:
         """Args:
@@ -51,17 +58,10 @@ class _Failed:
             stream may call itself ready for a moment yet.
         """
         self._lost_come_back = lost_come_back
-        self.errors: list[Unavailable] = []
-        self.tried: frozenset[str] = frozenset()
-        """The replicas that are not asked again."""
-        self.lost: frozenset[str] = frozenset()
-        """Those of them that are, where no other one comes: a connection may break though its engine lives. Once each."""
-        self.waited_s = 0.0
-        """How long the request has waited for a model to start."""
 
     def add(self, replica: str, failure: _Failure) -> None:
         """Counts a failure."""
-        self.errors.append(failure.error)
+        self.errors = (*self.errors, failure.error)
         if self._lost_come_back and failure.cut is Cut.LOST:
             return
         again = failure.cut is Cut.LOST and replica not in self.tried

@@ -49,6 +49,10 @@ class Delivery:
     _seam: going_on.Seam | None = None
     _reading: Reading | None = None
     """Its readers; None where nobody reads."""
+    _hides = False
+    """The token ids of its events, which its client has not asked for."""
+    _simple = True
+    """Every event shows something. Where tools may be called, some with token ids show nothing, and are left out."""
     _furthest = 0
     """Pieces that were said before the answer began anew."""
 
@@ -62,13 +66,13 @@ class Delivery:
         self.times = asked.trial.times
         """When the client was shown each piece of a stream."""
         self._client, self._asked, self._deadline, self._clock = client, asked, deadline, clock
-        with_ids = bool(asked.body.get("return_token_ids"))
         resumable = going_on.can_resume(asked.call.endpoint, asked.body)
         self.said = Said(resumable)
-        self._hides = resumable and not with_ids
-        # Where tools may be called, some events with token ids show nothing, and are left out.
-        self._simple = not resumable or with_ids or not asked.body.get("tools")
-        self._read_from_here()
+        if resumable:
+            with_ids = bool(asked.body.get("return_token_ids"))
+            self._hides, self._simple = not with_ids, with_ids or not asked.body.get("tools")
+        if asked.request.rules.readers is not None:
+            self._read_from_here()
 
     def _read_from_here(self) -> None:
         """Has the readers made; those of an answer that begins anew are others."""
@@ -205,15 +209,17 @@ class Delivery:
     def _begin(self, answer: Answer) -> None:
         self._head = answer.status, self._asked.headers(answer.headers, streamed=True)
         self._plain, self._cut_events = False, None
+        self.said.begins()
         self._seam = self.said.seam() if self.said.pieces else None
 
     def _reply(self, answer: Answer, body: bytes) -> None:
         if len(body) > MOST_WHOLE_MIB << 20:
             raise AnswerTooLarge(MOST_WHOLE_MIB)
-        self._head = answer.status, self._asked.headers(answer.headers, streamed=False)
+        headers = self._asked.headers(answer.headers, streamed=False)
         if self._reading is None:
-            self._client.reply(*self._head, body)
+            self._client.reply(answer.status, headers, body)
         else:
+            self._head = answer.status, headers
             self._reading.read_whole(body, lambda data: self._client.reply(*self._head, data))
 
     def write(self, data: bytes) -> None:

@@ -54,10 +54,9 @@ class Ledgers:
         """Counts a request whose answer has ended. A stream whose engine has stated no usage has a token in each piece."""
         if asked.call.endpoint not in COUNTED:
             return
-        usage, times = asked.trial.usage, asked.trial.times
-        answer_tokens = usage[1] if usage is not None else len(times)
+        times = asked.trial.times
+        prompt_tokens, answer_tokens = asked.trial.usage or (None, len(times))
         itl_s = (times[-1] - times[0]) / max(1, answer_tokens - 1) if len(times) > 1 else 0.0
-        prompt_tokens = None if usage is None else usage[0]
         end = Answered(asked.tokens, prompt_tokens, answer_tokens, self._since() - place.since_s, itl_s)
         self._of(asked.chosen.model.id).answered(end, self._clock())
 

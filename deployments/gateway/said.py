@@ -26,8 +26,13 @@ class Said:
         """
         self.is_kept = resumable
         """All of it is here."""
-        self.pieces: deque[bytes] | list[bytes] = [] if resumable else deque(maxlen=LAST_PIECES)
+        self.pieces: deque[bytes] | list[bytes] = []
         """Pieces, appended by those who take them: a method of this class would be one more call for each piece of each stream."""
+
+    def begins(self) -> None:
+        """Prepares for the pieces of a stream that begins. Most answers are none, and a bounded queue takes long to make."""
+        if not self.is_kept and isinstance(self.pieces, list):
+            self.pieces = deque(self.pieces, maxlen=LAST_PIECES)
 
     def __bool__(self) -> bool:
         """Whether anything has been said."""

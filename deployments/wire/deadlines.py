@@ -30,6 +30,17 @@ class Deadlines:
         """The time of the event loop."""
         return self._loop.time()
 
+    def task(self) -> "asyncio.Task[object]":
+        """Returns the task that runs now. Without the loop, asyncio would ask the system for the process each time.
+
+        Raises:
+            RuntimeError: none does.
+        """
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("only a task has a deadline")
+        return task
+
     def within(self, seconds: float) -> "Deadline":
         """A deadline in so many seconds, for the task that uses it in a `with`."""
         return Deadline(self, self._loop.time() + seconds)
@@ -98,10 +109,7 @@ class Deadline:
         self._task.cancel()
 
     def __enter__(self) -> "Deadline":
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("only a task has a deadline")
-        self._task = task
+        self._task = task = self._all.task()
         self._cancelling = task.cancelling()
         self._among = self._all.at(self._at_s)
         self._among.add(self)

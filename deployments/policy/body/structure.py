@@ -98,4 +98,5 @@ def pieces(text: bytes, size: int) -> Iterator[bytes]:
 
 def is_simple(text: bytes) -> bool:
     """Tells in a microsecond whether a short text has too few brackets to be too deep, and too few numbers for them to take long."""
-    return text.count(b"[") + text.count(b"{") <= 2 * DEEPEST and text.count(_SEPARATOR) <= FEW_NUMBERS
+    few = len(text) <= FEW_NUMBERS or text.count(_SEPARATOR) <= FEW_NUMBERS
+    return few and text.count(b"[") + text.count(b"{") <= 2 * DEEPEST

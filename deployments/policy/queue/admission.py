@@ -155,7 +155,8 @@ class Queue:
             return []
         slot.ended = True
         slot.sending.end()
-        self._batch.pop(slot, None)
+        if self._batch:
+            self._batch.pop(slot, None)
         self._dwell.ended(now_s - slot.since_s)
         if self._line.is_empty:
             return []

@@ -6,6 +6,7 @@ about three microseconds, a piece of a stream nothing.
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -55,6 +56,8 @@ class Ledger:
     def __init__(self, now_s: float) -> None:
         self._since_s = now_s
         self._buckets: deque[_Bucket] = deque(maxlen=MOST_BUCKETS)
+        self._newest, self._newest_until_s = _Bucket(-1), -inf
+        """The last one of these, which takes all that comes before its end."""
         self._returns = Returns()
         self._waiting = 0
         self._waiting_tokens = 0.0
@@ -146,18 +149,20 @@ class Ledger:
         return self._told_tokens / self._estimated_tokens if self._estimated_tokens else 1.0
 
     def _bucket(self, now_s: float) -> _Bucket:
-        """Returns the bucket of a time. One that begins while somebody waits is counted as waited until nobody does."""
-        number = int(now_s / BUCKET_S)
+        """Returns the bucket of a time; one before the newest, by a clock that was put back, counts there."""
+        return self._newest if now_s < self._newest_until_s else self._next(int(now_s / BUCKET_S))
+
+    def _next(self, number: int) -> _Bucket:
+        """Returns a bucket that is new. One that begins while somebody waits is counted as waited until nobody does."""
         last = self._buckets[-1] if self._buckets else None
-        if last is not None and last.number >= number:  # a clock that was put back counts in the newest one
-            return last
         if last is not None:
             last.waited = self._waited_through(last.number)
             for missed in range(max(last.number + 1, number - MOST_BUCKETS), number):
                 if self._waited_through(missed):
                     self._buckets.append(_Bucket(missed, waited=True))
-        self._buckets.append(fresh := _Bucket(number))
-        return fresh
+        self._newest, self._newest_until_s = _Bucket(number), (number + 1) * BUCKET_S
+        self._buckets.append(self._newest)
+        return self._newest
 
     def _waited_through(self, number: int) -> bool:
         return self._waits_since_s is not None and self._waits_since_s <= number * BUCKET_S

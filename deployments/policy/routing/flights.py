@@ -75,8 +75,9 @@ class Flight:
 
     @property
     def requests_now(self) -> int:
-        """Requests that the replica has by now."""
-        return self.by_now()[0]
+        """Requests that the replica has by now, as `by_now` tells them; for who needs no more."""
+        by_report = self.view.ongoing - self._ended + self._since
+        return by_report if by_report > self.requests else self.requests
 
     @property
     def others(self) -> int:
