@@ -29,9 +29,10 @@ def of_stream(tail: bytes) -> Usage | None:
     """The usage in the last pieces of a stream: the last event that states one."""
     if b"_tokens" not in tail:
         return None
-    events = (line[6:] for line in tail.split(b"\n") if line.startswith(b"data: {"))
-    stated = [usage for event in events if (usage := _usage(event)) is not None]
-    return stated[-1] if stated else None
+    for line in reversed(tail.split(b"\n")):
+        if line.startswith(b"data: {") and (usage := _usage(line[6:])) is not None:
+            return usage
+    return None
 
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0)]
