@@ -8,7 +8,6 @@ import asyncio
 import ssl
 from collections.abc import Coroutine
 from functools import lru_cache
-from math import inf
 from typing import Any
 
 import structlog
@@ -87,7 +86,7 @@ class Engines:
         It does so for a process that is too busy to answer, and not where the machine is lost or the process has ended.
         """
         try:
-            (await self._connect(address, within_s)).shut()
+            (await self._reached(address, within_s)).shut()
         except EngineGone:
             return False
         return True
@@ -96,9 +95,12 @@ class Engines:
         """Closes every idle connection."""
         self._pool.close()
 
-    async def _connect(self, address: Address, within_s: float = inf) -> Connection:
+    async def _connect(self, address: Address) -> Connection:
+        return await self._reached(address, self._connect_s)
+
+    async def _reached(self, address: Address, within_s: float) -> Connection:
         try:
-            return await _within(min(within_s, self._connect_s), self._made(address))
+            return await _within(within_s, self._made(address))
         except (OSError, TimeoutError) as error:
             if isinstance(error, ssl.SSLError):
                 self._tell(address, str(error))
