@@ -18,10 +18,11 @@ from tests.own_herd.turns import again, log_of, recording
 
 MODEL = "llama-4-scout-tiny"
 #: Of the step, and of all the time: the streams are a sixth of what one replica should have.
-CLIENTS, TOKENS = 36, 60
+CLIENTS, TOKENS = 48, 60
 STREAMS, STREAM_TOKENS = 2, 1000
 #: Two engines start at a time, on two cores. Afterwards the load must be less by more than its noise may be, which is remembered for long.
 UP_S, DOWN_S = 300.0, 1200.0
+STOP_S = 90
 
 
 def config(port: int) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def config(port: int) -> dict[str, Any]:
         "checkpoint": "small:llama-4-scout-tiny",
         "context_tokens": 2048,
         "scaling": scaling,
-        "stop_s": 90,
+        "stop_s": STOP_S,
         "engine": SMALL | {"max_num_seqs": 12, "skip_mm_profiling": True},
     }
     gateway = {"port": port, "limits": {"header_s": 120, "body_read_s": 120, "queue_s": 120}}
@@ -72,22 +73,34 @@ def said(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
 
 
+def engines(herd: Herd) -> int:
+    """How many replicas there are, with those that still finish what they have."""
+    return sum(one.cmdline()[:1] != [] and one.cmdline()[0].startswith(f"ray::{MODEL}:engine") for one in processes_of(herd))
+
+
 class Watched:
     """The model's replicas, as the gateway's page has them from moment to moment."""
 
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
-        self.left_with = dict[str, int]()
-        """Replicas that took nothing new, and the requests that each had when this was first seen."""
+        self._ongoing = dict[str, int]()
+        self.left_with = list[int]()
+        """The requests that each replica had just before it took none any more."""
 
     def ready(self) -> int:
         """Looks, and returns the number of those that take requests."""
-        found = self._herd.get("/-/status")["models"][MODEL]
-        for one in found:
-            if one["state"] == "leaving" and one["id"] not in self.left_with:
-                self.left_with[one["id"]] = one["ongoing"]
-                said(f"{one['id']} leaves, with {one['ongoing']} requests")
-        return sum(one["state"] == "ready" for one in found)
+        found = {one["id"]: one["ongoing"] for one in self._herd.replicas(MODEL)}
+        for name in self._ongoing.keys() - found.keys():
+            self.left_with.append(self._ongoing[name])
+            said(f"{name} takes no more requests, and had {self._ongoing[name]}")
+        self._ongoing = found
+        return len(found)
+
+    def comes_down_to(self, replicas: int) -> None:
+        """Waits until there are only so many, and no other finishes what it has."""
+        wait_for(f"{replicas} that take requests", lambda: self.ready() == replicas, within_s=DOWN_S, every_s=0.3)
+        wait_for(f"{replicas} engines", lambda: engines(self._herd) == replicas, within_s=STOP_S + 60, every_s=0.5)
+        said(f"{replicas} left")
 
 
 def kill_controller(herd: Herd) -> None:
@@ -110,17 +123,15 @@ def test_model_goes_from_one_replica_to_three_and_back_though_its_controller_die
             wait_for("three replicas", lambda: watched.ready() == 3, within_s=UP_S, every_s=1)
             said("three replicas answer")
         said(f"the step is over: {step.answers} answers, and {streams.answers} streams")
-        wait_for("two replicas", lambda: watched.ready() == 2, within_s=DOWN_S, every_s=0.5)
-        said("two replicas are left")
+        watched.comes_down_to(2)
         kill_controller(herd)
-        wait_for("one replica", lambda: watched.ready() == 1, within_s=DOWN_S, every_s=0.5)
-        said("one replica is left")
+        watched.comes_down_to(1)
     said(f"the end: {streams.answers} streams")
     log = decisions(herd)
     print("\n".join(log))
     assert step.failures == streams.failures == []
     assert len(streams.texts) == 1, "a stream whose replica leaves is the same to its end"
-    assert any(watched.left_with.values()), "one left in the middle of a stream"
+    assert any(watched.left_with), "one left in the middle of a stream"
     assert all(" replicas of load now" in one for one in log), "each has its reason, and nobody else moved the number"
     moves = [tuple(map(int, found.groups())) for one in log if (found := re.search(r": (\d) instead of (\d)", one))]
     assert [after for after, before in moves if after < before] == [2, 1], "down by one at a time, and not up again"
