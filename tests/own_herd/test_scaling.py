@@ -74,8 +74,9 @@ def said(what: str) -> None:
 
 
 def engines(herd: Herd) -> int:
-    """How many replicas there are, with those that still finish what they have."""
-    return sum(one.cmdline()[:1] != [] and one.cmdline()[0].startswith(f"ray::{MODEL}:engine") for one in processes_of(herd))
+    """How many replicas there are, with those that still finish what they have: Ray names their processes by what they do."""
+    names = ["".join(one.cmdline()[:1]) for one in processes_of(herd)]
+    return sum(name.startswith("ray::") and f"{MODEL}:engine" in name for name in names)
 
 
 class Watched:
