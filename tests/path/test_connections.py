@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
+from deployments.wire.engine.client import Engines
+from deployments.wire.types import Address
 from tests.path.fake_engine import FakeEngine, Wire, answers, says, streams, then_breaks, then_closes
-from tests.path.herd import CHAT, Herd, asking, until
+from tests.path.herd import CHAT, SECRET, Herd, asking, until
 from tests.path.wire import connected, request
 from tests.wire_format import DONE, event
 
@@ -35,6 +38,18 @@ async def test_connection_that_breaks_on_its_next_use_is_replaced(herd: Herd, en
     assert [(await herd.chat()).status_code for _ in range(2)] == [200, 200]
     assert [one.connection for one in engine.requests] == [1, 1, 2]
     assert herd.ended("ok") == 2
+
+
+async def test_engine_that_is_there_is_reached_though_the_gateway_is_held_up_meanwhile(engine: FakeEngine) -> None:
+    engine.script = OK
+    ways = Engines(SECRET, connect_s=0.2)
+    asked = asyncio.create_task(ways.exchange(Address("127.0.0.1", engine.port), b"GET", b"/health", (), b""))
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 (another process has the processor)
+    answer = await asked
+    assert (answer.status, await answer.read()) == (200, b'{"ok": true}')
+    answer.close()
+    ways.close()
 
 
 async def test_connection_that_the_engine_will_close_is_not_used_again(herd: Herd, engine: FakeEngine) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -251,6 +252,18 @@ async def test_replica_that_is_held_up_is_doubted_and_trusted_when_it_speaks_aga
         assert roster.ready(LLAMA) == 1, "its machine takes connections"
         one.held.set()
         await until(lambda: roster.replicas(LLAMA)[0].trust is Trust.TRUSTED)
+
+
+async def test_gateway_that_was_held_up_itself_gives_nobody_up_before_it_has_asked() -> None:
+    """Where a machine has much else to do, gateway and replica stand still together, and the gateway may be the first to go on."""
+    async with replica() as one, following(one, period_s=0.02) as (roster, _):
+        one.fields["ongoing"] = 1
+        await until(lambda: roster.replicas(LLAMA)[0].ongoing == 1)
+        seen_as = set[tuple[ReplicaState, Trust]]()
+        roster.listen(lambda model: seen_as.update((view.state, view.trust) for view in roster.replicas(model)))
+        time.sleep(2 * GIVEN_UP_AFTER * 0.02)  # noqa: ASYNC251 (another process has the processor)
+        await until(lambda: any(trust is not Trust.TRUSTED for _, trust in seen_as) and roster.replicas(LLAMA)[0].trust is Trust.TRUSTED)
+        assert {state for state, _ in seen_as} == {ReplicaState.READY}
 
 
 async def test_process_that_ends_is_out_at_once_and_its_model_is_looked_for() -> None:

@@ -60,8 +60,9 @@ class ReportStream:
         """The replica's last report."""
         self.pace = wanted
         """How often it was asked to speak."""
-        self.reached = False
-        """Its machine took a connection while the replica did not answer."""
+        self.reached = True
+        """Its machine took the last connection that was tried. Nothing says otherwise before one was tried: where this gateway itself was
+        held up, it has heard of nobody."""
         self._engines = engines
         self._follower = follower
         self._wanted = wanted
@@ -150,7 +151,7 @@ class ReportStream:
                 self.reached = await self._engines.reaches(self.address, REACH_PERIODS * self.pace.period_s)
 
     async def _listen(self, answer: Answer) -> None:
-        self._answer = answer
+        self._answer, self.reached = answer, True
         try:
             await answer.pipe(self)
         finally:

@@ -6,7 +6,9 @@ Decides nothing. Leaves it to `deployments.gateway.pipeline` which engine is ask
 
 import asyncio
 import ssl
+from collections.abc import Coroutine
 from functools import lru_cache
+from typing import Any
 
 import structlog
 
@@ -17,6 +19,8 @@ from deployments.wire.types import Address, Headers
 TOLD_AGAIN_S = 60.0
 #: A larger body is sent by itself: put behind its head it would be a second one in memory, until the engine answers.
 MOST_JOINED_BYTES = 64 << 10
+#: Parts in which a connection is waited for.
+PARTS = 4
 
 
 class Engines:
@@ -82,9 +86,8 @@ class Engines:
         It does so for a process that is too busy to answer, and not where the machine is lost or the process has ended.
         """
         try:
-            async with asyncio.timeout(within_s):
-                (await self._connect(address)).shut()
-        except (EngineGone, TimeoutError):
+            (await self._reached(address, within_s)).shut()
+        except EngineGone:
             return False
         return True
 
@@ -93,15 +96,19 @@ class Engines:
         self._pool.close()
 
     async def _connect(self, address: Address) -> Connection:
+        return await self._reached(address, self._connect_s)
+
+    async def _reached(self, address: Address, within_s: float) -> Connection:
         try:
-            async with asyncio.timeout(self._connect_s):
-                create = asyncio.get_running_loop().create_connection
-                _, connection = await create(lambda: Connection(address, self._pool), address.host, address.port, ssl=self._tls)
+            return await _within(within_s, self._made(address))
         except (OSError, TimeoutError) as error:
             if isinstance(error, ssl.SSLError):
                 self._tell(address, str(error))
             raise NeverReached from error
-        return connection
+
+    async def _made(self, address: Address) -> Connection:
+        create = asyncio.get_running_loop().create_connection
+        return (await create(lambda: Connection(address, self._pool), address.host, address.port, ssl=self._tls))[1]
 
     def _tell(self, address: Address, error: str) -> None:
         """Logs a failure of TLS, for an engine once a minute."""
@@ -113,6 +120,34 @@ class Engines:
     def _head(self, address: Address, method: bytes, path: bytes, headers: Headers, length: int) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         return b"%b%b%bcontent-length: %d\r\n\r\n" % (_opening(address, method, path), self._authorization, lines, length)
+
+
+async def _within(seconds: float, made: Coroutine[Any, Any, Connection]) -> Connection:
+    """Waits for a connection to be made.
+
+    The time is waited in parts, so that one in which this process itself is held up ends one of them, and not the connection: it may have
+    been made meanwhile.
+
+    Raises:
+        TimeoutError: it was not made in time.
+        OSError: it cannot be made.
+    """
+    task = asyncio.get_running_loop().create_task(made)
+    try:
+        for _ in range(PARTS):
+            if (await asyncio.wait((task,), timeout=seconds / PARTS))[0]:
+                return task.result()
+        raise TimeoutError
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(_shut)
+        raise
+
+
+def _shut(made: asyncio.Task[Connection]) -> None:
+    """Closes a connection that nobody waits for any more."""
+    if not made.cancelled() and made.exception() is None:
+        made.result().shut()
 
 
 @lru_cache(maxsize=1024)

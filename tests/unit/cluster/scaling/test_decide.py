@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.scaling.decide import bounded, decide
 from cluster.scaling.decision import cost
-from cluster.scaling.limits import Tuning
+from cluster.scaling.limits import Limits, Tuning
 from cluster.scaling.observation import Observation, Report, Start
 from cluster.scaling.state import State
 from cluster.scaling.work import Slo
@@ -167,6 +167,20 @@ def test_reason_says_what_was_seen_what_is_expected_why_and_what_it_costs() -> N
     )
     rolling = decide(seen(5, report([4.5] * 60), rolling=True), BARE, FRESH, NOW)
     assert "two releases side by side, so none is given up: 5 stay" in rolling.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "rate", "limits", "says"),
+    [
+        (2, 0.1, BARE, "2 stay until it is sure that fewer will do, for 2 GPUs."),
+        (2, 1.9, BARE, "2 stay, for 2 GPUs."),
+        (2, 0.1, replace(BARE, least=2), "2 stay, for 2 GPUs."),
+        (1, 0.1, replace(BARE, least=0), "1 stay, for 1 GPUs."),
+    ],
+)
+def test_reason_says_why_replicas_stay_that_the_load_does_not_ask_for(target: int, rate: float, limits: Limits, says: str) -> None:
+    found = decide(seen(target, report([rate] * 60)), limits, FRESH, NOW)
+    assert found.reason.endswith(f" of margin: {says}")
 
 
 def test_cost_is_in_gpus_where_they_have_no_price() -> None:
