@@ -100,7 +100,7 @@ test: env ## What `check` does, what we rely on in vLLM and Ray, real engines en
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going EXAMPLES=herd check alone-tests engine-tests
 	@$(TOOK)
 
-multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap
+multihost: env ## `ray up` onto fake hosts, Maverick over two, containers on two, every shipped config in containers; an hour: as root, with openssh-server, iproute2, rsync, redis-server, docker.io, mmdebstrap
 	@$(VENV)/bin/python -m pytest tests/multihost
 	@$(TOOK)
 

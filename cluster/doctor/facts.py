@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from cluster.catalogue.hardware import GIB, Fabric, cluster_of
 from cluster.planner.engine_groups import only_prefills, pools
+from cluster.planner.herd_fit import NoShape, chosen, known_cluster
 from configs.schema import Config, Model
 
 #: PCIe 5.0 x16, both directions together: what joins GPUs faster is NVLink.
@@ -177,7 +178,7 @@ def expected(config: Config) -> Expected | None:
     if hardware is None:
         return None
     node = cluster_of(hardware).node
-    leaving = [pool for pool in pools(config.models) if hardware.nodes != 1 and _leaves_its_node(pool, node.gpus)]
+    leaving = [pool for pool in pools(_settled(config).models) if hardware.nodes != 1 and _leaves_its_node(pool, node.gpus)]
     return Expected(
         node.gpus,
         node.gpu.memory_gib,
@@ -188,8 +189,16 @@ def expected(config: Config) -> Expected | None:
     )
 
 
+def _settled(config: Config) -> Config:
+    """Returns a config with the shapes that `herd up` will choose; as it is where there are none."""
+    try:
+        return chosen(config, known_cluster(config))
+    except NoShape:
+        return config
+
+
 def _leaves_its_node(pool: Model, gpus_per_node: int) -> bool:
-    """Tells whether an engine's ranks, or its KV cache, go to another node. `parallel: auto` may."""
+    """Tells whether an engine's ranks, or its KV cache, go to another node. `parallel: auto` for which there is no shape may."""
     handed_over = pool.prefill is not None or only_prefills(pool)
     return handed_over or pool.parallel.auto or pool.parallel.gpus > gpus_per_node
 

@@ -14,7 +14,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cluster.doctor.facts import expected
+from cluster.doctor.report import SMALL
 from cluster.machine.network import NoInterface, of_any, towards
+from cluster.planner.herd_fit import known_cluster
 from cluster.provision.aws import aws
 from cluster.provision.gcp import gcp
 from cluster.provision.haproxy import load_balancer
@@ -29,9 +31,11 @@ from configs.kubernetes import KubeRay
 from configs.load import ConfigError, Problem, as_lines, loaded
 from configs.schema import Config
 from deployments.commands.terminal import More, Sets, files, tell, told
+from deployments.lifecycle.fit import CannotPlan, checked
 
 commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
 Part = TypeVar("Part")
+BUILT = "is built by `herd up`, and pods start without it: name a repository, or a folder of cluster.mounts that has it"
 BEYOND = ", as an address that others reach: 0.0.0.0, not the loopback interface"
 HEADER = "# Made by `herd cluster emit {config} --provider {provider}` of llama-herd {version}. Change the config, not this file.\n"
 
@@ -51,6 +55,11 @@ class Provider(StrEnum):
     KUBERAY = "kuberay"
     HAPROXY = "haproxy"
     SYSTEMD = "systemd"
+
+
+#: Their files start Ray on machines, and `herd up` on the head must find that one.
+STARTS_RAY = (Provider.ONPREM, Provider.AWS, Provider.GCP, Provider.SYSTEMD)
+ON_THEM = ": auto, the Ray that this file starts; local would start another one on the head, and leave the machines idle"
 
 
 @commands.callback()
@@ -156,7 +165,7 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
             raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
         need("gateway.host", reachable, BEYOND)
         monitor = f"---\n{as_lines(pod_monitor(config.name, site))}" if site.pod_monitor else ""
-        return as_lines(_ray_service(config, inventory, site)) + monitor
+        return as_lines(_ray_service(_for_pods(path, config), inventory, site)) + monitor
     if provider is Provider.HAPROXY:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
         need("gateway.host", reachable, BEYOND)
@@ -164,15 +173,22 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
     promised = expected(config)
     if provider is Provider.SYSTEMD:
         need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
-        return head_unit(
-            config.name, inventory, need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves"), promised
-        )
+        kept = need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves")
+        need("ray.address", _of_machines(config), ON_THEM)
+        return head_unit(config.name, inventory, kept, promised)
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
         Provider.ONPREM: lambda: onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
         Provider.AWS: lambda: aws(config.name, inventory, need("cluster.aws", inventory.aws), promised),
         Provider.GCP: lambda: gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
-    return as_lines(makers[provider]())
+    made = makers[provider]()
+    need("ray.address", _of_machines(config), ON_THEM)
+    return as_lines(made)
+
+
+def _of_machines(config: Config) -> str | None:
+    """Returns the address of the Ray that runs on the machines; None where the herd would start one of its own."""
+    return None if config.ray.address == "local" else config.ray.address
 
 
 def _has_package(path: Path, inventory: Inventory, provider: Provider) -> None:
@@ -188,6 +204,24 @@ def _has_package(path: Path, inventory: Inventory, provider: Provider) -> None:
     found = [absent] if absent is not None else missing_files(inventory, _names) if copies else []
     if found:
         raise ConfigError(str(path), [Problem(field, problem) for field, problem in found])
+
+
+def _for_pods(path: Path, config: Config) -> Config:
+    """Returns a config that pods can start from: they have no `herd up`, which chooses shapes and builds small checkpoints.
+
+    Raises:
+        ConfigError: no shape can be chosen, one cannot work, or a checkpoint would have to be built.
+    """
+    small = [number for number, model in enumerate(config.models) if model.checkpoint.startswith(SMALL)]
+    if small:
+        raise ConfigError(str(path), [Problem(f"models[{number}].checkpoint", BUILT) for number in small])
+    try:
+        settled, found = checked(config, known_cluster(config))
+    except CannotPlan as error:
+        raise ConfigError(str(path), [Problem("models", str(error))]) from error
+    if found.refusals:
+        raise ConfigError(str(path), [Problem("models", refusal) for refusal in found.refusals])
+    return settled
 
 
 def _ray_service(config: Config, inventory: Inventory, site: KubeRay) -> dict[str, Any]:

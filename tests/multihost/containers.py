@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,25 +16,36 @@ from types import MappingProxyType
 from configs.load import environment
 from deployments.small_models import ensure
 from tests.multihost import images
-from tests.multihost.cluster import resources
+from tests.multihost.cluster import SCOUT, resources
 from tests.multihost.dockerd import CLIENT, DAEMON, PATH, WITHIN_LIMITS, docker, until_there
 from tests.multihost.hosts import NETWORK, Host, Hosts
 from tests.multihost.hosts import missing as no_hosts
 from tests.multihost.registry import Registry
 
-PORT = 5000
+#: Of the registry: the one that a daemon asks where an image's name has none.
+PORT = 80
 #: On a host, and in its container, which has it by the config's `mounts`.
 SITE = "/var/lib/herd"
 STAND_IN = f"{images.HOME}/stand_in"
 DEVICES = "/dev/infiniband"
-#: Its own folder for what daemons leave in /etc, and a device that the kernel opens for writing, for those whom the container allows it.
+#: For weights, in the shipped configs.
+MODELS = "/models"
+#: As NVIDIA's toolkit sets it up (`nvidia-ctk runtime configure`): Ray looks for this name.
+OF_GPUS = "nvidia-container-runtime"
+#: The registry of an image that is not Docker Hub's, as the shipped configs have it.
+SITES_REGISTRY = "registry.example.com"
+#: Its own folder for what daemons leave in /etc, the site's own names, and a device that the kernel opens for writing, for those whom the
+#: container allows it.
 BEFORE = f"""
-mkdir -p /etc/docker {DEVICES}
+mkdir -p /etc/docker {DEVICES} {MODELS} "$1/models"
 mount -t tmpfs tmpfs /etc/docker
 mount -t tmpfs -o mode=755,dev tmpfs {DEVICES}
+mount --bind "$1/models" {MODELS}
 mknod -m 666 {DEVICES}/uverbs0 c 1 11
-exec {DAEMON} --registry-mirror http://{NETWORK}.1:{PORT} --add-runtime within-limits="$1/runc" --default-runtime within-limits \\
-  --cgroup-parent "$2"
+{{ cat /etc/hosts; echo {NETWORK}.1 {SITES_REGISTRY}; }} > "$1/names"
+mount --bind "$1/names" /etc/hosts
+exec {DAEMON} --registry-mirror http://{NETWORK}.1:{PORT} --insecure-registry {SITES_REGISTRY} --add-runtime within-limits="$1/runc" \\
+  --default-runtime within-limits --cgroup-parent "$2" $3
 """
 
 
@@ -59,21 +70,30 @@ def variables(gpus: int) -> dict[str, str]:
     }
 
 
-def saved_image(folder: Path, shells: Mapping[str, str] = MappingProxyType(variables(1))) -> Path:
-    """Builds the image that stands for Ray's, with the program that stands for GPUs, and saves it as a file."""
+def saved_image(folder: Path, shells: Mapping[str, str] = MappingProxyType(variables(1)), built: Collection[str] = ()) -> Path:
+    """Builds the image that stands for Ray's, with the program that stands for GPUs, and saves it as a file.
+
+    Args:
+        folder: for the build's files, and the saved one.
+        shells: what every shell in a container has.
+        built: names of images that have this package in them, each of which is saved too: what `make image` builds.
+    """
     with docker(folder / "docker") as address:
         images.base(address, folder / "base", shells, {Path(__file__).parent / "stand_in": STAND_IN})
+        for number, name in enumerate(built):
+            images.built(address, folder / f"built-{number}", name)
         saved = folder / "image.tar"
-        subprocess.run([CLIENT, "-H", address, "save", "--output", str(saved), images.BASE], env={"PATH": PATH}, check=True, timeout=300)
+        save = [CLIENT, "-H", address, "save", "--output", str(saved), images.BASE, *built]
+        subprocess.run(save, env={"PATH": PATH}, check=True, timeout=300)
     return saved
 
 
 class Dockers:
     """The daemons of hosts. They end with their hosts."""
 
-    def __init__(self, hosts: Hosts) -> None:
-        """Starts one on each host of the cluster."""
-        self._hosts = hosts
+    def __init__(self, hosts: Hosts, options: str = "") -> None:
+        """Starts one on each host of the cluster; further options of `dockerd` may name a host's own folder by `{own}`."""
+        self._hosts, self._options = hosts, options
         self._processes: list[subprocess.Popen[bytes]] = []
         for host in hosts.cluster:
             self.start(host)
@@ -90,7 +110,7 @@ class Dockers:
         runc.chmod(0o755)
         with (host.own / "docker.log").open("ab") as log:
             process = subprocess.Popen(
-                [*into, "bash", "-e", "-c", BEFORE, "docker", str(host.own), f"/{self._hosts.user}"],
+                [*into, "bash", "-e", "-c", BEFORE, "docker", str(host.own), f"/{self._hosts.user}", self._options.format(own=host.own)],
                 env={"PATH": PATH},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -105,26 +125,45 @@ class Dockers:
         for process in self._processes:
             process.wait(timeout=30)
 
-    def run(self, host: Host, *words: str) -> str:
+    def run(self, host: Host, *words: str, within_s: float = 120) -> str:
         """What a host's `docker` says."""
         address = f"unix:///proc/{host.init}/root/run/docker.sock"
-        done = subprocess.run([CLIENT, "-H", address, *words], env={"PATH": PATH}, capture_output=True, text=True, timeout=120, check=False)
+        command = [CLIENT, "-H", address, *words]
+        done = subprocess.run(command, env={"PATH": PATH}, capture_output=True, text=True, timeout=within_s, check=False)
         return done.stdout + done.stderr
 
 
 @contextmanager
-def hosts_with_docker(folder: Path, saved: Path, count: int) -> Iterator[tuple[Hosts, Dockers]]:
-    """Hosts, each with a daemon that has no image yet, and a registry that has it."""
+def hosts_with_docker(
+    folder: Path,
+    saved: Path,
+    count: int,
+    small: Collection[str] = (SCOUT,),
+    options: str = "",
+    before: Callable[[Hosts], None] = lambda _: None,
+) -> Iterator[tuple[Hosts, Dockers]]:
+    """Hosts, each with a daemon that has no image yet, and a registry that has it.
+
+    Args:
+        folder: for all files; its folder `bin` has further programs of the hosts.
+        saved: the image, or several.
+        count: hosts beside the operator's.
+        small: small checkpoints that each host has.
+        options: further ones of each `dockerd`.
+        before: is done before daemons start.
+    """
     # Docker's and this environment's programs; the daemon's client asks the host's own socket.
-    made = not Path(DEVICES).exists()
-    shells = {"PATH": f"{Path(sys.executable).parent}:{PATH}", "PYTHONPATH": str(images.ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
+    made = [one for one in (DEVICES, MODELS) if not Path(one).exists()]
+    programs = f"{folder / 'bin'}:{Path(sys.executable).parent}:{PATH}"
+    shells = {"PATH": programs, "PYTHONPATH": str(images.ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
     hosts = Hosts(folder, count, shells)
     try:
         registry = hosts.inside(lambda: Registry((f"{NETWORK}.1", PORT), saved, folder / "registry"))
         threading.Thread(target=registry.serve_forever, daemon=True).start()
         for host in hosts.cluster:
-            furnish(host)
-        dockers = Dockers(hosts)
+            furnish(host, small)
+        before(hosts)
+        dockers = Dockers(hosts, options)
         try:
             yield hosts, dockers
         finally:
@@ -135,18 +174,19 @@ def hosts_with_docker(folder: Path, saved: Path, count: int) -> Iterator[tuple[H
     finally:
         hosts.close()
         remove_groups(hosts.user)
-        if made:
-            Path(DEVICES).rmdir()
+        for one in made:
+            Path(one).rmdir()
 
 
-def furnish(host: Host) -> None:
-    """Puts a small checkpoint where the config's mounts have it, readable by everybody, as weights are."""
+def furnish(host: Host, small: Collection[str]) -> None:
+    """Puts small checkpoints where the config's mounts have them, readable by everybody, as weights are."""
     cache = host.own / "lib" / "herd" / "cache" / "models"
     cache.parent.mkdir(parents=True)
     for folder in (cache.parent, cache.parent.parent):  # the container's user writes there
         folder.chmod(0o777)
-    built = ensure("llama-4-scout-tiny", environment().models)
-    shutil.copytree(built, cache / built.name)
+    for name in small:
+        built = ensure(name, environment().models)
+        shutil.copytree(built, cache / built.name)
 
 
 def remove_groups(name: str) -> None:

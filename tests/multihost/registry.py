@@ -1,6 +1,7 @@
 """A registry that containers' daemons pull images from: those of one `docker save`, by Docker's own HTTP protocol, read only.
 
-Decides nothing. A daemon that has it as its mirror asks it for every image of Docker Hub, so a config's image is pulled under its own name.
+Decides nothing. A daemon that has it as its mirror asks it for every image of Docker Hub, so a config's image is pulled under its own name,
+and one of another registry where that one's name leads here.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ class Registry(ThreadingHTTPServer):
         for image in json.loads((folder / "manifest.json").read_text(encoding="utf-8")):
             said = self._manifest(folder, image)
             for tag in image["RepoTags"]:
-                name, _, reference = tag.rpartition(":")
+                name, _, reference = _in_registry(tag).rpartition(":")
                 self.manifests[f"/v2/{name}/manifests/{reference}"] = said
                 self.manifests[f"/v2/{name}/manifests/{digest(said)}"] = said
         super().__init__(address, _Page)
@@ -53,6 +54,12 @@ class Registry(ThreadingHTTPServer):
             name = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         self.blobs[name] = path
         return {"size": path.stat().st_size, "digest": name}
+
+
+def _in_registry(tag: str) -> str:
+    """An image's name without that of its registry, which has a dot or a port in it."""
+    host, _, name = tag.partition("/")
+    return name if name and ("." in host or ":" in host) else tag
 
 
 def digest(said: bytes) -> str:

