@@ -40,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str
     """The model that the request names; "unknown" where it names none of the herd's."""
     endpoint: str
-    outcome: str
+    outcome: Outcome
     duration_s: float
     """From its arrival to its end."""
     answered_by: str = ""
@@ -143,7 +143,7 @@ def _line(ended: Ended, zero_s: float) -> Line:
         id=entry.request_id,
         model=entry.model,
         endpoint=entry.endpoint,
-        outcome=ended.outcome.value,
+        outcome=ended.outcome,
         duration_s=_ms(ended.now_s - entry.arrived_s),
         answered_by="" if ended.served is None or ended.served.model == entry.model else ended.served.model,
         error=error_type(ended) if entry.code else "",
