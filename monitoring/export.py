@@ -4,6 +4,7 @@ Decides nothing. One `Meter` per process, passed down by whoever builds the proc
 gateways in one process do not meet.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -78,6 +79,15 @@ class Promise(NamedTuple):
         return cls(slo.ttft_s, slo.itl_s, *((model, objective, met) for objective in Objective for met in Met))
 
 
+class UnderWay:
+    """What a model does for the clients of this gateway now."""
+
+    __slots__ = ("requests", "streams")
+
+    def __init__(self) -> None:
+        self.requests = self.streams = 0
+
+
 class _Settled(CollectorRegistry):
     """Shows everything that has happened until it is read."""
 
@@ -111,8 +121,10 @@ class Meter:
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
         """The models that a gauge has shown a value for, by the gauge's name."""
-        self.settle: Callable[[], None] = _nothing
-        """Counts what has happened and is not counted yet. Whoever reads a count or changes how one is made calls this before."""
+        self.count_ended: Callable[[], None] = _nothing
+        """Counts the requests that have ended and are not counted yet."""
+        self.under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
+        """By model. Counted right here."""
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Adds to a counter or a gauge of the table; `labels` are values in the order of the metric's labels."""
@@ -126,21 +138,11 @@ class Meter:
         """Sets a gauge of the table."""
         self._values[metric.name].of[labels] = value
 
-    def opened(self, model: str) -> None:
-        """A request for a model has begun."""
-        self._open[(model,)] += 1
-
-    def closed(self, model: str) -> None:
-        """It has ended."""
-        self._open[(model,)] -= 1
-
-    def stream_opened(self, model: str) -> None:
-        """A streamed answer has begun."""
-        self._streams[(model,)] += 1
-
-    def stream_closed(self, model: str) -> None:
-        """It has ended."""
-        self._streams[(model,)] -= 1
+    def settle(self) -> None:
+        """Counts what has happened and is not counted yet. Whoever reads a count, or changes how one is made, calls this before."""
+        self.count_ended()
+        for model, now in self.under_way.items():
+            self._open[(model,)], self._streams[(model,)] = now.requests, now.streams
 
     def picked(self, model: str, reason: str, times: int = 1) -> None:
         """A replica was picked."""

@@ -54,7 +54,7 @@ class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
     __slots__ = (
-        "_meter", "_streams", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "steps",
+        "_streams", "_under_way", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "steps",
         "times", "trace", "usage"
     )  # fmt: skip
 
@@ -70,9 +70,9 @@ class Trial:
         self.usage: tuple[int, int] | None = None
         self.cached_tokens = self.hit_tokens = self.miss_tokens = 0
         """Tokens of the prompt that its engine had, those that the gateway expected at the picked replicas, and those that it did not."""
-        self._meter = meter
         self._streams = False
-        meter.opened(model)
+        self._under_way = meter.under_way[model]
+        self._under_way.requests += 1
 
     def picked(self, reason: str, hit_tokens: int = 0, prompt_tokens: int = 0) -> None:
         """A replica was picked.
@@ -111,7 +111,7 @@ class Trial:
         """An engine has begun a streamed answer. Saying so again does nothing."""
         if not self._streams:
             self._streams = True
-            self._meter.stream_opened(self.model)
+            self._under_way.streams += 1
 
     def used(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None:
         """An engine stated these tokens."""
@@ -125,9 +125,9 @@ class Trial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._meter.closed(self.model)
+        self._under_way.requests -= 1
         if self._streams:
-            self._meter.stream_closed(self.model)
+            self._under_way.streams -= 1
 
 
 class Entry:
@@ -208,7 +208,7 @@ class Journal:
         """Requests that have ended and are not counted yet, in order."""
         self._due = False
         self._log = structlog.get_logger("herd.journal")
-        meter.settle = self.settle
+        meter.count_ended = self.settle
 
     def begins(self, endpoint: str, arrived_s: float, request_id: str = "", traceparent: bytes | None = None) -> Entry:
         """A request has arrived.
