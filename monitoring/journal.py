@@ -54,8 +54,8 @@ class Trial:
     """One model's part in a request. To be used in a `with`: while it lasts, the request is under way at the model."""
 
     __slots__ = (
-        "_streams", "_under_way", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries", "steps",
-        "times", "trace", "usage"
+        "_streams", "_under_way", "cached_tokens", "clock", "hit_tokens", "miss_tokens", "model", "picks", "prefilled_by", "retries",
+        "steps", "times", "trace", "usage"
     )  # fmt: skip
 
     def __init__(self, meter: Meter, model: str, entry: "Entry") -> None:
