@@ -61,7 +61,7 @@ class Trial:
     def __init__(self, meter: Meter, model: str, entry: "Entry") -> None:
         self.model = model
         self.steps, self.trace, self.clock = entry.steps, entry.trace, entry.clock
-        self.picks: list[str] = []
+        self.picks: tuple[str, ...] = ()
         """Why each replica was picked."""
         self.retries: tuple[Retry, ...] = ()
         self.prefilled_by: PrefillBy | None = None
@@ -82,7 +82,7 @@ class Trial:
             hit_tokens: of the prompt that it should have.
             prompt_tokens: the whole prompt's; 0 where nobody looked for it.
         """
-        self.picks.append(reason)
+        self.picks += (reason,)
         if prompt_tokens:
             self.hit_tokens += hit_tokens
             self.miss_tokens += max(0, prompt_tokens - hit_tokens)
@@ -101,7 +101,7 @@ class Trial:
 
     def retried(self, kind: Retry) -> None:
         """The request goes on to another replica."""
-        self.retries = (*self.retries, kind)
+        self.retries += (kind,)
 
     def prefilled(self, by: PrefillBy) -> None:
         """A long prompt was computed, or left to the engine that answers."""
@@ -153,7 +153,7 @@ class Entry:
         """The code of the error that its client is told; an empty one where the error has none."""
         self.status = 0
         """The HTTP status of the answer that told the error; 0 where there was none."""
-        self.trials: list[Trial] = []
+        self.trials: tuple[Trial, ...] = ()
         self.steps: list[Step] = []
         """The steps that took time, of all models, in order."""
 
@@ -168,7 +168,7 @@ class Entry:
     def asks(self, model: str) -> Trial:
         """A model is asked."""
         trial = Trial(self._journal.meter, model, self)
-        self.trials.append(trial)
+        self.trials += (trial,)
         return trial
 
     def place(self) -> Trace | None:

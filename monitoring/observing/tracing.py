@@ -17,6 +17,7 @@ import structlog
 
 from configs.observing import Tracing
 from monitoring.ended import Ended
+from monitoring.labels import Outcome
 from monitoring.observing.per_second import PerSecond
 from monitoring.observing.spans import Tree, is_notable, tree
 from monitoring.trace_context import Trace, sampled_below
@@ -26,6 +27,8 @@ BATCH_S = 5.0
 #: Requests whose spans are sent together, and no later than so many wait, or as many as may. A batch holds Python's lock for milliseconds.
 BATCH_REQUESTS = 64
 TOLD_AGAIN_S = 60.0
+#: In Python 3.11 a member of an enum takes longer to look up than to compare.
+_OK = Outcome.OK
 
 
 class Exporter(Protocol):
@@ -171,9 +174,12 @@ class Traces:
             return
         zero_ns = time.time_ns() - round(self._clock() * 1e9)
         for ended in batch:
-            trace = ended.entry.trace
+            entry = ended.entry
+            trace = entry.trace
+            if trace is None and ended.outcome is _OK and len(entry.steps) < 2:
+                continue  # as nearly all: no replica has failed it, or there would have been another
             if (trace is not None and trace.sampled) or (is_notable(ended) and self._errors.takes(ended.now_s, sender.wanted.errors_per_s)):
-                place = ended.entry.place()
+                place = entry.place()
                 if place is not None:
                     sender.put(tree(ended, place, zero_ns))
 
