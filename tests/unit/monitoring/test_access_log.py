@@ -169,3 +169,15 @@ def test_flood_of_a_batch_over_two_seconds_has_the_lines_of_both() -> None:
     log = Log(access_log="errors", access_log_lines_per_s=10)
     log.log.ended([Ended(_entry(), Outcome.TIMEOUT, None, 12.0 + number / 20) for number in range(40)])
     assert log.about_requests == 20
+
+
+def test_line_of_a_request_that_two_models_were_asked_has_what_was_said_last_and_shown_first() -> None:
+    log = Log(access_log="all")
+    entry = _entry()
+    for times, usage in (([], None), ([10.5], (3, 5)), ([11.0], None)):
+        with entry.asks("scout") as trial:
+            trial.times.extend(times)
+            if usage is not None:
+                trial.used(*usage)
+    log.log.ended([Ended(entry, Outcome.CANCELLED, None, 12.0)])
+    assert (log.lines[0]["ttft_s"], log.lines[0]["prompt_tokens"], log.lines[0]["completion_tokens"]) == (0.5, 3, 5)

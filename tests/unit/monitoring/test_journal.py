@@ -268,3 +268,16 @@ def test_defect_in_counting_one_request_is_told_and_leaves_the_others_counted(mo
     assert [line["event"] for line in logs] == ["defect"]
     assert count(one.meter, "herd_requests_total", model="unknown", outcome="ok") == 2
     assert one.batches == [2]
+
+
+def test_requests_that_went_as_nearly_all_do_are_counted_together_with_the_others() -> None:
+    one = Gathering()
+    for outcome in (Outcome.OK, Outcome.OK, Outcome.TIMEOUT):
+        entry = one.journal.begins("chat", 0.0)
+        entry.names("llama")
+        with entry.asks("llama") as trial:
+            trial.picked("only")
+        one.journal.ended(entry, outcome, trial.served() if outcome is Outcome.OK else None, 1.0)
+    assert count(one.meter, "herd_picks_total", model="llama", reason="only") == 3
+    assert count(one.meter, "herd_requests_total", model="llama", outcome="ok") == 2
+    assert one.batches == [3]
