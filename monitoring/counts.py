@@ -58,17 +58,26 @@ class Buckets(Collector):
         self._of(labels)[bisect_left(self._metric.buckets, value)] += 1
         self._sums[labels] += value
 
+    def observe_all(self, labels: Labels, values: Sequence[float]) -> None:
+        """Counts several values."""
+        counts, buckets = self._of(labels), self._metric.buckets
+        for value in values:
+            counts[bisect_left(buckets, value)] += 1
+        self._sums[labels] += sum(values)
+
     def observe_between(self, labels: Labels, times_s: Sequence[float]) -> None:
         """Counts the intervals between successive times, a whole stream's at once."""
-        counts, below = self._of(labels), 0
+        counts, buckets = self._of(labels), self._metric.buckets
         intervals = sorted(map(sub, times_s[1:], times_s))  # counted by bucket, and not one by one, which takes twice as long
-        for index, bound in enumerate(self._metric.buckets):
-            upto = bisect_right(intervals, bound, below)
+        if not intervals:
+            return
+        self._sums[labels] += times_s[-1] - times_s[0]
+        below, index, last = 0, bisect_left(buckets, intervals[0]), bisect_left(buckets, intervals[-1])
+        while index < last:
+            upto = bisect_right(intervals, buckets[index], below)
             counts[index] += upto - below
-            below = upto
-        counts[-1] += len(intervals) - below
-        if times_s:
-            self._sums[labels] += times_s[-1] - times_s[0]
+            below, index = upto, index + 1
+        counts[last] += len(intervals) - below
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The histogram as Prometheus wants it: cumulative."""

@@ -1,8 +1,9 @@
-"""A request that has ended, and those that are told of it: the way from the journal to spans and log lines.
+"""Requests that have ended, and those that are told of them: the way from the journal to counts, spans and log lines.
 
 Decides nothing.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -24,6 +25,8 @@ class Ended(msgspec.Struct, frozen=True):
     """How it was answered; None: it was not."""
     now_s: float
     """The time of its end, by the clock of all its times."""
+    refusal_counted: bool = False
+    """The error that its client was told is counted already."""
 
     @property
     def usage(self) -> tuple[int, int] | None:
@@ -42,12 +45,16 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """One that is told of the requests that have ended. It returns at once, and raises nothing."""
+    """One that is told of the requests that have ended, many at once, in the order of their ends. It returns at once."""
 
-    def ended(self, ended: Ended) -> None: ...
+    def ended(self, batch: Sequence[Ended]) -> None: ...
 
 
 class Tracer(Observer, Protocol):
     """One that also gives requests their places in traces."""
 
-    def begins(self, traceparent: bytes | None) -> Trace | None: ...
+    def begins(self, traceparent: bytes | None) -> Trace | None:
+        """Returns the place of a request that arrives; None where its spans are not sent, unless it fails."""
+
+    def unsent(self) -> Trace | None:
+        """Returns a place for such a request, if somebody asks for it; None where nothing is traced."""

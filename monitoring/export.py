@@ -4,7 +4,8 @@ Decides nothing. One `Meter` per process, passed down by whoever builds the proc
 gateways in one process do not meet.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -52,6 +53,11 @@ _CODES = frozenset(CODES)
 # What every request counts. In Python 3.11 a member of an enum takes longer to look up than to count.
 _PROMPT, _COMPLETION, _CACHED = Tokens
 _HIT, _MISS = Found
+
+
+def _nothing() -> None: ...
+
+
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -73,11 +79,33 @@ class Promise(NamedTuple):
         return cls(slo.ttft_s, slo.itl_s, *((model, objective, met) for objective in Objective for met in Met))
 
 
+class UnderWay:
+    """What a model does for the clients of this gateway now."""
+
+    __slots__ = ("requests", "streams")
+
+    def __init__(self) -> None:
+        self.requests = self.streams = 0
+
+
+class _Settled(CollectorRegistry):
+    """Shows everything that has happened until it is read."""
+
+    def __init__(self, meter: "Meter") -> None:
+        super().__init__()
+        self._meter = meter
+
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yields all metrics."""
+        self._meter.settle()
+        yield from super().collect()
+
+
 class Meter:
     """Counts what a gateway does."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = _Settled(self)
         self._values = {metric.name: Values(metric) for metric in GATEWAYS if metric.kind != "histogram"}
         self._buckets = {metric.name: Buckets(metric) for metric in GATEWAYS if metric.kind == "histogram"}
         for one in (*self._values.values(), *self._buckets.values()):
@@ -93,6 +121,10 @@ class Meter:
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
         """The models that a gauge has shown a value for, by the gauge's name."""
+        self.count_ended: Callable[[], None] = _nothing
+        """Counts the requests that have ended and are not counted yet."""
+        self.under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
+        """By model. Counted right here."""
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Adds to a counter or a gauge of the table; `labels` are values in the order of the metric's labels."""
@@ -106,25 +138,15 @@ class Meter:
         """Sets a gauge of the table."""
         self._values[metric.name].of[labels] = value
 
-    def opened(self, model: str) -> None:
-        """A request for a model has begun."""
-        self._open[(model,)] += 1
+    def settle(self) -> None:
+        """Counts what has happened and is not counted yet. Whoever reads a count, or changes how one is made, calls this before."""
+        self.count_ended()
+        for model, now in self.under_way.items():
+            self._open[(model,)], self._streams[(model,)] = now.requests, now.streams
 
-    def closed(self, model: str) -> None:
-        """It has ended."""
-        self._open[(model,)] -= 1
-
-    def stream_opened(self, model: str) -> None:
-        """A streamed answer has begun."""
-        self._streams[(model,)] += 1
-
-    def stream_closed(self, model: str) -> None:
-        """It has ended."""
-        self._streams[(model,)] -= 1
-
-    def picked(self, model: str, reason: str) -> None:
+    def picked(self, model: str, reason: str, times: int = 1) -> None:
         """A replica was picked."""
-        self._picks[model, reason] += 1
+        self._picks[model, reason] += times
 
     def retried(self, model: str, kind: Retry) -> None:
         """A request went on to another replica."""
@@ -151,6 +173,7 @@ class Meter:
 
         Counters of its requests begin at 0 then: an increase is seen from its first request on.
         """
+        self.settle()
         self._promises = {model: Promise.of(model, slo) for model, slo in objectives.items()}
         shares, limits = dict[Labels, float](), dict[Labels, float]()
         for model, slo in objectives.items():
@@ -193,12 +216,12 @@ class Meter:
         shown.clear()
         shown.update(values)
 
-    def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
-        """A request ended so, after so long."""
-        self._requests[model, outcome] += 1
-        self._by_endpoint[endpoint, outcome] += 1
+    def ended(self, model: str, endpoint: str, outcome: Outcome, *seconds: float) -> None:
+        """A request ended so, after so long; or several did."""
+        self._requests[model, outcome] += len(seconds)
+        self._by_endpoint[endpoint, outcome] += len(seconds)
         if endpoint in WORKING:
-            self._e2e.observe((model,), seconds)
+            self._e2e.observe_all((model,), seconds)
 
     def streamed(self, model: str, arrived_s: float, times_s: Sequence[float]) -> None:
         """A stream's pieces were sent at these times."""
@@ -259,11 +282,13 @@ class Meter:
 
     def family(self, metric: Metric) -> MetricFamily:
         """Returns what one metric of the table has counted, as its page shows it."""
+        self.settle()
         one: Values | Buckets = self._buckets[metric.name] if metric.kind == "histogram" else self._values[metric.name]
         return next(iter(one.collect()))
 
     def pieces(self) -> Iterator[bytes]:
         """Writes everything as Prometheus reads it, piece by piece; what is counted in between may be in it."""
+        self.settle()
         metrics: list[Values | Buckets] = [*self._values.values(), *self._buckets.values()]
         return pieces(chain.from_iterable(one.lines() for one in metrics))
 

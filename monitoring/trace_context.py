@@ -57,6 +57,17 @@ class Trace(msgspec.Struct, frozen=True):
         return cls(trace_id, bits & _MOST or 1, 0, (trace_id & _MOST) < below)
 
     @classmethod
+    def begun_unsent(cls, bits: int, below: int) -> Self:
+        """Begins a trace whose spans are not among those that are sent.
+
+        Args:
+            bits: 192 random bits.
+            below: which traces' spans are sent (`sampled_below`).
+        """
+        lower = below + ((bits >> 64 & _MOST) * (_MOST + 1 - below) >> 64)
+        return cls((bits >> 128 << 64) + min(lower, _MOST) or 1, bits & _MOST or 1, 0, sampled=False)
+
+    @classmethod
     def of_client(cls, header: bytes, bits: int) -> Self | None:
         """Returns a client's trace; None where its header tells none.
 

@@ -49,7 +49,7 @@ from deployments.wire.engine.client import Engines
 from deployments.wire.sockets import listen
 from deployments.wire.types import Address
 from monitoring.export import Meter
-from monitoring.observing.access_log import WRITTEN_S
+from monitoring.journal import GATHERED_S
 from monitoring.observing.observers import Observers
 from monitoring.observing.tracing import BATCH_S
 
@@ -111,8 +111,8 @@ class Process:
     stop_s: float = DRAIN_S
     spans_s: float = BATCH_S
     """Spans wait so long for others that are sent with them."""
-    lines_s: float = WRITTEN_S
-    """Lines of the access log wait so long for others that are written with them."""
+    gathered_s: float = GATHERED_S
+    """Requests that have ended wait so long for others that are counted and logged with them."""
     told_s: float = PERIOD_S
     """Between two records of a model's load. What was decided on it is looked at five times less often."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -151,7 +151,7 @@ class Serving:
         poison = Poison()
         self._admission = Admission(self.roster, self.meter, coming=cluster.coming)
         attempts = Forward(self.roster, self.engines, self._admission, process.name, poison)
-        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later, process.spans_s, process.lines_s)
+        self._observers = Observers(wanted, process.name, asyncio.get_running_loop().call_later, process.spans_s, process.gathered_s)
         self.pipeline = Pipeline(self._rules(config), attempts, self._observers.journal(self.meter))
         self._figures = Figures(config, self.roster, self.meter, cluster.gateways, cluster.facts)
         front = Front(self.roster, self.pipeline, self.meter, self._figures, cluster.generated, process.pages)
@@ -223,6 +223,7 @@ class Serving:
         await self._notices.stop()
         await self._images.close()
         self.engines.close()
+        self.meter.settle()
         await asyncio.to_thread(self._observers.stop, FLUSH_S)
 
     def _rules(self, config: GatewayConfig) -> Rules:

@@ -4,7 +4,7 @@ Decides which requests get a line, and what stands in it: ids, names, codes and 
 or of its client's address. In a flood a bounded number of lines is written each second. The second half of it is kept for requests that
 did not end well, and the number of lines that were left out is told once a second.
 
-Lines are made and written many at once, a moment after their requests have ended: that costs a fifth for each of them.
+Lines are made and written many at once, when their requests are counted: that costs a fifth for each of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +15,15 @@ import msgspec
 
 from configs.observing import Observing
 from monitoring.ended import Ended
+from monitoring.journal import Later
 from monitoring.labels import Outcome
 from monitoring.observing.per_second import PerSecond
 from monitoring.observing.spans import error_type
 
 Write = Callable[[Sequence[str]], None]
 """Writes lines."""
-Later = Callable[[float, Callable[[], None]], object]
-"""Calls a function after so many seconds."""
 
 TOLD_S = 1.0
-#: A line waits so long for others that are written with it, and no longer than until there are so many.
-WRITTEN_S, WAITING = 0.5, 64
 #: In Python 3.11 a member of an enum takes longer to look up than to compare.
 _OK = Outcome.OK
 _ENCODER = msgspec.json.Encoder()
@@ -43,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str
     """The model that the request names; "unknown" where it names none of the herd's."""
     endpoint: str
-    outcome: str
+    outcome: Outcome
     duration_s: float
     """From its arrival to its end."""
     answered_by: str = ""
@@ -80,36 +77,40 @@ class LeftOut(msgspec.Struct, frozen=True):
 class AccessLog:
     """Writes the lines of one gateway."""
 
-    def __init__(self, write: Write, later: Later, wall: Callable[[], float], written_s: float = WRITTEN_S) -> None:
+    def __init__(self, write: Write, later: Later, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         """Args:
         write: takes lines.
         later: calls a function later.
+        clock: the one of requests' times, in seconds.
         wall: tells seconds since 1970.
-        written_s: lines wait so long for others.
         """
         self._write = write
         self._later = later
-        self._wall = wall
-        self._written_s = written_s
+        self._clock, self._wall = clock, wall
         self._wanted = Observing(access_log="off")
         self._lines = PerSecond()
-        self._waiting: list[tuple[Ended, float]] = []
-        """Requests whose lines are not written yet, and when they ended."""
-        self._writing = self._telling = False
+        self._telling = False
 
     def apply(self, wanted: Observing) -> None:
         """Writes lines as this says from now on."""
         self._wanted = wanted
 
-    def ended(self, ended: Ended) -> None:
-        """A request has ended."""
-        wanted, well = self._wanted, ended.outcome is _OK
-        if wanted.access_log == "off" or (well and wanted.access_log == "errors"):
+    def ended(self, batch: Sequence[Ended]) -> None:
+        """Writes the lines of requests that have ended."""
+        wanted, takes = self._wanted, self._lines.takes
+        if wanted.access_log == "off":
             return
-        now, most = self._wall(), wanted.access_log_lines_per_s
-        if self._lines.takes(now, (most + 1) // 2 if well else most):
-            self._add(ended, now)
-        elif not self._telling:
+        most = wanted.access_log_lines_per_s
+        most_well = (most + 1) // 2 if wanted.access_log == "all" else 0
+        zero_s = self._wall() - self._clock()
+        lines = []
+        for ended in batch:
+            well = ended.outcome is _OK
+            if (most_well or not well) and takes(ended.now_s, most_well if well else most):
+                lines.append(_encoded(_line(ended, zero_s)))
+        if lines:
+            self._write(lines)
+        if self._lines.left_out and not self._telling:
             self._telling = True
             self._later(TOLD_S, self.tell)
 
@@ -119,58 +120,42 @@ class AccessLog:
         if count := self._lines.told():
             self._write((_encoded(LeftOut(_iso(self._wall()), "warning", "requests_left_out", count)),))
 
-    def stop(self) -> None:
-        """Writes all that is not written yet."""
-        self._write_waiting()
-        self.tell()
 
-    def _add(self, ended: Ended, now: float) -> None:
-        self._waiting.append((ended, now))
-        if len(self._waiting) >= WAITING:
-            self._write_waiting()
-        elif not self._writing:
-            self._writing = True
-            self._later(self._written_s, self._in_time)
-
-    def _in_time(self) -> None:
-        self._writing = False
-        self._write_waiting()
-
-    def _write_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._write([_encoded(_line(ended, now)) for ended, now in waiting])
-
-
-def _line(ended: Ended, now: float) -> Line:
-    entry, usage, ttft_s = ended.entry, ended.usage, ended.ttft_s
-    attempts, replica, queue_s = 0, "", None
+def _line(ended: Ended, zero_s: float) -> Line:
+    """Makes a line; `zero_s` is when the clock of its times was zero, in seconds since 1970."""
+    entry, ttft_s, usage = ended.entry, None, None
+    attempts, cached, replica, queue_s = 0, 0, "", None
+    for trial in entry.trials:
+        if trial.times and ttft_s is None:
+            ttft_s = _ms(trial.times[0] - entry.arrived_s)
+        if trial.usage is not None:
+            usage, cached = trial.usage, trial.cached_tokens
     for step in entry.steps:
         if step.kind == "attempt":
             attempts, replica = attempts + 1, step.replica
         elif step.kind == "queue":
             queue_s = (queue_s or 0.0) + step.ended_s - step.began_s
-    prompt, completion = (0, 0) if usage is None else usage
+    trace, (prompt, completion) = entry.place(), usage or (0, 0)
     return Line(
-        timestamp=_iso(now),
+        timestamp=_iso(zero_s + ended.now_s),
         level="info",
         event="request",
         id=entry.request_id,
         model=entry.model,
         endpoint=entry.endpoint,
-        outcome=ended.outcome.value,
+        outcome=ended.outcome,
         duration_s=_ms(ended.now_s - entry.arrived_s),
         answered_by="" if ended.served is None or ended.served.model == entry.model else ended.served.model,
         error=error_type(ended) if entry.code else "",
         status=entry.status,
         prompt_tokens=prompt,
-        cached_tokens=0 if usage is None else ended.cached_tokens,
+        cached_tokens=cached,
         completion_tokens=completion,
-        ttft_s=None if ttft_s is None else _ms(ttft_s),
+        ttft_s=ttft_s,
         queue_s=None if queue_s is None else _ms(queue_s),
         replica=replica,
         attempts=attempts,
-        trace="" if entry.trace is None else entry.trace.name,
+        trace="" if trace is None else trace.name,
     )
 
 

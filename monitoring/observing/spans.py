@@ -51,7 +51,12 @@ class Tree(msgspec.Struct, frozen=True):
 
 def is_notable(ended: Ended) -> bool:
     """Tells whether the herd failed a request, refused it, or asked a second replica because the first one failed."""
-    return ended.outcome in FAILURES or any(step.error for step in ended.entry.steps)
+    if ended.outcome in FAILURES:
+        return True
+    for step in ended.entry.steps:  # noqa: SIM110 (`any` takes twice as long, for every request)
+        if step.error:
+            return True
+    return False
 
 
 def tree(ended: Ended, trace: Trace, zero_ns: int) -> Tree:

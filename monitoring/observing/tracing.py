@@ -10,13 +10,14 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
 from configs.observing import Tracing
 from monitoring.ended import Ended
+from monitoring.labels import Outcome
 from monitoring.observing.per_second import PerSecond
 from monitoring.observing.spans import Tree, is_notable, tree
 from monitoring.trace_context import Trace, sampled_below
@@ -26,6 +27,8 @@ BATCH_S = 5.0
 #: Requests whose spans are sent together, and no later than so many wait, or as many as may. A batch holds Python's lock for milliseconds.
 BATCH_REQUESTS = 64
 TOLD_AGAIN_S = 60.0
+#: In Python 3.11 a member of an enum takes longer to look up than to compare.
+_OK = Outcome.OK
 
 
 class Exporter(Protocol):
@@ -147,7 +150,7 @@ class Traces:
         self._sender = None if wanted is None else Sender(wanted, self._open, self._batch_s)
 
     def begins(self, traceparent: bytes | None) -> Trace | None:
-        """Returns the place of a request that arrives; None where nothing is traced."""
+        """Returns the place of a request that arrives; None where it is not chosen."""
         wanted = self._wanted
         if wanted is None:
             return None
@@ -155,15 +158,30 @@ class Traces:
             trace = Trace.of_client(traceparent, self._random.getrandbits(64))
             if trace is not None:
                 return trace
-        return Trace.begun(self._random.getrandbits(192), self._below)
+        bits = self._random.getrandbits(64)  # those of the trace's id that choose: nearly all requests need no others
+        if bits >= self._below:
+            return None
+        return Trace.begun(self._random.getrandbits(64) << 128 | bits << 64 | self._random.getrandbits(64), self._below)
 
-    def ended(self, ended: Ended) -> None:
-        """Sends the spans of a request that has ended, if they are chosen. Returns at once."""
-        trace, sender = ended.entry.trace, self._sender
-        if trace is None or sender is None:
+    def unsent(self) -> Trace | None:
+        """Returns a place for a request that was not chosen; None where nothing is traced."""
+        return None if self._wanted is None else Trace.begun_unsent(self._random.getrandbits(192), self._below)
+
+    def ended(self, batch: Sequence[Ended]) -> None:
+        """Sends the spans of the requests that are chosen, or have failed. Returns at once."""
+        sender = self._sender
+        if sender is None:
             return
-        if trace.sampled or (is_notable(ended) and self._errors.takes(ended.now_s, sender.wanted.errors_per_s)):
-            sender.put(tree(ended, trace, time.time_ns() - round(self._clock() * 1e9)))
+        zero_ns = time.time_ns() - round(self._clock() * 1e9)
+        for ended in batch:
+            entry = ended.entry
+            trace = entry.trace
+            if trace is None and ended.outcome is _OK and len(entry.steps) < 2:
+                continue  # as nearly all: no replica has failed it, or there would have been another
+            if (trace is not None and trace.sampled) or (is_notable(ended) and self._errors.takes(ended.now_s, sender.wanted.errors_per_s)):
+                place = entry.place()
+                if place is not None:
+                    sender.put(tree(ended, place, zero_ns))
 
     def stop(self, within_s: float) -> None:
         """Sends what waits, and gives up after so many seconds. Traces nothing afterwards."""

@@ -34,9 +34,10 @@ from deployments.gateway import assembly
 from deployments.gateway.replicas.load_reporting import PERIOD_S
 from deployments.progress import Say
 from monitoring.export import Meter
+from monitoring.journal import GATHERED_S, Entry, Journal, Served
 from monitoring.labels import Outcome
 from monitoring.logs import LOGGER
-from monitoring.observing.access_log import WRITTEN_S
+from monitoring.observing import observers
 from monitoring.observing.tracing import BATCH_S
 from tests.bench import gateway_cpu, in_turn, report
 from tests.bench.fake_engine import fake_engine
@@ -62,16 +63,18 @@ BARS = {"us_per_chunk": 5.0, "us_per_request": 10.0}
 class Silent(Meter):
     """Counts nothing of a request."""
 
-    def opened(self, model: str) -> None: ...
-    def closed(self, model: str) -> None: ...
-    def stream_opened(self, model: str) -> None: ...
-    def stream_closed(self, model: str) -> None: ...
-    def picked(self, model: str, reason: str) -> None: ...
-    def ended(self, model: str, endpoint: str, outcome: Outcome, seconds: float) -> None: ...
+    def picked(self, model: str, reason: str, times: int = 1) -> None: ...
+    def ended(self, model: str, endpoint: str, outcome: Outcome, *seconds: float) -> None: ...
     def streamed(self, model: str, arrived_s: float, times_s: Any) -> None: ...
     def used(self, model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> None: ...
     def expected(self, model: str, hit_tokens: int, miss_tokens: int) -> None: ...
     def promise(self, model: str) -> None: ...
+
+
+class Forgetful(Journal):
+    """Notes a request while it is answered, and nothing afterwards."""
+
+    def ended(self, entry: Entry, outcome: Outcome, served: Served | None, now_s: float) -> None: ...
 
 
 def settings(collector: str, parts: bool) -> dict[str, Observing]:
@@ -117,10 +120,18 @@ async def serve(name: str, engine: int, wanted: Observing, file: Path) -> None:
     _log_as_ray_serve_does(file)
     if name in (BARE, AGAIN, TRACES, LOG):
         vars(assembly)["Meter"] = Silent
+    if name in (BARE, AGAIN):
+        vars(observers)["Journal"] = Forgetful
     engines = [cast(FakeEngine, SimpleNamespace(port=engine))]
     given = wanted.model_dump(mode="json")
     async with herd_of(
-        engines, limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1, spans_s=BATCH_S, lines_s=WRITTEN_S, told_s=PERIOD_S, **given
+        engines,
+        limits(total_s=600, first_byte_s=300, queue_s=60),
+        stop_s=1,
+        spans_s=BATCH_S,
+        gathered_s=GATHERED_S,
+        told_s=PERIOD_S,
+        **given,
     ) as herd:
         gc.collect()
         gc.freeze()

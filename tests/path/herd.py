@@ -143,7 +143,7 @@ async def herd_of(
     facts: ReadCluster | None = None,
     monitoring: Monitoring | None = None,
     spans_s: float = SOON_S,
-    lines_s: float = SOON_S,
+    gathered_s: float = SOON_S,
     told_s: float = SOON_S,
     **doorway: Any,
 ) -> AsyncIterator[Herd]:
@@ -184,7 +184,7 @@ async def herd_of(
         certificate=None if gateway.tls is None else Certificate(gateway.tls),
         stop_s=stop_s,
         spans_s=spans_s,
-        lines_s=lines_s,
+        gathered_s=gathered_s,
         told_s=told_s,
         minute_s=minute_s,
         name="own",

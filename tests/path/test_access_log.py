@@ -116,7 +116,7 @@ async def test_by_default_only_requests_that_did_not_end_well_have_lines(
 
 
 async def test_lines_that_wait_are_written_before_a_stop_is_over(engine: FakeEngine, log: pytest.LogCaptureFixture) -> None:
-    async with herd_of([engine], limits(), access_log="all", lines_s=600) as one:
+    async with herd_of([engine], limits(), access_log="all", gathered_s=600) as one:
         await one.chat()
     await asyncio.wait_for(STOPPING[-1], WAIT_S)
     assert [line["outcome"] for line in written(log)] == ["ok"]

@@ -150,7 +150,7 @@ async def test_defect_inside_a_stream_ends_it_with_an_event(herd: Herd, engine: 
 
 
 async def test_defect_after_the_answer_leaves_its_connection_clean(herd: Herd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(herd.meter, "used", Broken)
+    monkeypatch.setattr("monitoring.journal.Journal.ended", Broken)
     with capture_logs() as lines:
         async with connected(herd.port) as client:
             for _ in range(2):

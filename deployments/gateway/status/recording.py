@@ -15,9 +15,9 @@ from deployments.gateway.replicas.roster import Roster
 from deployments.policy.records import history
 from deployments.policy.records.history import History, Minute, Now, Totals
 from monitoring.export import Meter
-from monitoring.journal import FAILED
 from monitoring.labels import Outcome
 from monitoring.metrics import ITL, REQUESTS, TOKENS, TTFT, Metric
+from monitoring.tally import FAILED
 
 MINUTE_S = 60.0
 

@@ -11,7 +11,7 @@ from monitoring.ended import Ended
 from monitoring.export import Meter
 from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome
-from monitoring.observing.access_log import WAITING, AccessLog
+from monitoring.observing.access_log import AccessLog
 from monitoring.trace_context import Trace
 
 
@@ -20,14 +20,16 @@ class Log:
 
     def __init__(self, **wanted: Any) -> None:
         self.batches: list[list[dict[str, Any]]] = []
-        self.now_s = 1_795_000_000.5
+        self.now_s = 12.0
+        """By the clock of requests, which was zero at half a second of a time since 1970."""
         self.later: list[tuple[float, Callable[[], None]]] = []
-        self.log = AccessLog(self._write, lambda after_s, call: self.later.append((after_s, call)), lambda: self.now_s)
+        self.log = AccessLog(
+            self._write, lambda after_s, call: self.later.append((after_s, call)), lambda: self.now_s, lambda: self.now_s + 1_794_999_988.5
+        )
         self.log.apply(Observing.model_validate(wanted))
 
     def end(self, outcome: Outcome = Outcome.OK, times: int = 1) -> None:
-        for _ in range(times):
-            self.log.ended(Ended(_entry(), outcome, None, 12.0))
+        self.log.ended([Ended(_entry(), outcome, None, self.now_s) for _ in range(times)])
 
     def _write(self, lines: Sequence[str]) -> None:
         self.batches.append([json.loads(line) for line in lines])
@@ -62,7 +64,6 @@ def test_config_says_which_requests_get_a_line(wanted: str, outcomes: list[str])
     log = Log(access_log=wanted)
     for outcome in (Outcome.OK, Outcome.CANCELLED, Outcome.CLIENT_ERROR):
         log.end(outcome)
-    log.wait()
     assert [line["outcome"] for line in log.lines] == outcomes
 
 
@@ -83,9 +84,7 @@ def test_line_has_numbers_and_names_and_leaves_out_what_is_not() -> None:
         trial.picked("only")
         trial.times.append(10.5)
         trial.used(3, 5, 2)
-    log.log.ended(Ended(entry, Outcome.OK, trial.served(), 12.0))
-    log.end(Outcome.CANCELLED)
-    log.wait()
+    log.log.ended([Ended(entry, Outcome.OK, trial.served(), 12.0), Ended(_entry(), Outcome.CANCELLED, None, 12.0)])
     assert log.lines == [
         {
             "timestamp": "2026-11-18T11:06:40.500Z",
@@ -123,23 +122,22 @@ def test_refused_request_has_its_code_and_status() -> None:
     log = Log()
     entry = _entry()
     entry.refused("overloaded", 429)
-    log.log.ended(Ended(entry, Outcome.OVERLOADED, None, 12.0))
-    log.wait()
+    log.log.ended([Ended(entry, Outcome.OVERLOADED, None, 12.0)])
     assert (log.lines[0]["status"], log.lines[0]["error"]) == (429, "overloaded")
 
 
 def test_flood_gets_so_many_lines_a_second_and_the_number_left_out() -> None:
     log = Log(access_log="errors", access_log_lines_per_s=10)
     log.end(Outcome.OVERLOADED, times=1000)
-    assert [after_s for after_s, _ in log.later] == [0.5, 1]
+    assert [after_s for after_s, _ in log.later] == [1]
     log.now_s += 1
     log.wait()
     assert log.about_requests == 10
     assert log.lines[-1] == {"timestamp": "2026-11-18T11:06:41.500Z", "level": "warning", "event": "requests_left_out", "count": 990}
     log.end(Outcome.OVERLOADED, times=11)
-    assert len(log.later) == 2, "written and told again, once each"
-    log.log.stop()
-    log.log.stop()
+    assert len(log.later) == 1, "told again"
+    log.log.tell()
+    log.log.tell()
     assert log.about_requests == 20
     assert [line["count"] for line in log.lines if line["event"] == "requests_left_out"] == [990, 1]
 
@@ -152,41 +150,34 @@ def test_requests_that_did_not_end_well_have_half_of_the_lines_to_themselves() -
     assert [line["outcome"] for line in log.lines if line["event"] == "request"] == ["ok"] * 5 + ["timeout"] * 5
 
 
-def test_lines_of_a_moment_are_written_together() -> None:
+def test_lines_of_a_batch_are_written_together() -> None:
     log = Log(access_log="all")
     log.end(times=3)
-    assert not log.batches
-    log.wait()
-    assert [len(batch) for batch in log.batches] == [3]
     log.end()
-    log.wait()
-    assert [len(batch) for batch in log.batches] == [3, 1], "there is another moment after it"
-
-
-def test_no_more_than_so_many_requests_wait_for_their_lines() -> None:
-    log = Log(access_log="all", access_log_lines_per_s=10_000)
-    log.end(times=2 * WAITING + 1)
-    assert [len(batch) for batch in log.batches] == [WAITING, WAITING]
-    assert len(log.later) == 1
-    log.wait()
-    log.wait()
-    assert log.about_requests == 2 * WAITING + 1
+    assert [len(batch) for batch in log.batches] == [3, 1]
 
 
 def test_line_tells_when_its_request_ended_and_not_when_it_was_written() -> None:
     log = Log(access_log="all")
-    log.end()
-    log.now_s += 0.4
-    log.end()
-    log.now_s += 0.2
-    log.wait()
+    batch = [Ended(_entry(), Outcome.OK, None, 12.0 + after_s) for after_s in (0, 0.4)]
+    log.now_s += 0.6
+    log.log.ended(batch)
     assert [line["timestamp"] for line in log.lines] == ["2026-11-18T11:06:40.500Z", "2026-11-18T11:06:40.900Z"]
 
 
-def test_stop_writes_what_waits() -> None:
+def test_flood_of_a_batch_over_two_seconds_has_the_lines_of_both() -> None:
+    log = Log(access_log="errors", access_log_lines_per_s=10)
+    log.log.ended([Ended(_entry(), Outcome.TIMEOUT, None, 12.0 + number / 20) for number in range(40)])
+    assert log.about_requests == 20
+
+
+def test_line_of_a_request_that_two_models_were_asked_has_what_was_said_last_and_shown_first() -> None:
     log = Log(access_log="all")
-    log.end()
-    log.log.stop()
-    assert log.about_requests == 1
-    log.wait()
-    assert log.about_requests == 1
+    entry = _entry()
+    for times, usage in (([], None), ([10.5], (3, 5)), ([11.0], None)):
+        with entry.asks("scout") as trial:
+            trial.times.extend(times)
+            if usage is not None:
+                trial.used(*usage)
+    log.log.ended([Ended(entry, Outcome.CANCELLED, None, 12.0)])
+    assert (log.lines[0]["ttft_s"], log.lines[0]["prompt_tokens"], log.lines[0]["completion_tokens"]) == (0.5, 3, 5)

@@ -31,12 +31,8 @@ def test_meter_shows_just_the_table() -> None:
 
 def test_everything_that_a_request_counts_is_shown() -> None:
     meter = Meter()
-    meter.opened("scout")
-    meter.opened("scout")
-    meter.closed("scout")
-    meter.stream_opened("scout")
-    meter.stream_opened("scout")
-    meter.stream_closed("scout")
+    meter.under_way["scout"].requests += 1
+    meter.under_way["scout"].streams += 1
     meter.picked("scout", "only")
     meter.ended("scout", "chat", Outcome.OK, 1.5)
     meter.streamed("scout", 10.0, [10.25, 10.5, 11.0])

@@ -1,12 +1,16 @@
 """One record of a request, and what it moves."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
+from structlog.testing import capture_logs
 
 from configs.scaling import Slo
 from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import Journal, Served
+from monitoring.journal import GATHERED, GATHERED_S, Journal, Served
 from monitoring.labels import Outcome, PrefillBy, Retry
+from monitoring.metrics import REQUESTS
 
 
 def count(meter: Meter, name: str, **labels: str) -> float:
@@ -169,8 +173,8 @@ def test_request_whose_body_could_not_be_read_is_counted_and_told_and_its_error_
     told: list[Ended] = []
 
     class Observer:
-        def ended(self, ended: Ended) -> None:
-            told.append(ended)
+        def ended(self, batch: Sequence[Ended]) -> None:
+            told.extend(batch)
 
     meter = Meter()
     journal = Journal(meter, (Observer(),))
@@ -180,3 +184,100 @@ def test_request_whose_body_could_not_be_read_is_counted_and_told_and_its_error_
     assert count(meter, "herd_requests_total", model="unknown", outcome="client_error") == 1
     assert count(meter, "herd_refusals_total", code="request_too_large") == 0
     assert [(one.entry.request_id, one.entry.status, one.outcome) for one in told] == [("req-1", 413, Outcome.CLIENT_ERROR)]
+
+
+class Gathering:
+    """A journal whose timer and observer the test has."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.meter = Meter()
+        self.journal = Journal(self.meter, (self,), clock=lambda: 0.0, later=lambda after_s, call: self.later.append((after_s, call)))
+
+    def ended(self, batch: Sequence[Ended]) -> None:
+        self.batches.append(len(batch))
+
+    def end(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.journal.ended(self.journal.begins("chat", 0.0), Outcome.OK, None, 1.0)
+
+    def wait(self) -> None:
+        later, self.later = self.later, []
+        for _, call in later:
+            call()
+
+
+def test_requests_of_a_moment_are_counted_and_told_together() -> None:
+    one = Gathering()
+    one.end(times=3)
+    assert not one.batches
+    assert [after_s for after_s, _ in one.later] == [GATHERED_S], "one timer for all"
+    one.wait()
+    assert one.batches == [3]
+    one.end()
+    one.wait()
+    assert one.batches == [3, 1], "there is another moment after it"
+
+
+def test_no_more_than_so_many_requests_wait() -> None:
+    one = Gathering()
+    one.end(times=2 * GATHERED + 1)
+    assert one.batches == [GATHERED, GATHERED]
+    assert len(one.later) == 1
+    one.wait()
+    one.wait()
+    assert one.batches == [GATHERED, GATHERED, 1], "nothing is told where nothing waits"
+
+
+READERS: dict[str, Callable[[Meter], float]] = {
+    "registry": lambda meter: count(meter, "herd_requests_total", model="unknown", outcome="ok"),
+    "page": lambda meter: float(meter.text().partition(b'herd_requests_total{model="unknown",outcome="ok"} ')[2].split()[0]),
+    "family": lambda meter: sum(sample.value for sample in meter.family(REQUESTS).samples),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_no_reader_of_counts_sees_one_that_is_late(read: Callable[[Meter], float]) -> None:
+    one = Gathering()
+    for number in range(1, 4):
+        one.end()
+        assert read(one.meter) == number
+
+
+def test_request_is_judged_by_the_objectives_at_its_end() -> None:
+    one = Gathering()
+    one.meter.promises({"unknown": Slo()})
+    one.end()
+    one.meter.promises({})
+    one.end()
+    assert count(one.meter, "herd_slo_requests_total", model="unknown", objective="availability", met="yes") == 1
+
+
+def test_defect_in_counting_one_request_is_told_and_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Gathering()
+
+    def breaks(*_of: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(one.meter, "fell_back", breaks)
+    with capture_logs() as logs:
+        one.journal.ended(one.journal.begins("chat", 0.0), Outcome.OK, Served(Outcome.OK, "scout", None, 1), 1.0)
+        one.end()
+        one.journal.settle()
+    assert [line["event"] for line in logs] == ["defect"]
+    assert count(one.meter, "herd_requests_total", model="unknown", outcome="ok") == 2
+    assert one.batches == [2]
+
+
+def test_requests_that_went_as_nearly_all_do_are_counted_together_with_the_others() -> None:
+    one = Gathering()
+    for outcome in (Outcome.OK, Outcome.OK, Outcome.TIMEOUT):
+        entry = one.journal.begins("chat", 0.0)
+        entry.names("llama")
+        with entry.asks("llama") as trial:
+            trial.picked("only")
+        one.journal.ended(entry, outcome, trial.served() if outcome is Outcome.OK else None, 1.0)
+    assert count(one.meter, "herd_picks_total", model="llama", reason="only") == 3
+    assert count(one.meter, "herd_requests_total", model="llama", outcome="ok") == 2
+    assert one.batches == [3]

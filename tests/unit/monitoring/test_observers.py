@@ -1,5 +1,6 @@
 """What watches a gateway's requests, and what it loads for that."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -70,3 +71,14 @@ def test_request_that_has_ended_is_told_to_the_log_and_to_the_collector(caplog: 
     assert [span.name for span in receiver.spans] == ["chat unknown"]
     assert '"id":"req-1"' in caplog.records[0].getMessage()
     assert receiver.spans[0].trace in caplog.records[0].getMessage()
+
+
+def test_request_that_ended_before_a_change_is_told_as_was_said_then(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger=LOGGER):
+        observers = Observers(Observing(access_log="all"), "own", lambda after_s, call: None)
+        journal = observers.journal(Meter())
+        for number, wanted in enumerate(("off", "all", "errors")):
+            journal.ended(journal.begins("chat", journal.clock(), f"req-{number}"), Outcome.OK, None, journal.clock())
+            observers.apply(Observing.model_validate({"access_log": wanted}))
+        observers.stop(within_s=10)
+    assert [json.loads(record.getMessage())["id"] for record in caplog.records] == ["req-0", "req-2"]

@@ -40,10 +40,10 @@ def test_piece_has_so_many_lines_at_most() -> None:
 def test_what_is_counted_while_a_page_is_written_breaks_nothing() -> None:
     meter = Meter()
     for model in range(LINES):
-        meter.opened(f"model-{model}")
+        meter.under_way[f"model-{model}"].requests += 1
         meter.observe(TTFT, f"model-{model}", value=0.1)
     for at, _ in enumerate(meter.pieces()):
-        meter.opened(f"new-{at}")
+        meter.under_way[f"new-{at}"].requests += 1
         meter.observe(TTFT, f"new-{at}", value=0.1)
         meter.replicas({("scout", f"{at}"): 1})
     assert number(3) == "3.0"

@@ -82,6 +82,7 @@ def test_request_fails_where_the_herd_has_failed_it(outcome: Outcome, code: str,
 def test_request_that_a_second_replica_answered_is_notable() -> None:
     entry = begun(clock=[10.0, 11.0])
     with entry.asks("llama") as trial, trial.asks("r1", "only") as step:
+        assert not is_notable(Ended(entry, Outcome.OK, None, 12.0))
         step.failed("engine_gone")
     assert is_notable(Ended(entry, Outcome.OK, None, 12.0))
 

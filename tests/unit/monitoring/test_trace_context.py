@@ -74,6 +74,17 @@ def test_ratio_is_the_share_of_traces_that_are_sent(ratio: float, least: int, mo
     assert least <= sum(Trace.begun(dice.getrandbits(192), sampled_below(ratio)).sampled for _ in range(10_000)) <= most
 
 
+@pytest.mark.parametrize("ratio", [0, 0.01, 0.3, 0.999, 1])
+def test_trace_that_is_not_sent_is_one_that_would_not_have_been_chosen(ratio: float) -> None:
+    dice, below, lower = random.Random(1), sampled_below(ratio), (1 << 64) - 1
+    for bits in (0, (1 << 192) - 1, *(dice.getrandbits(192) for _ in range(1000))):
+        trace = Trace.begun_unsent(bits, below)
+        assert not trace.sampled
+        assert 0 < trace.trace_id < 1 << 128
+        assert 0 < trace.span_id < 1 << 64
+        assert trace.trace_id & lower >= min(below, lower)
+
+
 def test_choice_is_that_of_opentelemetrys_own_sampler() -> None:
     from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 

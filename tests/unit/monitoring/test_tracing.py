@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from configs.observing import Tracing
 from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import Journal
+from monitoring.journal import Entry, Journal
 from monitoring.labels import Outcome
 from monitoring.observing.spans import Tree
 from monitoring.observing.tracing import BATCH_REQUESTS, Sender, Traces
@@ -51,10 +51,8 @@ class Collector:
         return sum(map(len, self.batches))
 
 
-def ended(outcome: Outcome = Outcome.OK, trace: Trace | None = None) -> Ended:
-    journal = Journal(Meter())
-    entry = journal.begins("chat", 0.0)
-    return Ended(type(entry)(journal, "chat", 0.0, "req-1", trace), outcome, None, 1.0)
+def ended(outcome: Outcome = Outcome.OK, trace: Trace | None = None, by: Traces | None = None) -> list[Ended]:
+    return [Ended(Entry(Journal(Meter(), tracer=by), "chat", 0.0, "req-1", trace), outcome, None, 1.0)]
 
 
 def traces(collector: Collector, tracing: Tracing | None) -> Traces:
@@ -67,6 +65,7 @@ def test_without_the_configs_section_nothing_is_traced() -> None:
     collector = Collector()
     one = traces(collector, None)
     assert one.begins(CLIENTS) is None
+    assert one.unsent() is None
     one.ended(ended())
     one.ended(ended(trace=Trace(1, 2, 0, True)))
     one.stop(WITHIN_S)
@@ -80,6 +79,26 @@ def test_trusted_clients_trace_is_taken_over(header: bytes | None, taken: bool) 
     one.stop(WITHIN_S)
     assert trace is not None
     assert (trace.name == "0af7651916cd43dd8448eb211c80319c") is taken
+
+
+def test_ids_are_drawn_for_a_request_that_was_not_chosen_once_somebody_asks() -> None:
+    one = traces(Collector(), wanted(sample_ratio=0))
+    (begun,) = ended(trace=one.begins(None), by=one)
+    assert begun.entry.trace is None
+    place = begun.entry.place()
+    assert place is not None
+    assert begun.entry.place() is place
+    assert not place.sampled
+    one.stop(WITHIN_S)
+    assert Entry(Journal(Meter(), tracer=one), "chat", 0.0, "req-2", None).place() is None
+
+
+def test_failure_whose_tracing_has_ended_has_no_spans() -> None:
+    collector = Collector()
+    one = traces(collector, wanted())
+    one.ended(ended(Outcome.TIMEOUT))
+    one.stop(WITHIN_S)
+    assert collector.taken == 0
 
 
 def test_stop_sends_what_waits() -> None:
@@ -117,7 +136,7 @@ def test_failures_beyond_the_ratio_are_bounded_by_the_second() -> None:
     collector = Collector()
     one = traces(collector, wanted(sample_ratio=0, errors_per_s=2))
     for outcome in (Outcome.OK, Outcome.CANCELLED, *[Outcome.OVERLOADED] * 5):
-        one.ended(ended(outcome, one.begins(None)))
+        one.ended(ended(outcome, one.begins(None), by=one))
     one.stop(WITHIN_S)
     assert collector.taken == 2
 

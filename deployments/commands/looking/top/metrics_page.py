@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from monitoring.journal import FAILED
 from monitoring.metrics import ITL, REQUESTS, TOKENS, TTFT, WAITING
+from monitoring.tally import FAILED
 
 _WANTED = (REQUESTS.name, TOKENS.name, WAITING.name, f"{TTFT.name}_bucket", f"{ITL.name}_bucket")
 _LINE = re.compile(rf"^({'|'.join(_WANTED)})\{{(.*)\}} (\S+)", re.MULTILINE)
