@@ -121,8 +121,7 @@ class Meter:
         self._e2e, self._ttft, self._itl = (self._buckets[metric.name] for metric in (E2E, TTFT, ITL))
         self._models: dict[str, set[str]] = {}
         """The models that a gauge has shown a value for, by the gauge's name."""
-        self.count_ended: Callable[[], None] = _nothing
-        """Counts the requests that have ended and are not counted yet."""
+        self._count_ended: Callable[[], None] = _nothing
         self.under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
         """By model. Counted right here."""
 
@@ -138,9 +137,13 @@ class Meter:
         """Sets a gauge of the table."""
         self._values[metric.name].of[labels] = value
 
+    def settles_by(self, count_ended: Callable[[], None]) -> None:
+        """Takes what counts the requests that have ended and are not counted yet."""
+        self._count_ended = count_ended
+
     def settle(self) -> None:
         """Counts what has happened and is not counted yet. Whoever reads a count, or changes how one is made, calls this before."""
-        self.count_ended()
+        self._count_ended()
         for model, now in self.under_way.items():
             self._open[(model,)], self._streams[(model,)] = now.requests, now.streams
 

@@ -30,6 +30,8 @@ Later = Callable[[float, Callable[[], None]], object]
 
 #: A request that has ended waits so long for others, and no longer than until there are so many.
 GATHERED_S, GATHERED = 0.5, 64
+#: A stream of more pieces waits for no others: 64 of them at once would hold all requests up while their intervals are sorted.
+LONG = 1000
 #: In Python 3.11 a member of an enum takes longer to look up than to count.
 _OK = Outcome.OK
 
@@ -208,7 +210,7 @@ class Journal:
         """Requests that have ended and are not counted yet, in order."""
         self._due = False
         self._log = structlog.get_logger("herd.journal")
-        meter.count_ended = self.settle
+        meter.settles_by(self.settle)
 
     def begins(self, endpoint: str, arrived_s: float, request_id: str = "", traceparent: bytes | None = None) -> Entry:
         """A request has arrived.
@@ -252,7 +254,8 @@ class Journal:
     def _gather(self, ended: Ended) -> None:
         gathered = self._gathered
         gathered.append(ended)
-        if len(gathered) >= GATHERED:
+        trials = ended.entry.trials
+        if len(gathered) >= GATHERED or (trials and len(trials[-1].times) > LONG):
             self.settle()
         elif not self._due:
             self._due = True

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from configs.scaling import Slo
 from monitoring.ended import Ended
 from monitoring.export import Meter
-from monitoring.journal import GATHERED, GATHERED_S, Journal, Served
+from monitoring.journal import GATHERED, GATHERED_S, LONG, Journal, Served
 from monitoring.labels import Outcome, PrefillBy, Retry
 from monitoring.metrics import REQUESTS
 
@@ -228,6 +228,16 @@ def test_no_more_than_so_many_requests_wait() -> None:
     one.wait()
     one.wait()
     assert one.batches == [GATHERED, GATHERED, 1], "nothing is told where nothing waits"
+
+
+def test_long_stream_is_counted_at_once_with_those_that_wait() -> None:
+    one = Gathering()
+    one.end()
+    entry = one.journal.begins("chat", 0.0)
+    with entry.asks("llama") as trial:
+        trial.times.extend(number / 100 for number in range(LONG + 1))
+    one.journal.ended(entry, Outcome.OK, None, 20.0)
+    assert one.batches == [2]
 
 
 READERS: dict[str, Callable[[Meter], float]] = {
