@@ -106,9 +106,15 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
     if counted - 1 < most + (0.0 if long else LESS * need.doubt) - TINY:
         return observation.target
-    # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
-    kept = min(observation.ready, observation.target - max(1, observation.ready // DOWN))
-    return min(observation.target - 1, max(kept, ceil(most - TINY) + extra))
+    return min(observation.target - 1, _fewest(observation, most, LESS * need.doubt) + extra)
+
+
+def _fewest(observation: Observation, most: float, noise: float) -> int:
+    """The replicas that one step down may leave where one less is enough."""
+    if observation.target > observation.ready:
+        # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
+        return max(observation.ready, ceil(most - TINY))
+    return max(observation.ready - observation.ready // DOWN, ceil(most + noise - TINY))
 
 
 def _used(report: Report, limits: Limits, now: float) -> bool:
