@@ -73,6 +73,13 @@ class Scaling(Strict):
         "`min_replicas`. Models of one priority share. It has nothing to do with a request's priority.",
     )
     clear_s: float = Field(60, gt=0, le=3600, description="Requests that wait should be served within this many seconds.")
+    headroom: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Replicas are kept for at least this share of the expected load beyond it: with 1 for twice the load. Room that past "
+        "jumps of the load ask for is part of it, and not added.",
+    )
     patience_s: float | None = Field(
         None,
         ge=1,
@@ -88,6 +95,8 @@ class Scaling(Strict):
     def _ordered(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas ({self.min_replicas}) must not be above max_replicas ({self.max_replicas})")
+        if self.headroom and self.min_replicas == self.max_replicas:
+            raise ValueError("headroom needs a range: max_replicas must be above min_replicas")
         if self.hour_price is not None and self.gpu_hour_price is None:
             raise ValueError("hour_price needs gpu_hour_price: without a price of a GPU there is nothing to add up")
         for index, one in enumerate(self.schedules):

@@ -1,8 +1,8 @@
 """How many replicas a model should have.
 
 Up: as soon as what the load needs, when a start that begins now is over, leaves less than half of the margin; then by all that is missing.
-Down: by one, when N - 1 replicas would have been enough for a while for the most that is expected until a replica could be back. A step
-down that is soon taken back doubles the while. Where the load is not known, the target is held.
+Down: by one, or by a quarter of many, when so few replicas would have been enough for a while for the most that is expected until a replica
+could be back. A step down that is soon taken back doubles the while. Where the load is not known, the target is held.
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,8 @@ MOST_REGRETS, FORGIVEN_S = 3, 14_400.0
 #: Standard errors by which a load is clearly less, those that it must be less by for long, all the while, and those within which it may
 #: still be the same. Rounded needs are up and down at the same place, so these keep a steady load from going to and fro.
 LESS, LONG, SAME = 4.0, 2.0, 5.5
+#: One in so many ready replicas goes in one step down; one at least.
+DOWN = 4
 #: Spans that the patience is watched in.
 SPANS = 6
 
@@ -104,8 +106,15 @@ def _asked(observation: Observation, report: Report, limits: Limits, state: Stat
     long = state.enough_s > 0 and now - state.enough_s >= limits.tuning.long_patience_s * _times(state, now)
     if counted - 1 < most + (0.0 if long else LESS * need.doubt) - TINY:
         return observation.target
-    # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
-    return min(observation.target - 1, max(observation.ready, ceil(most - TINY) + extra))
+    return min(observation.target - 1, _fewest(observation, most, LESS * need.doubt) + extra)
+
+
+def _fewest(observation: Observation, most: float, noise: float) -> int:
+    """The replicas that one step down may leave where one less is enough."""
+    if observation.target > observation.ready:
+        # A replica that is not ready has no cache and no streams to lose: those that nobody needs go together.
+        return max(observation.ready, ceil(most - TINY))
+    return max(observation.ready - observation.ready // DOWN, ceil(most + noise - TINY))
 
 
 def _used(report: Report, limits: Limits, now: float) -> bool:

@@ -56,7 +56,8 @@ def held(why: Hold, observation: Observation, limits: Limits, target: int) -> st
 
 def moved(observation: Observation, limits: Limits, need: Needs, target: int, bound: Bound | None) -> str:
     """Returns the sentence of a decision: the load, what is expected, why this number, and its cost."""
-    parts = [f"{need.now:.1f} replicas of load now, {need.expected:.1f} expected in {need.start_s:.0f} s", f"{need.margin:.1f} of margin"]
+    parts = [f"{need.now:.1f} replicas of load now, {need.expected:.1f} expected in {need.start_s:.0f} s"]
+    parts.append(f"{need.margin:.1f} of margin{' by scaling.headroom' if need.by_headroom else ''}")
     if need.backlog:
         parts.append(f"{need.backlog:.1f} for what waits")
     if need.stuck:

@@ -9,14 +9,14 @@ for demand would buy more of what causes it: for that time, new prompts count as
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import exp, inf
+from math import exp, inf, sqrt
 
 from cluster.scaling.forecast import GAP_S, NEW, Load, advance, restated
 from cluster.scaling.limits import Limits
 from cluster.scaling.observation import Bucket, Observation, Report
 from cluster.scaling.pace import pace_of
 from cluster.scaling.state import State
-from cluster.scaling.work import TINY, Mix, Pace, Work
+from cluster.scaling.work import FIRST_REQUESTS, TINY, Mix, Pace, Shape, Work
 
 #: Replica-seconds of serving under backlog after which the pace is two thirds of the way to what was measured.
 TAUGHT_REPLICA_S = 600.0
@@ -26,6 +26,8 @@ SLOWEST, FASTEST = 0.5, 2.0
 CACHES_S, MIX_S = 120.0, 120.0
 #: The latter are so many at least.
 MIXED = 32.0
+#: Standard errors by which prompts are others than those before: these then count as those that a model begins with.
+OTHER = 4.0
 #: An amount as large as this is none that was counted, and its square is still a number.
 HUGE = 1e30
 
@@ -98,8 +100,19 @@ def _mixed(state: State, one: Bucket) -> Mix:
     prefill = _prefill_tokens(state, one)
     cached = one.work.prefill_tokens + one.cached_tokens - prefill
     fade = max(exp(-one.seconds / MIX_S), min(1.0, MIXED / max(TINY, state.mix.requests)))
+    if _is_other(state.mix.shape, state.mix.requests, one):
+        fade = min(1.0, FIRST_REQUESTS / state.mix.requests)
     fresh = Mix(one.requests, prefill, cached, one.work.decode_tokens, one.squared_tokens)
     return state.mix.faded(fade).plus(fresh) if one.requests > 0 else state.mix
+
+
+def _is_other(shape: Shape, requests: float, one: Bucket) -> bool:
+    """Whether the prompts of a bucket are longer or shorter than those of a mix by more than chance."""
+    if one.requests <= 0 or requests <= 0 or shape.variation <= 0:
+        return False
+    mean = (one.work.prefill_tokens + one.cached_tokens) / one.requests
+    error = shape.prompt_tokens * sqrt(shape.variation * (1 / requests + 1 / one.requests))
+    return abs(mean - shape.prompt_tokens) > OTHER * error
 
 
 def _prefill_tokens(state: State, one: Bucket) -> float:

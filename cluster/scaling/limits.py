@@ -66,6 +66,8 @@ class Limits:
     """Seconds that a replica takes to finish what it has."""
     clear_s: float = 60.0
     """Seconds in which what waits is to be served."""
+    headroom: float = 0.0
+    """The margin is at least this share of the expected load."""
     idle_s: float = 600.0
     """Seconds without a request after which a model with `least` 0 goes to none."""
     stale_s: float = 30.0

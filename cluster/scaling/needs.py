@@ -1,7 +1,7 @@
 """How many replicas a load needs when a start that begins now is over, and how many it needs for a step down to be safe.
 
     need = forecast + margin + backlog / time to clear it
-    margin = sqrt(error of the forecast² + spare² · forecast)
+    margin = sqrt(error of the forecast² + spare² · forecast), or the operator's headroom · forecast where that is more
 
 The backlog is what will wait then: what waits now, and where that cannot begin within its objective, also what comes faster than it is
 served until then. Otherwise replicas that are behind would be bought by what waits already, which is little at first, a bit at a time.
@@ -34,6 +34,8 @@ class Needs:
     expected: float
     """When a start that begins now is over."""
     margin: float
+    by_headroom: bool
+    """The margin is the operator's."""
     backlog: float
     """To clear in time what will still wait then."""
     doubt: float
@@ -75,17 +77,23 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     is_behind = waiting_s > observation.ready * (0.0 if limits.slo is None else limits.slo.ttft_s)
     grows_s = _grows_s(-done_s, lead_s, limits) if is_behind else 0.0
     known = state.cached_tokens_s / now_pace.prefill_tokens_s / state.factor / max(1, observation.target)
-    margin = sqrt(error**2 + tuning.spare**2 * most)
+    room, margin = _margin(error, expected, limits), _margin(error, most, limits)
     return Needs(
         now=track.level,
         expected=expected,
-        margin=sqrt(error**2 + tuning.spare**2 * expected),
+        margin=room,
+        by_headroom=0 < room <= limits.headroom * expected,
         backlog=(max(0.0, waiting_s - max(0.0, done_s)) + grows_s) / limits.clear_s,
         doubt=track.doubt,
         down=most + margin - rounded(margin) + waiting_s / limits.clear_s + known,
         stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )
+
+
+def _margin(error: float, load: float, limits: Limits) -> float:
+    """Returns the margin at a load: what past errors and crowds ask for, or what the operator does."""
+    return max(sqrt(error**2 + limits.tuning.spare**2 * load), limits.headroom * load)
 
 
 def _grows_s(missing_s: float, lead_s: float, limits: Limits) -> float:

@@ -55,6 +55,7 @@ def wanted(model: Model, release: str, gpu: Gpu | None = None) -> Wanted | None:
         expected_start_s=scale.start_s,
         drain_s=min(DRAIN_S, model.stop_s),
         clear_s=scale.clear_s,
+        headroom=scale.headroom,
         idle_s=scale.idle_s,
         release=release,
         tuning=Tuning(patience_s=patience_s, step_down_s=min(usual.step_down_s, patience_s)),

@@ -64,6 +64,7 @@ def test_hardware_is_of_one_kind(said: dict[str, Any]) -> None:
     [
         ({"replicas": 1, "scaling": {}}, "give either replicas or scaling, not both"),
         ({"scaling": {"hour_price": 5}}, "hour_price needs gpu_hour_price"),
+        ({"scaling": {"headroom": 0.5}}, "headroom needs a range"),
         (
             {"scaling": {"max_replicas": 2, "schedules": [{"begins": "08:00", "ends": "18:00", "min_replicas": 3}]}},
             "schedules[0].min_replicas (3) must not be above max_replicas (2)",

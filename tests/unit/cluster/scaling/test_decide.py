@@ -64,15 +64,37 @@ def test_what_will_wait_when_a_start_is_over_is_bought_at_once_where_replicas_ar
 
 
 def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:
-    observation, state, targets = seen(9, report([4.5] * 60)), FRESH, []
+    observation, state, targets = seen(7, report([4.5] * 60)), FRESH, []
     for later in range(0, 200, 5):
         found = decide(shifted(observation, later), BARE, state, NOW + later)
         state, observation = found.state, replace(observation, target=found.target, ready=found.target)
         targets.append(found.target)
-    assert targets[:9] == [9] * 9, "patience"
+    assert targets[:9] == [7] * 9, "patience"
     assert {one - other for one, other in pairwise(targets)} == {0, 1}
     assert targets[-1] == 5
-    assert sum(one == 7 for one in targets) == 3, "15 s between two steps"
+    assert sum(one == 6 for one in targets) == 3, "15 s between two steps"
+
+
+def test_many_replicas_that_nobody_needs_go_by_quarters() -> None:
+    observation, state, targets = seen(32, report([4.5] * 60)), FRESH, []
+    for later in range(0, 200, 5):
+        found = decide(shifted(observation, later), BARE, state, NOW + later)
+        state, observation = found.state, replace(observation, target=found.target, ready=found.target)
+        targets.append(found.target)
+    assert [one for one, other in pairwise(targets) if one != other] == [32, 24, 18, 14, 11, 9, 7, 6]
+    assert targets[-1] == 5
+
+
+def test_headroom_is_the_margin_where_it_is_more_than_what_was_learned() -> None:
+    four, twice = seen(4, report([4.0] * 60)), replace(BARE, headroom=1.0)
+    found = decide(four, twice, FRESH, NOW)
+    assert (found.target, found.wanted) == (8, pytest.approx(8.0))
+    assert "4.0 of margin by scaling.headroom" in found.reason
+    wide = replace(twice, tuning=replace(BARE.tuning, spare=3.0))
+    assert decide(four, wide, FRESH, NOW).wanted == pytest.approx(10.0), "learned room is part of it"
+    assert "scaling.headroom" not in decide(four, wide, FRESH, NOW).reason
+    assert "scaling.headroom" not in decide(seen(1, report([0.0] * 60)), twice, FRESH, NOW).reason
+    assert settled(seen(9, report([4.0] * 60)), twice, 2400).target == 8, "a step down leaves it, too"
 
 
 def test_replicas_that_are_not_ready_go_together() -> None:

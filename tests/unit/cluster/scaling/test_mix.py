@@ -67,6 +67,16 @@ def test_mix_shift_at_the_same_rate_is_followed_within_a_start() -> None:
     assert shifted.track.level == pytest.approx(6 / sustained(REPLICA, LONG, SLO).requests_s, rel=0.25)
 
 
+def test_prompts_that_are_others_by_more_than_chance_begin_the_mix_anew() -> None:
+    """A mean of two minutes would weigh the first long prompts at the pace of short ones."""
+    state = after(*came(Shape(2000, 300, variation=0.3), [6.0] * 60))
+    once = after(*came(Shape(8000, 300, variation=0.3), [6.0], NOW + 10), state=state)
+    assert once.mix.shape.prompt_tokens > 7000
+    longer = after(*came(Shape(2150, 300, variation=0.3), [6.0], NOW + 10), state=state)
+    assert longer.mix.shape.prompt_tokens < 2100, "chance may do that"
+    assert longer.mix.requests > 500
+
+
 def test_few_requests_are_averaged_over_more_time() -> None:
     state = after(*came(USUAL, [0.1] * 60))
     once = after(*came(LONG, [0.1], NOW + 10), state=state)

@@ -318,7 +318,7 @@ def test_trap_21_limits_have_one_order_and_the_one_that_binds_is_named(limits: d
 
 def test_trap_22_schedule_that_ends_at_a_peak_drops_nothing_that_is_needed() -> None:
     night = replace(BARE, schedules=(schedule("daily 00:00-00:01", "UTC", 50),))
-    assert settled(seen(50, report([45.5] * 60)), night, 2400).target in (49, 50)
+    assert settled(seen(50, report([45.5] * 60)), night, 2400).target >= 46
     assert settled(seen(50, report([49.5] * 60)), night, 600).target == 50
 
 

@@ -31,7 +31,8 @@ def test_fixed_number_of_replicas_is_told_nothing() -> None:
 
 
 def test_pace_is_the_target_of_requests_in_flight_where_no_gpu_is_known() -> None:
-    found = told(model(scaling=RANGE | {"target_ongoing_requests": 7}))
+    found = told(model(scaling=RANGE | {"target_ongoing_requests": 7, "headroom": 0.5}))
+    assert found.limits.headroom == 0.5
     assert (found.unit, found.limits.pace.kv_tokens, found.limits.release) == ("requests", 7, "1.0")
     assert found.limits.tuning.patience_s == Tuning().patience_s
 
