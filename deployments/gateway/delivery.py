@@ -15,6 +15,7 @@ from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge
 from deployments.policy.request import resume as going_on
 from deployments.policy.request import usage
+from deployments.policy.request.calls import COUNTED
 from deployments.wire.brake import Brake
 from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
@@ -136,7 +137,8 @@ class Delivery:
             else:
                 body = answer.at_hand() if answer.is_whole else await answer.read()
                 self._reply(answer, body)
-                self._asked.took(usage.of_body(body))
+                if self._asked.call.endpoint in COUNTED:
+                    self._asked.took(usage.of_body(body))
         finally:
             self._source = None
             if self._brake is not None:
