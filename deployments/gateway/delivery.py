@@ -135,10 +135,7 @@ class Delivery:
                         raise
                 self._end()
             else:
-                body = answer.at_hand() if answer.is_whole else await answer.read()
-                self._reply(answer, body)
-                if self._asked.call.endpoint in COUNTED:
-                    self._asked.took(usage.of_body(body))
+                self._reply(answer, answer.at_hand() if answer.is_whole else await answer.read())
         finally:
             self._source = None
             if self._brake is not None:
@@ -223,6 +220,8 @@ class Delivery:
         else:
             self._head = answer.status, headers
             self._reading.read_whole(body, lambda data: self._client.reply(*self._head, data))
+        if self._asked.call.endpoint in COUNTED:
+            self._asked.took(usage.of_body(body))
 
     def write(self, data: bytes) -> None:
         """A piece of the answer."""
