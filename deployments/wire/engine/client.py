@@ -112,7 +112,7 @@ class Engines:
 
     def _head(self, address: Address, method: bytes, path: bytes, headers: Headers, length: int) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        opening = (_opening if b"?" in path else _known_opening)(address, method, path)
+        opening = (_known_opening if method == b"POST" else _opening)(address, method, path)
         return b"%b%b%bcontent-length: %d\r\n\r\n" % (opening, self._authorization, lines, length)
 
 
@@ -121,7 +121,7 @@ def _opening(address: Address, method: bytes, path: bytes) -> bytes:
     return b"%b %b HTTP/1.1\r\nhost: %b:%d\r\n" % (method, path, _encoded(address.host), address.port)
 
 
-#: Nearly all requests go to few engines, by few paths. A query, which may have kilobytes, comes once.
+#: What is posted goes to few engines, by few paths. Others have queries, which come once and may have kilobytes.
 _known_opening = lru_cache(maxsize=1024)(_opening)
 
 
