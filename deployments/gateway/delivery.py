@@ -15,6 +15,7 @@ from deployments.policy.errors import engine_errors
 from deployments.policy.errors.client_errors import AnswerTooLarge
 from deployments.policy.request import resume as going_on
 from deployments.policy.request import usage
+from deployments.policy.request.calls import COUNTED
 from deployments.wire.brake import Brake
 from deployments.wire.deadlines import Deadline
 from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
@@ -134,9 +135,7 @@ class Delivery:
                         raise
                 self._end()
             else:
-                body = answer.at_hand() if answer.is_whole else await answer.read()
-                self._reply(answer, body)
-                self._asked.took(usage.of_body(body))
+                self._reply(answer, answer.at_hand() if answer.is_whole else await answer.read())
         finally:
             self._source = None
             if self._brake is not None:
@@ -221,6 +220,8 @@ class Delivery:
         else:
             self._head = answer.status, headers
             self._reading.read_whole(body, lambda data: self._client.reply(*self._head, data))
+        if self._asked.call.endpoint in COUNTED:
+            self._asked.took(usage.of_body(body))
 
     def write(self, data: bytes) -> None:
         """A piece of the answer."""

@@ -12,10 +12,7 @@ from deployments.gateway.request import Asked
 from deployments.policy.errors.client_errors import Overloaded
 from deployments.policy.queue.ledger import Answered, Ledger
 from deployments.policy.queue.load_record import EngineLoads, LoadRecord
-from deployments.policy.request.calls import GENERATING
-
-#: Endpoints whose requests are work for an engine's GPU.
-COUNTED = GENERATING | {"embeddings"}
+from deployments.policy.request.calls import COUNTED
 
 
 class Ledgers:

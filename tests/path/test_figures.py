@@ -101,6 +101,14 @@ async def test_cached_tokens_are_those_that_the_engine_states(herd: Herd, engine
     assert [herd.count("herd_tokens_total", model=LLAMA, kind=kind) for kind in ("prompt", "completion", "cached")] == [11, 7, 8]
 
 
+@pytest.mark.parametrize(("path", "counted"), [("/v1/embeddings", 11), ("/tokenize", 0)])
+async def test_tokens_are_stated_by_answers_of_a_gpu_only(herd: Herd, engine: FakeEngine, path: str, counted: int) -> None:
+    engine.script = answers(200, {"usage": {"prompt_tokens": 11, "completion_tokens": 0}})
+    asked = {"model": LLAMA, "prompt": "Hi"} if path == "/tokenize" else {"model": LLAMA, "input": "Hi"}
+    assert (await herd.http.post(path, json=asked)).status_code == 200
+    assert herd.count("herd_tokens_total", model=LLAMA, kind="prompt") == counted
+
+
 async def test_prompt_that_a_replica_has_seen_is_expected_there(herd: Herd, engine: FakeEngine) -> None:
     long = [{"role": "user", "content": "All work and no play makes Jack a dull boy. " * 100}]
     await herd.chat(messages=long)

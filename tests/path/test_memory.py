@@ -75,3 +75,23 @@ async def test_body_that_an_engine_works_on_is_not_copied() -> None:
         await asyncio.gather(asked, return_exceptions=True)
         over.set()
     engines.close()
+
+
+@pytest.mark.usefixtures("_traced")
+async def test_query_to_an_engine_is_not_remembered() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    engines = Engines("key")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(64):
+            async with asyncio.timeout(WAIT_S):
+                path = b"/-/load?after=%d&poison=" % number + b"x" * (32 << 10)
+                (await engines.exchange(address, b"GET", path, (), b"")).close()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < MIB
+    engines.close()

@@ -140,6 +140,14 @@ async def test_defect_is_told_without_its_inside_and_logged_with_it(herd: Herd, 
     assert (await herd.http.get("/v1/models")).status_code == 200
 
 
+async def test_defect_of_looking_at_a_head_is_told_too(herd: Herd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.policy.request.browsers.admitted", Broken)
+    with capture_logs() as lines:
+        answer = await herd.chat(headers={"x-request-id": "mine"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert [(line["event"], line["request_id"]) for line in lines] == [("defect", "mine")]
+
+
 async def test_defect_inside_a_stream_ends_it_with_an_event(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.script = streams([event()])
     monkeypatch.setattr("deployments.gateway.delivery.Delivery._end", Broken)

@@ -30,6 +30,8 @@ ENDPOINTS: Mapping[str, str] = MappingProxyType(
 
 #: Who generates: only there can another model stand in.
 GENERATING = frozenset({"chat", "completions", "responses", "messages"})
+#: Whose requests are work for an engine's GPU. Only their answers state what that took; a tokenizer's may be megabytes of token ids.
+COUNTED = GENERATING | {"embeddings"}
 #: What decoding raises where a text is no JSON.
 INVALID = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

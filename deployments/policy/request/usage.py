@@ -79,7 +79,7 @@ def _looked_for(answer: bytes) -> Usage | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     usage = found.usage or (found.response.get("usage") if isinstance(found.response, dict) else None)
-    return _counted(usage) if isinstance(usage, dict) else None
+    return _counted(usage) if isinstance(usage, dict) and any("_tokens" in name for name in usage) else None
 
 
 def _counted(usage: Mapping[str, Any]) -> Usage:

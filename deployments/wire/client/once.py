@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 Made = TypeVar("Made")
 Of = TypeVar("Of")
 
+#: Nothing depends on it. Not the keeper itself: a ring of references waits for the garbage collector.
+_NOTHING = object()
+
 
 class Once:
     """Keeps one such value."""
@@ -13,7 +16,7 @@ class Once:
     __slots__ = ("_by", "_made")
 
     def __init__(self) -> None:
-        self._by: object = self
+        self._by: object = _NOTHING
         self._made: Any = None
 
     def get(self, by: object, make: Callable[[Of], Made], of: Of) -> Made:

@@ -119,7 +119,8 @@ class Engines:
 
     def _head(self, address: Address, method: bytes, path: bytes, headers: Headers, length: int) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        return b"%b%b%bcontent-length: %d\r\n\r\n" % (_opening(address, method, path), self._authorization, lines, length)
+        opening = (_known_opening if method == b"POST" else _opening)(address, method, path)
+        return b"%b%b%bcontent-length: %d\r\n\r\n" % (opening, self._authorization, lines, length)
 
 
 async def _within(seconds: float, made: Coroutine[Any, Any, Connection]) -> Connection:
@@ -150,10 +151,13 @@ def _shut(made: asyncio.Task[Connection]) -> None:
         made.result().shut()
 
 
-@lru_cache(maxsize=1024)
 def _opening(address: Address, method: bytes, path: bytes) -> bytes:
-    """Returns a request's first line, and `host`. Kept: nearly all requests go to few engines, by few paths."""
+    """Returns a request's first line, and `host`."""
     return b"%b %b HTTP/1.1\r\nhost: %b:%d\r\n" % (method, path, _encoded(address.host), address.port)
+
+
+#: What is posted goes to few engines, by few paths. Others have queries, which come once and may have kilobytes.
+_known_opening = lru_cache(maxsize=1024)(_opening)
 
 
 @lru_cache(maxsize=1024)

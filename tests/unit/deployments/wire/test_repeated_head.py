@@ -1,9 +1,12 @@
 """`deployments.wire.client.repeated_head`: a head that comes again is what it would be if nothing had come before it."""
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.wire.client.once import Once
 from deployments.wire.client.repeated_head import MOST_KEPT_BYTES
 from deployments.wire.client.request_framing import RequestReader
 from deployments.wire.client.request_head import Head
@@ -15,8 +18,8 @@ FIRST = (
 
 
 def facts(head: Head) -> list[object]:
-    """All that a head says."""
-    return [getattr(head, name) for name in Head.__slots__ if not name.startswith("_")]
+    """All that a head says. What was made of it is not of that."""
+    return [getattr(head, name) for name in Head.__slots__ if not name.startswith("_") and name != "once"]
 
 
 def heads(reader: RequestReader, *requests: tuple[bytes, bytes]) -> list[Head]:
@@ -46,6 +49,18 @@ def test_head_that_comes_again_is_not_parsed_again() -> None:
     assert again is first
     assert (longer.length, longer.headers[b"content-length"], first.headers[b"content-length"]) == (12, b"12", b"3")
     assert other.headers[b"x-api"] == b"l"
+    assert longer.once is again.once is first.once, "what was made of it is made for every length"
+    assert other.once is not first.once
+
+
+def test_head_that_comes_again_leaves_nothing_to_the_garbage_collector() -> None:
+    def kept() -> int:
+        return sum(isinstance(one, Once) for one in gc.get_objects())
+
+    reader, before = RequestReader(), kept()
+    for length in range(1, 40):
+        heads(reader, (FIRST % (b"%d" % length, b"k"), b"a" * length))
+    assert kept() - before == 1
 
 
 @pytest.mark.parametrize(

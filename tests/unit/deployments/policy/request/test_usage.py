@@ -36,6 +36,7 @@ def events(*said: object) -> bytes:
         ({"usage": {**CHAT, "prompt_tokens_details": "cached_tokens"}}, Usage(7, 3)),
         ({"usage": {**RESPONSES, "input_tokens_details": {"cached_tokens": 5}}}, Usage(7, 3, 5)),
         ({"usage": {**RESPONSES, "cache_read_input_tokens": 5}}, Usage(7, 3, 5)),
+        ({"usage": {"seconds": 7}}, None),
         ({"usage": None, "max_tokens": 3}, None),
         ({"usage": "max_tokens"}, None),
         ({"response": "max_tokens"}, None),
