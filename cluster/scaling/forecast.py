@@ -171,6 +171,8 @@ def _follow(track: Track, load: Load) -> Track:
     else:
         age_s = track.age_s + load.seconds
     slow = track.slow + min(1.0, max(few, load.seconds / min(max(age_s / 2, FAST_S), SLOW_S))) * (fast - track.slow)
+    if age_s == FAST_S and slow < track.slow:  # the noise of arrivals is in proportion to them: that of a load that has gone goes with it
+        noise *= max(0.0, slow / track.slow)
     level = slow + _believed(fast - slow, error, track.age_s)
     trend = track.trend + _gain(load.seconds, TREND_S) * ((level - track.level) / max(gap_s, load.seconds) - track.trend)
     return replace(

@@ -60,6 +60,15 @@ def test_level_of_a_load_that_has_been_steady_for_long_is_moved_by_no_crowd() ->
     assert beyond <= 20 * 360 / 500
 
 
+def test_noise_of_a_load_that_has_gone_goes_with_it() -> None:
+    """Else the room for a busy load's noise keeps replicas for a quarter of an hour behind its end."""
+    busy = follow(noisy([4.0] * 180, 2.0))
+    gone = follow(noisy([0.1] * 30, 0.3, 2), TREND, busy, BUCKET_S * 180)
+    assert busy.noise > 2.0
+    assert gone.noise < busy.noise / 2.5
+    assert gone.level == pytest.approx(0.2, abs=0.2)
+
+
 @pytest.mark.parametrize("change", [-1.5, 1.5])
 def test_load_that_is_a_little_more_or_less_for_long_is_known_within_minutes(change: float) -> None:
     """Half of a bucket's deviation: the short mean alone cannot tell it from noise."""
