@@ -4,6 +4,7 @@ Decides what is refused as YAML: two equal keys, of which PyYAML keeps the last,
 refuses.
 """
 
+import re
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ MOST_BYTES = 1 << 20
 MOST_DEPTH = 40
 #: Aliases count as often as they are used: nine lines can name a billion values.
 MOST_VALUES = 50_000
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 TOO_DEEP = "is nested too deeply"
 
 
@@ -37,6 +39,16 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError) as error:  # a date like 2026-02-31, a !!bool that is none
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is not a {kind}", node.start_mark) from error
+
+
+def _as_yaml_1_2(tag: str, pattern: "re.Pattern[str]") -> tuple[str, "re.Pattern[str]"]:
+    """Returns a rule of PyYAML's without YAML 1.1's numbers to the base of sixty: `ends: 18:00` would be 1080."""
+    return tag, re.compile(rf"(?!.*:)(?:{pattern.pattern})", pattern.flags) if tag in NUMBERS else pattern
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [_as_yaml_1_2(*rule) for rule in rules] for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class _TooLarge(Exception):

@@ -23,6 +23,7 @@ from deployments.policy.errors.client_errors import (
     EngineFailed,
     EngineLost,
     EnginesLost,
+    ModelStopped,
     Overloaded,
     Starting,
     Timeout,
@@ -220,11 +221,11 @@ def _outcome(error: HerdError) -> Outcome:
             return Outcome.TIMEOUT
         case EngineFailed() | EngineLost():
             return Outcome.ENGINE_FAILED
+        case ModelStopped() | BadRequest():  # that a model is stopped is meant so: it uses up no budget of errors, and wakes nobody
+            return Outcome.CLIENT_ERROR
         case Unavailable():
             return Outcome.UNAVAILABLE
         case Overloaded():
             return Outcome.OVERLOADED
-        case BadRequest():
-            return Outcome.CLIENT_ERROR
         case _:
             return Outcome.CLIENT_ERROR if error.status < 500 else Outcome.INTERNAL_ERROR

@@ -4,7 +4,6 @@ Decides where the key to them comes from: a local herd's own folder, or the envi
 connected.
 """
 
-import json
 from functools import lru_cache
 from typing import Any
 
@@ -42,7 +41,7 @@ def page(endpoint: str, config: Config, node: LocalNode) -> dict[str, Any]:
     try:
         answer = httpx.get(f"{endpoint}/-/status", headers=authorization(config, node), timeout=5, verify=trust(config.gateway.tls))
         told: dict[str, Any] = answer.raise_for_status().json()
-    except (httpx.HTTPError, json.JSONDecodeError):
+    except (httpx.HTTPError, ValueError):  # no JSON, or no text at all
         return {}
     return told
 

@@ -33,3 +33,11 @@ async def test_other_models_answer_in_place_of_a_stopped_one(herd: Herd) -> None
         assert (await herd.chat()).headers["x-fallback-from"] == LLAMA
         assert (await herd.chat(model="auto")).status_code == 200
     assert [one.json["model"] for one in scout.requests] == [SCOUT, SCOUT]
+
+
+async def test_requests_for_a_stopped_model_use_up_no_budget_of_errors(herd: Herd) -> None:
+    herd.apply([STOPPED])
+    assert (await herd.chat()).status_code == 503
+    assert herd.count("herd_requests_total", model=LLAMA, outcome="client_error") == 1
+    assert herd.count("herd_requests_total", model=LLAMA, outcome="unavailable") == 0
+    assert herd.count("herd_slo_requests_total", model=LLAMA, objective="availability", met="no") == 0

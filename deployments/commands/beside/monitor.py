@@ -69,7 +69,7 @@ def down(name: Name = None) -> None:
     herd monitor down
     herd monitor down --name prod
     """
-    with told(OperationError, interrupted=STAYS), steps() as say:
+    with told(OperationError, OSError, interrupted=STAYS), steps() as say:
         folder = _folder(environment(), name)
         ended = [] if folder is None else beside.down(folder, say)
     out.print(f"Stopped: {', '.join(ended)}." if ended else "None of its programs runs here.")
@@ -83,9 +83,9 @@ def status(name: Name = None, as_json: AsJson = False) -> None:
     herd monitor status
     herd monitor status --json
     """
-    with told(OperationError):
+    with told(OperationError, OSError):
         folder = _folder(environment(), name)
-    rows = _rows(folder)
+        rows = _rows(folder)
     if as_json:
         sys.stdout.write(json.dumps({"herd": None if folder is None else folder.parent.name, "programs": rows}) + "\n")
         return
@@ -128,10 +128,10 @@ def _seen(address: str) -> str:
         with httpx.Client(base_url=address, timeout=PAGE_S, trust_env=False) as client:
             targets = client.get("/api/v1/targets?state=active").raise_for_status().json()["data"]["activeTargets"]
             alerts = client.get("/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
-    except (httpx.HTTPError, ValueError, KeyError):
+        good = sum(one["health"] == "up" for one in targets)
+        names = sorted({one["labels"]["alertname"] for one in alerts if one["state"] == "firing"})
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return ""
-    good = sum(one["health"] == "up" for one in targets)
-    names = sorted({one["labels"]["alertname"] for one in alerts if one["state"] == "firing"})
     return f"{good} of {len(targets)} pages are read; " + (f"firing: {', '.join(names)}" if names else "no alert fires")
 
 

@@ -31,6 +31,9 @@ def by_http(url: str, ca: Path | None, name: str | None, given: Environment) -> 
         told = endpoint.get(PAGE)
         if not isinstance(told.get("models"), dict):
             raise OperationError(f"{endpoint.url} is no gateway of a herd: its page of status has no models. {endpoint.way_out}")
-        return seen.of_page(told)
+        try:
+            return seen.of_page(told)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OperationError(f"{endpoint.url}{PAGE} does not answer as a gateway of this release does. {endpoint.way_out}") from error
 
     return endpoint.url, ask

@@ -19,6 +19,11 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:,.0f} s"
 
 
+def _hours(value: float) -> str:
+    """Returns GPU-hours, of which short loads have few."""
+    return f"{value:,.1f}" if value >= 1 else rough(value)
+
+
 _GPU = Column("GPU", ("gpu",), str, 98, left=True)
 _COLUMNS = (
     Column("rule", ("rule",), str, 100, left=True),
@@ -29,7 +34,7 @@ _COLUMNS = (
     Column("TTFT p50", ("ttft_p50_s",), _seconds, 30),
     Column("p99", ("ttft_p99_s",), _seconds, 75),
     Column("ITL p90", ("itl_p90_s",), lambda seconds: f"{seconds * 1000:.0f} ms", 70),
-    Column("GPU-h", ("gpu_hours",), "{:,.1f}".format, 92),
+    Column("GPU-h", ("gpu_hours",), _hours, 92),
     Column("moves", ("scale_events",), str, 60),
     Column("refused", ("refused",), "{:,}".format, 50),
 )
@@ -59,24 +64,33 @@ class Question:
 def about(question: Question, runs: Sequence[Run]) -> list[str]:
     """Returns the sentences on the load and the model."""
     one = runs[0].subject
-    counts: dict[int, int] = {}
-    for request in question.requests:
-        minute = int(request.at_s / MINUTE_S)
-        counts[minute] = counts.get(minute, 0) + 1
-    busiest = max(counts, key=lambda minute: counts[minute])
-    when = clock(busiest * MINUTE_S, question.until_s)
-    mean = len(question.requests) / max(1.0, question.until_s)
+    mean = len(question.requests) / question.until_s
+    # A load of less than two minutes has no busiest one to speak of.
+    peak = _busiest(question) if question.until_s >= 2 * MINUTE_S else ""
     shape = brief_shape(one.engine.parallel.model_dump())
     found = [
         f"{one.model.id} in {one.engine.layout.quantization.upper()}, {one.on} ({shape}) each, under {question.load}:"
-        f" {len(question.requests):,} requests in {_long(question.until_s)}, {rough(mean)} a second on average and"
-        f" {rough(counts[busiest] / MINUTE_S)} in the busiest minute ({when})."
+        f" {_counted(len(question.requests), 'request')} in {_long(question.until_s)}, {rough(mean)} a second on average{peak}."
     ]
     if question.left_out:
         found.append(
             f"{question.left_out:,} more are left out: they are longer than its {one.context_tokens:,} tokens of context or KV cache."
         )
     return found
+
+
+def _busiest(question: Question) -> str:
+    most, begin_s, first = 0, 0.0, 0
+    for number, one in enumerate(question.requests):
+        while question.requests[first].at_s <= one.at_s - MINUTE_S:
+            first += 1
+        if number - first >= most:
+            most, begin_s = number - first + 1, question.requests[first].at_s
+    return f" and {rough(most / MINUTE_S)} in the busiest minute ({clock(int(begin_s), question.until_s)})"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:
@@ -86,7 +100,11 @@ def _percent(share: float) -> str:
 def _long(seconds: float) -> str:
     if seconds >= 2 * DAY_S:
         return f"{seconds / DAY_S:.1f} days"
-    return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.0f} min"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 2 * MINUTE_S:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{rough(seconds)} s"
 
 
 def answers(runs: Sequence[Run], problems: Sequence[str]) -> Iterator[str]:
@@ -97,8 +115,12 @@ def answers(runs: Sequence[Run], problems: Sequence[str]) -> Iterator[str]:
         fixed = next((run for run in mine if run.is_fewest), None)
         yield _of_fixed(mine[0], fixed)
         yield from (_of_herd(run, fixed) for run in mine if run.rule == HERD)
-    good = [run for run in runs if run.keeps and run.money is not None]
-    if good and len({run.subject.on for run in runs}) > 1:
+    if len({run.subject.on for run in runs}) == 1 or all(run.money is None for run in runs):
+        return
+    good = [run for run in runs if run.keeps]
+    if any(run.money is None for run in runs):
+        yield "Which of them is the cheapest is not known: give each GPU its price, as in --gpu H100=2.5."
+    elif good:
         best = min(good, key=lambda run: run.money or 0.0)
         yield f"The cheapest that keeps the objectives: {best.rule} on {best.subject.on}, {_cost(best)}."
 
@@ -122,6 +144,11 @@ def _of_herd(run: Run, fixed: Run | None) -> str:
         f"The herd's own rule, {setup.least} to {setup.most} replicas, kept {_percent(outcome.attainment(run.subject.slo))} within both,"
         f" with {outcome.replicas:.1f} on average and {outcome.most} at most: {_cost(run)}"
     )
+    if not run.keeps and fixed is not None and (fixed.fixed or 0) <= setup.most:
+        return (
+            f"{found}. That is less than the objectives ask for: replicas came too late, for a start takes about"
+            f" {run.subject.model.scale.start_s:g} s. Raise scaling.min_replicas, or name the hours in scaling.schedules."
+        )
     if not run.keeps and outcome.most >= setup.most:
         return f"{found}. It ran into the most that it may have: raise scaling.max_replicas or --replicas."
     if fixed is None or not fixed.outcome.gpu_s:
@@ -131,14 +158,16 @@ def _of_herd(run: Run, fixed: Run | None) -> str:
 
 
 def _cost(run: Run) -> str:
-    hours = f"{run.outcome.gpu_hours:,.1f} GPU-hours"
+    hours = f"{_hours(run.outcome.gpu_hours)} GPU-hours"
     return hours if run.money is None else f"{hours}, {run.money:,.2f}"
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
     """Returns the meaning of the words, and what the simulation assumes."""
     scale = runs[0].subject.model.scale
+    from_zero = ["Starts from zero are not simulated: min_replicas 0 counts as 1."] if not scale.min_replicas else []
     return [
+        *from_zero,
         "In SLO: requests within both objectives; refused ones are not. Out of SLO: time in which too few were. Replicas and GPU-hours"
         " count starting and draining ones. Moves: changes of the number.",
         f"Engines are the planner's arithmetic, ±20 %; a start takes about {scale.start_s:g} s (scaling.start_s). Routing, admission and"

@@ -1,15 +1,15 @@
 """From the words of `herd simulate` to its answer: reads the config and the requests, runs the simulations, tells and writes."""
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.scaling.config_problems import problems
 from configs.load import loaded
-from configs.scaling import Slo
 from deployments.commands.plan_answers import cluster
 from deployments.commands.plan_tables import sentence, table
 from deployments.commands.simulating.answer import Question, about, answers, as_data, columns, notes, page
@@ -24,8 +24,14 @@ from deployments.simulation.loads.generated import Lengths
 from deployments.simulation.loads.traces import Traced
 from deployments.simulation.report.page import html
 
-ERRORS = (CannotPlan, CannotRead, CannotSimulate, UnknownRule, OSError)
 STANDARD_OUTPUT = Path("-")
+
+
+class CannotWrite(ValueError):
+    """A file for the answer cannot be written; the message names it."""
+
+
+ERRORS = (CannotPlan, CannotRead, CannotSimulate, CannotWrite, UnknownRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,8 @@ class Words:
     first_s: float | None
     tokens: tuple[int, int]
     """Of a prompt and of an answer of a made-up load, on average."""
-    slo: Slo | None
+    slo: Mapping[str, float]
+    """Objectives that are not the model's own."""
     replicas: Range | None
     gpus: Sequence[PricedGpu]
     price: float | None
@@ -58,9 +65,11 @@ def answer_to(words: Words) -> None:
         CannotPlan: a shape cannot be chosen, or a GPU is not known.
         CannotRead: the requests cannot be had.
         CannotSimulate: the model cannot be simulated.
+        CannotWrite: the answer has no place.
         UnknownRule: a rule is not known.
-        OSError: a file cannot be read or written.
     """
+    _writable("--out", words.page)
+    _writable("--json", None if words.data == STANDARD_OUTPUT else words.data)
     found = _subjects(words)
     rules = _rules(words.compare, found[0])
     requests, until_s = _requests(words)
@@ -76,9 +85,39 @@ def answer_to(words: Words) -> None:
     _write(words, question, made, list(dict.fromkeys(problem for one in found if (problem := unmeetable(one, kept)))))
 
 
+def _writable(option: str, path: Path | None) -> None:
+    """Refuses a file that cannot be written before anything is simulated, which may take minutes.
+
+    Raises:
+        CannotWrite: it cannot.
+    """
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir():
+        why = "it is a folder: name a file in it"
+    elif not folder.is_dir():
+        why = f"the folder {folder} is not there: make it first"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        why = "it may not be written by you: name another place"
+    else:
+        return
+    raise CannotWrite(f"{option} {path} cannot be written: {why}")
+
+
+def _written(option: str, path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{option} {path} cannot be written: {error.strerror}") from error
+
+
 def _subjects(words: Words) -> list[Subject]:
     herd = loaded(words.files, words.sets, problems).config
     bounds = None if words.replicas is None else (words.replicas.least, words.replicas.most)
+    names = [one.name for one in words.gpus]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CannotSimulate(f"--gpu {twice[0]} is there twice: name each GPU once")
     asked = Asked(words.model, words.slo, bounds, None, words.price)
     several = [
         replace(asked, hardware=cluster(one.name, None, None, None), gpu_hour_price=words.price if one.price is None else one.price)
@@ -103,9 +142,9 @@ def _write(words: Words, question: Question, made: Sequence[Run], wrong: Sequenc
         if words.data == STANDARD_OUTPUT:
             sys.stdout.write(text)
         else:
-            words.data.write_text(text, encoding="utf-8")
+            _written("--json", words.data, text)
     if words.page is not None:
-        words.page.write_text(html(page(question, made, wrong)), encoding="utf-8")
+        _written("--out", words.page, html(page(question, made, wrong)))
     if words.data != STANDARD_OUTPUT:
         _show(question, made, wrong, [one for one in (words.page, words.data) if one is not None])
 

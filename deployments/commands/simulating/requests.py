@@ -20,13 +20,17 @@ def from_file(path: Path, first_s: float | None) -> tuple[list[Traced], float]:
     """Returns the requests of a file, and when the load ends. Those that the file has at one instant are spread until the next one.
 
     Raises:
-        CannotRead: it is no trace, or too large a one.
-        OSError: it cannot be opened.
+        CannotRead: it cannot be opened, is no trace, or too large a one.
     """
-    if path.stat().st_size > MOST_MIB << 20:
+    try:
+        with path.open("rb") as file:
+            data = file.read((MOST_MIB << 20) + 1)  # a device or a pipe has no size to look at
+    except OSError as error:
+        raise CannotRead(f"--trace {path} cannot be read: {error.strerror}") from error
+    if len(data) > MOST_MIB << 20:
         raise CannotRead(f"--trace {path} is larger than {MOST_MIB} MiB: take a part of it")
     try:
-        found = spread(requests(path.read_bytes()))
+        found = spread(requests(data))
     except UnreadableTrace as error:
         raise CannotRead(f"--trace {path}: {error}") from error
     return _bounded(found, found[-1].at_s, first_s, "--trace")
@@ -55,6 +59,8 @@ def _bounded(found: Sequence[Traced], until_s: float, first_s: float | None, opt
     kept = [one for one in found if one.at_s <= until_s]
     if not kept:
         raise CannotRead(f"{option} has no request: there is nothing to simulate")
+    if until_s <= 0:
+        raise CannotRead(f"{option} has all its requests at one instant: a load lasts for some time, so give them times of their own")
     if len(kept) > MOST_REQUESTS or until_s > MOST_S:
         raise CannotRead(f"{option} has more than {MOST_REQUESTS:,} requests, or lasts longer than 31 days: take its begin with --first-s")
     return kept, until_s

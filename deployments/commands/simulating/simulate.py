@@ -4,11 +4,10 @@ Decides names and defaults. The simulations are made by `deployments.commands.si
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from configs.scaling import Slo
 from deployments.commands.simulating.words import PricedGpu, Range, length, objectives, priced_gpu
 from deployments.commands.simulating.words import replicas as range_of
 from deployments.commands.terminal import More, Sets, files, told
@@ -27,8 +26,10 @@ LoadText = Annotated[
 ]
 FirstSeconds = Annotated[float | None, typer.Option(help="Only this many seconds of the load, from its begin.", min=1, max=MOST_S)]
 Objectives = Annotated[
-    Slo | None,
-    typer.Option(parser=objectives, metavar="OBJECTIVES", help="Objectives: ttft_s=3,itl_s=0.1,quantile=0.9. Default: the model's `slo`."),
+    Any,
+    typer.Option(
+        parser=objectives, metavar="OBJECTIVES", help="Objectives: ttft_s=3,itl_s=0.1,quantile=0.9. Default of each: the model's `slo`."
+    ),
 ]
 Replicas = Annotated[Range | None, typer.Option(parser=range_of, metavar="RANGE", help="The range of replicas: 1-8. Default: the model's.")]
 Gpus = Annotated[
@@ -84,7 +85,7 @@ def simulate(  # noqa: PLR0913 (an option each)
                 load=trace if trace is not None else str(load),
                 first_s=first_s,
                 tokens=(prompt, answer),
-                slo=slo,
+                slo=slo or {},
                 replicas=replicas,
                 gpus=gpu or (),
                 price=price,

@@ -4,8 +4,8 @@ Decides which model, GPU, objectives and range a command line means, and what ca
 the planner's engine, the gateway's routing and limits, and the limits that the scaling decision is told.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from cluster.catalogue.hardware import Cluster
@@ -42,7 +42,8 @@ class Asked:
     """The words of a command line beside the config."""
 
     model: str | None = None
-    slo: said.Slo | None = None
+    slo: Mapping[str, float] = field(default_factory=dict)
+    """Objectives that are not the model's own."""
     replicas: tuple[int, int] | None = None
     hardware: Cluster | None = None
     """None: the config's."""
@@ -112,8 +113,8 @@ def _index(config: Config, name: str | None) -> int:
 
 def _as_asked(model: Model, asked: Asked) -> Model:
     changes: dict[str, object] = {}
-    if asked.slo is not None:
-        changes["slo"] = asked.slo
+    if asked.slo:
+        changes["slo"] = (model.slo or said.Slo()).model_copy(update=dict(asked.slo))
     if asked.replicas is not None:
         least, most = asked.replicas
         scale = model.scaling or Scaling()

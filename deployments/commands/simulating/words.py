@@ -1,6 +1,7 @@
 """The values of `herd simulate`'s options, as people write them: objectives, ranges, GPUs with a price."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import typer
@@ -10,6 +11,9 @@ from configs.scaling import Slo
 from configs.token_counts import token_count
 
 MOST_REPLICAS = 1024
+#: The fields of `slo` that a simulation keeps to. It has no failures, so that `availability` says nothing there.
+OBJECTIVES = ("ttft_s", "itl_s", "quantile")
+EXAMPLE = "Write for example ttft_s=3,itl_s=0.1,quantile=0.9"
 #: A number below 100,000, with at most four decimals.
 PRICE = r"\d{1,5}(\.\d{1,4})?"
 
@@ -30,20 +34,31 @@ class PricedGpu:
     price: float | None
 
 
-def objectives(text: str) -> Slo:
-    """Reads objectives: ttft_s=3,itl_s=0.1,quantile=0.9, of which each may be left out.
+def objectives(text: str) -> Mapping[str, float]:
+    """Reads objectives: ttft_s=3,itl_s=0.1,quantile=0.9, of which each may be left out; those are the model's own then.
 
     Raises:
         BadParameter: they are none; the message names the field.
     """
+    pairs = [(name.strip(), value) for name, _, value in (part.partition("=") for part in text.split(","))]
+    said = {name: _number(text, value) for name, value in pairs}
+    if unknown := [name for name in said if name not in OBJECTIVES]:
+        raise typer.BadParameter(f"{unknown[0]!r} is no objective of a simulation: there are {', '.join(OBJECTIVES)}. {EXAMPLE}")
+    if len(said) < len(pairs):
+        raise typer.BadParameter(f"{text!r} has an objective twice: write each once. {EXAMPLE}")
     try:
-        pairs = [part.partition("=") for part in text.split(",")]
-        return Slo.model_validate({name.strip(): float(value) for name, _, value in pairs})
+        Slo.model_validate(said)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise typer.BadParameter(f"{wrong}. Write for example ttft_s=3,itl_s=0.1,quantile=0.9") from error
+        raise typer.BadParameter(f"{wrong}. {EXAMPLE}") from error
+    return said
+
+
+def _number(text: str, value: str) -> float:
+    try:
+        return float(value)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no objective: write for example ttft_s=3,itl_s=0.1,quantile=0.9") from error
+        raise typer.BadParameter(f"{text!r} is no objective. {EXAMPLE}") from error
 
 
 def replicas(text: str) -> Range:

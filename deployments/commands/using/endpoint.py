@@ -3,7 +3,6 @@
 Decides when a key is sent: only to a gateway that has asked for one by a 401. The key in `OPENAI_API_KEY` may be another service's.
 """
 
-import json
 import ssl
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ class Endpoint:
             raise OperationError(self._refused)
         try:
             found = answer.raise_for_status().json()
-        except (httpx.HTTPStatusError, json.JSONDecodeError) as error:
+        except (httpx.HTTPStatusError, ValueError) as error:  # no JSON, or no text at all
             raise OperationError(f"{self.url}{path} does not answer as a gateway does ({_short(error)}). {self.way_out}") from error
         if not isinstance(found, dict):
             raise OperationError(f"{self.url}{path} does not answer as a gateway does. {self.way_out}")

@@ -88,14 +88,23 @@ def load(text: str, lengths: Lengths, seed: int = 0) -> Load:
     make = _KINDS.get(kind)
     if make is None:
         raise UnknownLoad(f"{text!r} is no load; it begins with one of {', '.join(f'{name}:' for name in _KINDS)}")
-    return make(rest, lengths, seed)
+    try:
+        return make(rest, lengths, seed)
+    except UnknownLoad as error:
+        raise UnknownLoad(f"{text!r} {error}") from error
 
 
 def _numbers(pattern: str, text: str, example: str) -> list[float]:
     found = re.fullmatch(pattern.replace("#", r"(\d{1,7}(?:\.\d{1,4})?)"), text)
     if found is None:
-        raise UnknownLoad(f"{text!r} is none of these loads; write for example {example}")
+        raise UnknownLoad(f"is none of these loads; write for example {example}")
     return [float(number) for number in found.groups()]
+
+
+def _within(begin_s: float, until_s: float) -> None:
+    """Refuses a change that the load never comes to."""
+    if begin_s >= until_s:
+        raise UnknownLoad(f"ends at second {until_s:g}, before its change at {begin_s:g}: write a later end behind the slash")
 
 
 def _step(text: str, lengths: Lengths, seed: int) -> Load:
@@ -119,11 +128,13 @@ def _ramp(text: str, lengths: Lengths, seed: int) -> Load:
 
 def _flash(text: str, lengths: Lengths, seed: int) -> Load:
     usual, peak, begin_s, seconds, until_s = _numbers(r"#,#@#\+#/#", text, "flash:2,20@300+60/900")
+    _within(begin_s, until_s)
     return Load(until_s, lambda at_s: peak if begin_s <= at_s < begin_s + seconds else usual, lambda _: lengths)
 
 
 def _mix(text: str, lengths: Lengths, seed: int) -> Load:
     rate, begin_s, until_s = _numbers("#@#/#", text, "mix:2@300/900")
+    _within(begin_s, until_s)
     longer = Lengths(lengths.prompt_tokens * _LONGER, lengths.output_tokens, lengths.spread)
     return Load(until_s, lambda _: rate, lambda at_s: longer if at_s >= begin_s else lengths)
 

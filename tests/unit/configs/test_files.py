@@ -229,7 +229,9 @@ def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     found = of("-", "over.yaml")
     assert (found.config.name, found.where("gateway.port")) == ("over", "standard input:2")
     monkeypatch.setattr("sys.stdin", Stdin("extends: over.yaml\nmodels: 3\n"))
-    assert refused("-").startswith("standard input cannot be used:\n  models: input should be a valid tuple (got 3) (standard input:2)")
+    assert refused("-").startswith(
+        "standard input cannot be used:\n  models: must be a list: each item behind a dash, or in brackets (got 3) (standard input:2)"
+    )
 
 
 def test_pipe_is_read_as_a_file(here: Path) -> None:

@@ -48,8 +48,8 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         ("[a]", "", "must be a mapping with at least the key `models`"),
         ("name: a", "models", "is required"),
         ("models: []", "models", "must name at least one model"),
-        ("models: {}", "models", "input should be a valid tuple (got {})"),
-        ("models: [3]", "models[0]", "input should be a valid dictionary or instance of Model (got 3)"),
+        ("models: {}", "models", "must be a list: each item behind a dash, or in brackets (got {})"),
+        ("models: [3]", "models[0]", "must be a section, with its fields below it or in braces (got 3)"),
         (
             "nome: a\n" + GOOD,
             "nome",
@@ -66,11 +66,23 @@ def test_config_that_comes_with_the_project_loads(path: Path) -> None:
         ),
         ("gateway: {port: 0}\n" + GOOD, "gateway.port", "input should be greater than or equal to 1 (got 0)"),
         (f"ray: {{address: [{'A' * 99}]}}\n" + GOOD, "ray.address", f"input should be a valid string (got ['{'A' * 55}...)"),
+        ("models: [{engine: 3}]", "models[0].engine", "must be a section"),
+        (
+            "models: [{scaling: {schedules: [{begins: '8:00'}]}}]",
+            "models[0].scaling.schedules[0].begins",
+            "is not of the right form (got '8:00'). The floor holds from this time of the day: 08:00. It must match ^(([01]",
+        ),
+        (
+            "gateway: {cors: {allowed_origins: [a b]}}",
+            "gateway.cors.allowed_origins[0]",
+            "is not of the right form (got 'a b'). Web pages of these origins may use the herd",
+        ),
+        ("cluster: {environment: {'a b': x}}", "cluster.environment.a b", "is not of the right form (got 'a b')."),
         ("models: [{engine: {1: 2}}]", "models[0].engine[1]", "input should be a valid string (got 1)"),
         ("1: 2\n" + GOOD, "[1]", "keys should be strings (got 1)"),
         (GOOD.replace("512", "9000"), "models[0].context_tokens", "9000 is more than Llama 3 8B can take (8192)"),
         (GOOD.replace("}]", "}, 3]").replace("512", "9000"), "models[0].context_tokens", "9000 is more than Llama 3 8B can take"),
-        (GOOD.replace("}]", "}, 3]").replace("512", "9000"), "models[1]", "input should be a valid dictionary or instance of Model"),
+        (GOOD.replace("}]", "}, 3]").replace("512", "9000"), "models[1]", "must be a section"),
     ],
 )
 def test_problem_is_told_at_its_place(text: str, path: str, message: str) -> None:

@@ -172,3 +172,10 @@ def test_upper_document_has_the_last_word(lower: dict[str, Any], upper: dict[str
     assert over(upper, found) == found, "laid over a second time it changes nothing"
     for key, value in upper.items():
         assert (key not in found) if value is None else (isinstance(value, dict | list) or found[key] == value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("18:00", "18:00"), ("1:2.5", "1:2.5"), ("08:00", "08:00"), ("1_000", 1000), ("0x10", 16), ("2.5", 2.5)]
+)
+def test_time_of_the_day_is_a_text_and_no_number_to_the_base_of_sixty(text: str, value: Any) -> None:
+    assert plain(document(f"ends: {text}", "a.yaml")) == {"ends": value}

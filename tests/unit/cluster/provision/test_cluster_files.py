@@ -110,7 +110,7 @@ def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str)
     ("fields", "sentence"),
     [
         ("cluster: {image: 'rayproject/ray-llm:latest'}", "image must be pinned"),
-        ("cluster: {image: rayproject/ray-llm}", "pattern"),
+        ("cluster: {image: rayproject/ray-llm}", "right form"),
         (f"cluster: {{aws: {json.dumps(AWS | {'market': 'capacity-block'})}}}", "needs capacity_reservation"),
     ],
 )

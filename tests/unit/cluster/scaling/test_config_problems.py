@@ -24,6 +24,27 @@ def test_schedules_that_follow_each_other_are_right() -> None:
     assert found(hours("08:00", "12:00"), hours("12:00", "18:00"), hours("22:00", "24:00")) == []
 
 
+@pytest.mark.parametrize(
+    ("scaling", "field", "says"),
+    [
+        ({"min_replicas": 2, "gpus": 3}, "scaling.gpus", "3 is too few for 2 replicas of 2 GPUs, a floor of the model: raise it to 4"),
+        ({"min_replicas": 0, "gpus": 1}, "scaling.gpus", "1 is too few for 1 replica of 2 GPUs, the least that answers: raise it to 2"),
+        ({"schedules": [hours("08:00", "09:00") | {"min_replicas": 5}], "gpus": 9}, "scaling.gpus", "raise it to 10"),
+        ({"gpu_hour_price": 2.5, "hour_price": 4.9}, "scaling.hour_price", "4.9 is too little for 1 replica of 2 GPUs"),
+    ],
+)
+def test_ceiling_below_a_floor_is_refused(scaling: dict[str, Any], field: str, says: str) -> None:
+    ((where, reason),) = model_problems(model(parallel={"tensor": 2}, scaling={"max_replicas": 9, **scaling}))
+    assert where == field
+    assert says in reason
+
+
+def test_ceiling_at_the_floor_is_right_and_an_engine_of_unknown_shape_has_one_gpu_at_least() -> None:
+    exact = {"min_replicas": 3, "max_replicas": 9, "gpus": 3, "gpu_hour_price": 0.1, "hour_price": 0.3}
+    assert list(model_problems(model(scaling=exact))) == []
+    assert list(model_problems(model(parallel="auto", scaling=exact))) == []
+
+
 def test_trap_22_overlapping_schedules_are_refused_and_both_are_named() -> None:
     ((field, reason),) = found(hours("08:00", "18:00", "weekdays", time_zone="Europe/Berlin"), hours("15:00", "20:00", "fri"))
     assert field == "scaling.schedules"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from configs.keys import derived
@@ -69,7 +70,7 @@ def test_words_that_name_no_gateway(command: list[str], words: list[str], told: 
     assert told in " ".join(done.stderr.split())
 
 
-@pytest.mark.parametrize("page", [None, [], {"models": []}, {"other": {}}])
+@pytest.mark.parametrize("page", [None, [], {"models": []}, {"other": {}}, {"models": {"a": None}}, {"models": {"a": {"b": 1}}}])
 def test_server_that_is_no_gateway_of_a_herd(gateway: Gateway, page: Any) -> None:
     gateway.status = page
     done = run("status", "--url", gateway.url)
@@ -89,3 +90,12 @@ def test_decision_of_autoscaling_is_told_by_http_too(gateway: Gateway) -> None:
     assert "Two replicas are not enough." in run("why", "scout", "--url", gateway.url).stdout
     (model,) = json.loads(run("status", "--json", "--url", gateway.url).stdout)["models"]
     assert (model["scaling"]["target"], model["scaling"]["limit"]) == (3, "gpus")
+
+
+def test_server_that_answers_no_text_at_all(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_text(_: httpx.Response) -> Any:
+        return json.loads(b"\xff\xfe\x00")
+
+    monkeypatch.setattr(httpx.Response, "json", no_text)
+    done = run("status", "--url", gateway.url)
+    assert (done.exit_code, "does not answer as a gateway does" in " ".join(done.stderr.split())) == (1, True)

@@ -108,7 +108,7 @@ def test_file_that_cannot_be_written_is_said() -> None:
         (("--from", "plan", "--model", "llama-4-maverick", "--gpu", "L4", "--gpus", "1"), 1, "llama"),
         (("--from", "plan", "--model", "gpt"), 1, "'gpt' is not a model"),
         (("--from", "plan", "--context", "long"), 2, "'long' is not a number of tokens"),
-        (("--name", "No Name"), 3, "name: string should match pattern"),
+        (("--name", "No Name"), 3, "name: is not of the right form"),
         (("--from", "onprem", "--hosts", "10.0.0.1,10.0.0.1"), 3, "10.0.0.1 is cluster.onprem.head already"),
     ],
 )

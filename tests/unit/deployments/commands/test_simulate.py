@@ -1,6 +1,7 @@
 """`herd simulate` as it is typed: its answer, what it writes, and what it says where something is wrong."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ CONFIG = str(ROOT / "configs" / "scout-fp8-2xh100.yaml")
 SHORT = ("--load", "step:2@60,8@120")
 SHORTEST = ("--load", "step:2@10,8@20")
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:16:50.9951690,396,109\n"
-MOONCAKE = '{"timestamp": 0, "input_length": 1000, "output_length": 50, "hash_ids": [0, 1]}\n' * 3
+LINE = '{"timestamp": 0, "input_length": 1000, "output_length": 50, "hash_ids": [0, 1]}\n'
+MOONCAKE = LINE * 2 + LINE.replace(": 0,", ": 3000,")
 BENCHMARK = '{"start_times": [7.5, 7.0], "input_lens": [10, 20], "output_lens": [3, 4]}'
 SIMPLE = "at_s,prompt_tokens,output_tokens\n0,100,20\n5,2000000,20\n9,100,30\n"
 
@@ -86,6 +88,49 @@ def test_slo_of_the_command_line_counts_and_one_that_cannot_be_met_is_said() -> 
     assert "No fixed number" in found["answers"][1]
 
 
+def test_objectives_that_the_command_line_leaves_out_are_the_models_own() -> None:
+    found = data(*SHORTEST, "--slo", "ttft_s=2", "--set", "models.llama-4-scout.slo={itl_s: 0.05, quantile: 0.95}")
+    assert found["slo"] == {"ttft_s": 2, "itl_s": 0.05, "quantile": 0.95}
+
+
+def test_file_that_may_not_be_written_is_told_before_anything_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+    said = run(CONFIG, *SHORT, "--out", str(tmp_path / "report.html"))
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert "report.html cannot be written: it may not be written by you" in " ".join(said.output.split())
+
+
+def test_figures_of_a_load_of_seconds_do_not_contradict_each_other() -> None:
+    words = " ".join(run(CONFIG, *SHORTEST).stdout.split())
+    assert "180 requests in 30 s, 6.0 a second on average." in words
+    assert "0.0 GPU-hours" not in words
+    assert "busiest minute" not in words
+
+
+def test_busiest_minute_is_the_busiest_wherever_it_begins() -> None:
+    assert " a second on average and 5.0 in the busiest minute (1:30 min)." in " ".join(
+        run(CONFIG, "--load", "flash:0,5@90+60/200").stdout.split()
+    )
+
+
+def test_cheapest_gpu_is_not_named_where_one_has_no_price() -> None:
+    answers = data(*SHORTEST, "--gpu", "H100=2.5", "--gpu", "H200")["answers"]
+    assert not any("The cheapest that keeps" in one for one in answers)
+    assert "give each GPU its price" in answers[-1]
+
+
+def test_replicas_that_come_too_late_are_told_apart_from_too_few_of_them() -> None:
+    late, few = (data("--load", "step:1@60,24@120", "--replicas", most)["answers"][1] for most in ("1-8", "1-2"))
+    assert "replicas came too late, for a start takes about 120 s. Raise scaling.min_replicas" in late
+    assert "raise scaling.max_replicas or --replicas" in few
+
+
+def test_starts_from_zero_are_said_to_be_left_out() -> None:
+    zero, one = (run(CONFIG, *SHORTEST, "--set", f"models.llama-4-scout.scaling.min_replicas={least}").stdout for least in (0, 1))
+    assert "Starts from zero are not simulated: min_replicas 0 counts as 1." in zero
+    assert "from zero" not in one
+
+
 def test_first_seconds_of_a_load_can_be_taken() -> None:
     assert data("--load", "week:1", "--first-s", "120")["seconds"] == 120
 
@@ -103,7 +148,16 @@ def test_ray_runs_its_own_rule() -> None:
     [
         ((), 2, "either --trace FILE or --load LOAD"),
         ((*SHORT, "--trace", "x"), 2, "either --trace FILE or --load LOAD"),
-        ((*SHORT, "--slo", "ttft=3"), 2, "ttft: Extra inputs are not permitted"),
+        ((*SHORT, "--slo", "ttft=3"), 2, "'ttft' is no objective of a simulation: there are ttft_s, itl_s, quantile"),
+        ((*SHORT, "--slo", "availability=0.9"), 2, "'availability' is no objective of a simulation"),
+        ((*SHORT, "--slo", "ttft_s=3,ttft_s=4"), 2, "has an objective twice"),
+        ((*SHORT, "--gpu", "H100=1", "--gpu", "H100=2"), 1, "--gpu H100 is there twice"),
+        ((*SHORT, "--out", "/nowhere/report.html"), 1, "--out /nowhere/report.html cannot be written: the folder /nowhere is not there"),
+        ((*SHORT, "--json", "/"), 1, "--json / cannot be written: it is a folder"),
+        (("--load", "step:"), 1, "--load 'step:' is none of these loads; write for example step:2@330,4@360"),
+        (("--load", "flash:2,20@300+60/60"), 1, "ends at second 60, before its change at 300"),
+        (("--load", "mix:2@300/300"), 1, "ends at second 300, before its change at 300"),
+        (("--trace", "/"), 1, "--trace / cannot be read: Is a directory"),
         ((*SHORT, "--slo", "ttft_s=-1"), 2, "ttft_s: Input should be greater than 0"),
         ((*SHORT, "--slo", "fast"), 2, "is no objective"),
         ((*SHORT, "--replicas", "8-1"), 2, "is no range of replicas"),

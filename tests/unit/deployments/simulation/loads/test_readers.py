@@ -32,6 +32,17 @@ def test_mooncakes_trace_keeps_its_blocks() -> None:
     assert readers.requests(MOONCAKE.splitlines()[0]) == [Traced(0.0, 6758, 500, (0, 1))]
 
 
+def test_marks_at_the_begin_and_a_line_alone_are_no_hindrance() -> None:
+    for trace in (AZURE, SIMPLE, MOONCAKE, BENCHMARK):
+        assert readers.requests(b"\xef\xbb\xbf" + trace) == readers.requests(trace)
+        assert readers.requests(trace.replace(b"\n", b"\r\n")) == readers.requests(trace)
+    assert readers.requests(b'{"timestamp": 5, "input_length": 3, "output_length": 4}\n') == [Traced(0.0, 3, 4, ())]
+
+
+def test_requests_without_tokens_have_one_of_each() -> None:
+    assert readers.requests(b"at_s,prompt_tokens,output_tokens\n1,0,0\n") == [Traced(0.0, 1, 1, ())]
+
+
 def test_result_of_vllms_benchmark_is_sent_again_at_its_times() -> None:
     assert readers.requests(BENCHMARK) == [Traced(0.0, 20, 4, ()), Traced(0.5, 10, 3, ())]
 
@@ -39,13 +50,18 @@ def test_result_of_vllms_benchmark_is_sent_again_at_its_times() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "columns are"),
+        (b"", "it is empty; at_s"),
+        (b"\x1f\x8b\x08\x00", "is compressed: unpack it first"),
+        (b"x" * 1_000_000, "field larger than field limit"),
+        (b"x" * 1_000, "its columns are x{60}…; at_s"),
+        (b"[1, 2]", "Expected `object`"),
         (b"a,b\n1,2\n", "at_s, prompt_tokens, output_tokens are wanted"),
         (b"at_s,prompt_tokens,output_tokens\n", "has no request"),
-        (b"at_s,prompt_tokens,output_tokens\n1,x,2\n", "invalid literal"),
-        (b"at_s,prompt_tokens,output_tokens\n1,2\n", "cannot be read"),
+        (b"at_s,prompt_tokens,output_tokens\n0,1,1\n1,x,2\n", "its line 3 has 1, x, 2 for at_s, prompt_tokens"),
+        (b"at_s,prompt_tokens,output_tokens\n1,2\n", "its line 2 has 1, 2,  for at_s"),
+        (AZURE + b"yesterday,1,2\n", "its line 4 has yesterday, 1, 2 for TIMESTAMP"),
         (b'{"timestamp": 1}\n{"timestamp": 2}', "missing required field"),
-        (b'{"start_times": [1], "input_lens": [], "output_lens": [1]}', "cannot be read"),
+        (b'{"start_times": [1], "input_lens": [], "output_lens": [1]}', "are not of one length"),
         (b"{", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
     ],
