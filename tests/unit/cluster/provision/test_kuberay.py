@@ -1,5 +1,6 @@
 """The file for the KubeRay operator, against its own definition of a RayService and against Kubernetes' of a pod."""
 
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -165,3 +166,30 @@ def test_prometheus_operator_finds_the_pods(tmp_path: Any) -> None:
 def test_trap_24_pods_are_of_a_number_that_stays() -> None:
     (group,) = made()["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert group["minReplicas"] == group["replicas"] == group["maxReplicas"]
+
+
+#: Legal by itself; its KV cache cannot be handed to an engine of 8.
+WIDE = {"tensor": 20, "across_nodes": True}
+
+
+def refused(folder: Path, model: dict[str, Any]) -> str:
+    herd = folder / "herd.yaml"
+    of = {"id": "a", "kind": "llama-4-maverick", "quantization": "fp8", "checkpoint": "x", "context_tokens": 512} | model
+    site = {"cluster": {"image": "a:1", "kuberay": {}}, "gateway": {"host": "0.0.0.0"}, "models": [of]}
+    herd.write_text(yaml.safe_dump(site), encoding="utf-8")
+    done = emit(str(herd), "--provider", "kuberay")
+    assert done.exit_code == 3
+    return str(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"parallel": "auto"}, "models: a: parallel: auto needs a GPU to choose for"),
+        ({"accelerator": "H200", "parallel": {"tensor": 8}, "prefill": {"parallel": WIDE}}, "a KV cache cannot go from 20 GPUs to 8"),
+        ({"checkpoint": "small:llama-4-maverick-tiny"}, "models[0].checkpoint: is built by `herd up`, and pods start without it"),
+    ],
+)
+def test_what_herd_up_would_refuse_or_make_is_refused_for_pods(tmp_path: Path, model: dict[str, Any], sentence: str) -> None:
+    """They start what the file says, and nobody looks at it before."""
+    assert sentence in refused(tmp_path, model)
