@@ -12,6 +12,7 @@ from hypothesis import assume, given
 
 from cluster.doctor.quarantine import NOT_SICK
 from cluster.planner.engine_groups import pools
+from cluster.scaling.config_problems import schedules_of
 from configs.doorway import Listening
 from configs.engine_arguments import ENGINE_ARGUMENTS
 from configs.gateway_config import GatewayConfig, gateway_config
@@ -96,10 +97,20 @@ def test_every_node_gets_its_gateways_and_they_get_the_config() -> None:
     assert told(wanted, nodes=3) == gateway_config(wanted)
 
 
+def has_hours(asked: Model) -> bool:
+    """Its schedules name days and time zones that there are."""
+    try:
+        schedules_of(asked)
+    except ValueError:
+        return False
+    return True
+
+
 @given(raw(Config))
 def test_every_config_can_be_declared_and_its_models_come_back(value: dict[str, Any]) -> None:
     wanted = Config.model_validate(value)
     assume(not any(asked.parallel.auto for asked in wanted.models))  # the planner has chosen before anything is declared
+    assume(all(map(has_hours, wanted.models)))  # others have been refused before
     herd = dump(wanted)
     running = [asked for asked in wanted.models if not asked.stopped]
     assert len(herd["applications"]) == len(pools(running)) + 1, "a model that is stopped has no engines"
