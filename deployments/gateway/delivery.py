@@ -39,23 +39,18 @@ class Delivery:
     """The error with which an engine ended its answer, which is then broken off; the engine need not be dead."""
     _brake: Brake | None = None  # made when somebody makes an engine wait, or reads
     _head: tuple[int, Headers] = (200, ())
-    _source: Answer | None = None
-    """The present engine's answer."""
+    _source: Answer | None = None  # the present engine's
     _cut: Cut | None = None
     """Why it was broken off from here; what still comes of it is not for the client."""
     _prefilled: Callable[[], None] = staticmethod(_nothing)
-    _plain = False
-    """Under way, and nothing to look for in a single event."""
+    _plain = False  # under way, and nothing to look for in a single event
     _cut_events: Events | None = None  # made when the network cuts an event
     _seam: going_on.Seam | None = None
-    _reading: Reading | None = None
-    """Its readers; None where nobody reads."""
-    _hides = False
-    """The token ids of its events, which its client has not asked for."""
+    _reading: Reading | None = None  # None where nobody reads
+    _hides = False  # the token ids of its events, which its client has not asked for
     _simple = True
     """Every event shows something. Where tools may be called, some with token ids show nothing, and are left out."""
-    _furthest = 0
-    """Pieces that were said before the answer began anew."""
+    _furthest = 0  # pieces that were said before the answer began anew
 
     def __init__(self, client: Client, asked: Asked, deadline: Deadline, clock: Callable[[], float]) -> None:
         """Args:
