@@ -113,10 +113,10 @@ def _compared(rules: Mapping[str, Mapping[str, Rows]], usual: Rows, seeds: set[s
 
 
 def _decided(rules: Mapping[str, Mapping[str, Rows]], usual: Rows, full: int) -> dict[str, Any] | None:
-    """Returns the comparison over all seeds that the deciding settings have; None where these are no more than all settings have."""
-    few = {name: {value: rows for value, rows in settings.items() if len(rows) > full} for name, settings in rules.items()}
+    """Returns the comparison over all seeds of ours, by the settings that have these; None where all settings have as many."""
+    seeds = set(usual)
+    few = {name: {value: rows for value, rows in settings.items() if seeds <= set(rows)} for name, settings in rules.items()}
     few = {name: settings for name, settings in few.items() if settings and name != HERD}
-    seeds = {seed for seed in usual if all(seed in rows for settings in few.values() for rows in settings.values())}
     if not few or len(seeds) <= full:
         return None
     own, reached = _compared(few, usual, seeds)
