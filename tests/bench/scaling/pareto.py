@@ -4,7 +4,7 @@ One simulation after the other, first seeds and usual settings first, each writt
 was, with the same command. What is shown, and written as `equal`, is what the best other rule reaches for the GPU-hours that ours takes at
 its usual setting; between two settings of one knob it is taken to be on the line between them. `--deciding 3` measures, for the seeds that
 are missing, only what decides that: our usual setting, and of the three best other rules the settings that take as many GPU-hours. The
-interval holds 95 of 100 results with other seeds (bootstrap, in pairs).
+interval holds 95 of 100 results with other seeds (bootstrap, in pairs). The comparison is made when the run ends.
 """
 
 import argparse
@@ -100,9 +100,14 @@ def equal(rules: Mapping[str, Mapping[str, Rows]]) -> dict[str, Any] | None:
     full = {seed for seed in usual if all(seed in rows for name in rules if name != HERD for rows in rules[name].values())}
     if not full or set(rules) != set(KNOBS):
         return None
-    own, reached = _compared(rules, usual, full)
-    said = {"seeds": len(full), "herd": _rounded(own), "others": {name: _rounded(point) for name, point in reached.items()}}
-    return {**said, "best": next(iter(_best(reached)), None), "deciding": _decided(rules, usual, len(full))}
+    return _told(rules, usual, full) | {"deciding": _decided(rules, usual, len(full))}
+
+
+def _told(rules: Mapping[str, Mapping[str, Rows]], usual: Rows, seeds: set[str]) -> dict[str, Any]:
+    """Returns a comparison for the file."""
+    own, reached = _compared(rules, usual, seeds)
+    others = {name: _rounded(point) for name, point in reached.items()}
+    return {"seeds": len(seeds), "herd": _rounded(own), "others": others, "best": next(iter(_best(reached)), None)}
 
 
 def _compared(rules: Mapping[str, Mapping[str, Rows]], usual: Rows, seeds: set[str]) -> tuple[Point, dict[str, Point]]:
@@ -119,10 +124,7 @@ def _decided(rules: Mapping[str, Mapping[str, Rows]], usual: Rows, full: int) ->
     few = {name: settings for name, settings in few.items() if settings and name != HERD}
     if not few or len(seeds) <= full:
         return None
-    own, reached = _compared(few, usual, seeds)
-    best = next(iter(_best(reached)), None)
-    said = {"seeds": len(seeds), "herd": _rounded(own), "others": {name: _rounded(point) for name, point in reached.items()}, "best": best}
-    return {**said, "more_out_of_slo_s": _interval(few, usual, sorted(seeds))}
+    return _told(few, usual, seeds) | {"more_out_of_slo_s": _interval(few, usual, sorted(seeds))}
 
 
 def _interval(few: Mapping[str, Mapping[str, Rows]], usual: Rows, seeds: list[str]) -> list[float]:
@@ -156,9 +158,13 @@ def read(path: Path) -> Results:
     return loads
 
 
-def write(path: Path, found: Results, trace: bool) -> None:
-    """Writes results, and the comparison at equal GPU-hours that follows from them."""
-    compared = {load: said for load, rules in found.items() if (said := equal(rules))}
+def compared_all(found: Results) -> dict[str, dict[str, Any]]:
+    """Returns the comparison at equal GPU-hours for each load; seconds, where there are intervals."""
+    return {load: said for load, rules in found.items() if (said := equal(rules))}
+
+
+def write(path: Path, found: Results, trace: bool, compared: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes results, and their comparison."""
     knobs = {name: {"knob": knob.name, "usual": knob.usual} for name, knob in KNOBS.items()}
     settings = {"command": "python -m tests.bench.scaling.pareto", "trace": trace, "knobs": knobs}
     path.write_text(json.dumps({"settings": settings, "equal": compared, "loads": found}, indent=1) + "\n", encoding="utf-8")
@@ -180,14 +186,17 @@ def main() -> None:
     loads = [one for one in scenarios(asked.trace) if not asked.load or one.name.startswith(tuple(asked.load))]
     found = {load: {name: rows for name, rows in rules.items() if name not in asked.forget} for load, rules in read(asked.out).items()}
     wanted = {load: deciding(rules, asked.deciding) for load, rules in found.items()} if asked.deciding else None
+    before = compared_all(found)
     for one, name, value, seed in list(missing(loads, asked.rule or list(KNOBS), asked.seeds, found)):
         if wanted is not None and (name, f"{value:g}") not in wanted[one.name]:
             continue
         row = measured(one, name, value, seed)
         found.setdefault(one.name, {}).setdefault(name, {}).setdefault(f"{value:g}", {})[str(seed)] = row
-        write(asked.out, found, bool(asked.trace))
+        write(asked.out, found, bool(asked.trace), before)
         print(f"{one.name}, seed {seed}, {name} at {value:g}: {row}", flush=True)
-    for load, said in ((load, equal(rules)) for load, rules in found.items()):
+    compared = compared_all(found)
+    write(asked.out, found, bool(asked.trace), compared)
+    for load, said in compared.items():
         print(load, said)
 
 
