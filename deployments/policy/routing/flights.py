@@ -63,10 +63,7 @@ class Flight:
             it must compute before it gets to a new request, as far as it or this gateway knows of them. The requests of other gateways that
             wait there, and of whose prompts nothing is known.
         """
-        view, requests, wait = self.view, self.requests, self.prefill_tokens
-        by_report = view.ongoing - self._ended + self._since
-        if by_report > requests:
-            requests = by_report
+        view, requests, wait = self.view, self.requests_now, self.prefill_tokens
         reported = view.prefill_tokens
         if reported is None:
             return requests, wait, max(0, view.waiting - self._unanswered)
@@ -75,7 +72,7 @@ class Flight:
 
     @property
     def requests_now(self) -> int:
-        """Requests that the replica has by now, as `by_now` tells them; for who needs no more."""
+        """Requests that the replica has by now, as it reported and as they changed since; at least all from here."""
         by_report = self.view.ongoing - self._ended + self._since
         return by_report if by_report > self.requests else self.requests
 

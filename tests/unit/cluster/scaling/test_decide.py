@@ -63,12 +63,18 @@ def test_what_will_wait_when_a_start_is_over_is_bought_at_once_where_replicas_ar
     assert decide(seen(2, report([6.0] * 60)), BARE, FRESH, NOW).target == 6
 
 
-def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:
-    observation, state, targets = seen(7, report([4.5] * 60)), FRESH, []
+def followed(observation: Observation) -> list[int]:
+    """Returns the targets of 200 s under the same load, one each 5 s; replicas follow at once."""
+    state, targets = FRESH, []
     for later in range(0, 200, 5):
         found = decide(shifted(observation, later), BARE, state, NOW + later)
         state, observation = found.state, replace(observation, target=found.target, ready=found.target)
         targets.append(found.target)
+    return targets
+
+
+def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:
+    targets = followed(seen(7, report([4.5] * 60)))
     assert targets[:9] == [7] * 9, "patience"
     assert {one - other for one, other in pairwise(targets)} == {0, 1}
     assert targets[-1] == 5
@@ -76,11 +82,7 @@ def test_steps_down_are_one_by_one_and_each_waits_for_evidence() -> None:
 
 
 def test_many_replicas_that_nobody_needs_go_by_quarters() -> None:
-    observation, state, targets = seen(32, report([4.5] * 60)), FRESH, []
-    for later in range(0, 200, 5):
-        found = decide(shifted(observation, later), BARE, state, NOW + later)
-        state, observation = found.state, replace(observation, target=found.target, ready=found.target)
-        targets.append(found.target)
+    targets = followed(seen(32, report([4.5] * 60)))
     assert [one for one, other in pairwise(targets) if one != other] == [32, 24, 18, 14, 11, 9, 7, 6]
     assert targets[-1] == 5
 
