@@ -80,7 +80,7 @@ class Promise(NamedTuple):
 
 
 class UnderWay:
-    """What a model does for the clients of this gateway now."""
+    """Requests and streams of a model that are under way for the clients of this gateway."""
 
     __slots__ = ("requests", "streams")
 

@@ -24,7 +24,7 @@ FAILED = frozenset(Outcome) - AVAILABLE
 _CODES = {Outcome.INTERNAL_ERROR: "internal_error", Outcome.UNAVAILABLE: "engine_unavailable"}
 
 Alike = tuple[str, str, str]
-"""What requests that are counted together have in common: model, endpoint, and why their replica was picked."""
+"""Model, endpoint and reason of the pick: requests with the same three are counted together."""
 
 
 def sorted_out(batch: Sequence[Ended]) -> tuple[dict[Alike, list[Ended]], list[Ended]]:

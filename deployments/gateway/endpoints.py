@@ -224,7 +224,7 @@ def _said(exchange: Exchange, header: bytes) -> str | None:
 
 
 class _Asks(msgspec.Struct, frozen=True):
-    """What the head of a call says."""
+    """A call, as far as its head tells of it."""
 
     path: str
     endpoint: str
@@ -235,7 +235,7 @@ class _Asks(msgspec.Struct, frozen=True):
     fallback: bool
     traceparent: bytes | None
     told: Headers
-    """What its answer must have for a browser."""
+    """Headers that its answer must have for a browser."""
     most_bytes: int
     """Of its body: up to this size, nothing is to be done for one that has arrived."""
 

@@ -43,7 +43,7 @@ class Head:
         self.expects_continue = False
         self._whole = False
         self.once = Once()
-        """What a reader has made of the head, whatever its length is: the same for each with which it comes again."""
+        """Keeps a value that a reader has made of the head, whatever its length is: one for all heads that repeat it."""
 
     def on_url(self, url: bytes) -> None:
         """Called by llhttp."""
