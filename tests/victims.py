@@ -5,6 +5,7 @@ from typing import Any
 import psutil
 
 from tests.bench.process import listener
+from tests.processes import descendants, words
 
 
 def process_of(replica: dict[str, Any]) -> psutil.Process:
@@ -14,4 +15,4 @@ def process_of(replica: dict[str, Any]) -> psutil.Process:
 
 def core_of(replica: dict[str, Any]) -> psutil.Process:
     """The engine inside it, which Ray Serve does not look at."""
-    return next(one for one in process_of(replica).children(recursive=True) if "EngineCore" in one.name())
+    return next(one for one in descendants(process_of(replica)) if "EngineCore" in words(one))

@@ -30,6 +30,7 @@ from deployments.ray_calls.names import ENGINE, app_name
 from tests.bench.gateway_cpu import Proxy
 from tests.bench.load import CannotMeasure
 from tests.bench.process import free_port, listener
+from tests.processes import descendants
 
 MODEL = "llama-4-scout-tiny"
 CONFIG = Path(__file__).parents[2] / "configs" / "local.yaml"
@@ -219,7 +220,7 @@ def _still_runs(process: psutil.Popen, log: Path) -> None:
 
 
 def _stop(process: psutil.Popen) -> None:
-    family = [process, *process.children(recursive=True)] if process.is_running() else []
+    family = [process, *descendants(process)]
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
     _, left = psutil.wait_procs(family, timeout=STOP_S)

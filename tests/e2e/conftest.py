@@ -18,6 +18,7 @@ import yaml
 
 from configs.keys import derived
 from tests.bench.process import free_port
+from tests.processes import environment, words
 
 HERD = str(Path(sys.executable).parent / "herd")
 UP_S = 600.0
@@ -157,19 +158,12 @@ def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
 
 def processes(herd: Herd) -> list[str]:
     """What runs for it, by what each process calls itself."""
-    return [" ".join(one.cmdline()) or one.name() for one in processes_of(herd)]
+    return list(filter(None, map(words, processes_of(herd))))
 
 
 def processes_of(herd: Herd) -> list[psutil.Process]:
     """What runs for it."""
-    return [one for one in psutil.process_iter() if _is_of(one, herd)]
-
-
-def _is_of(process: psutil.Process, herd: Herd) -> bool:
-    try:
-        return process.environ().get("HERD_STATE", "") == str(herd.folder / "state")
-    except psutil.Error:
-        return False
+    return [one for one in psutil.process_iter() if environment(one).get("HERD_STATE", "") == str(herd.folder / "state")]
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import psutil
 import yaml
 
 from tests.multihost.cluster import MAVERICK, SCOUT, Cluster, model
-from tests.multihost.hosts import NETWORK, Host, words
+from tests.multihost.hosts import NETWORK, Host
+from tests.processes import words
 
 #: A host without power or network is missed for so long.
 AWAY_S = 20.0

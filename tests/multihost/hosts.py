@@ -6,6 +6,7 @@ pytest's. The file system is shared, so one installed environment serves every h
 vLLM's engines on CPU exchange tensors; temporary files are each host's own.
 """
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -22,6 +23,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import psutil
+
+from tests.processes import words
 
 T = TypeVar("T")
 NETWORK = "10.77.0"
@@ -105,14 +108,6 @@ def namespace_of(pid: int, kind: str) -> str | None:
         return None
 
 
-def words(process: psutil.Process) -> str:
-    """A process's command line."""
-    try:
-        return " ".join(process.cmdline()) or process.name()
-    except psutil.Error:
-        return ""
-
-
 class Hosts:
     """An operator's host, and those of a cluster. To be closed."""
 
@@ -188,7 +183,8 @@ class Hosts:
         """Takes a host's power away: all of its processes at once. Its disk stays."""
         host.process.kill()
         host.process.wait(timeout=30)
-        psutil.wait_procs([psutil.Process(host.init)] if psutil.pid_exists(host.init) else [], timeout=30)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.wait_procs([psutil.Process(host.init)], timeout=30)
         self._all.remove(host)
 
     def power_on(self, host: Host) -> Host:

@@ -11,9 +11,10 @@ import pytest
 from tests.e2e.conftest import wait_for
 from tests.multihost.cluster import HERD_UP, MAVERICK, PORT, SCOUT, Cluster, model
 from tests.multihost.conftest import PROMPTS
-from tests.multihost.hosts import Host, words
+from tests.multihost.hosts import Host
 from tests.multihost.reference import ANSWER_TOKENS
 from tests.multihost.steps import between
+from tests.processes import words
 
 pytestmark = pytest.mark.timeout(1500)
 SSH = 22

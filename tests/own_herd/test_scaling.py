@@ -15,6 +15,7 @@ from tests.bench.process import free_port
 from tests.e2e.conftest import SMALL, Herd, processes_of, up, wait_for
 from tests.own_herd.clients import Step, Streams
 from tests.own_herd.turns import again, log_of, recording
+from tests.processes import words
 
 MODEL = "llama-4-scout-tiny"
 #: Of the step, and of all the time: the streams are a sixth of what one replica should have.
@@ -65,7 +66,7 @@ def decisions(herd: Herd) -> list[str]:
 
 def controllers(herd: Herd) -> list[psutil.Process]:
     """Ray Serve's controller of a herd."""
-    return [one for one in processes_of(herd) if "ServeController" in " ".join(one.cmdline())]
+    return [one for one in processes_of(herd) if "ServeController" in words(one)]
 
 
 def said(what: str) -> None:
@@ -75,7 +76,7 @@ def said(what: str) -> None:
 
 def engines(herd: Herd) -> int:
     """How many replicas there are, with those that still finish what they have: Ray names their processes by what they do."""
-    names = ["".join(one.cmdline()[:1]) for one in processes_of(herd)]
+    names = map(words, processes_of(herd))
     return sum(name.startswith("ray::") and f"{MODEL}:engine" in name for name in names)
 
 
@@ -106,7 +107,7 @@ class Watched:
 
 def kill_controller(herd: Herd) -> None:
     """Kills Ray Serve's controller; Ray starts another one."""
-    (victim,) = controllers(herd)
+    (victim,) = wait_for("one controller", lambda: found if len(found := controllers(herd)) == 1 else None, within_s=30)
     victim.kill()
     said("the controller is killed")
     wait_for("another controller", lambda: [one for one in controllers(herd) if one.pid != victim.pid], within_s=120, every_s=1)
