@@ -30,6 +30,11 @@ class OnPrem(Strict):
 
     head: Address = Field(description="Ray's head runs on the host with this address or name, as the other hosts see it.")
     workers: tuple[Address, ...] = Field((), description="All other hosts have these addresses or names.")
+    cache: Absolute = Field(
+        "/var/lib/llama-herd",
+        description="Each host keeps the Hub's weights (HF_HOME) and what engines compile (HERD_CACHE) in this folder of its own disk, "
+        "outside of the container. Without a container both are in the user's home.",
+    )
     environment: Environment = Field(
         default_factory=dict, description="Ray's processes have these variables too, and they go before those of `cluster.environment`."
     )

@@ -46,6 +46,11 @@ class KubeRay(Strict):
         default_factory=dict,
         description="A folder of `cluster.mounts` is in the PersistentVolumeClaim of this name. Default: it is a folder of the node.",
     )
+    cache: Absolute | None = Field(
+        None,
+        description="Worker pods keep the Hub's weights (HF_HOME) and what engines compile (HERD_CACHE) in this folder of their node, "
+        "which an init container makes writable. Default: both are gone with the pod.",
+    )
     resources: dict[Key, Count] = Field(
         default_factory=dict,
         description="A worker pod has this many of further resources: of RDMA for instance (rdma/…, vpc.amazonaws.com/efa). With those its "

@@ -37,6 +37,7 @@ READERS = {
     "deployments/commands/terminal.py": "makes the consoles, before `configs` would have been imported for `herd plan`",
     "deployments/commands/using/benchmark/client.py": "hands its own environment on to vLLM's client, less a key",
     "deployments/engine/beginning.py": "sets what vLLM reads for one engine, and reads nothing",
+    "deployments/engine/vllm/kept_starts.py": "sets what vLLM reads for its caches, and reads nothing",
     "deployments/lifecycle/known.py": "sets what Ray reads when it is imported, and reads nothing",
     "deployments/small_models/__init__.py": "sets what libraries read when they are imported, and reads nothing",
 }

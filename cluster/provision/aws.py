@@ -39,7 +39,7 @@ def aws(name: str, inventory: Inventory, site: Aws, promised: Expected | None = 
         **node_types(
             {"node_config": _head(site), "resources": {"CPU": 0}}, {"node_config": _worker(site), "resources": {}, **first}, site.workers
         ),
-        **shared(inventory, site.environment, worker_options=[INFINIBAND, *libraries, disks.VOLUME]),
+        **shared(inventory, site.environment, worker_options=[INFINIBAND, *libraries, disks.volume(disks.FOLDER)]),
         # Ray's autoscaler on the head asks AWS for the workers.
         "head_setup_commands": ["pip install 'boto3>=1.26'"],
         "head_start_ray_commands": ray_start.head(inventory, name, Start(environment=site.environment, flags=" --num-cpus=0")),

@@ -1,14 +1,11 @@
-"""The disks that a cloud's machine brings along, made one disk for weights before its container starts.
+"""Where a node keeps weights and what its engines compile: on a disk of its own, outside of the container.
 
-Decides where weights are kept on such a machine, and that they survive the container, which Ray removes when it stops (`--rm`).
+Decides that both survive the container, which Ray removes when it stops (`--rm`). The disks that a cloud's machine brings along become one
+before its container starts.
 """
 
-#: The disk's folder, on the machine and in its container.
+#: The disk's folder on a cloud's machine, and in its container.
 FOLDER = "/mnt/herd"
-#: Hugging Face's cache and the herd's own are there.
-ENVIRONMENT = {"HF_HOME": f"{FOLDER}/huggingface", "HERD_CACHE": f"{FOLDER}/llama-herd"}
-#: The option of `docker run` that shows it to the container.
-VOLUME = f"--volume={FOLDER}:{FOLDER}"
 #: AWS's own name of an instance store, and the links that Google's images make.
 AWS_DISKS = "lsblk --nodeps --noheadings --paths --output NAME,MODEL | awk '/Instance Storage/ {print $1}'"
 GCP_DISKS = "find /dev/disk/by-id -name 'google-local-nvme-ssd-*' ! -name '*-part*' -exec readlink -f {} + 2> /dev/null"
@@ -33,9 +30,30 @@ fi
 OWNED = """\
 sudo mkdir -p {folders} && sudo chown {user}:{user} {folders}
 """
+#: A folder that Docker has made is root's, and the container's user, who may use `sudo` in Ray's images, is not.
+KEPT = """\
+mkdir -p {folders} 2> /dev/null && test -w {first} && test -w {second} ||
+  sudo -n install -d -o "$(id -u)" -g "$(id -g)" {folder} {folders} ||
+  {{ echo "{folder} cannot be written by $(id -un): it keeps weights and what engines compile, see {field}" >&2; exit 1; }}"""
+
+
+def environment(folder: str) -> dict[str, str]:
+    """Returns the variables of Hugging Face's cache and the herd's own in a folder of the node."""
+    return {"HF_HOME": f"{folder}/huggingface", "HERD_CACHE": f"{folder}/llama-herd"}
+
+
+def volume(folder: str) -> str:
+    """Returns the option of `docker run` that shows a folder of the node to its container."""
+    return f"--volume={folder}:{folder}"
+
+
+def kept(folder: str, field: str) -> str:
+    """Returns lines of shell, for the container, that make the folder its user's; `field` is the one of the config that names it."""
+    first, second = environment(folder).values()
+    return KEPT.format(folder=folder, folders=f"{first} {second}", first=first, second=second, field=field)
 
 
 def prepared(disks: str | None) -> str:
     """Returns the shell script. `disks` is the command that prints the devices; without one, weights are on the machine's first disk."""
     one = "" if disks is None else ONE.format(disks=disks, dlami=DLAMI, folder=FOLDER)
-    return one + OWNED.format(folders=" ".join(ENVIRONMENT.values()), user=CONTAINER_USER)
+    return one + OWNED.format(folders=" ".join(environment(FOLDER).values()), user=CONTAINER_USER)

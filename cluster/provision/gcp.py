@@ -40,7 +40,7 @@ def gcp(name: str, inventory: Inventory, site: Gcp, promised: Expected | None = 
         **node_types(
             {"node_config": _head(site), "resources": {"CPU": 0}}, {"node_config": _worker(site), "resources": ULTRA, **first}, site.workers
         ),
-        **shared(inventory, site.environment, worker_options=[INFINIBAND, plugin, disks.VOLUME]),
+        **shared(inventory, site.environment, worker_options=[INFINIBAND, plugin, disks.volume(disks.FOLDER)]),
         "head_setup_commands": ["pip install google-api-python-client==1.7.8"],  # the version of Ray's own defaults
         "head_start_ray_commands": ray_start.head(inventory, name, Start(environment=site.environment, flags=" --num-cpus=0")),
         "worker_start_ray_commands": ray_start.worker(inventory, cloud_worker(site.environment, profile, promised)),

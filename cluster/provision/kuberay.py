@@ -3,10 +3,11 @@
 Decides what the pods are, and where they may run. What Ray Serve runs in them is given: it is what `herd up` declares.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.provision import disks
 from cluster.provision.ray_start import RECONNECT_S
 from configs.inventory import Inventory
 from configs.keys import SERVING, VARIABLES
@@ -79,23 +80,25 @@ def _redis(inventory: Inventory, site: KubeRay) -> dict[str, Any]:
 
 def _head(inventory: Inventory, site: KubeRay, served: Served) -> dict[str, Any]:
     resources = {"cpu": str(site.head_cpus), "memory": f"{site.head_memory_gib}Gi"}
-    spec = {"containers": [_container(inventory, site, "ray-head", resources, served.port)], **_of_both(inventory, site)}
+    spec = {"containers": [_container(inventory, site, "ray-head", resources, served.port)], **_of_both(inventory, site, inventory.mounts)}
     return {"spec": spec | ({"nodeSelector": dict(site.head_node_selector)} if site.head_node_selector else {})}
 
 
 def _workers(inventory: Inventory, site: KubeRay, served: Served) -> dict[str, Any]:
     further = {name: str(count) for name, count in site.resources.items()}
     resources = {"cpu": str(site.worker_cpus), "memory": f"{site.worker_memory_gib}Gi", "nvidia.com/gpu": str(served.gpus), **further}
+    folders = _folders(inventory, site)
     container = {
-        **_container(inventory, site, "ray-worker", resources, served.port),
+        **_container(inventory, site, "ray-worker", resources, served.port, site.cache),
         # KubeRay would ask Ray Serve's own proxy, which a herd has not: a pod takes requests when its gateway does.
         "readinessProbe": {"httpGet": {"path": "/v1/models", "port": served.port}, "periodSeconds": 5, "failureThreshold": 2},
     }
     if any(word in name for name in site.resources for word in OF_RDMA):
         container["securityContext"] = {"capabilities": {"add": ["IPC_LOCK"]}}
     spec = {
+        **_cache_made(inventory, site.cache, folders),
         "containers": [container],
-        **_of_both(inventory, site),
+        **_of_both(inventory, site, folders),
         "tolerations": [_toleration(one) for one in site.tolerations],
         **({"nodeSelector": dict(site.node_selector)} if site.node_selector else {}),
         **({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"} if site.host_network else {}),
@@ -110,9 +113,29 @@ def _toleration(one: Toleration) -> dict[str, str]:
     return {"key": one.key, **taint, **({} if one.effect is None else {"effect": one.effect})}
 
 
-def _of_both(inventory: Inventory, site: KubeRay) -> dict[str, Any]:
+def _folders(inventory: Inventory, site: KubeRay) -> tuple[str, ...]:
+    """Returns the folders of a worker: those of all pods, and the cache where it is none of them."""
+    return inventory.mounts if site.cache is None or site.cache in inventory.mounts else (*inventory.mounts, site.cache)
+
+
+def _cache_made(inventory: Inventory, cache: str | None, folders: Sequence[str]) -> dict[str, Any]:
+    """Returns the container that goes before Ray's and makes the cache its user's: a folder that Kubernetes makes is root's."""
+    if cache is None:
+        return {}
+    user = str(disks.CONTAINER_USER)
+    made = {
+        "name": "cache",
+        "image": inventory.image,
+        "command": ["install", "-d", "-o", user, "-g", user, cache, *disks.environment(cache).values()],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [{"name": f"mount-{folders.index(cache)}", "mountPath": cache}],
+    }
+    return {"initContainers": [made]}
+
+
+def _of_both(inventory: Inventory, site: KubeRay, folders: Sequence[str]) -> dict[str, Any]:
     """Returns the parts that head and workers share: folders, and the right to the image."""
-    volumes = [_volume(index, folder, site.claims) for index, folder in enumerate(inventory.mounts)]
+    volumes = [_volume(index, folder, site) for index, folder in enumerate(folders)]
     return {
         **({"volumes": volumes} if volumes else {}),
         **({"imagePullSecrets": [{"name": name} for name in site.image_pull_secrets]} if site.image_pull_secrets else {}),
@@ -120,30 +143,35 @@ def _of_both(inventory: Inventory, site: KubeRay) -> dict[str, Any]:
     }
 
 
-def _volume(index: int, folder: str, claims: Mapping[str, str]) -> dict[str, Any]:
-    source = {"persistentVolumeClaim": {"claimName": claims[folder]}} if folder in claims else {"hostPath": {"path": folder}}
-    return {"name": f"mount-{index}", **source}
+def _volume(index: int, folder: str, site: KubeRay) -> dict[str, Any]:
+    if folder in site.claims:
+        return {"name": f"mount-{index}", "persistentVolumeClaim": {"claimName": site.claims[folder]}}
+    made = {"type": "DirectoryOrCreate"} if folder == site.cache else {}
+    return {"name": f"mount-{index}", "hostPath": {"path": folder, **made}}
 
 
-def _container(inventory: Inventory, site: KubeRay, name: str, resources: dict[str, str], port: int) -> dict[str, Any]:
-    mounts = [{"name": f"mount-{index}", "mountPath": folder} for index, folder in enumerate(inventory.mounts)]
+def _container(
+    inventory: Inventory, site: KubeRay, name: str, resources: dict[str, str], port: int, cache: str | None = None
+) -> dict[str, Any]:
+    folders = inventory.mounts if cache is None else _folders(inventory, site)
+    mounts = [{"name": f"mount-{index}", "mountPath": folder} for index, folder in enumerate(folders)]
     return {
         "name": name,
         "image": inventory.image,
         "imagePullPolicy": "Always" if inventory.pull_before_run else "IfNotPresent",
-        "env": _environment(inventory, site),
+        "env": _environment(inventory, site, {} if cache is None else disks.environment(cache)),
         "ports": [{"containerPort": port, "name": "serve"}],
         **({"volumeMounts": mounts} if mounts else {}),
         "resources": {"limits": resources, "requests": resources},
     }
 
 
-def _environment(inventory: Inventory, site: KubeRay) -> list[dict[str, Any]]:
+def _environment(inventory: Inventory, site: KubeRay, own: Mapping[str, str]) -> list[dict[str, Any]]:
     """Kubernetes replaces `$(NAME)` in a value, and takes `$$` for `$`. The operator gives Redis its password itself."""
     secrets = [VARIABLES[one] for one in SERVING] + [name for name in inventory.secrets if name != REDIS_VARIABLE]
     network = {f"{library}_SOCKET_IFNAME": site.interface for library in ("GLOO", "NCCL", "TP")}
     reconnect = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(RECONNECT_S)} if inventory.outlives_its_head else {}
-    plain = network | inventory.environment | site.environment | reconnect
+    plain = network | dict(own) | inventory.environment | site.environment | reconnect
     return [
         *({"name": name, "valueFrom": {"secretKeyRef": {"name": site.secret, "key": name}}} for name in secrets),
         {"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},

@@ -33,6 +33,8 @@ class Start:
     """The words of `herd cluster interface` that find a node's own address; none for a node without engines."""
     before: tuple[str, ...] = ()
     """Further lines of shell, before the variables that a config names."""
+    usual: Mapping[str, str] = field(default_factory=dict)
+    """Variables that any section of the config may say otherwise."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the provider's own section."""
     flags: str = ""
@@ -84,7 +86,7 @@ def _commands(inventory: Inventory, start: Start, own: Iterable[str], command: s
         *_limits(),
         *_network(start.place),
         *start.before,
-        *exports(inventory.environment | dict(start.environment)),
+        *exports({**start.usual, **inventory.environment, **start.environment}),
         *keys(inventory),
         *own,
         *([reconnect] if inventory.outlives_its_head else []),

@@ -5,6 +5,7 @@ interfaces, its second autoscaler never lets a worker of one's own hosts join. `
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cluster.doctor.facts import Expected
@@ -17,22 +18,39 @@ AUTOSCALER = {"RAY_enable_autoscaler_v2": "0"}
 
 def onprem(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected | None = None) -> dict[str, Any]:
     """For hosts that are there already; `promised` are the GPUs of each, where the config says."""
-    workers = " ".join(hosts.workers)
-    start = Start(workers, environment=hosts.environment, flags=' --node-ip-address="$HERD_NODE_IP"', promised=promised)
+    start = replace(_host_start(inventory, hosts, promised), place=" ".join(hosts.workers), flags=' --node-ip-address="$HERD_NODE_IP"')
     return {
         "cluster_name": name,
         "provider": {"type": "local", "head_ip": hosts.head, "worker_ips": list(hosts.workers)},
         "max_workers": len(hosts.workers),
-        **shared(inventory, hosts.environment, containers.rdma(inventory)),
-        "head_start_ray_commands": ray_start.head(inventory, name, head_start(hosts, promised)),
+        **shared(inventory, hosts.environment, host_options(inventory, hosts)),
+        "head_start_ray_commands": ray_start.head(inventory, name, head_start(inventory, hosts, promised)),
         "worker_start_ray_commands": ray_start.worker(inventory, start),
     }
 
 
-def head_start(hosts: OnPrem, promised: Expected | None) -> Start:
+def host_options(inventory: Inventory, hosts: OnPrem) -> tuple[str, ...]:
+    """Returns the options of `docker run` on one's own hosts, by `ray up` and by systemd alike."""
+    shown = () if hosts.cache in inventory.mounts else (disks.volume(hosts.cache),)
+    return (*containers.rdma(inventory), *shown)
+
+
+def head_start(inventory: Inventory, hosts: OnPrem, promised: Expected | None) -> Start:
     """Returns how the head of one's own hosts starts, by `ray up` and by systemd alike."""
-    environment = AUTOSCALER | hosts.environment
-    return Start(hosts.head, environment=environment, flags=f" --node-ip-address={hosts.head}", promised=promised)
+    start = _host_start(inventory, hosts, promised)
+    return replace(start, place=hosts.head, environment={**AUTOSCALER, **start.environment}, flags=f" --node-ip-address={hosts.head}")
+
+
+def _host_start(inventory: Inventory, hosts: OnPrem, promised: Expected | None) -> Start:
+    """A host without a container keeps what its user's home has."""
+    if inventory.image is None:
+        return Start(environment=hosts.environment, promised=promised)
+    return Start(
+        before=(disks.kept(hosts.cache, "cluster.onprem.cache"),),
+        usual=disks.environment(hosts.cache),
+        environment=hosts.environment,
+        promised=promised,
+    )
 
 
 def shared(
@@ -54,7 +72,8 @@ def cloud_worker(environment: Mapping[str, str], before: tuple[str, ...], promis
     return Start(
         '--to "$RAY_HEAD_IP"',
         before=before,
-        environment={**disks.ENVIRONMENT, **environment},
+        usual=disks.environment(disks.FOLDER),
+        environment=environment,
         flags=' --node-ip-address="$HERD_NODE_IP"',
         promised=promised,
     )

@@ -7,7 +7,7 @@ that it copied into them. So the unit keeps these files, and starts the same con
 
 from cluster.doctor.facts import Expected
 from cluster.provision import containers, ray_start
-from cluster.provision.ray_up import head_start
+from cluster.provision.ray_up import head_start, host_options
 from configs.inventory import Inventory, OnPrem
 
 #: Long enough for what is left of the last start to end.
@@ -64,9 +64,9 @@ def head_unit(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected
 
     Ray stays in the foreground (`--block`), ends when one of its processes does, and takes the others with it.
     """
-    *_, script = ray_start.head(inventory, name, head_start(hosts, promised))
+    *_, script = ray_start.head(inventory, name, head_start(inventory, hosts, promised))
     script = f"{script.rstrip()} --block\n"
-    parts = _bare(inventory) if inventory.image is None else _contained(name, inventory)
+    parts = _bare(inventory) if inventory.image is None else _contained(name, inventory, hosts)
     if inventory.image is not None:
         script = _restored(name) + "".join(f"{one}\n" for one in ray_start.setup(inventory, hosts.environment)) + script
     return UNIT.format(name=name, script=_lines(script), again_s=AGAIN_S, **parts)
@@ -79,8 +79,8 @@ def _bare(inventory: Inventory) -> dict[str, str]:
     return {"service": f"User={inventory.ssh_user}", "after": "", "commands": commands}
 
 
-def _contained(name: str, inventory: Inventory) -> dict[str, str]:
-    options = [*containers.options(inventory, containers.rdma(inventory)), RUNTIME, SHM, f"--volume={FOLDER}:{FOLDER}"]
+def _contained(name: str, inventory: Inventory, hosts: OnPrem) -> dict[str, str]:
+    options = [*containers.options(inventory, host_options(inventory, hosts)), RUNTIME, SHM, f"--volume={FOLDER}:{FOLDER}"]
     run = [
         f"exec docker run --rm --name={containers.NAME} --net=host --env=HERD_START --env=LC_ALL=C.UTF-8 --env=LANG=C.UTF-8",
         *options,

@@ -17,7 +17,7 @@ from configs.keys import ROOT, SERVING, VARIABLES
 from configs.load import REPLICA, environment
 from configs.site import Site
 from deployments.engine.vllm import grammar as vllm_grammar
-from deployments.engine.vllm import info_lines, resume, token_by_token
+from deployments.engine.vllm import info_lines, kept_starts, resume, token_by_token
 from deployments.engine.vllm import worker_memory as vllm_memory
 from deployments.ray_calls.nodes import of_own_bundles
 from deployments.ray_calls.ray_guard import refuse_open
@@ -71,6 +71,7 @@ async def settled(config: dict[str, Any]) -> LLMConfig:
     await engine_start.settle(llm_config)
     vllm_grammar.settle(llm_config)
     vllm_memory.settle(llm_config)
+    kept_starts.settle(environment().cache)
     if "kv_transfer_config" in llm_config.engine_kwargs:
         _own_side_channel()
     resume.serve_here()

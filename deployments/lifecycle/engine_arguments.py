@@ -76,8 +76,8 @@ def engine_environment(model: Model, accelerator: Accelerator) -> dict[str, str]
     common = {
         # vLLM's logging set-up closes Ray Serve's handlers, and a head that comes back then takes the replica for broken.
         "VLLM_CONFIGURE_LOGGING": "0",
-        # Processes of an engine on other nodes say in their logs of which replica they are.
-        "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": REPLICA,
+        # Processes of an engine on other nodes say in their logs of which replica they are, and keep kernels where the first one does.
+        "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": ",".join((REPLICA, "FLASHINFER_WORKSPACE_BASE", "TRITON_HOME")),
         "VLLM_NO_USAGE_STATS": "1",
         # Bars of libraries are drawn over themselves, which a log cannot be.
         "TQDM_DISABLE": "1",

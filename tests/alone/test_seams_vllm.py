@@ -3,8 +3,11 @@
 A new version of vLLM fails here in seconds, with the name of the file to look at. `test_seams_events.py` holds its bytes.
 """
 
+from pathlib import Path
+
 import pytest
 
+from deployments.engine.vllm.kept_starts import PORTS, folders
 from deployments.lifecycle.engine_arguments import engine_environment
 from tests.alone import vllm_itself
 from tests.alone.seams import ROOT, Seam, imported, unlisted
@@ -153,6 +156,16 @@ SEAMS = [
         "vllm.v1.engine.async_llm:AsyncLLM.collective_rpc",
         takes=("self", "method", "timeout", "args", "kwargs"),
     ),
+    # What a start leaves for the next one.
+    Seam("engine/vllm/kept_starts", "vllm.envs:compile_factors", takes=()),
+    Seam(
+        "engine/vllm/kept_starts",
+        "vllm.v1.worker.startup_plan:compute_plan_fingerprint",
+        takes=("vllm_config", "rank", "world_size"),
+    ),
+    Seam("engine/vllm/kept_starts", "vllm.config:VllmConfig", has=("cache_config", "model_config")),
+    Seam("engine/vllm/kept_starts", "vllm.config:CacheConfig", has=("gpu_memory_utilization",)),
+    Seam("engine/vllm/kept_starts", "vllm.config.multimodal:MultiModalConfig", has=("language_model_only", "limit_per_prompt")),
     # The memory that workers tell.
     Seam("engine/vllm/worker_memory", "vllm.config:ParallelConfig", has=("worker_extension_cls",)),
     Seam("engine/vllm/worker_memory", "vllm.platforms:current_platform", has=("get_device_name",)),
@@ -188,8 +201,23 @@ def test_every_seam_is_in_a_file_of_ours() -> None:
 
 def test_vllm_reads_the_variables_that_its_processes_are_started_with() -> None:
     """`deployments/lifecycle/engine_arguments.py` and `deployments/engine/replica.py`."""
-    asked = [*(name for name in engine_environment(scout(), "cpu") if name.startswith("VLLM_")), "VLLM_NIXL_SIDE_CHANNEL_PORT"]
+    names = [*engine_environment(scout(), "cpu"), *folders(Path("/cache"))]
+    asked = [*(name for name in names if name.startswith("VLLM_")), *sorted(PORTS)]
     assert vllm_itself.ask("reads_variables", asked) == dict.fromkeys(asked, True)
+
+
+def test_port_of_a_start_is_not_in_the_key_of_its_compiled_code() -> None:
+    """The first pair is vLLM's own: where it is one key, our mend can go."""
+    (theirs, another), (ours, again) = vllm_itself.ask("keys_of_code", [20001, 20002])
+    assert theirs != another
+    assert ours == again
+
+
+def test_memory_plan_is_another_one_with_another_share_of_the_memory_and_other_images() -> None:
+    """The first three are vLLM's own, from one engine with 0.9 of the memory, with 0.5, and with 0.9 and two images: one key for all."""
+    theirs, ours = vllm_itself.ask("keys_of_memory", [[0.9, 1], [0.5, 1], [0.9, 2]])
+    assert len(set(theirs)) == 1
+    assert len(set(ours)) == 3
 
 
 def test_worker_tells_a_pool_that_four_layers_share_once() -> None:

@@ -140,7 +140,7 @@ def _starting(facts: Facts, now: float) -> Iterator[Finding]:
             began = "" if since_s is None else f", {span(since_s)}"
             yield Finding(f"Replica {seat.replica}{where}: {BEFORE_START}{began}.", "", since_s)
             continue
-        usual = starts.usual_whole_s(facts.starts)
+        usual = starts.usual_whole_s(starts.alike(seat.start, facts.starts))
         whole = "" if usual is None else f"; a start takes about {span(usual)}"
         words = (
             f"Replica {seat.replica}{where}: {starts.told(seat.start, facts.starts, now)}, {span(now - seat.start.began)} in all{whole}."

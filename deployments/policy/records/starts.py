@@ -81,6 +81,24 @@ def durations(start: Start) -> dict[str, float]:
     return {phase: max(0.0, end - begin) for (phase, begin), end in zip(start.phases, ends, strict=False)}
 
 
+def alike(start: Start, known: Sequence[Start]) -> Sequence[Start]:
+    """Returns the starts that found their node in the same state as this one; all of them where none of those came up.
+
+    The first start of a release on a node fetches weights and compiles, and later ones there find both.
+
+    Args:
+        start: the one that is compared.
+        known: starts of its model, oldest first; it may be among them.
+    """
+    warm, found = set[tuple[str, str]](), dict[bool, list[Start]]()
+    for one in known:
+        found.setdefault((one.node, one.release) in warm, []).append(one)
+        if one.outcome == READY:
+            warm.add((one.node, one.release))
+    same = found.get((start.node, start.release) in warm, [])
+    return same if any(one.outcome == READY for one in same) else known
+
+
 def usual_s(earlier: Sequence[Start], phase: str) -> float | None:
     """Returns the median seconds of a phase in earlier starts that came up; None where there are none."""
     known = [durations(start).get(phase) for start in earlier if start.outcome == READY]
@@ -99,14 +117,14 @@ def told(start: Start, earlier: Sequence[Start], now: float) -> str:
     if not start.phases:
         return f"beginning, {span(now - start.began)}"
     phase, since = start.phases[-1]
-    usual = usual_s(earlier, phase)
+    usual = usual_s(alike(start, earlier), phase)
     beside = "no earlier start to compare" if usual is None else f"of about {span(usual)}"
     return f"{CALLED[phase]}, {span(now - since)} {beside}" if usual is not None else f"{CALLED[phase]}, {span(now - since)} ({beside})"
 
 
 def is_late(start: Start, earlier: Sequence[Start], now: float) -> bool:
     """Tells whether a phase takes far longer than usual: three times, and a minute more."""
-    usual = usual_s(earlier, start.phase) if start.phases else None
+    usual = usual_s(alike(start, earlier), start.phase) if start.phases else None
     return usual is not None and now - start.phases[-1][1] > max(3 * usual, usual + 60)
 
 

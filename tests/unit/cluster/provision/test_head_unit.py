@@ -29,7 +29,7 @@ esac
 
 
 def unit_of(**fields: Any) -> str:
-    given = inventory(onprem=HOSTS, **SECRET | {"redis": "redis:6379"} | fields)
+    given = inventory(onprem=HOSTS | {"cache": f"{FOLDER}/cache"}, **SECRET | {"redis": "redis:6379"} | fields)
     assert given.onprem is not None
     return head_unit("herd", given, given.onprem)
 

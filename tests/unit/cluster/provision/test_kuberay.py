@@ -103,6 +103,27 @@ def test_folders_are_claims_or_the_nodes_own_on_every_pod() -> None:
     assert "volumes" not in pods(made())[0]
 
 
+def test_worker_keeps_weights_and_compiled_code_on_its_node_and_may_write_there() -> None:
+    head, worker = pods(made(SHARED, **SITE, cache="/raid/herd"))
+    assert worker["volumes"][2] == {"name": "mount-2", "hostPath": {"path": "/raid/herd", "type": "DirectoryOrCreate"}}
+    (first,), (container,) = worker["initContainers"], worker["containers"]
+    folders = ["/raid/herd", "/raid/herd/huggingface", "/raid/herd/llama-herd"]
+    assert first["command"] == ["install", "-d", "-o", "1000", "-g", "1000", *folders]
+    assert (first["image"], first["securityContext"]) == (container["image"], {"runAsUser": 0})
+    assert first["volumeMounts"] == [container["volumeMounts"][2]] == [{"name": "mount-2", "mountPath": "/raid/herd"}]
+    assert {"name": "HF_HOME", "value": "/raid/herd/huggingface"} in container["env"]
+    assert {"name": "HERD_CACHE", "value": "/raid/herd/llama-herd"} in container["env"]
+    assert len(head["volumes"]) == 2
+    assert not {"initContainers"} & head.keys()
+    assert "HF_HOME" not in [one["name"] for one in head["containers"][0]["env"]]
+
+
+def test_cache_that_is_a_mount_already_is_one_volume() -> None:
+    _, worker = pods(made(SHARED, **SITE, cache="/scratch"))
+    assert [one["mountPath"] for one in worker["containers"][0]["volumeMounts"]] == ["/models", "/scratch"]
+    assert worker["initContainers"][0]["volumeMounts"] == [{"name": "mount-1", "mountPath": "/scratch"}]
+
+
 def test_claim_of_a_folder_that_is_no_mount_is_refused() -> None:
     models = "models: [{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}]"
     text = f"cluster: {{image: 'a:1', kuberay: {{claims: {{/models: weights}}}}}}\n{models}"

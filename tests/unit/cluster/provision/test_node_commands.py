@@ -1,14 +1,16 @@
 """What a node's shell runs: `ray up`'s commands, and the lines of `cluster/README.md`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.provision import ray_start
 from cluster.provision.ray_start import Start
+from cluster.provision.ray_up import onprem
 from configs.keys import PURPOSES, VARIABLES, WeakSecret, derived
 from tests.unit.cluster.provision.shells import OWN, Shell
-from tests.unit.machines import ROOT, built, emit, inventory, of_hosts
+from tests.unit.machines import HOSTS, ROOT, built, emit, inventory, of_hosts
 
 ROOT_SECRET = "0123456789abcdef" * 4
 
@@ -25,6 +27,48 @@ def test_keys_and_token_reach_the_node_by_environment_and_the_secret_does_not(sh
     head = shell(ray_start.head(given, "herd", Start())[-1]).stdout.splitlines()
     assert {"RAY_REDIS_ADDRESS=redis:6379", "RAY_external_storage_namespace=herd", "password: "} <= set(head)
     assert "--dashboard-host=127.0.0.1" in head[0].split()
+
+
+def test_host_keeps_weights_and_compiled_code_outside_of_its_container(shell: Shell, tmp_path: Path) -> None:
+    """A container of `ray up` is gone when it stops, with 400 GB of weights that it had fetched."""
+    kept = tmp_path / "kept"
+    hosts = HOSTS | {"cache": str(kept)}
+    made = onprem_of(hosts, image="a:1")
+    assert f"--volume={kept}:{kept}" in made["docker"]["run_options"]
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        said = shell(made[commands][-1], HERD_SECRET=OWN).stdout.splitlines()
+        assert {f"HF_HOME={kept}/huggingface", f"HERD_CACHE={kept}/llama-herd"} <= set(said)
+    assert sorted(one.name for one in kept.iterdir()) == ["huggingface", "llama-herd"]
+
+
+def test_folder_that_cannot_be_written_stops_the_node_and_is_named(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "sudo").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sudo").chmod(0o755)
+    done = shell(onprem_of(HOSTS | {"cache": f"{tmp_path}/file/kept"}, image="a:1")["head_start_ray_commands"][-1], HERD_SECRET=OWN)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cluster.onprem.cache" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "environment", [{"environment": {"HF_HOME": "/models/hub"}}, {"onprem": {"environment": {"HF_HOME": "/models/hub"}}}]
+)
+def test_folder_that_the_config_names_itself_goes_first(shell: Shell, tmp_path: Path, environment: dict[str, Any]) -> None:
+    hosts = HOSTS | {"cache": str(tmp_path / "kept")} | environment.pop("onprem", {})
+    said = shell(onprem_of(hosts, image="a:1", **environment)["worker_start_ray_commands"][-1], HERD_SECRET=OWN).stdout.splitlines()
+    assert {"HF_HOME=/models/hub", f"HERD_CACHE={tmp_path}/kept/llama-herd"} <= set(said)
+
+
+def test_folder_that_is_mounted_already_is_shown_once_and_a_host_without_a_container_keeps_its_home() -> None:
+    made = onprem_of(HOSTS | {"cache": "/models"}, image="a:1", mounts=["/models"])
+    assert made["docker"]["run_options"].count("--volume=/models:/models") == 1
+    assert "HF_HOME" not in onprem_of(HOSTS)["worker_start_ray_commands"][-1]
+
+
+def onprem_of(hosts: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    given = inventory(onprem=hosts, **fields)
+    assert given.onprem is not None
+    return onprem("herd", given, given.onprem)
 
 
 def test_password_for_redis_reaches_the_head_by_its_input_and_no_worker_and_no_process_of_rays(shell: Shell) -> None:

@@ -16,6 +16,7 @@ from deployments.policy.records.starts import (
     READY,
     WEIGHTS,
     Start,
+    alike,
     beginning,
     durations,
     entered,
@@ -80,6 +81,26 @@ def test_start_is_told_beside_earlier_ones() -> None:
     assert told(LOADING, [earlier(95)], 1051.0) == "loading weights, 41 s of about 95 s"
     assert told(LOADING, [], 1051.0) == "loading weights, 41 s (no earlier start to compare)"
     assert told(NEW, [], 1003.0) == "beginning, 3 s"
+
+
+def test_first_start_of_a_release_on_a_node_is_told_beside_first_ones_and_a_later_one_beside_later_ones() -> None:
+    """The first one fetches weights and compiles."""
+    known = [replace(earlier(load_s), node=node) for node, load_s in (("a", 300), ("b", 310), ("a", 20), ("b", 22), ("a", 24))]
+    assert told(replace(LOADING, node="a"), known, 1051.0) == "loading weights, 41 s of about 22 s"
+    assert told(replace(LOADING, node="new"), known, 1051.0) == "loading weights, 41 s of about 5 min"
+    assert told(replace(LOADING, node="a", release="0.2.0"), known, 1051.0) == "loading weights, 41 s of about 5 min"
+    assert is_late(replace(LOADING, node="a"), known, 1093.0)
+    assert not is_late(replace(LOADING, node="new"), known, 1093.0)
+
+
+def test_first_start_that_failed_leaves_its_node_as_it_was() -> None:
+    known = [replace(earlier(300), node="b"), replace(earlier(1, FAILED), node="a"), replace(earlier(20), node="b")]
+    assert [durations(one)[LOAD] for one in alike(replace(LOADING, node="a"), known)] == [300, 1]
+
+
+def test_start_like_no_earlier_one_is_told_beside_all() -> None:
+    known = [replace(earlier(300), node="a")]
+    assert alike(replace(LOADING, node="a"), known) is known
 
 
 def test_start_is_late_beyond_three_times_the_usual_and_a_minute() -> None:
