@@ -21,7 +21,7 @@ from configs.names import NodeName
 from configs.token_counts import token_count
 from deployments.commands.describing.starters import KINDS, Answers, Kind, starter
 from deployments.commands.plan_answers import best_config, cluster
-from deployments.commands.terminal import err, tell, told
+from deployments.commands.terminal import err, put, tell, told
 from deployments.lifecycle.fit import CannotPlan
 
 Answer = TypeVar("Answer", str, int)
@@ -129,7 +129,7 @@ def _one_of(given: str | None, allowed: Any, question: str, default: str, option
     if given is not None and given not in allowed:
         raise typer.BadParameter(f"{given!r} is none of {', '.join(allowed)}", param_hint=option)
     while (answer := _asked(question, given, default)) not in allowed:
-        err.print(f"{answer!r} is none of {', '.join(allowed)}.", markup=False)
+        put(err, f"{answer!r} is none of {', '.join(allowed)}.")
     return answer
 
 
@@ -143,4 +143,4 @@ def _write(output: Path, text: str, force: bool) -> None:
     except OSError as error:
         tell(f"{output} cannot be written: {error.strerror}.")
         raise typer.Exit(1) from None
-    err.print(f"{output} is written. Next: herd plan {output}, then herd up {output}", markup=False, soft_wrap=True)
+    put(err, f"{output} is written. Next: herd plan {output}, then herd up {output}")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from cluster.scaling.config_problems import problems
 from configs.cross_checks import doubts
 from configs.files import Source
 from configs.load import ConfigError, loaded
 from configs.schema import Model
-from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, refuse, warn
+from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, put, refuse, warn
 
 
 def validate(
@@ -49,7 +49,7 @@ def validate(
             warn(f"{one['path']}: {one['message']} ({one['where']})")
         served = ", ".join(f"{model.id} × {_count(model)}" for model in herd.models)
         name = " with ".join(Source.of(path).name for path in paths)
-        out.print(f"[green]{escape(name)} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+        put(out, Text.assemble((f"{name} is well formed.", "green"), f" It serves {served} at {herd.gateway.host}:{herd.gateway.port}."))
 
 
 def _count(model: Model) -> str:
