@@ -26,11 +26,12 @@ from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
 from cluster.scaling.config_problems import problems
 from configs.cross_checks import LOOPBACK
+from configs.given_files import CannotWrite, write
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay
 from configs.load import ConfigError, Problem, as_lines, loaded
 from configs.schema import Config
-from deployments.commands.terminal import More, Sets, files, tell, told
+from deployments.commands.terminal import FAILED, More, Sets, files, tell, told
 from deployments.lifecycle.fit import CannotPlan, checked
 
 commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
@@ -89,10 +90,10 @@ def emit(
         if out is None:
             sys.stdout.write(text)
         else:
-            out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        tell(f"{out} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
+            write(out, text)
+    except CannotWrite as error:
+        tell(f"{out} cannot be written: {error}.")
+        raise typer.Exit(FAILED) from None
 
 
 @commands.command()

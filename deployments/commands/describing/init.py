@@ -16,12 +16,13 @@ from cluster.catalogue.hardware import NODES, Cluster
 from cluster.planner.search import Wish
 from cluster.scaling.config_problems import problems
 from configs.clouds import AwsMachine
+from configs.given_files import CannotWrite, write
 from configs.load import parse
 from configs.names import NodeName
 from configs.token_counts import token_count
 from deployments.commands.describing.starters import KINDS, Answers, Kind, starter
 from deployments.commands.plan_answers import best_config, cluster
-from deployments.commands.terminal import err, put, tell, told
+from deployments.commands.terminal import FAILED, err, put, tell, told
 from deployments.lifecycle.fit import CannotPlan
 
 Answer = TypeVar("Answer", str, int)
@@ -138,9 +139,8 @@ def _write(output: Path, text: str, force: bool) -> None:
         sys.stdout.write(text)
         return
     try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        tell(f"{output} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
+        write(output, text, anew=not force)
+    except CannotWrite as error:
+        tell(f"{output} cannot be written: {error}.")
+        raise typer.Exit(FAILED) from None
     put(err, f"{output} is written. Next: herd plan {output}, then herd up {output}")

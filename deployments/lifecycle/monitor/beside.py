@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.machine.local_node import NodeError
+from configs.given_files import CannotRead, contents
 from configs.inventory import Inventory
 from configs.keys import WeakSecret, derived
 from configs.load import Environment, as_lines
 from configs.provenance import plain
-from configs.yaml_text import document
+from configs.yaml_text import MOST_BYTES, document
 from deployments.lifecycle.access import NoSecret, root
 from deployments.lifecycle.known import Herd, OperationError
 from deployments.lifecycle.monitor import configurations
@@ -151,7 +152,7 @@ def _alertmanager(binary: str, asked: Asked, folder: Path) -> Wanted:
         files[path] = as_lines(configurations.alertmanager(_example("alertmanager.yml")))
     else:
         path = asked.alertmanager_config.absolute()  # read where it is: it may name further files beside it
-        files[folder / "alertmanager-seen"] = path.read_text(encoding="utf-8")
+        files[folder / "alertmanager-seen"] = _given(path)
     command = (
         binary,
         f"--config.file={path}",
@@ -161,6 +162,20 @@ def _alertmanager(binary: str, asked: Asked, folder: Path) -> Wanted:
         "--cluster.listen-address=",  # it would listen on every interface
     )
     return Wanted(command, port, files)
+
+
+def _given(path: Path) -> str:
+    """Returns the operator's own file for Alertmanager, which reads it by its name: a pipe would be empty by then.
+
+    Raises:
+        OperationError: it cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OperationError(f"--alertmanager-config {path} is not a file.")
+        return contents(path, MOST_BYTES).decode("utf-8")
+    except (CannotRead, UnicodeDecodeError) as error:
+        raise OperationError(f"--alertmanager-config {path} cannot be read: {error}") from error
 
 
 def _grafana(binary: str, asked: Asked, folder: Path) -> Wanted:
