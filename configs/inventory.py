@@ -6,7 +6,7 @@ Decides what an operator may say about them; clouds and Kubernetes have modules 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configs.certificates import Certificates
 from configs.clouds import Aws, Gcp
@@ -14,9 +14,16 @@ from configs.kubernetes import KubeRay
 from configs.node_environment import Absolute, Command, Device, DockerOption, Environment, Secrets, twice
 from configs.strict import Strict
 
+
+def _port(place: str) -> str:
+    if not 1 <= int(place.rpartition(":")[2]) <= 65_535:
+        raise ValueError(f"{place} has a port that cannot be: ports are 1 to 65535")
+    return place
+
+
 #: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
 Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
-HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$")]
+HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$"), AfterValidator(_port)]
 Image = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$")
 ]

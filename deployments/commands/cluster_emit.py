@@ -25,7 +25,7 @@ from cluster.provision.package import missing_files, without_package
 from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
 from cluster.scaling.config_problems import problems
-from configs.cross_checks import LOOPBACK
+from configs.addresses import is_one_machines, on_loopback
 from configs.given_files import CannotWrite, write
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay
@@ -156,7 +156,6 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
 
     inventory = need("cluster", config.cluster)
     _has_package(path, inventory, provider)
-    reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
     if provider is Provider.KUBERAY:
         need("cluster.image", inventory.image, ": an image with this package in it")
         site = need("cluster.kuberay", inventory.kuberay)
@@ -164,18 +163,18 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
             raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
         if inventory.redis_tls is not None:
             raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
-        need("gateway.host", reachable, BEYOND)
+        _refuse(path, _unheard(config, provider))
         monitor = f"---\n{as_lines(pod_monitor(config.name, site))}" if site.pod_monitor else ""
         return as_lines(_ray_service(_for_pods(path, config), inventory, site)) + monitor
     if provider is Provider.HAPROXY:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
-        need("gateway.host", reachable, BEYOND)
+        _refuse(path, _unheard(config, provider))
         return load_balancer(config.name, inventory, hosts, config.gateway)
     promised = expected(config)
     if provider is Provider.SYSTEMD:
         need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
         kept = need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves")
-        need("ray.address", _of_machines(config), ON_THEM)
+        _refuse(path, _of_one_machine(config, provider))
         return head_unit(config.name, inventory, kept, promised)
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
         Provider.ONPREM: lambda: onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
@@ -183,13 +182,32 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
         Provider.GCP: lambda: gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
     made = makers[provider]()
-    need("ray.address", _of_machines(config), ON_THEM)
+    _refuse(path, _of_one_machine(config, provider))
     return as_lines(made)
 
 
-def _of_machines(config: Config) -> str | None:
-    """Returns the address of the Ray that runs on the machines; None where the herd would start one of its own."""
-    return None if config.ray.address == "local" else config.ray.address
+def _refuse(path: Path, found: Sequence[Problem]) -> None:
+    if found:
+        raise ConfigError(str(path), found)
+
+
+def _of_one_machine(config: Config, provider: Provider) -> list[Problem]:
+    """Returns what a config for this machine alone says: its herd would start a Ray of its own, or its gateways would hear nobody."""
+    local = [Problem("ray.address", f"is required for --provider {provider}{ON_THEM}")] if config.ray.address == "local" else []
+    return local + _unheard(config, provider)
+
+
+def _unheard(config: Config, provider: Provider) -> list[Problem]:
+    """Returns what is wrong with the address that gateways listen at: each node has some, and clients and the balancer ask any."""
+    host, inventory = config.gateway.host, config.cluster
+    site = None if inventory is None or provider not in (Provider.ONPREM, Provider.SYSTEMD) else inventory.onprem
+    if site is not None and not site.workers:
+        return []
+    if on_loopback(host):
+        return [Problem("gateway.host", f"is required for --provider {provider}{BEYOND}")]
+    if is_one_machines(host):
+        return [Problem("gateway.host", f"{host} is one machine's, and gateways on all of them listen there: write 0.0.0.0")]
+    return []
 
 
 def _has_package(path: Path, inventory: Inventory, provider: Provider) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.machine.local_node import NodeError
+from configs.addresses import on_loopback
 from configs.given_files import CannotRead, contents
 from configs.inventory import Inventory
 from configs.keys import WeakSecret, derived
@@ -21,7 +22,6 @@ from deployments.lifecycle.known import Herd, OperationError
 from deployments.lifecycle.monitor import configurations
 from deployments.lifecycle.monitor.configurations import Plain, Surroundings
 from deployments.lifecycle.monitor.programs import ALERTMANAGER, GRAFANA, HOST, PROGRAMS, PROMETHEUS, Program, Wanted, running, start, stop
-from deployments.policy.request.browsers import on_loopback
 from deployments.progress import Say
 
 FOLDER = "monitor"
