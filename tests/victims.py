@@ -1,5 +1,6 @@
 """The processes of an engine replica, for who kills them."""
 
+import contextlib
 from typing import Any
 
 import psutil
@@ -14,4 +15,8 @@ def process_of(replica: dict[str, Any]) -> psutil.Process:
 
 def core_of(replica: dict[str, Any]) -> psutil.Process:
     """The engine inside it, which Ray Serve does not look at."""
-    return next(one for one in process_of(replica).children(recursive=True) if "EngineCore" in one.name())
+    for one in process_of(replica).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # those that compile come and go
+            if "EngineCore" in one.name():
+                return one
+    raise LookupError(f"{replica['id']} has no engine core")

@@ -219,7 +219,9 @@ def _still_runs(process: psutil.Popen, log: Path) -> None:
 
 
 def _stop(process: psutil.Popen) -> None:
-    family = [process, *process.children(recursive=True)] if process.is_running() else []
+    family: list[psutil.Process] = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
     _, left = psutil.wait_procs(family, timeout=STOP_S)
