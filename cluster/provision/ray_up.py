@@ -5,6 +5,7 @@ interfaces, its second autoscaler never lets a worker of one's own hosts join. `
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cluster.doctor.facts import Expected
@@ -19,6 +20,8 @@ def onprem(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected | 
     """For hosts that are there already; `promised` are the GPUs of each, where the config says."""
     workers = " ".join(hosts.workers)
     start = Start(workers, environment=hosts.environment, flags=' --node-ip-address="$HERD_NODE_IP"', promised=promised)
+    if ":" in hosts.head:
+        start = replace(start, head='"[$RAY_HEAD_IP]"')
     return {
         "cluster_name": name,
         "provider": {"type": "local", "head_ip": hosts.head, "worker_ips": list(hosts.workers)},

@@ -3,7 +3,10 @@
 Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
 
+import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -137,9 +140,28 @@ def emitted(paths: Sequence[Path], provider: Provider, sets: Sequence[str] = ())
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.
     """
-    words = shlex.join([paths[0].name, *(word for path in paths[1:] for word in ("-f", path.name)), *_set_words(sets)]).replace("\n", " ")
+    words = shlex.join([paths[0].name, *(word for path in paths[1:] for word in ("-f", path.name)), *_set_words(sets)])
+    words = "".join(one if one.isprintable() else " " for one in words)  # the line is a comment, which a line's end would end
     config = loaded(paths, sets, problems).config
+    if provider in STARTS_RAY and config.cluster is not None:
+        _refuse(paths[-1], _unreadable(config.cluster, provider))
     return HEADER.format(config=words, provider=provider, version=version("llama-herd")) + _emitted(paths[-1], config, provider)
+
+
+def _unreadable(inventory: Inventory, provider: Provider) -> list[Problem]:
+    """Returns the commands for secrets that bash, where it is here, cannot read: the whole script of a node's start would end there."""
+    commands = {"cluster.secret_command": inventory.secret_command}
+    commands |= {f"cluster.secrets.{name}.command": one.command for name, one in inventory.secrets.items() if one.command}
+    bash = shutil.which("bash")
+    found = []
+    for field, command in commands.items() if bash is not None else ():
+        command = command.replace("\n", "\n ") if provider is Provider.SYSTEMD else command  # lines of a unit that go on get a space
+        asked = f"f() {{\n{command}\n\n}}\n"  # it may end with a comment or a backslash
+        done = subprocess.run([bash or "", "-n"], input=asked, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or [""])[0].rpartition(": ")[2]
+            found.append(Problem(field, f"cannot be read by bash ({said})"))
+    return found
 
 
 def _set_words(sets: Sequence[str]) -> Iterator[str]:
@@ -163,7 +185,7 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
             raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
         if inventory.redis_tls is not None:
             raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
-        _refuse(path, _unheard(config, provider))
+        _refuse(path, [*_unheard(config, provider), *_no_service(config.name)])
         monitor = f"---\n{as_lines(pod_monitor(config.name, site))}" if site.pod_monitor else ""
         return as_lines(_ray_service(_for_pods(path, config), inventory, site)) + monitor
     if provider is Provider.HAPROXY:
@@ -189,6 +211,13 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
 def _refuse(path: Path, found: Sequence[Problem]) -> None:
     if found:
         raise ConfigError(str(path), found)
+
+
+def _no_service(name: str) -> list[Problem]:
+    """Returns what Kubernetes has against a name, which its services get."""
+    if re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name):
+        return []
+    return [Problem("name", f"{name} begins with a letter and ends with a letter or a digit on Kubernetes: its services are called so")]
 
 
 def _of_one_machine(config: Config, provider: Provider) -> list[Problem]:
