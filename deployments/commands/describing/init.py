@@ -106,14 +106,16 @@ def _on_gpus(begun: Answers, said: Mapping[str, Any]) -> Answers:
     else:
         node = cluster(_asked("The kind of the GPUs?", said["gpu"], "H100"), said["gpus"], None, None).node
     if begun.kind == "onprem":
-        hosts = _asked("The hosts' addresses, the head's first, with commas between them?", said["hosts"], "10.0.0.11").split(",")
+        asked = _asked("The hosts' addresses, the head's first, with commas between them?", said["hosts"], "10.0.0.11")
+        hosts = [one.strip() for one in asked.split(",") if one.strip()]
+        if not hosts:
+            raise typer.BadParameter(f"{asked!r} has no address: write the head's first, with commas between them", param_hint="--hosts")
         count = len(hosts)
     else:
         count = _asked("The number of nodes with GPUs?", said["nodes"], 1)
     wanted = _asked("The model?", said["model"], "llama-4-scout")
     planned = best_config(wanted, Cluster(node, count), Wish(context_tokens=said["context"]))
-    addresses = tuple(one.strip() for one in hosts)
-    return replace(begun, planned=planned, hosts=addresses, machine=machine, zone=zone, nodes=count)
+    return replace(begun, planned=planned, hosts=tuple(hosts), machine=machine, zone=zone, nodes=count)
 
 
 def _asked(question: str, given: Answer | None, default: Answer) -> Answer:

@@ -183,6 +183,21 @@ def test_firewall_table_has_the_ports_that_a_config_is_checked_against() -> None
         assert f"\n| {port} |" in page
 
 
+@pytest.mark.parametrize(
+    ("region", "fits"),
+    [
+        ("us-east-2", True),
+        ("us-gov-west-1", True),
+        ("ap-southeast-2", True),
+        ("eusc-de-east-1", True),
+        ("nonsens", False),
+        ("us-east", False),
+    ],
+)
+def test_region_of_aws_is_called_as_regions_are(region: str, fits: bool) -> None:
+    assert ("cluster.aws.region" in found(cluster={"aws": AWS | {"region": region, "zone": f"{region}a"}})) != fits
+
+
 def test_redis_is_not_where_rays_own_gcs_listens() -> None:
     assert "cluster.redis" in found(cluster={"onprem": HOSTS, "redis": "10.0.0.11:6379"})
     assert found(cluster={"onprem": HOSTS, "redis": "10.0.0.20:6379"}) == {}
