@@ -19,12 +19,12 @@ from pathlib import Path
 
 import psutil
 
+from cluster.machine.birth import alive, began
 from cluster.machine.local_node import closed, write_closed
 from deployments.lifecycle.known import OperationError
 
 HOST = "127.0.0.1"
 START_S, STOP_S, KILL_S, PROBE_S = 60.0, 20.0, 5.0, 2.0
-SAME_S = 1.0
 LAST_LINES = 5
 LOCK = "lock"
 
@@ -90,6 +90,8 @@ class Kept:
     """Seconds since 1970."""
     port: int
     mark: str
+    born: str = ""
+    """Its birth, which no setting of the clock changes."""
 
     @property
     def address(self) -> str:
@@ -119,19 +121,14 @@ def alone(folder: Path) -> Iterator[None]:
 def running(folder: Path, program: Program) -> Kept | None:
     """Returns what is known of a program that runs; None where it does not."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        pid, began, port, mark = (folder / f"{program.name}.pid").read_text(encoding="utf-8").split()
-        kept = Kept(int(pid), float(began), int(port), mark)
+        pid, second, port, mark, *born = (folder / f"{program.name}.pid").read_text(encoding="utf-8").split()
+        kept = Kept(int(pid), float(second), int(port), mark, *born[:1])
         return kept if _process(kept) is not None else None
     return None
 
 
 def _process(kept: Kept) -> psutil.Process | None:
-    try:
-        process = psutil.Process(kept.pid)
-        same = abs(process.create_time() - kept.began) < SAME_S and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same else None
+    return alive(kept.pid, kept.began, kept.born)
 
 
 def start(folder: Path, program: Program, wanted: Wanted) -> bool:
@@ -160,8 +157,8 @@ def start(folder: Path, program: Program, wanted: Wanted) -> bool:
             list(wanted.command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=folder
         )
     try:
-        began = psutil.Process(process.pid).create_time()
-        write_closed(folder / f"{program.name}.pid", f"{process.pid} {began} {wanted.port} {wanted.mark}")
+        second, born = began(psutil.Process(process.pid)).split()
+        write_closed(folder / f"{program.name}.pid", f"{process.pid} {second} {wanted.port} {wanted.mark} {born}")
         _wait(lambda: process.poll() is not None, program, wanted.port, log)
     except BaseException:
         stop(folder, program)
