@@ -11,6 +11,7 @@ from configs.node_environment import Absolute, Environment
 from configs.strict import Strict
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/-]{0,250}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,6}(-[a-z]{2,20})+-[0-9]{1,2}$")]
 AwsMachine = Literal["p4d.24xlarge", "p5.48xlarge", "p5e.48xlarge", "p5en.48xlarge", "p6-b200.48xlarge", "g6e.48xlarge"]
 GcpMachine = Literal["a3-highgpu-8g", "a3-megagpu-8g", "a3-ultragpu-8g"]
 DiskType = Annotated[str, StringConstraints(pattern=r"^(pd|hyperdisk)-[a-z-]{2,30}$")]
@@ -25,7 +26,7 @@ WITHOUT_GPUDIRECT = ("a3-highgpu-8g", "a3-megagpu-8g")
 class Aws(Strict):
     """Machines with GPUs on AWS, joined by EFA, and a head without GPU. None has a public address: `ray up` runs in their network."""
 
-    region: Id = Field(description="The machines are in this region.")
+    region: Region = Field(description="The machines are in this region.")
     zone: Id = Field(description="The machines are in this availability zone: EFA does not leave it.")
     machine: AwsMachine = Field(description="The workers are machines of this type.")
     workers: int = Field(1, ge=1, le=4096, description="The cluster has this many workers.")

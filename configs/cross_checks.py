@@ -7,8 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError
+from urllib.parse import urlsplit
 
+from configs.addresses import NO_ADDRESS, number, on_loopback
 from configs.clouds import Aws
 from configs.inventory import Inventory, OnPrem
 from configs.schema import Config, Model
@@ -16,10 +18,11 @@ from configs.schema import Config, Model
 Found = tuple[str, str]
 """A field's path, and what is the matter with it."""
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Ports that Ray itself takes on a node of a cluster, and the range that its workers take theirs from (`ray start --help`).
 RAYS_PORTS = {6379: "its GCS", 8265: "its dashboard", 10001: "its clients", 52365: "its dashboard's agents"}
 FIRST_WORKER_PORT, LAST_WORKER_PORT = 10_002, 19_999
+#: Collectors take spans at this path, and those that come by gRPC at this port.
+SPANS, GRPC_PORT = "/v1/traces", 4317
 _AMI = re.compile(r"^ami-([0-9a-f]{8}|[0-9a-f]{17})$")
 #: A command that prints its own words: nothing in it is looked up.
 _LITERAL = re.compile(r"^\s*(echo|printf)\s[^$`]*$")
@@ -37,6 +40,7 @@ class Check:
 
 def cross_problems(config: Config) -> Iterator[Found]:
     """Yields each contradiction of a config."""
+    yield from _listens(config)
     yield from _ports(config)
     yield from _start_wait(config)
     if config.cluster is not None and config.cluster.onprem is not None:
@@ -58,23 +62,55 @@ def doubts(config: Config) -> Iterator[Found]:
             "cluster.secret_command",
             "prints a secret that stands in this file, and in each file that is made of it: let it read a file, or ask a store of secrets",
         )
-    if config.gateway.host not in LOOPBACK:
+    if not on_loopback(config.gateway.host):
         yield (
             "gateway.host",
             f"{config.gateway.host} answers every machine that reaches port {config.gateway.port}, without a key: keep the port inside "
             "your network, or behind a proxy that asks for one",
         )
+    tracing = config.gateway.tracing
+    if tracing is not None and not urlsplit(tracing.endpoint).path.endswith(SPANS):
+        yield (
+            "gateway.tracing.endpoint",
+            f"{tracing.endpoint} is asked as it stands, and collectors take spans at a path that ends with {SPANS}",
+        )
+    if tracing is not None and urlsplit(tracing.endpoint).port == GRPC_PORT:
+        yield "gateway.tracing.endpoint", f"port {GRPC_PORT} is gRPC's, and spans are sent by HTTP, for which collectors have 4318"
+
+
+def _listens(config: Config) -> Iterator[Found]:
+    try:
+        number(config.gateway.host)
+    except AddressValueError:
+        yield "gateway.host", f"{config.gateway.host!r} {NO_ADDRESS}"
 
 
 def _ports(config: Config) -> Iterator[Found]:
-    if config.cluster is None and config.ray.address == "local":
-        return
-    port = config.gateway.port
+    """Yields the listeners of a node of which two have one port, or which have a port of Ray's."""
+    exporters = config.monitoring
+    listeners = {
+        "gateway.port": (config.gateway.port, 8000),
+        "monitoring.node_exporter_port": (exporters.node_exporter_port, 9100),
+        "monitoring.dcgm_exporter_port": (exporters.dcgm_exporter_port, 9400),
+    }
+    rays = config.cluster is not None or config.ray.address != "local"
+    seen: dict[int, str] = {}
+    for path, (port, usual) in listeners.items():
+        if port is None:
+            continue
+        if rays and (whose := _of_ray(port)):
+            yield path, f"{whose}; take another one, {usual} for instance"
+        if port in seen:
+            yield path, f"{port} is {seen[port]} already, and a port of a node has one listener"
+        seen.setdefault(port, path)
+
+
+def _of_ray(port: int) -> str | None:
     if port in RAYS_PORTS:
-        yield "gateway.port", f"Ray has port {port} for {RAYS_PORTS[port]}; take another one, 8000 for instance"
-    elif FIRST_WORKER_PORT <= port <= LAST_WORKER_PORT:
-        taken = f"{FIRST_WORKER_PORT} to {LAST_WORKER_PORT}"
-        yield "gateway.port", f"Ray's workers take ports from {taken}, and one may have {port}; take another one, 8000 for instance"
+        return f"Ray has port {port} for {RAYS_PORTS[port]}"
+    if FIRST_WORKER_PORT <= port <= LAST_WORKER_PORT:
+        return f"Ray's workers take ports from {FIRST_WORKER_PORT} to {LAST_WORKER_PORT}, and one may have {port}"
+    return None
 
 
 def _start_wait(config: Config) -> Iterator[Found]:
@@ -102,12 +138,12 @@ def _hosts(hosts: OnPrem) -> Iterator[Found]:
 def _impossible(address: str, alone: bool) -> str | None:
     """Returns what is wrong with a host's address; None for one that may be: IPv4, IPv6, or a name."""
     try:
-        number = IPv6Address(address) if ":" in address else IPv4Address(address) if re.fullmatch(r"[\d.]+", address) else None
+        found = number(address)
     except AddressValueError:
-        return "is no address: write four numbers up to 255, an IPv6 address, or a name"
-    if number is not None and (number.is_unspecified or number.is_multicast):
+        return NO_ADDRESS
+    if found is not None and (found.is_unspecified or found.is_multicast):
         return "is no host's address"
-    if not alone and (address == "localhost" or (number is not None and number.is_loopback)):
+    if not alone and on_loopback(address):
         return "is each host's own; write the address that the other hosts see"
     return None
 

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configs.given_files import contents
 from configs.overlays import EXTENDS, merged, without_notes
 from configs.problems import ConfigError, Problem
 from configs.provenance import Node, Origin
@@ -102,13 +103,9 @@ class Files:
 
     def _text(self, source: Source) -> str:
         try:
-            if source.path == STDIN:
-                found = sys.stdin.buffer.read(MOST_BYTES + 1)
-            else:
-                with source.path.open("rb") as file:
-                    found = file.read(MOST_BYTES + 1)
+            found = sys.stdin.buffer.read(MOST_BYTES + 1) if source.path == STDIN else contents(source.path, MOST_BYTES)
         except OSError as error:
-            raise ConfigError(source.name, [Problem("", f"cannot be read: {error.strerror}")]) from error
+            raise ConfigError(source.name, [Problem("", f"cannot be read: {error.strerror or error}")]) from error
         if len(found) > MOST_BYTES:
             raise ConfigError(source.name, [Problem("", f"is larger than {MOST_BYTES >> 20} MiB")])
         try:

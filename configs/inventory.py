@@ -4,9 +4,10 @@ Decides what an operator may say about them; clouds and Kubernetes have modules 
 `cluster.provision`. No secret is ever a field: nodes read it from a file of their own, or run a command that prints it.
 """
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configs.certificates import Certificates
 from configs.clouds import Aws, Gcp
@@ -14,9 +15,27 @@ from configs.kubernetes import KubeRay
 from configs.node_environment import Absolute, Command, Device, DockerOption, Environment, Secrets, twice
 from configs.strict import Strict
 
+
+def _port(place: str) -> str:
+    if not 1 <= int(place.rpartition(":")[2]) <= 65_535:
+        raise ValueError(f"{place} has a port that cannot be: ports are 1 to 65535")
+    return place
+
+
+def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses what Docker and Kubernetes refuse when a node starts."""
+    plain = [PurePosixPath(path) for path in paths]
+    for path, one in zip(paths, plain, strict=True):
+        if one == PurePosixPath("/") or ".." in one.parts:
+            raise ValueError(f"{path} cannot be shown to a container: name a folder below /, without `..`")
+        if plain.count(one) > 1:
+            raise ValueError(f"{path} is there twice: Docker and Kubernetes take a folder once")
+    return paths
+
+
 #: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
 Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
-HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$")]
+HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$"), AfterValidator(_port)]
 Image = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$")
 ]
@@ -51,7 +70,7 @@ class Inventory(Strict):
     pull_before_run: bool = Field(
         True, description="A node pulls the image before its container starts if this is true, and only an image that it lacks if not."
     )
-    mounts: tuple[Absolute, ...] = Field(
+    mounts: Annotated[tuple[Absolute, ...], AfterValidator(_folders)] = Field(
         (), description="The container sees these folders of the node at the same (absolute) path: weights, secrets."
     )
     devices: tuple[Device, ...] = Field(
@@ -78,7 +97,7 @@ class Inventory(Strict):
         "printenv HERD_SECRET",
         description="This command prints the herd's secret on a node (in its container), where HERD_SECRET is not set already.",
     )
-    ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = Field(
+    ssh_user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = Field(
         "ubuntu", description="`ray up` logs in as this user."
     )
     ssh_key: File | None = Field(

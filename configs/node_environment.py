@@ -37,7 +37,9 @@ def _one_line(value: str) -> str:
 
 
 def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        raise ValueError(f'{str(value).lower()} is a word of YAML, and programs have several for it: write the text in quotes, such as "1"')
+    return str(value) if isinstance(value, int | float) else value
 
 
 Absolute = Annotated[str, BeforeValidator(_absolute), StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{0,199}$")]

@@ -4,13 +4,29 @@ Decides nothing; `configs.schema.LiveSettings` has the fields of `Observing` bes
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from configs.strict import Strict
 
+
+def _collector(url: str) -> str:
+    """Refuses an address without the path at which spans are taken: exporters add none to an address that is given to them."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(f"{url} is no address of a collector; it is like http://collector:4318/v1/traces")
+    if parts.path in ("", "/"):
+        raise ValueError(f"{url} has no path; spans are taken at {url.rstrip('/')}/v1/traces")
+    return url
+
+
 #: The address has no user or password: a config is no place for a secret.
-CollectorUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9_.\[\]:-]{1,255}(/[A-Za-z0-9_./~%-]{0,512})?$")]
+CollectorUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://[A-Za-z0-9_.\[\]:-]{1,255}(/[A-Za-z0-9_./~%-]{0,512})?$"),
+    AfterValidator(_collector),
+]
 
 
 def _off(value: object) -> object:

@@ -15,4 +15,6 @@ def process_of(replica: dict[str, Any]) -> psutil.Process:
 
 def core_of(replica: dict[str, Any]) -> psutil.Process:
     """The engine inside it, which Ray Serve does not look at."""
-    return next(one for one in descendants(process_of(replica)) if "EngineCore" in words(one))
+    if not (found := [one for one in descendants(process_of(replica)) if "EngineCore" in words(one)]):
+        raise LookupError(f"{replica['id']} has no engine core")
+    return found[0]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.machine.birth import alive, began
 from cluster.machine.ray_output import is_hopeless, why_not_started
 from configs.keys import ROOT, SERVING, VARIABLES, Purpose, WeakSecret, derived
 
@@ -102,7 +103,7 @@ class LocalNode:
         self._clear()
         port = _free_port()
         process = self._spawn(port, object_store_mib)
-        self._write("pid", f"{process.pid} {psutil.Process(process.pid).create_time()}")
+        self._write("pid", f"{process.pid} {began(psutil.Process(process.pid))}")
         self._write("address", f"127.0.0.1:{port}")
         self._wait_until_up(f"127.0.0.1:{port}")
         return f"127.0.0.1:{port}"
@@ -198,13 +199,10 @@ class LocalNode:
 
     def _process(self) -> psutil.Process | None:
         """The node's process; a process id alone may have been given to another one since."""
-        number, _, began = (self._read("pid") or "").partition(" ")
-        try:
-            process = psutil.Process(int(number))
-            same = abs(process.create_time() - float(began)) < 1
-        except (psutil.NoSuchProcess, ValueError):
-            return None
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        with contextlib.suppress(ValueError):
+            number, second, *born = (self._read("pid") or "").split()
+            return alive(int(number), float(second), *born[:1])
+        return None
 
     def _strays(self) -> list[psutil.Process]:
         """Processes that the node started, whoever their parent is by now: each has inherited its mark."""

@@ -41,6 +41,8 @@ class Start:
     """Further ones of `ray start`."""
     promised: Expected | None = None
     """The GPUs that the node must have, where the config says."""
+    head: str = "$RAY_HEAD_IP"
+    """The head's address in a worker's shell, as Ray reads it before a port."""
 
 
 def head(inventory: Inventory, name: str, start: Start) -> list[str]:
@@ -58,7 +60,7 @@ def head(inventory: Inventory, name: str, start: Start) -> list[str]:
 
 def worker(inventory: Inventory, start: Start) -> list[str]:
     """Returns the commands of every other node."""
-    command = f"ray start --address=$RAY_HEAD_IP:{PORT} --disable-usage-stats"
+    command = f"ray start --address={start.head}:{PORT} --disable-usage-stats"
     secrets = {name: secret for name, secret in inventory.secrets.items() if name != REDIS_PASSWORD}
     return _commands(inventory, start, _secrets(secrets), command, examination(start.promised, head=False))
 
@@ -126,18 +128,23 @@ def keys(inventory: Inventory) -> list[str]:
     """Returns lines that put a key for each purpose into the environment, and take the secret out of it; or end with a sentence."""
     return [
         "# The keys of the herd. The secret that they are made of is in no process of Ray's, in no file and in no argument.",
-        f'{ROOT}="${{{ROOT}:-$({inventory.secret_command})}}"',
+        f'{ROOT}="${{{ROOT}:-$({_inside(inventory.secret_command)})}}"',
         *in_shell(PURPOSES),
         "export RAY_AUTH_MODE=token",
         f"unset {ROOT}",
     ]
 
 
+def _inside(command: str) -> str:
+    """Returns a command as it may stand in `$(…)`: a comment or a document at its end would hide the bracket."""
+    return f"{command}\n" if any(one in command for one in "#\\\n") else command
+
+
 def _secrets(secrets: Mapping[str, Secret]) -> list[str]:
     """A container's user (1000 in Ray's images) may not read a file of root's, but may use `sudo`. So no user of the host reads it."""
     lines = []
     for name, secret in secrets.items():
-        asked = secret.command or f"cat {secret.file} 2> /dev/null || sudo -n cat {secret.file}"
+        asked = _inside(secret.command) if secret.command else f"cat {secret.file} 2> /dev/null || sudo -n cat {secret.file}"
         lines += [
             f'{name}="${{{name}:-$({asked})}}"',
             f'test -n "${name}" || {{ echo "{name} is not known on this node: see cluster.secrets" >&2; exit 1; }}',

@@ -19,6 +19,8 @@ AUTOSCALER = {"RAY_enable_autoscaler_v2": "0"}
 def onprem(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected | None = None) -> dict[str, Any]:
     """For hosts that are there already; `promised` are the GPUs of each, where the config says."""
     start = replace(_host_start(inventory, hosts, promised), place=" ".join(hosts.workers), flags=' --node-ip-address="$HERD_NODE_IP"')
+    if ":" in hosts.head:
+        start = replace(start, head='"[$RAY_HEAD_IP]"')
     return {
         "cluster_name": name,
         "provider": {"type": "local", "head_ip": hosts.head, "worker_ips": list(hosts.workers)},

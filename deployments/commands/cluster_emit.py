@@ -3,7 +3,10 @@
 Decides which fields of the config a provider needs, and names each field that is missing. `cluster` makes the files.
 """
 
+import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -25,12 +28,13 @@ from cluster.provision.package import missing_files, without_package
 from cluster.provision.ray_up import onprem
 from cluster.provision.systemd import head_unit
 from cluster.scaling.config_problems import problems
-from configs.cross_checks import LOOPBACK
+from configs.addresses import is_one_machines, on_loopback
+from configs.given_files import CannotWrite, write
 from configs.inventory import Inventory
 from configs.kubernetes import KubeRay
 from configs.load import ConfigError, Problem, as_lines, loaded
 from configs.schema import Config
-from deployments.commands.terminal import More, Sets, files, tell, told
+from deployments.commands.terminal import FAILED, More, Sets, files, tell, told
 from deployments.lifecycle.fit import CannotPlan, checked
 
 commands = typer.Typer(no_args_is_help=True, help="Write files that bring the machines of a Ray cluster up.")
@@ -89,10 +93,10 @@ def emit(
         if out is None:
             sys.stdout.write(text)
         else:
-            out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        tell(f"{out} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
+            write(out, text)
+    except CannotWrite as error:
+        tell(f"{out} cannot be written: {error}.")
+        raise typer.Exit(FAILED) from None
 
 
 @commands.command()
@@ -136,9 +140,28 @@ def emitted(paths: Sequence[Path], provider: Provider, sets: Sequence[str] = ())
     Raises:
         ConfigError: the config is wrong, or lacks what the provider needs.
     """
-    words = shlex.join([paths[0].name, *(word for path in paths[1:] for word in ("-f", path.name)), *_set_words(sets)]).replace("\n", " ")
+    words = shlex.join([paths[0].name, *(word for path in paths[1:] for word in ("-f", path.name)), *_set_words(sets)])
+    words = "".join(one if one.isprintable() else " " for one in words)  # the line is a comment, which a line's end would end
     config = loaded(paths, sets, problems).config
+    if provider in STARTS_RAY and config.cluster is not None:
+        _refuse(paths[-1], _unreadable(config.cluster, provider))
     return HEADER.format(config=words, provider=provider, version=version("llama-herd")) + _emitted(paths[-1], config, provider)
+
+
+def _unreadable(inventory: Inventory, provider: Provider) -> list[Problem]:
+    """Returns the commands for secrets that bash, where it is here, cannot read: the whole script of a node's start would end there."""
+    commands = {"cluster.secret_command": inventory.secret_command}
+    commands |= {f"cluster.secrets.{name}.command": one.command for name, one in inventory.secrets.items() if one.command}
+    bash = shutil.which("bash")
+    found = []
+    for field, command in commands.items() if bash is not None else ():
+        command = command.replace("\n", "\n ") if provider is Provider.SYSTEMD else command  # lines of a unit that go on get a space
+        asked = f"f() {{\n{command}\n\n}}\n"  # it may end with a comment or a backslash
+        done = subprocess.run([bash or "", "-n"], input=asked, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or [""])[0].rpartition(": ")[2]
+            found.append(Problem(field, f"cannot be read by bash ({said})"))
+    return found
 
 
 def _set_words(sets: Sequence[str]) -> Iterator[str]:
@@ -155,7 +178,6 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
 
     inventory = need("cluster", config.cluster)
     _has_package(path, inventory, provider)
-    reachable = None if config.gateway.host in LOOPBACK else config.gateway.host
     if provider is Provider.KUBERAY:
         need("cluster.image", inventory.image, ": an image with this package in it")
         site = need("cluster.kuberay", inventory.kuberay)
@@ -163,18 +185,18 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
             raise ConfigError(str(path), [Problem("cluster.gcs_folder", "is not known to KubeRay 1.7: use cluster.redis")])
         if inventory.redis_tls is not None:
             raise ConfigError(str(path), [Problem("cluster.redis_tls", "is not known to KubeRay 1.7: leave it out")])
-        need("gateway.host", reachable, BEYOND)
+        _refuse(path, [*_unheard(config, provider), *_no_service(config.name)])
         monitor = f"---\n{as_lines(pod_monitor(config.name, site))}" if site.pod_monitor else ""
         return as_lines(_ray_service(_for_pods(path, config), inventory, site)) + monitor
     if provider is Provider.HAPROXY:
         hosts = need("cluster.onprem", inventory.onprem, ": clouds have load balancers of their own")
-        need("gateway.host", reachable, BEYOND)
+        _refuse(path, _unheard(config, provider))
         return load_balancer(config.name, inventory, hosts, config.gateway)
     promised = expected(config)
     if provider is Provider.SYSTEMD:
         need("cluster.redis", inventory.redis or inventory.gcs_folder, ": without it a head that comes back knows nothing of the herd")
         kept = need("cluster.onprem", inventory.onprem, ": clouds start machines by themselves")
-        need("ray.address", _of_machines(config), ON_THEM)
+        _refuse(path, _of_one_machine(config, provider))
         return head_unit(config.name, inventory, kept, promised)
     makers: dict[Provider, Callable[[], dict[str, Any]]] = {
         Provider.ONPREM: lambda: onprem(config.name, inventory, need("cluster.onprem", inventory.onprem), promised),
@@ -182,13 +204,39 @@ def _emitted(path: Path, config: Config, provider: Provider) -> str:
         Provider.GCP: lambda: gcp(config.name, inventory, need("cluster.gcp", inventory.gcp), promised),
     }
     made = makers[provider]()
-    need("ray.address", _of_machines(config), ON_THEM)
+    _refuse(path, _of_one_machine(config, provider))
     return as_lines(made)
 
 
-def _of_machines(config: Config) -> str | None:
-    """Returns the address of the Ray that runs on the machines; None where the herd would start one of its own."""
-    return None if config.ray.address == "local" else config.ray.address
+def _refuse(path: Path, found: Sequence[Problem]) -> None:
+    if found:
+        raise ConfigError(str(path), found)
+
+
+def _no_service(name: str) -> list[Problem]:
+    """Returns what Kubernetes has against a name, which its services get."""
+    if re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name):
+        return []
+    return [Problem("name", f"{name} begins with a letter and ends with a letter or a digit on Kubernetes: its services are called so")]
+
+
+def _of_one_machine(config: Config, provider: Provider) -> list[Problem]:
+    """Returns what a config for this machine alone says: its herd would start a Ray of its own, or its gateways would hear nobody."""
+    local = [Problem("ray.address", f"is required for --provider {provider}{ON_THEM}")] if config.ray.address == "local" else []
+    return local + _unheard(config, provider)
+
+
+def _unheard(config: Config, provider: Provider) -> list[Problem]:
+    """Returns what is wrong with the address that gateways listen at: each node has some, and clients and the balancer ask any."""
+    host, inventory = config.gateway.host, config.cluster
+    site = None if inventory is None or provider not in (Provider.ONPREM, Provider.SYSTEMD) else inventory.onprem
+    if site is not None and not site.workers:
+        return []
+    if on_loopback(host):
+        return [Problem("gateway.host", f"is required for --provider {provider}{BEYOND}")]
+    if is_one_machines(host):
+        return [Problem("gateway.host", f"{host} is one machine's, and gateways on all of them listen there: write 0.0.0.0")]
+    return []
 
 
 def _has_package(path: Path, inventory: Inventory, provider: Provider) -> None:

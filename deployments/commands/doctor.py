@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from cluster.catalogue.hardware import Fabric
 from cluster.doctor.facts import Expected
@@ -21,7 +22,7 @@ from cluster.machine.read_node import read_node
 from configs.load import environment
 from deployments.commands.doctor_tables import as_json, findings_table, node_table, pairs_table
 from deployments.commands.from_files import loaded_herd
-from deployments.commands.terminal import More, Sets, err, files, out, progress, tell, told
+from deployments.commands.terminal import More, Sets, err, files, out, progress, put, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -145,11 +146,11 @@ def _show(report: Report, json_: bool, drained: list[str]) -> None:
 def _conclude(report: Report, drained: list[str]) -> None:
     sick = [node.member.name for node in report.nodes if node.candidate.sick]
     if drained:
-        out.print(
+        put(
+            out,
             f"Draining: {', '.join(drained)}. Ray ends there when nothing runs on it any more. Then mend the node, and start Ray again.",
-            markup=False,
         )
     elif sick:
-        err.print(f"[red]Sick:[/red] {', '.join(sick)}.", soft_wrap=True)
+        put(err, Text.assemble(("Sick:", "red"), f" {', '.join(sick)}."))
     elif not report.sick:
         out.print("[green]All nodes may serve.[/green]")

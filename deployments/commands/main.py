@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from deployments.commands.terminal import STAYS, interrupt, out, reflowed
+from deployments.commands.terminal import STAYS, WRONG_WORDS, interrupt, misused, out, reflowed
 
 #: The function of each command, or the commands below it, by the word that is typed: module of this folder, and name in it.
 COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -50,6 +50,10 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
+#: What Typer raises for a command line that cannot be understood.
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
+
+
 class _Commands(UserDict[str, Any]):
     """The commands by the word that is typed. Each is imported and made when it is looked up, so that one need not wait for all."""
 
@@ -73,6 +77,27 @@ class _Group(TyperGroup):
     def list_commands(self, ctx: object) -> list[str]:
         """Returns the words, in the order of the help."""
         return list(COMMANDS)
+
+    def main(  # as Typer's own
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Runs a command line, and tells what is wrong with it as all errors are told: in a box, a path would be cut at its rim."""
+        try:
+            done = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except USAGE_ERROR as error:
+            misused(error)
+            raise SystemExit(WRONG_WORDS) from None
+        except typer.Abort:
+            interrupt("")
+        if standalone_mode:
+            raise SystemExit(done or 0)
+        return done
 
 
 def _made(word: str) -> TyperCommand | TyperGroup:

@@ -190,10 +190,11 @@ def _line(columns: Sequence[Column], cells: Mapping[str, Sequence[Sequence[str]]
 
 
 def sentence(text: str, width: int, indent: str = "") -> str:
-    """Returns a sentence in lines that break between words, and never between a number and its unit; a longer word is cut."""
+    """Returns a sentence in lines that break between words, and never between a number and its unit. A longer word, a path for instance,
+    has a line of its own, which the terminal goes on with."""
     most = max(LEAST_WIDTH, min(width, MOST_WIDTH_OF_SENTENCES))
     joined = UNIT.sub("\u00a0", text)
-    lines = textwrap.wrap(joined, most, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    lines = textwrap.wrap(joined, most, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
     return "\n".join(lines).replace("\u00a0", " ")
 
 

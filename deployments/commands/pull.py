@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from cluster.catalogue.weights import Node, Source, may_serve, size, sources_of
 from cluster.machine.local_node import NodeError
 from configs.load import environment
 from configs.schema import Config, Model
 from deployments.commands.from_files import loaded_herd
-from deployments.commands.terminal import More, Sets, files, out, progress, tell, told
+from deployments.commands.terminal import More, Sets, files, out, progress, put, tell, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 
@@ -118,7 +119,7 @@ def _asked(words: Sequence[str], name: str | None, more: Sequence[Path], sets: S
     models = chosen(herd.config, wanted)
     for model in models:
         if not sources_of(model.checkpoint, model.engine):
-            progress.print(f"[dim]{model.id}: {model.checkpoint} is not on the Hub; nothing to pull[/dim]")
+            put(progress, Text(f"{model.id}: {model.checkpoint} is not on the Hub; nothing to pull", "dim"))
     return herd, tuple(model for model in models if sources_of(model.checkpoint, model.engine))
 
 
@@ -128,7 +129,7 @@ def _agents(herd: Herd, models: Sequence[Model]) -> Iterator[tuple["Crew", list[
     with ExitStack() as stack:
         if herd.config.ray.address == "local" and herd.node.address is None:
             stack.callback(herd.node.stop)
-        stack.enter_context(operate.connected(herd, lambda step: progress.print(f"[dim]{step}[/dim]"), start=True))
+        stack.enter_context(operate.connected(herd, lambda step: put(progress, Text(step, "dim")), start=True))
         from deployments.weights.cache import WeightsError
         from deployments.weights.crew import alive, crew_of
         from deployments.weights.spread import Need
@@ -150,7 +151,7 @@ def _pull(herd: Herd, models: Sequence[Model], whence: str) -> bool:
     with _agents(herd, models) as (crew, wanted):
         from deployments.weights.spread import Whence, jobs
 
-        found = jobs(crew, wanted, Whence(whence), fresh=True, say=lambda sentence: progress.print(sentence, markup=False))
+        found = jobs(crew, wanted, Whence(whence), fresh=True, say=lambda sentence: put(progress, sentence))
         outcomes = [_brought(crew, job, Whence(whence)) for job in found]
         for outcome in outcomes:
             _tell(crew, outcome, time.monotonic() - started)
@@ -163,9 +164,7 @@ def _brought(crew: "Crew", job: "Job", whence: "Whence") -> "Outcome":
 
     if job.missing:
         lacking = ", ".join(crew.names[node] for node in job.missing)
-        progress.print(
-            f"{job.need.source} at {job.manifest.commit[:12]}, {size(job.manifest.size_bytes)}, comes to {lacking}", markup=False
-        )
+        put(progress, f"{job.need.source} at {job.manifest.commit[:12]}, {size(job.manifest.size_bytes)}, comes to {lacking}")
     with Board(progress) as board:
         return bring(crew, job, whence, board.show)
 
@@ -173,7 +172,7 @@ def _brought(crew: "Crew", job: "Job", whence: "Whence") -> "Outcome":
 def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
     job = outcome.job
     for node, paths in outcome.damaged.items():
-        progress.print(f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again", markup=False)
+        put(progress, f"{crew.names[node]}: {', '.join(paths)} arrived damaged and came again")
     reasons: dict[str, list[str]] = {}
     for node, error in outcome.failed.items():
         reasons.setdefault(str(error), []).append(crew.names[node])
@@ -182,11 +181,10 @@ def _tell(crew: "Crew", outcome: "Outcome", took_s: float) -> None:
     there = [node for node in job.need.targets if node not in outcome.failed]
     if there:
         came = f"in {took_s:.0f} s" if set(there) & set(job.missing) else "already"
-        out.print(
+        put(
+            out,
             f"{job.need.source} at {job.manifest.commit[:12]} is whole on {len(there)} of {len(job.need.targets)} nodes {came}: "
             f"{len(job.manifest.files)} files, {size(job.manifest.size_bytes)}",
-            markup=False,
-            soft_wrap=True,
         )
 
 
@@ -210,5 +208,5 @@ def _verdict(what: str, answer: list[str] | Exception | None) -> bool:
     elif answer:
         tell(f"{what}: missing or damaged, and removed: {', '.join(answer)}. `herd pull` brings what is missing.")
     else:
-        out.print(f"{what} is as it should be", markup=False, soft_wrap=True)
+        put(out, f"{what} is as it should be")
     return answer == []

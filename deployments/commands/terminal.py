@@ -3,14 +3,16 @@
 import contextlib
 import inspect
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from configs.problems import ConfigError
 
@@ -42,6 +44,8 @@ Ca = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="With --url: trust the certificates in this file, and not those of this system.")
 ]
 
+#: What stands before all lines but the first of a sentence behind a mark, and of one about a field.
+BEHIND_A_MARK, BELOW_A_FIELD = " " * 2, " " * 4
 STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 FAILED = 1
 WRONG_WORDS = 2
@@ -92,30 +96,69 @@ def told(*errors: type[Exception], interrupted: str = "") -> Iterator[None]:
 
 def tell(sentence: str) -> None:
     """Prints a sentence about a failure on standard error."""
-    err.print("[red]✗[/red] ", end="")
-    err.print(sentence, markup=False, soft_wrap=True)
+    put(err, Text.assemble(("✗", "red"), f" {sentence}"), BEHIND_A_MARK)
 
 
 def warn(sentence: str) -> None:
     """Prints a sentence about something that works, and is most likely not meant, on standard error; nothing with --quiet."""
-    progress.print("[yellow]![/yellow] ", end="")
-    progress.print(sentence, markup=False, soft_wrap=True)
+    put(progress, Text.assemble(("!", "yellow"), f" {sentence}"), BEHIND_A_MARK)
 
 
 def refuse(error: ConfigError) -> NoReturn:
     """Tells everything that is wrong with a config, by field."""
-    err.print(f"[red]{escape(error.source)} cannot be used:[/red]", soft_wrap=True)
+    put(err, Text(f"{error.source} cannot be used:", "red"))
     for problem in error.problems:
-        err.print(f"  [bold]{escape(problem.path or 'the file')}[/bold]: ", end="")
-        err.print(problem.message, markup=False, soft_wrap=True, end=" " if problem.where else "\n")
-        if problem.where:
-            err.print(f"({problem.where})", markup=False, soft_wrap=True, style="dim")
+        where = (f" ({problem.where})", "dim") if problem.where else ""
+        put(err, Text.assemble("  ", (problem.path or "the file", "bold"), f": {problem.message}", where), BELOW_A_FIELD)
     raise typer.Exit(WRONG_CONFIG) from None
+
+
+def misused(error: Any) -> None:  # noqa: ANN401 (its type is Typer's own)
+    """Tells what is wrong with a command line, and where its help is; the help itself stands where no word was given."""
+    context, message = error.ctx, error.format_message()
+    if context is not None and message:
+        put(err, context.get_usage())
+        put(err, f"Try '{context.command_path} --help' for help.")
+    if message:
+        tell(message)
+
+
+def put(console: Console, text: Text | str, indent: str = "") -> None:
+    """Prints a sentence, which may name paths, addresses and commands: a word is never broken, so that each can be copied.
+
+    On a terminal its lines break between words only, and `indent` stands before all but the first. Elsewhere it is one line.
+    """
+    said = Text(text) if isinstance(text, str) else text
+    if console.is_terminal:
+        said = _in_lines(console, said, indent)
+    console.print(said, soft_wrap=True)
+
+
+def _in_lines(console: Console, said: Text, indent: str) -> Text:
+    lines = []
+    for paragraph in said.split("\n", allow_blank=True):
+        parts = paragraph.divide(_breaks(paragraph.plain, console.width, cell_len(indent)))
+        for number, part in enumerate(parts):
+            part.rstrip()
+            lines.append(Text(indent) + part if number else part)
+    return Text("\n").join(lines)
+
+
+def _breaks(text: str, width: int, indent: int) -> list[int]:
+    """Returns where all lines but the first begin, each `indent` columns from the left. A longer word has a line of its own."""
+    found, column = [], 0
+    for word in re.finditer(r"\s*(\S+)", text):
+        wide = cell_len(word[0])
+        if column and column + wide > width and text[: word.start()].strip():
+            found.append(word.start(1))
+            column, wide = indent, cell_len(word[1])
+        column += wide
+    return found
 
 
 def interrupt(sentence: str) -> NoReturn:
     """Ends a command after Ctrl-C."""
-    err.print(f"\nInterrupted. {sentence}".rstrip(), markup=False)
+    put(err, f"\nInterrupted. {sentence}".rstrip())
     raise SystemExit(INTERRUPTED) from None
 
 

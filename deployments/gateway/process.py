@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from configs.addresses import on_loopback
 from configs.doorway import Tls
 from configs.gateway_config import GatewayConfig
 from configs.load import environment
@@ -22,7 +23,6 @@ from deployments.policy.fleet.events import Kind
 from deployments.policy.fleet.reclaim_notices import Notice
 from deployments.policy.monitoring.cluster_facts import ClusterFacts
 from deployments.policy.records.starts import Start
-from deployments.policy.request.browsers import on_loopback
 from deployments.policy.request.pages import Pages
 from deployments.policy.routing.types import ReplicaView
 from deployments.ray_calls import cluster_store

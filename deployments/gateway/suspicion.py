@@ -20,7 +20,7 @@ LARGE_BYTES = 256 << 10
 class Suspicion:
     """The engines that died under one request."""
 
-    __slots__ = ("_clock", "_deaths", "_digest", "_poison", "_request", "_suspected")
+    __slots__ = ("_before", "_clock", "_dead", "_digest", "_poison", "_request", "_suspected")
 
     def __init__(self, poison: Poison, asked: Asked, clock: Callable[[], float] = time.monotonic) -> None:
         """Args:
@@ -32,7 +32,10 @@ class Suspicion:
         self._request = asked
         self._clock = clock
         self._digest = ""
-        self._deaths = 0
+        self._before = 0
+        """Deaths that the model which was named has lost to it."""
+        self._dead: set[str] = set()
+        """The replicas that died under it; one that it lost twice was only lost."""
         self._suspected = False
 
     async def look_up(self) -> None:
@@ -45,7 +48,7 @@ class Suspicion:
         deaths = self._poison.deaths(digest, self._clock())
         self._suspected = deaths > 0
         if self._request.chosen.instead_of is not None:  # the model that was named has lost engines to it
-            self._deaths = min(deaths, DEATHS - 1)
+            self._before = min(deaths, DEATHS - 1)
         self._refuse_condemned(digest)
 
     async def died(self, place: Place, lost: EngineLost) -> None:
@@ -67,15 +70,16 @@ class Suspicion:
         self._refuse_condemned(digest)
         if self._poison.deaths(digest, self._clock()):
             self._suspected = True
-            self._deaths += 1
-        if self._deaths >= DEATHS:
+            self._dead.add(death.replica)
+        if self._before + len(self._dead) >= DEATHS:
             raise EnginesLost(lost.retry_after_s)
 
     def answered(self) -> None:
         """An engine has answered it, at least in part."""
         if self._suspected:
             self._poison.answered(self._digest, self._clock())
-            self._deaths, self._suspected = 0, False
+            self._before, self._suspected = 0, False
+            self._dead.clear()
 
     async def _known_by(self) -> str:
         if not self._digest:

@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster.machine.local_node import LocalNode, NodeError
 from cluster.machine.ray_output import why_no_way_in
+from configs.addresses import in_url
 from configs.load import Environment, environment
 from configs.schema import Config
 from deployments.lifecycle.access import NoSecret, ray_here, ray_token
@@ -61,7 +62,7 @@ class Herd:
     def endpoint(self) -> str:
         """Returns the address at which clients on this machine reach the herd."""
         wanted = self.config.gateway
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(wanted.host, wanted.host)
+        host = in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(wanted.host, wanted.host))
         return f"http{'s' if wanted.tls else ''}://{host}:{wanted.port}"
 
     @property

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any
 
 from cluster.machine.local_node import LocalNode
+from configs.addresses import on_loopback
 from configs.load import environment
 from configs.schema import Config
 from deployments.lifecycle.own_certificate import trust
-from deployments.policy.request.browsers import on_loopback
 
 Replicas = dict[str, list[dict[str, Any]]]
 """By model, what a gateway's page says of each replica that it knows."""

@@ -58,5 +58,6 @@ def listener(port: int) -> psutil.Process:
     """Who listens on a port. Found without Ray: a process that has made a handle goes on asking for it when it has disconnected."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-            return psutil.Process(connection.pid)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended since
+                return psutil.Process(connection.pid)
     raise CannotMeasure(f"nobody listens on port {port}")

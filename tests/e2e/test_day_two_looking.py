@@ -96,7 +96,10 @@ def test_watched_status_ends_with_ctrl_c(herd: Herd) -> None:
     watching = Terminal(herd, "status", "--watch")
     try:
         watching.shows(SCOUT)
-        watching.shows(SCOUT)  # drawn again
+        for _ in range(2):
+            watching.shows("\x1b[1A")  # drawn again, over the frame before
+            watching.shows(SCOUT)
+        assert watching.process.poll() is None, "it has ended by itself"
         watching.process.send_signal(signal.SIGINT)
         assert watching.process.wait(timeout=60) == 0
     finally:

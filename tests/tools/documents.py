@@ -3,6 +3,7 @@
 Decides what counts as a command, a link or a path in a page. What must be true of them is in `test_documents` and `test_decisions`.
 """
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -57,3 +58,14 @@ def named_commands(text: str) -> list[list[str]]:
     """Returns the words behind `herd` of every command in a page's prose, without brackets and dots that stand for more."""
     named = [code.removeprefix("herd ") for code in in_backticks(text) if code.startswith("herd ")]
     return [[word for word in re.sub(r"[\[\]…]", " ", one).split() if word] for one in named]
+
+
+def sentences_of_code(file: Path) -> list[str]:
+    """Returns the texts of a module; what is filled into one is an X."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found

@@ -1,5 +1,6 @@
 """The project's pages: links, paths, commands and configs in them are those that exist, and lines are short."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,20 @@ from configs.schema import Config
 from configs.schema_problems import fields_at
 from deployments.__main__ import split
 from deployments.commands.main import app
-from tests.tools.documents import NAMES, PAGES, ROOT, anchors, blocks, in_backticks, links, named_commands, prose, text_of, typed_commands
+from tests.tools.documents import (
+    NAMES,
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    in_backticks,
+    links,
+    named_commands,
+    prose,
+    sentences_of_code,
+    text_of,
+    typed_commands,
+)
 from tests.unit.command_line import made
 
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -122,6 +136,27 @@ def test_command_in_the_text_has_these_options(name: str) -> None:
         command, arguments = command_of(words)
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word.partition("=")[0] for word in arguments if word.startswith("-") and word != "-"} <= known | {"--help"}, words
+
+
+def named_in_code() -> list[tuple[str, list[str]]]:
+    """The words behind `herd` of each command that a sentence of the code names, with its file."""
+    folders = ("configs", "cluster", "monitoring", "deployments")
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    said = [(str(file.relative_to(ROOT)), text) for file in files for text in sentences_of_code(file)]
+    alerts = [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / "monitoring" / "alerts").glob("*.yml"))]
+    return [(name, code.split()) for name, text in [*said, *alerts] for code in re.findall(r"`herd ([^`…]+)`", text)]
+
+
+def test_command_that_the_code_tells_of_has_these_options() -> None:
+    """Errors, hints, alerts and helps name commands; a person copies them."""
+    named = named_in_code()
+    assert len(named) > 100
+    for name, words in named:
+        if words[0] in ("COMMAND", "X") or words == ["monitor"]:
+            continue
+        command, arguments = command_of(words)
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word.partition("=")[0] for word in arguments if word.startswith("-") and word != "-"} <= known | {"--help"}, (name, words)
 
 
 def test_pages_have_commands() -> None:

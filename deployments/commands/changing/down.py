@@ -11,7 +11,7 @@ import typer
 
 from configs.load import environment
 from deployments.commands.changing.steps import steps
-from deployments.commands.terminal import STAYS, Name, err, out, told
+from deployments.commands.terminal import STAYS, Name, err, out, put, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.changing import going_down
 from deployments.lifecycle.herd import OperationError
@@ -32,7 +32,7 @@ def down(
     """
     with told(OperationError, interrupted="The herd is still up."):
         herd = operate.known(environment(), name)
-        err.print(going_down.sentence(herd, named=name is not None), markup=False, soft_wrap=True)
+        put(err, going_down.sentence(herd, named=name is not None))
         if not yes and at_a_terminal() and not typer.confirm("Take it down?", err=True):
             raise OperationError("The herd is still up.")
     started = time.monotonic()

@@ -17,7 +17,7 @@ import typer
 from cluster.provision.start_time import start_limit_s
 from configs.load import environment
 from deployments.commands.changing.steps import steps
-from deployments.commands.terminal import STAYS, out, told
+from deployments.commands.terminal import STAYS, out, put, told
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.changing import outlook, roll_lock, rolls, worker
 from deployments.lifecycle.changing.rolls import LOG
@@ -46,7 +46,7 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return at once. The chan
 def show(diff: HerdDiff) -> None:
     """Prints what a change would do."""
     for line in lines(diff):
-        out.print(line, markup=False, soft_wrap=True)
+        put(out, line, " " * 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def roll(herd: Herd, order: Order, terms: Terms, say: Say, detach: bool) -> None
         if not detach:
             rolls.follow(lambda: rolls.begun(herd.folder, pid), lambda roll: roll.lives, say)
             return
-    out.print(f"Under way as process {pid}. `herd up --attach` shows it, {herd.folder / LOG} has its output.", soft_wrap=True)
+    put(out, f"Under way as process {pid}. `herd up --attach` shows it, {herd.folder / LOG} has its output.")
     raise typer.Exit
 
 

@@ -4,7 +4,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from deployments.commands.terminal import progress
+from rich.text import Text
+
+from deployments.commands.terminal import progress, put
 from deployments.progress import Say
 
 
@@ -16,8 +18,8 @@ def steps() -> Iterator[Say]:
 
         def say(step: str) -> None:
             if step != last[0]:
-                progress.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
+                put(progress, Text.assemble((f"{time.monotonic() - started:5.1f} s", "dim"), f"  {step}"), " " * 11)
             last[0] = step
-            spinner.update(f"{step} …")
+            spinner.update(Text(f"{step} …"))
 
         yield say

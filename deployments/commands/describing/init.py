@@ -16,12 +16,13 @@ from cluster.catalogue.hardware import NODES, Cluster
 from cluster.planner.search import Wish
 from cluster.scaling.config_problems import problems
 from configs.clouds import AwsMachine
+from configs.given_files import CannotWrite, write
 from configs.load import parse
 from configs.names import NodeName
 from configs.token_counts import token_count
 from deployments.commands.describing.starters import KINDS, Answers, Kind, starter
 from deployments.commands.plan_answers import best_config, cluster
-from deployments.commands.terminal import err, tell, told
+from deployments.commands.terminal import FAILED, err, put, tell, told
 from deployments.lifecycle.fit import CannotPlan
 
 Answer = TypeVar("Answer", str, int)
@@ -105,14 +106,16 @@ def _on_gpus(begun: Answers, said: Mapping[str, Any]) -> Answers:
     else:
         node = cluster(_asked("The kind of the GPUs?", said["gpu"], "H100"), said["gpus"], None, None).node
     if begun.kind == "onprem":
-        hosts = _asked("The hosts' addresses, the head's first, with commas between them?", said["hosts"], "10.0.0.11").split(",")
+        asked = _asked("The hosts' addresses, the head's first, with commas between them?", said["hosts"], "10.0.0.11")
+        hosts = [one.strip() for one in asked.split(",") if one.strip()]
+        if not hosts:
+            raise typer.BadParameter(f"{asked!r} has no address: write the head's first, with commas between them", param_hint="--hosts")
         count = len(hosts)
     else:
         count = _asked("The number of nodes with GPUs?", said["nodes"], 1)
     wanted = _asked("The model?", said["model"], "llama-4-scout")
     planned = best_config(wanted, Cluster(node, count), Wish(context_tokens=said["context"]))
-    addresses = tuple(one.strip() for one in hosts)
-    return replace(begun, planned=planned, hosts=addresses, machine=machine, zone=zone, nodes=count)
+    return replace(begun, planned=planned, hosts=tuple(hosts), machine=machine, zone=zone, nodes=count)
 
 
 def _asked(question: str, given: Answer | None, default: Answer) -> Answer:
@@ -129,7 +132,7 @@ def _one_of(given: str | None, allowed: Any, question: str, default: str, option
     if given is not None and given not in allowed:
         raise typer.BadParameter(f"{given!r} is none of {', '.join(allowed)}", param_hint=option)
     while (answer := _asked(question, given, default)) not in allowed:
-        err.print(f"{answer!r} is none of {', '.join(allowed)}.", markup=False)
+        put(err, f"{answer!r} is none of {', '.join(allowed)}.")
     return answer
 
 
@@ -138,9 +141,8 @@ def _write(output: Path, text: str, force: bool) -> None:
         sys.stdout.write(text)
         return
     try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        tell(f"{output} cannot be written: {error.strerror}.")
-        raise typer.Exit(1) from None
-    err.print(f"{output} is written. Next: herd plan {output}, then herd up {output}", markup=False, soft_wrap=True)
+        write(output, text, anew=not force)
+    except CannotWrite as error:
+        tell(f"{output} cannot be written: {error}.")
+        raise typer.Exit(FAILED) from None
+    put(err, f"{output} is written. Next: herd plan {output}, then herd up {output}")

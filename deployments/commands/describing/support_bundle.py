@@ -22,7 +22,7 @@ from deployments.commands.describing.bundle.sources import (
     of_this_machine,
     secrets_of,
 )
-from deployments.commands.terminal import Name, out, tell, told, warn
+from deployments.commands.terminal import Name, out, put, tell, told, warn
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
 from deployments.progress import Say
@@ -59,7 +59,7 @@ def support_bundle(
     for one in [*missing, *lacking]:
         warn(f"Not in it: {one.about} ({one.why.partition(chr(10))[0]})")
     size = path.stat().st_size
-    out.print(f"{path.absolute()}: {len(written)} files, {size / 2**20:.1f} MiB, readable by you alone.", markup=False, soft_wrap=True)
+    put(out, f"{path.absolute()}: {len(written)} files, {size / 2**20:.1f} MiB, readable by you alone.")
 
 
 def _known(name: str | None) -> tuple[Herd | None, list[Missing]]:

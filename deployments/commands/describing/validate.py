@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from cluster.scaling.config_problems import problems
+from configs.addresses import in_url
 from configs.cross_checks import doubts
 from configs.files import Source
 from configs.load import ConfigError, loaded
 from configs.schema import Model
-from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, refuse, warn
+from deployments.commands.terminal import WRONG_CONFIG, AsJson, More, Sets, files, out, put, refuse, warn
 
 
 def validate(
@@ -49,9 +50,15 @@ def validate(
             warn(f"{one['path']}: {one['message']} ({one['where']})")
         served = ", ".join(f"{model.id} × {_count(model)}" for model in herd.models)
         name = " with ".join(Source.of(path).name for path in paths)
-        out.print(f"[green]{escape(name)} is well formed.[/green] It serves {served} at {herd.gateway.host}:{herd.gateway.port}.")
+        put(
+            out,
+            Text.assemble((f"{name} is well formed.", "green"), f" It serves {served} at {in_url(herd.gateway.host)}:{herd.gateway.port}."),
+        )
 
 
 def _count(model: Model) -> str:
-    """Returns how many replicas a model starts with; of one that starts with its first requests, the range."""
-    return f"0 to {model.scale.max_replicas}" if model.on_demand else str(model.scale.min_replicas)
+    """Returns how many replicas a model has: a number, or the range that it moves in."""
+    least, most = model.scale.min_replicas, model.scale.max_replicas
+    if model.stopped:
+        return "0 (stopped)"
+    return str(least) if least == most else f"{least} to {most}"

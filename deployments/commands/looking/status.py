@@ -48,6 +48,7 @@ Seen = tuple[str, Mapping[str, Facts], Reports]
 """The title, what is known of each model, and its engines' figures."""
 #: Columns of the table of replicas: what does not fit a terminal goes on in its next line.
 WIDE = 150
+WATCH_S = 1.0
 
 
 def status(
@@ -94,10 +95,33 @@ def _asking(name: str | None, url: str | None, ca: Path | None) -> Iterator[Call
 
 
 def _watch(asked: Callable[[], Seen], wide: bool) -> None:
-    with contextlib.suppress(KeyboardInterrupt), Live(_shown(asked(), wide), console=out, auto_refresh=False) as live:
-        while True:
-            time.sleep(1)
-            live.update(_shown(asked(), wide), refresh=True)
+    """Shows a frame each second, over the one before; in a pipe one after the other."""
+    with contextlib.suppress(KeyboardInterrupt):
+        frames = _frames(asked, wide)
+        if not out.is_terminal:
+            for frame in frames:
+                out.print(frame)
+        with Live(next(frames), console=out, auto_refresh=False) as live:
+            for frame in frames:
+                live.update(frame, refresh=True)
+
+
+def _frames(asked: Callable[[], Seen], wide: bool) -> Iterator[Group]:
+    """Yields what is known, each second. A gateway that is made anew answers again: until then the last that was known is shown.
+
+    Raises:
+        OperationError: nothing is known at the first look.
+    """
+    found = asked()
+    yield _shown(found, wide)
+    while True:
+        time.sleep(WATCH_S)
+        lost = []
+        try:
+            found = asked()
+        except OperationError as error:
+            lost = [Text(f"Not as it is now: {error}", "red")]
+        yield Group(_shown(found, wide), *lost)
 
 
 def _print(found: Seen, wide: bool) -> None:

@@ -14,7 +14,7 @@ from configs.load import environment
 from deployments.commands.looking.by_http import NOTE, by_http
 from deployments.commands.looking.named import of_config
 from deployments.commands.looking.status import COLOURS, Url
-from deployments.commands.terminal import STAYS, AsJson, Ca, Name, out, told
+from deployments.commands.terminal import BEHIND_A_MARK, STAYS, AsJson, Ca, Name, out, put, told
 from deployments.commands.using.endpoint import no_ca
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle import seen
@@ -65,9 +65,9 @@ def _print(facts: Facts, found: Sequence[Finding]) -> None:
     out.print(f"[bold]{facts.model}[/bold] is [{colour}]{state.value}[/{colour}]", end="")
     out.print(f": {facts.standing.running} of {facts.standing.target} replicas take requests.")
     for finding in found:
-        out.print(f"- {finding.what}", markup=False)
+        put(out, f"- {finding.what}", BEHIND_A_MARK)
         if finding.todo:
-            out.print(f"  → {finding.todo}", markup=False)
+            put(out, f"  → {finding.todo}", BEHIND_A_MARK * 2)
 
 
 def as_line(facts: Facts, found: Sequence[Finding]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.scaling.config_problems import problems
+from configs import given_files
 from configs.load import loaded
 from deployments.commands.plan_answers import cluster
 from deployments.commands.plan_tables import sentence, table
@@ -107,9 +108,9 @@ def _writable(option: str, path: Path | None) -> None:
 
 def _written(option: str, path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CannotWrite(f"{option} {path} cannot be written: {error.strerror}") from error
+        given_files.write(path, text)
+    except given_files.CannotWrite as error:
+        raise CannotWrite(f"{option} {path} cannot be written: {error}") from error
 
 
 def _subjects(words: Words) -> list[Subject]:

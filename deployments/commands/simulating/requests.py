@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from configs import given_files
 from deployments.simulation.loads.generated import Lengths, UnknownLoad, load
 from deployments.simulation.loads.readers import UnreadableTrace, requests
 from deployments.simulation.loads.traces import Traced, spread
@@ -23,10 +24,9 @@ def from_file(path: Path, first_s: float | None) -> tuple[list[Traced], float]:
         CannotRead: it cannot be opened, is no trace, or too large a one.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read((MOST_MIB << 20) + 1)  # a device or a pipe has no size to look at
-    except OSError as error:
-        raise CannotRead(f"--trace {path} cannot be read: {error.strerror}") from error
+        data = given_files.contents(path, MOST_MIB << 20)
+    except given_files.CannotRead as error:
+        raise CannotRead(f"--trace {path} cannot be read: {error}") from error
     if len(data) > MOST_MIB << 20:
         raise CannotRead(f"--trace {path} is larger than {MOST_MIB} MiB: take a part of it")
     try:

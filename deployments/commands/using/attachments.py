@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from configs.given_files import CannotRead, contents
 from deployments.policy.images.header import header
 from deployments.policy.images.picture import Unfit
 
@@ -72,12 +73,9 @@ def text(path: Path) -> str:
 def _bytes(path: Path, most: int) -> bytes:
     """Reads at most so many bytes; a file that grows, or that never ends, is too large as well."""
     try:
-        if not path.is_file():
-            raise CannotAttach(f"{path} is not a file" if path.exists() else f"{path} is not there")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        raise CannotAttach(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        data = contents(path, most)
+    except CannotRead as error:
+        raise CannotAttach(f"{path} cannot be read: {error}") from error
     if len(data) > most:
         raise CannotAttach(f"{path} has more than {most >> 10:,} KiB")
     return data

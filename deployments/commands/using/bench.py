@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from configs.load import environment
-from deployments.commands.terminal import AsJson, Ca, Name, Url, out, progress, told
+from deployments.commands.terminal import AsJson, Ca, Name, Url, out, progress, put, told
 from deployments.commands.using.benchmark.load import Load
 from deployments.commands.using.cards import Card, by_name, cards, chosen
 from deployments.commands.using.endpoint import Endpoint, named
@@ -74,10 +74,10 @@ def _measure(endpoint: Endpoint, model: str, load: Load, tokenizer: Path | None,
     if as_json:
         sys.stdout.write(json.dumps(as_data(endpoint.url, model, load, figures, plan)) + "\n")
         return
-    out.print(sentence(model, load, figures), markup=False, soft_wrap=True)
+    put(out, sentence(model, load, figures))
     out.print(table(figures, plan))
     beside = plan if isinstance(plan, str) else f"The plan is for {plan.on}; its first token is that of an idle replica."
-    out.print(beside, markup=False, soft_wrap=True)
+    put(out, beside)
 
 
 def _card(endpoint: Endpoint, model: str | None, load: Load) -> Card:

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.text import Text
 
+from deployments.commands.terminal import put
 from deployments.commands.using.answers import Answer, ChatError, figures, generated
 from deployments.commands.using.attachments import CannotAttach, image, paths, text
 from deployments.commands.using.cards import Card
@@ -194,13 +196,13 @@ class Conversation:
 
     def _refuse(self, sentence: str) -> None:
         self.failed = True
-        self._screen.err.print(sentence, style="red", markup=False, soft_wrap=True)
+        put(self._screen.err, Text(sentence, "red"))
 
     def _tell(self, sentence: str) -> None:
-        self._screen.err.print(sentence, style="dim", markup=False, soft_wrap=True)
+        put(self._screen.err, Text(sentence, "dim"))
 
     def _hint(self, sentence: str) -> None:
-        self._screen.hints.print(sentence, style="dim", markup=False, soft_wrap=True)
+        put(self._screen.hints, Text(sentence, "dim"))
 
 
 def _images_of(card: Card) -> int:

@@ -146,6 +146,8 @@ def at(url: str, ca: Path | None, given: Environment) -> Endpoint:
 
 
 def _trusted(ca: Path | None) -> ssl.SSLContext:
+    if ca is not None and ca.exists() and not ca.is_file():
+        raise OperationError(f"--ca {ca} is not a file.")  # a pipe would be waited for without end
     try:
         return ssl.create_default_context(cafile=None if ca is None else str(ca))
     except (OSError, ssl.SSLError) as error:

@@ -10,17 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.machine.local_node import NodeError
+from configs.addresses import on_loopback
+from configs.given_files import CannotRead, contents
 from configs.inventory import Inventory
 from configs.keys import WeakSecret, derived
 from configs.load import Environment, as_lines
 from configs.provenance import plain
-from configs.yaml_text import document
+from configs.yaml_text import MOST_BYTES, document
 from deployments.lifecycle.access import NoSecret, root
 from deployments.lifecycle.known import Herd, OperationError
 from deployments.lifecycle.monitor import configurations
 from deployments.lifecycle.monitor.configurations import Plain, Surroundings
-from deployments.lifecycle.monitor.programs import ALERTMANAGER, GRAFANA, HOST, PROGRAMS, PROMETHEUS, Program, Wanted, running, start, stop
-from deployments.policy.request.browsers import on_loopback
+from deployments.lifecycle.monitor.programs import (
+    ALERTMANAGER,
+    GRAFANA,
+    HOST,
+    PROGRAMS,
+    PROMETHEUS,
+    Program,
+    Wanted,
+    alone,
+    running,
+    start,
+    stop,
+)
 from deployments.progress import Say
 
 FOLDER = "monitor"
@@ -45,32 +58,51 @@ def up(herd: Herd, asked: Asked, given: Environment, say: Say) -> list[str]:
     """Starts what is installed; returns the names of programs that were started, and not those that ran already.
 
     Raises:
-        OperationError: Prometheus is missing, a key cannot be had, or a program does not serve.
+        OperationError: Prometheus is missing, a key cannot be had, a program does not serve, or another command is at it.
     """
     if PROMETHEUS.binary is None:
         raise OperationError(f"Prometheus is not installed here: {PROMETHEUS.get}")
+    _refuse_one_port(asked.ports)
     folder = herd.folder / FOLDER
     key = _key(herd, given)
     started = []
-    for program, wanted in _wanted(herd, asked, folder, key):
-        say(f"Starting {program.name}")
-        if start(folder, program, wanted):
-            started.append(program.name)
+    with alone(folder):
+        for program, wanted in _wanted(herd, asked, folder, key):
+            say(f"Starting {program.name}")
+            if start(folder, program, wanted):
+                started.append(program.name)
     return started
+
+
+def _refuse_one_port(ports: Mapping[str, int]) -> None:
+    """Refuses a port for two programs that are here, before the first of them starts.
+
+    Raises:
+        OperationError: there is one.
+    """
+    seen: dict[int, str] = {}
+    for program in PROGRAMS:
+        if program.binary is None:
+            continue
+        port = ports[program.name]
+        if port in seen:
+            raise OperationError(f"{seen[port]} and {program.name} cannot both listen on port {port}: give one of them another.")
+        seen[port] = program.name
 
 
 def down(folder: Path, say: Say) -> list[str]:
     """Stops what `up` started; returns the names of programs that ran. What they have kept stays.
 
     Raises:
-        OperationError: one does not end.
+        OperationError: one does not end, or another command is at it.
     """
     ended = []
-    for program in reversed(PROGRAMS):
-        if running(folder, program) is not None:
-            say(f"Stopping {program.name}")
-        if stop(folder, program):
-            ended.append(program.name)
+    with alone(folder):
+        for program in reversed(PROGRAMS):
+            if running(folder, program) is not None:
+                say(f"Stopping {program.name}")
+            if stop(folder, program):
+                ended.append(program.name)
     return ended
 
 
@@ -151,7 +183,7 @@ def _alertmanager(binary: str, asked: Asked, folder: Path) -> Wanted:
         files[path] = as_lines(configurations.alertmanager(_example("alertmanager.yml")))
     else:
         path = asked.alertmanager_config.absolute()  # read where it is: it may name further files beside it
-        files[folder / "alertmanager-seen"] = path.read_text(encoding="utf-8")
+        files[folder / "alertmanager-seen"] = _given(path)
     command = (
         binary,
         f"--config.file={path}",
@@ -161,6 +193,20 @@ def _alertmanager(binary: str, asked: Asked, folder: Path) -> Wanted:
         "--cluster.listen-address=",  # it would listen on every interface
     )
     return Wanted(command, port, files)
+
+
+def _given(path: Path) -> str:
+    """Returns the operator's own file for Alertmanager, which reads it by its name: a pipe would be empty by then.
+
+    Raises:
+        OperationError: it cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OperationError(f"--alertmanager-config {path} is not a file.")
+        return contents(path, MOST_BYTES).decode("utf-8")
+    except (CannotRead, UnicodeDecodeError) as error:
+        raise OperationError(f"--alertmanager-config {path} cannot be read: {error}") from error
 
 
 def _grafana(binary: str, asked: Asked, folder: Path) -> Wanted:

@@ -5,25 +5,28 @@ another program since. Every wait is bounded.
 """
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from cluster.machine.birth import alive, began
 from cluster.machine.local_node import closed, write_closed
 from deployments.lifecycle.known import OperationError
 
 HOST = "127.0.0.1"
 START_S, STOP_S, KILL_S, PROBE_S = 60.0, 20.0, 5.0, 2.0
-SAME_S = 1.0
 LAST_LINES = 5
+LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class Kept:
     """Seconds since 1970."""
     port: int
     mark: str
+    born: str = ""
+    """Its birth, which no setting of the clock changes."""
 
     @property
     def address(self) -> str:
@@ -94,22 +99,36 @@ class Kept:
         return f"http://{HOST}:{self.port}"
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the folder: two commands at once would start a program twice, and end each other's. A process that ends lets go of it.
+
+    Raises:
+        OperationError: another command has it.
+    """
+    closed(folder)
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OperationError("Another `herd monitor` starts or stops these programs just now. Wait until it has ended.") from None
+    else:
+        yield
+    finally:
+        os.close(file)
+
+
 def running(folder: Path, program: Program) -> Kept | None:
     """Returns what is known of a program that runs; None where it does not."""
     with contextlib.suppress(FileNotFoundError, ValueError):
-        pid, began, port, mark = (folder / f"{program.name}.pid").read_text(encoding="utf-8").split()
-        kept = Kept(int(pid), float(began), int(port), mark)
+        pid, second, port, mark, *born = (folder / f"{program.name}.pid").read_text(encoding="utf-8").split()
+        kept = Kept(int(pid), float(second), int(port), mark, *born[:1])
         return kept if _process(kept) is not None else None
     return None
 
 
 def _process(kept: Kept) -> psutil.Process | None:
-    try:
-        process = psutil.Process(kept.pid)
-        same = abs(process.create_time() - kept.began) < SAME_S and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same else None
+    return alive(kept.pid, kept.began, kept.born)
 
 
 def start(folder: Path, program: Program, wanted: Wanted) -> bool:
@@ -118,8 +137,9 @@ def start(folder: Path, program: Program, wanted: Wanted) -> bool:
     Raises:
         OperationError: another program has its port, or it does not serve in time.
     """
-    now = running(folder, program)
-    if now is not None and now.mark == wanted.mark:
+    now, log = running(folder, program), folder / f"{program.name}.log"
+    if now is not None and now.mark == wanted.mark:  # whoever started it may have ended before it served
+        _wait(lambda: _process(now) is None, program, wanted.port, log)
         return False
     if now is not None:
         stop(folder, program)
@@ -132,17 +152,19 @@ def start(folder: Path, program: Program, wanted: Wanted) -> bool:
     for path, text in wanted.files.items():
         closed(path.parent)
         write_closed(path, text)
-    log = folder / f"{program.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             list(wanted.command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=folder
         )
-    began = psutil.Process(process.pid).create_time()
-    write_closed(folder / f"{program.name}.pid", f"{process.pid} {began} {wanted.port} {wanted.mark}")
     try:
-        _wait(process, program, wanted.port, log)
+        second, born = began(psutil.Process(process.pid)).split()
+        write_closed(folder / f"{program.name}.pid", f"{process.pid} {second} {wanted.port} {wanted.mark} {born}")
+        _wait(lambda: process.poll() is not None, program, wanted.port, log)
     except BaseException:
         stop(folder, program)
+        if process.poll() is None:  # nobody would find it again
+            process.kill()
+            process.wait(KILL_S)
         raise
     return True
 
@@ -178,10 +200,10 @@ def serves(program: Program, port: int) -> bool:
         return False
 
 
-def _wait(process: "subprocess.Popen[bytes]", program: Program, port: int, log: Path) -> None:
+def _wait(ended: Callable[[], bool], program: Program, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if ended():
             said = " ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
             raise OperationError(f"{program.name} ended at once: {said}. {log} has its output.")
         if serves(program, port):

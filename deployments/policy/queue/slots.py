@@ -14,7 +14,7 @@ Refused = Overloaded | Unavailable
 
 
 #: How long a request that lost the connection to a replica waits for another one before the same replica, if it is ready, will do, in
-#: seconds. An engine that has died may call itself ready for a moment yet.
+#: seconds; half of its wait where that is shorter. An engine that has died may call itself ready for a moment yet.
 LOST_S = 10.0
 
 
@@ -64,7 +64,7 @@ class Waiting:
     def look_again(self, now_s: float) -> bool:
         """Takes replicas that were lost as worth another try, where the request has waited long enough for others; returns whether it has
         now."""
-        if not self.ask.lost or now_s - self.since_s < LOST_S:
+        if not self.ask.lost or now_s - self.since_s < min(LOST_S, (self.until_s - self.since_s) / 2):
             return False
         self.ask = self.ask._replace(tried=self.ask.tried - self.ask.lost, lost=frozenset())
         return True

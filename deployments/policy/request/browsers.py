@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address
 
+from configs.addresses import is_loopback, on_loopback
 from configs.doorway import Doorway
 from deployments.policy.errors.client_errors import Forbidden, WrongMedia
 
@@ -21,7 +21,6 @@ _EXPOSED = (b"access-control-expose-headers", b"x-request-id, retry-after, x-fal
 _METHODS = (b"access-control-allow-methods", b"GET, HEAD, POST")
 #: A browser asks for names of headers only, in lower case and sorted; what is no such list is not repeated to it.
 _NAMES = re.compile(rb"[!#-'*+\-.^_`|~0-9A-Za-z, ]{1,4096}")
-_LOCAL = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 #: A name or an address, the one of IPv6 in brackets, and perhaps a port.
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 
@@ -133,23 +132,6 @@ def host_name(host: bytes) -> str:
     text = host.decode("ascii", "replace").lower()
     found = _HOST.fullmatch(text)
     return found[1].removesuffix(".") if found else text
-
-
-def on_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener at this address or name; a name that says nothing is taken for one that others reach."""
-    return is_loopback(f"[{host}]" if ":" in host else host.lower())
-
-
-@lru_cache(maxsize=64)
-def is_loopback(name: str) -> bool:
-    """Whether a name always means the machine that uses it (RFC 6761, section 6.3)."""
-    if name in _LOCAL or name.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(name.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return address.is_loopback and (address.version == 4) != name.startswith("[")
 
 
 def check_content_type(headers: Headers) -> None:

@@ -136,10 +136,66 @@ def test_port_that_ray_takes_is_refused_on_a_cluster(port: int, fits: bool) -> N
     assert found(gateway={"port": port}) == {}, "a Ray of the herd's own takes other ports"
 
 
+@pytest.mark.parametrize("exporter", ["node_exporter_port", "dcgm_exporter_port"])
+@pytest.mark.parametrize(("port", "fits"), [(9100, True), (8265, False), (52365, False), (10_500, False), (20_000, True)])
+def test_exporters_have_no_port_of_rays(exporter: str, port: int, fits: bool) -> None:
+    assert (f"monitoring.{exporter}" in found(monitoring={exporter: port}, cluster={"onprem": HOSTS})) != fits
+    assert found(monitoring={exporter: port}) == {}
+
+
+def test_two_listeners_of_a_node_have_two_ports() -> None:
+    told = found(gateway={"port": 9100}, monitoring={"node_exporter_port": 9100, "dcgm_exporter_port": 9100})
+    both = "9100 is gateway.port already, and a port of a node has one listener"
+    assert told == {"monitoring.node_exporter_port": both, "monitoring.dcgm_exporter_port": both}
+    told = found(monitoring={"node_exporter_port": 9400, "dcgm_exporter_port": 9400})
+    assert told.keys() == {"monitoring.dcgm_exporter_port"}
+    assert found(gateway={"port": 9101}, monitoring={"node_exporter_port": 9100, "dcgm_exporter_port": 9400}) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"),
+    [
+        ("0.0.0.0", True),
+        ("::", True),
+        ("fd00::1", True),
+        ("node-1.example.com", True),
+        ("localhost", True),
+        ("http://0.0.0.0", False),
+        ("0.0.0.0:8000", False),
+        ("[::]", False),
+        ("300.0.0.1", False),
+        ("my host", False),
+        ("10.0.0", False),
+    ],
+)
+def test_gateway_listens_at_an_address_or_a_name(host: str, fits: bool) -> None:
+    assert ("gateway.host" in found(gateway={"host": host})) != fits
+
+
+@pytest.mark.parametrize(("port", "fits"), [("0", False), ("1", True), ("65535", True), ("65536", False), ("99999", False)])
+def test_redis_has_a_port_that_can_be(port: str, fits: bool) -> None:
+    assert ("cluster.redis" in found(cluster={"onprem": HOSTS, "redis": f"10.0.0.20:{port}"})) != fits
+
+
 def test_firewall_table_has_the_ports_that_a_config_is_checked_against() -> None:
     page = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
     for port in (*RAYS_PORTS, f"{FIRST_WORKER_PORT} to {LAST_WORKER_PORT}"):
         assert f"\n| {port} |" in page
+
+
+@pytest.mark.parametrize(
+    ("region", "fits"),
+    [
+        ("us-east-2", True),
+        ("us-gov-west-1", True),
+        ("ap-southeast-2", True),
+        ("eusc-de-east-1", True),
+        ("nonsens", False),
+        ("us-east", False),
+    ],
+)
+def test_region_of_aws_is_called_as_regions_are(region: str, fits: bool) -> None:
+    assert ("cluster.aws.region" in found(cluster={"aws": AWS | {"region": region, "zone": f"{region}a"}})) != fits
 
 
 def test_redis_is_not_where_rays_own_gcs_listens() -> None:
@@ -191,3 +247,17 @@ def test_wait_for_a_start_must_end_before_the_answer_must() -> None:
     assert "its answer must end within total_s (600 s)" in refused["gateway.limits.start_wait_s"]
     assert found(gateway={"limits": limits | {"start_wait_s": 599}}, models=[on_demand]) == {}
     assert found(gateway={"limits": limits}) == {}, "no model starts on demand"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "doubt"),
+    [
+        ("http://collector:4318/v1/traces", None),
+        ("https://otlp.example.com/otlp/v1/traces", None),
+        ("http://collector:4318/v1/metrics", "collectors take spans at a path that ends with /v1/traces"),
+        ("http://collector:4317/v1/traces", "port 4317 is gRPC's"),
+    ],
+)
+def test_collector_that_most_likely_takes_no_spans_is_doubted(endpoint: str, doubt: str | None) -> None:
+    told = doubted(gateway={"tracing": {"endpoint": endpoint}})
+    assert doubt in told["gateway.tracing.endpoint"] if doubt else told == {}

@@ -33,7 +33,7 @@ def test_numbers_are_texts_in_an_environment_and_nothing_is_expanded() -> None:
         ({"environment": {"HERD_DOOR_KEY": "x"}}, "cluster.environment", "is made of the herd's secret on every node"),
         ({"environment": {"A-B": "x"}}, "cluster.environment.A-B", "is not of the right form"),
         ({"environment": {"A": "two\nlines"}}, "cluster.environment.A", "one line of printable"),
-        ({"environment": {"A": True}}, "cluster.environment.A", "valid string"),
+        ({"environment": {"A": True}}, "cluster.environment.A", "true is a word of YAML"),
         ({"secrets": {"HERD_SECRET": {"file": "/s"}}}, "cluster.secrets", "has a field of its own: secret_command"),
         ({"secrets": {"RAY_AUTH_TOKEN": {"file": "/s"}}}, "cluster.secrets", "is made of the herd's secret on every node"),
         ({"secrets": {"HF_TOKEN": {}}}, "cluster.secrets.HF_TOKEN", "give one of command and file"),

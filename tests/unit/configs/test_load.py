@@ -185,7 +185,7 @@ def test_file_is_read(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: None, "cannot be read: No such file or directory"),
-        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        (lambda path: path.mkdir(), "cannot be read: is a folder"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "is not text in UTF-8"),
     ],
 )

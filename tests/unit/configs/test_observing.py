@@ -8,7 +8,12 @@ from configs.observing import Observing, Tracing
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["http://collector:4318/v1/traces", "https://otel.example.com/v1/traces", "http://10.0.0.7:4318", "http://[fd00::7]:4318/v1/traces"],
+    [
+        "http://collector:4318/v1/traces",
+        "https://otel.example.com/v1/traces",
+        "http://10.0.0.7:4318/otlp/v1/traces",
+        "http://[fd00::7]:4318/v1/traces",
+    ],
 )
 def test_collector_is_named_by_its_address(endpoint: str) -> None:
     assert Tracing(endpoint=endpoint).sample_ratio == 0.01
@@ -18,6 +23,20 @@ def test_collector_is_named_by_its_address(endpoint: str) -> None:
     "endpoint", ["collector:4318", "grpc://collector:4317", "http://user:password@collector/v1/traces", "http://collector/v1?key=abc", ""]
 )
 def test_address_with_a_secret_or_of_another_protocol_is_refused(endpoint: str) -> None:
+    with pytest.raises(ValidationError):
+        Tracing(endpoint=endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["http://10.0.0.7:4318", "http://10.0.0.7:4318/"])
+def test_collector_without_the_path_of_spans_is_refused_with_it(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match=r"has no path; spans are taken at http://10\.0\.0\.7:4318/v1/traces"):
+        Tracing(endpoint=endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://:4318/v1/traces", "http://a:b:c/v1/traces", "http://a:99999/v1/traces", "http://a:0/v1/traces"]
+)
+def test_address_of_no_collector_is_refused(endpoint: str) -> None:
     with pytest.raises(ValidationError):
         Tracing(endpoint=endpoint)
 

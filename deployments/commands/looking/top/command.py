@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from rich.console import Console, Group
 from rich.live import Live
 
+from configs.addresses import on_loopback
 from configs.load import Environment, environment
 from deployments.commands.looking.status import Url
 from deployments.commands.looking.top.asking import Gateways
@@ -29,7 +30,6 @@ from deployments.commands.using.endpoint import SECRET, Endpoint, named
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import OperationError
 from deployments.lifecycle.operator_pages import authorization
-from deployments.policy.request.browsers import on_loopback
 
 #: Longest time without a new frame, so that a terminal whose size has changed is filled soon.
 REDRAW_S = 1.0

@@ -352,10 +352,11 @@ venv.run(["sleep", "61"], Path({str(venv.log)!r}))
 """
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
-    while not (venv.log.exists() and venv.log.read_text()) and time.monotonic() < deadline:
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    sleeper: list[str] = []
+    while not sleeper and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.3)
-    sleeper = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        sleeper = children.read_text().split()
     child.send_signal(2)
     assert child.wait(20) != 0
     assert sleeper

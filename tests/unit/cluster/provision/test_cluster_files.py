@@ -25,7 +25,7 @@ from configs.schema import Gateway
 from deployments.commands.cluster_emit import Provider
 from tests.unit.cluster.provision import judges
 from tests.unit.command_line import invoke
-from tests.unit.machines import AWS, HOSTS, ROOT, emit, of_aws, of_gcp, of_hosts
+from tests.unit.machines import AWS, GCP, HOSTS, ROOT, emit, of_aws, of_gcp, of_hosts
 
 FILES = {
     "onprem.yaml": (Provider.ONPREM, "maverick-2xdgx-onprem.yaml"),
@@ -98,12 +98,44 @@ def test_certificates_for_redis_need_a_redis_and_are_refused_for_kuberay(tmp_pat
     assert "cluster.redis_tls: is not known to KubeRay" in emit(str(herd), "--provider", "kuberay").stderr
 
 
-@pytest.mark.parametrize("provider", ["haproxy", "kuberay"])
-def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str) -> None:
+SITES = json.dumps({"image": "a:1", "redis": "r:1", "kuberay": {}, "onprem": HOSTS, "aws": AWS, "gcp": GCP})
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1", "gateway.host: is required"),
+        ("127.1.2.3", "gateway.host: is required"),
+        ("localhost", "gateway.host: is required"),
+        ("'::1'", "gateway.host: is required"),
+        ("10.0.0.11", "gateway.host: 10.0.0.11 is one machine's, and gateways on all of them listen there: write 0.0.0.0"),
+        ("'::'", None),
+        ("0.0.0.0", None),
+        ("the-node-itself", None),
+    ],
+)
+@pytest.mark.parametrize("provider", Provider)
+def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str, host: str, said: str | None) -> None:
     herd = tmp_path / "herd.yaml"
-    herd.write_text(f"cluster: {{image: 'a:1', kuberay: {{}}, onprem: {json.dumps(HOSTS)}}}\n{HERD.replace('0.0.0.0', '127.0.0.1')}")
-    refused = emit(str(herd), "--provider", provider)
-    assert (refused.exit_code, "gateway.host: is required" in refused.stderr) == (3, True)
+    herd.write_text(f"cluster: {SITES}\n{HERD.replace('0.0.0.0', host)}")
+    done = emit(str(herd), "--provider", provider)
+    assert (done.exit_code, said is None or said in done.stderr) == (0 if said is None else 3, True), done.stderr
+
+
+@pytest.mark.parametrize("provider", ["onprem", "systemd"])
+def test_gateway_of_one_host_alone_may_listen_anywhere(tmp_path: Path, provider: str) -> None:
+    herd = tmp_path / "herd.yaml"
+    alone = json.dumps({"redis": "r:1", "onprem": {"head": "10.0.0.11"}})
+    for host in ("127.0.0.1", "10.0.0.11"):
+        herd.write_text(f"cluster: {alone}\n{HERD.replace('0.0.0.0', host)}")
+        assert emit(str(herd), "--provider", provider).exit_code == 0
+
+
+def test_config_of_this_machine_is_told_all_that_several_need(tmp_path: Path) -> None:
+    herd = tmp_path / "herd.yaml"
+    herd.write_text(f"cluster: {SITES}\nmodels: [{{id: a, kind: llama-3-8b, checkpoint: x, context_tokens: 512}}]\n")
+    said = emit(str(herd), "--provider", "onprem").stderr
+    assert [field in said for field in ("  ray.address: is required", "  gateway.host: is required")] == [True, True]
 
 
 @pytest.mark.parametrize(

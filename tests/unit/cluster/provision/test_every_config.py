@@ -17,7 +17,7 @@ import yaml
 from cluster.catalogue.hardware import cluster_of
 from cluster.planner.config_problems import problems
 from cluster.planner.herd_fit import chosen, known_cluster
-from configs.cross_checks import LOOPBACK
+from configs.addresses import on_loopback
 from configs.load import ConfigError, read
 from configs.schema import Config
 from deployments.commands.cluster_emit import STARTS_RAY, Provider, emitted
@@ -129,8 +129,10 @@ def test_shipped_config_is_taken_as_it_stands_or_refused_by_what_it_lacks(name: 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shipped_config_with_machines_of_a_provider_is_taken_or_refused_with_the_reason(name: str, provider: Provider, here: Path) -> None:
     config, over = shipped(name), machines(shipped(name), provider)
-    if config.gateway.host in LOOPBACK:
-        assert refused(name, provider, over).keys() == {"ray.address" if provider in STARTS_RAY else "gateway.host"}
+    if on_loopback(config.gateway.host):
+        local = {"ray.address"} if provider in STARTS_RAY else set()
+        alone = provider in (Provider.ONPREM, Provider.SYSTEMD) and not over["cluster"]["onprem"]["workers"]
+        assert refused(name, provider, over).keys() == local | (set() if alone else {"gateway.host"})
         over |= ON_A_CLUSTER
     gpu, small = gpu_of(config), any(one.checkpoint.startswith("small:") for one in config.models)
     if small and provider is Provider.KUBERAY:
@@ -156,7 +158,7 @@ def every_script() -> Iterator[str]:
     """Of all files that can be written, each once."""
     for name in CONFIGS:
         for provider in STARTS_RAY:
-            over = machines(shipped(name), provider) | ({} if shipped(name).gateway.host not in LOOPBACK else ON_A_CLUSTER)
+            over = machines(shipped(name), provider) | ({} if not on_loopback(shipped(name).gateway.host) else ON_A_CLUSTER)
             for one in (None, over):
                 try:
                     text = written(name, provider, one)

@@ -1,5 +1,6 @@
 """`herd bench`: vLLM's own client against a server on a real socket, its figures beside a plan, and how it ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -246,5 +247,9 @@ def test_interrupted_load_ends_its_client(gateway: Gateway) -> None:
 
 def running(pids: list[str]) -> list[Path]:
     """Those that run; one that has ended may still have to be waited for by somebody."""
-    stats = (path for pid in pids if (path := Path(f"/proc/{pid}/stat")).exists())
-    return [one for one in stats if one.read_text().rpartition(")")[2].split()[0] != "Z"]
+    found = []
+    for path in (Path(f"/proc/{pid}/stat") for pid in pids):
+        with contextlib.suppress(OSError):  # it may end between two looks
+            if path.read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(path)
+    return found

@@ -134,7 +134,7 @@ def test_file_that_is_no_text_is_refused_with_the_reason(tmp_path: Path, data: b
         attachments.text(tmp_path / "one")
 
 
-@pytest.mark.parametrize(("words", "why"), [("/dev/zero", "is not a file"), ("/nowhere", "is not there"), ("", "name a file"), ('"', "No")])
+@pytest.mark.parametrize(("words", "why"), [("/dev/zero", "is a device"), ("/nowhere", "No such file"), ("", "name a file"), ('"', "No")])
 def test_words_that_name_no_file_are_refused(words: str, why: str, talk: Talk) -> None:
     assert why in talk.says(f"/file {words}")
 

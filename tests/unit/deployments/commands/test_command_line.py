@@ -13,7 +13,7 @@ from rich.console import Console
 
 from deployments.__main__ import split
 from deployments.commands import versions
-from deployments.commands.terminal import EXIT_CODES
+from deployments.commands.terminal import EXIT_CODES, put
 from deployments.commands.using.known_names import known_names
 from deployments.commands.using.models import models_table
 from tests.unit.command_line import invoke
@@ -159,3 +159,59 @@ def test_table_of_models_at_80_columns_breaks_no_name() -> None:
     golden(
         "models", shown(models_table([SEEING, BLIND | {"aliases": ["smollm2", "words", "the-small-one-with-a-long-name"]}, {"id": "bare"}]))
     )
+
+
+#: Longer than a line, and with all that a terminal's own breaking or a box would cut.
+LONG = "/srv/herds/of/the/whole/company/in/one/very/deep/folder/that/nobody/ever/tidied-up/herd.yaml"
+
+
+def at_a_terminal(words: list[str], columns: int = 80) -> str:
+    """What a command says at a terminal that is so wide, with the colours taken away."""
+    done = herd(*words, COLUMNS=str(columns), FORCE_COLOR="1", TTY_COMPATIBLE="1")
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", LONG],
+        ["simulate", LONG, "--load", "step:2@300"],
+        ["plan", "no-such-model"],
+        ["models", "--url", "http://127.0.0.1:9/a/path/that/is/longer/than/all/lines/of/this/terminal/are/and/then/some"],
+        ["logs", "scout", "--grep", f"({LONG}"],
+        ["cluster", "emit", LONG, "--provider", f"onprem{LONG}"],
+        ["scale", "scout", LONG],
+    ],
+    ids=lambda words: words[0],
+)
+def test_error_at_a_terminal_breaks_between_words_only(words: list[str]) -> None:
+    lines = at_a_terminal(words).splitlines()
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in lines), lines
+    assert "".join(at_a_terminal(words, 1000).split()) == "".join("".join(lines).split())
+    given = {word for word in words if len(word) > 80}
+    assert all(any(word in line for line in lines) for word in given if word in at_a_terminal(words, 1000))
+
+
+def test_error_in_a_pipe_is_one_line() -> None:
+    assert herd("plan", "no-such-model").stderr.count("\n") == 1
+    assert LONG in herd("logs", "scout", "--grep", f"({LONG}").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "indent", "lines"),
+    [
+        ("a bc def", 80, "", ["a bc def"]),
+        ("aaa bbb ccc", 7, "", ["aaa bbb", "ccc"]),
+        ("aaa bbb ccc ddd", 7, "  ", ["aaa bbb", "  ccc", "  ddd"]),
+        ("a /b/c/d/e/f g", 6, "  ", ["a", "  /b/c/d/e/f", "  g"]),
+        ("  /b/c/d/e/f g", 6, "", ["  /b/c/d/e/f", "g"]),
+        ("ラマ ラマ", 8, "", ["ラマ", "ラマ"]),
+        ("a b\n\nc", 80, "  ", ["a b", "", "c"]),
+        ("", 80, "", [""]),
+    ],
+)
+def test_lines_break_between_words(text: str, width: int, indent: str, lines: list[str]) -> None:
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    with console.capture() as captured:
+        put(console, text, indent)
+    assert captured.get() == "\n".join(lines) + "\n"

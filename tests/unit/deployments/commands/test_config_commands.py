@@ -172,6 +172,23 @@ def test_markup_in_a_place_is_shown_as_it_is() -> None:
     assert done.stderr.startswith("--set models.s[bold].replicas cannot be used:\n  models.s[bold]: nothing in this list")
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, "1"),
+        ({"replicas": 3}, "3"),
+        ({"scaling": {"min_replicas": 2, "max_replicas": 8}}, "2 to 8"),
+        ({"scaling": {"min_replicas": 0, "max_replicas": 4}}, "0 to 4"),
+        ({"scaling": {"min_replicas": 2, "max_replicas": 2}}, "2"),
+        ({"replicas": 3, "stopped": True}, "0 (stopped)"),
+    ],
+)
+def test_validate_tells_how_many_replicas_a_model_may_have(said: dict[str, object], told: str, tmp_path: Path) -> None:
+    model = {"id": "scout", "kind": "llama-4-scout", "checkpoint": "x", "context_tokens": 8192, **said}
+    (tmp_path / "herd.yaml").write_text(json.dumps({"models": [model]}), encoding="utf-8")
+    assert f"It serves scout × {told} at 127.0.0.1:8000." in invoke(["validate", str(tmp_path / "herd.yaml")]).stdout
+
+
 def test_doubts_are_told_with_their_places() -> None:
     done = run("validate", "prod.yaml")
     assert done.exit_code == 0

@@ -60,7 +60,7 @@ def test_machines_of_each_kind_are_made(kind: str) -> None:
 
 
 def test_options_are_what_is_written() -> None:
-    found = init("--from", "onprem", "--name", "mine", "--model", "llama-4-maverick", "--hosts", "10.1.0.1, 10.1.0.2", "--context", "1M")
+    found = init("--from", "onprem", "--name", "mine", "--model", "llama-4-maverick", "--hosts", "10.1.0.1, 10.1.0.2,", "--context", "1M")
     assert (found.name, found.models[0].kind, found.models[0].context_tokens) == ("mine", "llama-4-maverick", 1 << 20)
     assert found.cluster.onprem.head == "10.1.0.1"
     assert found.cluster.onprem.workers == ("10.1.0.2",)
@@ -109,6 +109,8 @@ def test_file_that_cannot_be_written_is_said() -> None:
         (("--from", "plan", "--model", "gpt"), 1, "'gpt' is not a model"),
         (("--from", "plan", "--context", "long"), 2, "'long' is not a number of tokens"),
         (("--name", "No Name"), 3, "name: is not of the right form"),
+        (("--from", "onprem", "--hosts", " , ,"), 2, "has no address: write the head's first"),
+        (("--from", "aws", "--zone", "nonsense"), 3, "cluster.aws.region: is not of the right form"),
         (("--from", "onprem", "--hosts", "10.0.0.1,10.0.0.1"), 3, "10.0.0.1 is cluster.onprem.head already"),
     ],
 )

@@ -177,3 +177,8 @@ def test_long_names_of_models_are_broken_behind_their_marks() -> None:
 def test_number_and_unit_stay_on_a_line(unit: str) -> None:
     for words in range(1, 12):
         assert f"1,800 {unit}" in sentence(f"{'a bird ' * words}1,800 {unit} of it", 40)
+
+
+def test_path_in_a_sentence_is_never_cut() -> None:
+    path = "/srv/reports/of/the/whole/company/" + "x" * 100
+    assert path in sentence(f"Written: {path} for you", 80).splitlines()

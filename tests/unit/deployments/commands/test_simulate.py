@@ -157,7 +157,7 @@ def test_ray_runs_its_own_rule() -> None:
         (("--load", "step:"), 1, "--load 'step:' is none of these loads; write for example step:2@330,4@360"),
         (("--load", "flash:2,20@300+60/60"), 1, "ends at second 60, before its change at 300"),
         (("--load", "mix:2@300/300"), 1, "ends at second 300, before its change at 300"),
-        (("--trace", "/"), 1, "--trace / cannot be read: Is a directory"),
+        (("--trace", "/"), 1, "--trace / cannot be read: is a folder"),
         ((*SHORT, "--slo", "ttft_s=-1"), 2, "ttft_s: Input should be greater than 0"),
         ((*SHORT, "--slo", "fast"), 2, "is no objective"),
         ((*SHORT, "--replicas", "8-1"), 2, "is no range of replicas"),

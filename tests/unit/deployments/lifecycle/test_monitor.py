@@ -174,6 +174,33 @@ def test_program_that_never_serves_is_stopped_after_its_time(folder: Path, monke
     assert running(folder, FAKE) is None
 
 
+def test_program_whose_starter_was_killed_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "START_S", 0.5)
+    one = wanted(free_port())
+    start(folder, FAKE, one)
+    kept = running(folder, FAKE)
+    with pytest.raises(OperationError, match="does not serve within"):
+        start(folder, replace(FAKE, ready="/never"), one)
+    assert running(folder, FAKE) == kept, "it is left as it is"
+
+
+def test_program_whose_number_cannot_be_kept_does_not_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(programs, "write_closed", full)
+    before = {one.pid for one in psutil.Process().children()}
+    with pytest.raises(OSError, match="No space left"):
+        start(folder, FAKE, wanted(free_port()))
+    assert {one.pid for one in psutil.Process().children()} <= before
+
+
+def test_two_commands_do_not_start_programs_at_once(folder: Path) -> None:
+    with programs.alone(folder), pytest.raises(OperationError, match=r"Another `herd monitor` starts or stops these programs"):
+        beside.down(folder, lambda _: None)
+    assert beside.down(folder, lambda _: None) == []
+
+
 def test_program_that_does_not_heed_its_end_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "STOP_S", 0.2)
     start(folder, FAKE, wanted(free_port(), "stubborn"))
@@ -231,6 +258,16 @@ def test_without_prometheus_nothing_starts_and_the_way_to_get_it_is_told(tmp_pat
     assert beside.missing() == list(programs.PROGRAMS)
     with pytest.raises(OperationError, match="apt-get install prometheus"):
         beside.up(herd(tmp_path, ""), beside.Asked({}, 30), environment({}), lambda _: None)
+
+
+def test_two_programs_on_one_port_are_refused_before_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("prometheus", "alertmanager"):
+        executable(tmp_path / name, "#!/bin/sh\nexit 1\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    herd = Herd(tmp_path / "herd", parse(MODELS, "herd.yaml"))
+    asked = beside.Asked({"prometheus": 9093, "alertmanager": 9093, "grafana": 9093}, 30)
+    with pytest.raises(OperationError, match=r"^prometheus and alertmanager cannot both listen on port 9093: give one of them another\.$"):
+        beside.up(herd, asked, environment({"HOME": str(tmp_path)}), lambda _: None)
 
 
 def test_names_of_binaries_are_those_of_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

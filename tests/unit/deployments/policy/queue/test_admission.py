@@ -166,6 +166,16 @@ def test_begun_request_that_lost_its_connection_goes_back_to_the_replica_where_n
     assert queue.freed(granted(begun.outcome), 8 + LOST_S) == [behind]
 
 
+@pytest.mark.parametrize("resume_s", [LOST_S, 2.0])
+def test_begun_request_that_may_not_wait_for_long_goes_back_after_half_of_its_wait(resume_s: float) -> None:
+    queue = Queue(LLAMA, pool(1))
+    lost = Ask(tried=frozenset("a"), lost=frozenset("a"), begun=True)
+    begun = waits(queue.offered(lost, LIMITS.model_copy(update={"resume_s": resume_s}), 5))
+    assert queue.news(5 + resume_s / 2 - 0.1) == []
+    assert queue.news(5 + resume_s / 2) == [begun]
+    assert granted(begun.outcome).pick.replica.id == "a"
+
+
 @pytest.mark.parametrize("priority", Priority)
 def test_batch_makes_way_for_a_begun_request_in_a_hurry_that_goes_back(priority: Priority) -> None:
     """It has taken the place that the other one lost."""

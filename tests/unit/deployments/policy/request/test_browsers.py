@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.addresses import is_loopback, on_loopback
 from configs.schema import Gateway
 from deployments.policy.errors.client_errors import Forbidden, WrongMedia
-from deployments.policy.request.browsers import Guests, admitted, check_content_type, guests, host_name, is_loopback, on_loopback, preflight
+from deployments.policy.request.browsers import Guests, admitted, check_content_type, guests, host_name, preflight
 
 LOCAL = Guests(loopback=True)
 OPEN = Guests(loopback=False)
