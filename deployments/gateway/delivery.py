@@ -124,7 +124,7 @@ class Delivery:
                 self._asked.trial.streams()
                 self._begin(answer)
                 try:
-                    await answer.pipe(self)
+                    await answer.pipe(self, self._client.hold)
                 except asyncio.CancelledError:  # the client has hung up, its time is over, or the gateway stops
                     if not self.is_whole:
                         raise

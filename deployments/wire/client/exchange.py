@@ -73,6 +73,7 @@ class Exchange:
     _arrival: asyncio.Future[None] | None = None
     _broken: HerdError | None = None
     _always: Headers = ()
+    _held: "list[bytes] | None" = None
 
     def __init__(self, head: Head, connection: Connection, whole: bool) -> None:
         """Args:
@@ -216,6 +217,16 @@ class Exchange:
         """A further piece of a streamed answer; never empty, for that would end it."""
         if not self.gone:
             self._send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def hold(self, holds: bool) -> None:
+        """Holds back what is sent, until it is called again with False: then all of it goes in one call of the system."""
+        if holds:
+            self._held = []
+            self._send = self._held.append
+        else:
+            self._send, held = self._connection.send, self._held
+            if held and not self.gone:
+                self._send(b"".join(held))
 
     def finish(self) -> None:
         """Ends a streamed answer."""
