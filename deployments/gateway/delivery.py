@@ -22,7 +22,7 @@ from deployments.wire.engine.answer import MOST_WHOLE_MIB, Answer, Broken, Cut
 from deployments.wire.types import Headers
 
 #: How an event of chat and completions begins; an error's begins otherwise.
-_EVENT = b'data: {"id"'
+_EVENT, _BEGIN = b'data: {"id"', slice(11)
 
 
 def _nothing() -> None: ...
@@ -40,8 +40,7 @@ class Delivery:
     _brake: Brake | None = None  # made when somebody makes an engine wait, or reads
     _head: tuple[int, Headers] = (200, ())
     _source: Answer | None = None  # the present engine's
-    _cut: Cut | None = None
-    """Why it was broken off from here; what still comes of it is not for the client."""
+    _cut: Cut | None = None  # why it was broken off from here; what still comes of it is not for the client
     _prefilled: Callable[[], None] = staticmethod(_nothing)
     _plain = False  # under way, and nothing to look for in a single event
     _cut_events: Events | None = None  # made when the network cuts an event
@@ -124,7 +123,7 @@ class Delivery:
                 self._asked.trial.streams()
                 self._begin(answer)
                 try:
-                    await answer.pipe(self)
+                    await answer.pipe(self, self._client.hold)
                 except asyncio.CancelledError:  # the client has hung up, its time is over, or the gateway stops
                     if not self.is_whole:
                         raise
@@ -220,10 +219,11 @@ class Delivery:
 
     def write(self, data: bytes) -> None:
         """A piece of the answer."""
-        if self._plain and data.startswith(_EVENT) and data.find(b"\n") == len(data) - 2:  # one event, as nearly every piece is
+        if self._plain and data[_BEGIN] == _EVENT and data.partition(b"\n")[2] == b"\n":  # one event, as nearly every piece is
             self.said.pieces.append(data)
             self._client.write(going_on.one_shown(data) if self._hides else data)
-            self.times.append(self._clock())
+            clock = self._clock
+            self.times.append(clock())
             return
         if self._cut_events is not None or data[-2:] != b"\n\n":
             self._part(data)

@@ -5,7 +5,6 @@ replicas, and tells them a new config by `reconfigure`, without a restart.
 """
 
 import asyncio
-import gc
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +33,7 @@ from deployments.records.cluster_facts import ClusterReader
 from deployments.records.event_log import Teller
 from deployments.records.kept_starts import KeptStarts
 from deployments.records.load_log import Keeper
+from deployments.settled import settle
 from deployments.wire.client.certificate import Certificate
 from deployments.wire.engine import tls as engine_tls
 from monitoring import logs
@@ -204,9 +204,7 @@ class Gateway:
         self._ray.tell(
             Kind.READY, f"a gateway listens on port {self._serving.address.port} of {self._ray.node_address}", "", self._ray.name
         )
-        # What is loaded by now stays: a collection need not walk through it while streams wait.
-        gc.collect()
-        gc.freeze()
+        settle()  # a collection need not walk through what is loaded by now while streams wait
 
     def _cluster(self) -> Cluster:
         its = self._ray

@@ -4,7 +4,6 @@ Decides how much is kept.
 """
 
 from collections import deque
-from itertools import islice
 
 from deployments.policy.errors import engine_errors
 from deployments.policy.request import resume
@@ -46,7 +45,8 @@ class Said:
     @property
     def tail(self) -> bytes:
         """The last three pieces: the reason for the end and the usage stand in them."""
-        return b"".join(reversed(tuple(islice(reversed(self.pieces), LAST_PIECES))))
+        pieces = self.pieces
+        return b"".join(pieces[-LAST_PIECES:] if isinstance(pieces, list) else pieces)
 
     @property
     def is_whole(self) -> bool:

@@ -65,7 +65,7 @@ class Deadlines:
         now = self._loop.time()
         while self._slots and (self._slots[0] * GRAIN_S <= now or not self._by_slot[self._slots[0]]):
             for deadline in self._by_slot.pop(heappop(self._slots)):
-                deadline.end()
+                deadline.come(now)
         self._set()
 
 
@@ -82,12 +82,12 @@ class Deadline:
         self._is_over = False
 
     def postpone(self, seconds: float) -> None:
-        """Puts it off, unless it has come."""
-        if seconds and not self._is_over:
+        """Puts it off, unless it has come. A later time is looked at when the earlier one comes: most tasks have ended by then."""
+        if not self._is_over:
             self._at_s += seconds
-            self._among.discard(self)
-            self._among = self._all.at(self._at_s)
-            self._among.add(self)
+            if seconds < 0:
+                self._among.discard(self)
+                self._stand()
 
     def restart(self, seconds: float) -> None:
         """Puts it so many seconds from now, unless it has come."""
@@ -103,6 +103,13 @@ class Deadline:
         finally:
             self.postpone(min(0.0, self._all.now_s - began_s - at_most_s))
 
+    def come(self, now_s: float) -> None:
+        """The time has come for which it stood; it may have been put off since."""
+        if self._at_s > now_s:
+            self._stand()
+        else:
+            self.end()
+
     def end(self) -> None:
         """Its time has come."""
         self._is_over = True
@@ -111,11 +118,14 @@ class Deadline:
     def __enter__(self) -> "Deadline":
         self._task = task = self._all.task()
         self._cancelling = task.cancelling()
-        self._among = self._all.at(self._at_s)
-        self._among.add(self)
+        self._stand()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._among.discard(self)
         if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+    def _stand(self) -> None:
+        self._among = self._all.at(self._at_s)
+        self._among.add(self)

@@ -22,17 +22,22 @@ from tests.bench.load import CannotMeasure
 
 RESULTS = Path(__file__).parent / "results" / "trees.json"
 HERE = Path(__file__).parents[2]
-#: Runs in each tree, so it uses only what every tree has.
+#: Runs in each tree, so it uses only what every tree has; one that settles does so here as in its gateways.
 SERVE = """
 import asyncio, gc, sys
 from types import SimpleNamespace
 import uvloop
 from tests.path.herd import herd_of, limits
+try:
+    from deployments.settled import settle
+except ImportError:
+    def settle():
+        gc.collect(); gc.freeze()
 
 async def main():
     engines = [SimpleNamespace(port=int(port)) for port in sys.argv[1].split(",")]
     async with herd_of(engines, limits(total_s=600, first_byte_s=300, queue_s=60), stop_s=1) as herd:
-        gc.collect(); gc.freeze()
+        settle()
         print(herd.port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

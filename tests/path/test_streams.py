@@ -7,6 +7,7 @@ import random
 import pytest
 
 from deployments.policy.routing.types import Reason
+from deployments.wire.client.connection import ClientConnection
 from tests.path.begun import said
 from tests.path.fake_engine import FakeEngine, Wire, fake_engine, steered, streams
 from tests.path.herd import LLAMA, Herd, asking, until
@@ -101,3 +102,32 @@ async def test_however_the_network_cuts_the_engines_chunks(herd: Herd, engine: F
         shown = shown.replace(b"null[%d]" % ids, b"null")
     for _ in range(2):
         assert (await herd.chat(stream=True)).content == shown
+
+
+async def test_chunks_that_come_at_once_go_on_at_once(herd: Herd, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write is a call of the system and wakes the client: a gateway that is behind must not make one for each token."""
+    sent: list[bytes] = []
+    made = ClientConnection.connection_made
+
+    def counted(self: ClientConnection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        send = self.send
+
+        def counting(data: bytes) -> None:
+            sent.append(data)
+            send(data)
+
+        monkeypatch.setattr(self, "send", counting)
+
+    pieces = [event(str(number)) for number in range(50)] + [DONE]
+
+    async def script(wire: Wire) -> None:
+        await wire.open_stream()
+        await wire.raw(b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n")
+
+    monkeypatch.setattr(ClientConnection, "connection_made", counted)
+    engine.script = script
+    async with connected(herd.port) as client:
+        await client.send(request(asking(stream=True)))
+        assert (await client.answer())[2] == b"".join(pieces)
+    assert 0 < len(sent) < 5

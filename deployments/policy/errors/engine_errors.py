@@ -36,6 +36,8 @@ CORE_ERROR = "Internal server error"
 _ERROR_EVENT = re.compile(rb'^(?:data: \{"error"|event: error\b|event: response\.failed\b)', re.MULTILINE)
 #: The reason for its end, which every whole stream tells in its last events: in chat and completions, in messages, in responses.
 _FINISH = re.compile(rb'"(?:finish_reason|stop_reason)": ?"|"?response\.(?:completed|incomplete|failed|cancelled)\b')
+#: As chat and completions of vLLM write it. Bytes are found ten times as fast as what an expression means.
+_USUAL_FINISH = b'"finish_reason":"'
 #: The last event of a stream, in chat and completions, and in messages.
 _LAST = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 #: The end of the last event, in all three. The one of responses repeats the whole answer, so that its begin may be far away.
@@ -129,7 +131,7 @@ def is_whole(tail: bytes) -> bool:
 
 def has_finish(tail: bytes) -> bool:
     """Whether the last events of a stream tell why it ends."""
-    return _FINISH.search(tail) is not None
+    return _USUAL_FINISH in tail or _FINISH.search(tail) is not None
 
 
 def translate(error: Said, asked: Question = _NOTHING) -> HerdError:

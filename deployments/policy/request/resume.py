@@ -20,6 +20,8 @@ TOKENS, GROUPS, FINISH, STOP = "herd_tokens", "herd_groups", "herd_finish", "her
 
 _IDS = re.compile(rb'token_ids":\[[0-9,]*\]')
 _IDS_BEGIN, _NO_IDS = b'token_ids":[', b'token_ids":null'
+#: A chat without these fields is one answer, all of which token ids tell.
+_LOOKED_AT = frozenset({"include_reasoning", "echo", "logprobs", "prompt_logprobs", "n", "use_beam_search", "prompt"})
 #: What differs each time that the same is said.
 _MADE_UP = re.compile(rb'"created":[0-9]+|"chatcmpl-tool-[0-9a-f]+"')
 #: An event that vLLM sends only to who asks for token ids: tokens of which nothing can be shown yet (inside a tool's call, say).
@@ -55,7 +57,11 @@ class _Event(msgspec.Struct):
 
 def can_resume(endpoint: str, body: Mapping[str, Any]) -> bool:
     """Whether a request's stream could be continued: one choice, and nothing in it that token ids do not tell."""
-    if not body.get("stream") or not body.get("include_reasoning", True) or body.get("echo"):
+    if not body.get("stream"):
+        return False
+    if endpoint == "chat" and _LOOKED_AT.isdisjoint(body):
+        return True
+    if not body.get("include_reasoning", True) or body.get("echo"):
         return False
     return not asks_for(body, "logprobs") and not asks_for(body, "prompt_logprobs") and one_answer(endpoint, body)
 
@@ -86,13 +92,13 @@ def shown(events: bytes) -> bytes:
     """Events as who did not ask for token ids gets them; nothing where they carry nothing else."""
     if b'"delta":{}' in events:
         events = _EMPTY.sub(b"", events)
-    return _IDS.sub(_NO_IDS, events)
+    return _IDS.sub(_NO_IDS, events) if _IDS_BEGIN in events else events
 
 
 def one_shown(event: bytes) -> bytes:
     """The same for one event that shows something, and in less time: the ids of its tokens stand at its end."""
     begin, has_ids, end = event.rpartition(_IDS_BEGIN)
-    return begin + _NO_IDS + end[end.index(b"]") + 1 :] if has_ids else event
+    return begin + _NO_IDS + end.partition(b"]")[2] if has_ids else event
 
 
 def delivered(said: bytes) -> Delivered:

@@ -62,8 +62,6 @@ class Exchange:
     """The head of the answer has been sent."""
     finished = False
     """The answer is whole."""
-    gone = False
-    """The client has hung up."""
     closes = True
     """The connection closes behind the answer. Known when the answer has begun."""
     task: asyncio.Task[None] | None = None
@@ -73,6 +71,7 @@ class Exchange:
     _arrival: asyncio.Future[None] | None = None
     _broken: HerdError | None = None
     _always: Headers = ()
+    _held: "list[bytes] | None" = None
 
     def __init__(self, head: Head, connection: Connection, whole: bool) -> None:
         """Args:
@@ -91,6 +90,8 @@ class Exchange:
         self._connection = connection
         self._send = connection.send
         self._pieces: list[bytes] = []
+        self.gone = False
+        """The client has hung up. Of the object: each piece of a stream asks for it, and a class's attributes are found more slowly."""
 
     @property
     def address(self) -> str:
@@ -215,7 +216,18 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """A further piece of a streamed answer; never empty, for that would end it."""
         if not self.gone:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data))
+            send = self._send
+            send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def hold(self, holds: bool) -> None:
+        """Holds back what is sent, until it is called again with False: then all of it goes in one call of the system."""
+        if holds:
+            self._held = []
+            self._send = self._held.append
+        else:
+            self._send, held = self._connection.send, self._held
+            if held and not self.gone:
+                self._send(b"".join(held))
 
     def finish(self) -> None:
         """Ends a streamed answer."""

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import cast
 
 from deployments.policy.errors.client_errors import TooManyConnections
 from deployments.policy.errors.herd_error import HerdError
@@ -225,4 +224,4 @@ class Listener:
                 raise
         finally:
             # Not by a callback of the task, which would be one more turn of the loop for each request.
-            self._tasks.discard(cast(asyncio.Task[None], exchange.task))
+            self._tasks.discard(exchange.task)

@@ -54,6 +54,13 @@ def fail(future: "asyncio.Future[Any]", error: Broken) -> None:
     future.exception()
 
 
+Hold = Callable[[bool], None]
+"""Holds back what is written, until it is called again with False: then all of it goes on at once."""
+
+
+def _at_once(_holds: bool) -> None: ...
+
+
 class Sink(Protocol):
     """Where the pieces of a streamed answer go."""
 
@@ -64,8 +71,9 @@ class Sink(Protocol):
 class Reading(Protocol):
     """The connection that an answer comes over."""
 
-    def hand_to(self, take: Callable[[bytes], None]) -> None:
-        """Hands the pieces of the answer to this as they arrive, from now to the answer's end."""
+    def hand_to(self, take: Callable[[bytes], None], hold: Hold) -> None:
+        """Hands the pieces of the answer to the first of these as they arrive, from now to the answer's end. The second is told before and
+        behind those that came at once."""
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -120,18 +128,26 @@ class Answer:
                 raise
         return b"".join(pieces.pieces)
 
-    async def pipe(self, sink: Sink) -> None:
+    async def pipe(self, sink: Sink, hold: Hold = _at_once) -> None:
         """Hands every piece to the sink as it arrives, until the end.
+
+        Args:
+            sink: takes the pieces.
+            hold: holds back what becomes of those that came at once.
 
         Raises:
             EngineGone: the engine broke off before its end.
             Broken: `break_off` was called.
         """
-        for piece in self._waiting:
-            sink.write(piece)
+        hold(True)
+        try:
+            for piece in self._waiting:
+                sink.write(piece)
+        finally:
+            hold(False)
         self._waiting.clear()
         if not self._end.done():  # else what still comes is unasked
-            self._connection.hand_to(sink.write)
+            self._connection.hand_to(sink.write, hold)
         if not self._held:  # by a client for whom these pieces were too much already
             self._connection.resume()
         if self._cut is None:
