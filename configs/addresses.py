@@ -36,13 +36,13 @@ def in_url(host: str) -> str:
 
 
 def on_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener at this address or name; a name that says nothing is taken for one that others reach."""
+    """Tells whether only this machine reaches a listener at this address or name. A name that says nothing is one that others reach."""
     return is_loopback(in_url(host).lower())
 
 
 @lru_cache(maxsize=64)
 def is_loopback(name: str) -> bool:
-    """Whether a name always means the machine that uses it (RFC 6761, section 6.3)."""
+    """Tells whether a name always means the machine that uses it (RFC 6761, section 6.3)."""
     if name in _LOCAL or name.endswith(".localhost"):
         return True
     try:
