@@ -6,6 +6,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 _LOCAL = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,250}[A-Za-z0-9_])?")
+#: A pattern: 1 to 65535.
+PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 NO_ADDRESS = "is no address: write four numbers up to 255, an IPv6 address, or a name"
 
 
