@@ -6,6 +6,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 _LOCAL = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,250}[A-Za-z0-9_])?")
+#: A pattern: 1 to 65535.
+PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 NO_ADDRESS = "is no address: write four numbers up to 255, an IPv6 address, or a name"
 
 
@@ -36,13 +38,13 @@ def in_url(host: str) -> str:
 
 
 def on_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener at this address or name; a name that says nothing is taken for one that others reach."""
+    """Tells whether only this machine reaches a listener at this address or name. A name that says nothing is one that others reach."""
     return is_loopback(in_url(host).lower())
 
 
 @lru_cache(maxsize=64)
 def is_loopback(name: str) -> bool:
-    """Whether a name always means the machine that uses it (RFC 6761, section 6.3)."""
+    """Tells whether a name always means the machine that uses it (RFC 6761, section 6.3)."""
     if name in _LOCAL or name.endswith(".localhost"):
         return True
     try:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError
-from urllib.parse import urlsplit
 
 from configs.addresses import NO_ADDRESS, number, on_loopback
 from configs.clouds import Aws
@@ -69,12 +68,12 @@ def doubts(config: Config) -> Iterator[Found]:
             "your network, or behind a proxy that asks for one",
         )
     tracing = config.gateway.tracing
-    if tracing is not None and not urlsplit(tracing.endpoint).path.endswith(SPANS):
+    if tracing is not None and not tracing.endpoint.endswith(SPANS):
         yield (
             "gateway.tracing.endpoint",
             f"{tracing.endpoint} is asked as it stands, and collectors take spans at a path that ends with {SPANS}",
         )
-    if tracing is not None and urlsplit(tracing.endpoint).port == GRPC_PORT:
+    if tracing is not None and re.match(rf"https?://[^/]*:{GRPC_PORT}/", tracing.endpoint):
         yield "gateway.tracing.endpoint", f"port {GRPC_PORT} is gRPC's, and spans are sent by HTTP, for which collectors have 4318"
 
 

@@ -4,11 +4,13 @@ Decides what an operator may say about them; clouds and Kubernetes have modules 
 `cluster.provision`. No secret is ever a field: nodes read it from a file of their own, or run a command that prints it.
 """
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from configs.addresses import PORT
 from configs.certificates import Certificates
 from configs.clouds import Aws, Gcp
 from configs.kubernetes import KubeRay
@@ -16,8 +18,8 @@ from configs.node_environment import Absolute, Command, Device, DockerOption, En
 from configs.strict import Strict
 
 
-def _port(place: str) -> str:
-    if not 1 <= int(place.rpartition(":")[2]) <= 65_535:
+def _port(place: object) -> object:
+    if isinstance(place, str) and (found := re.search(":([0-9]{1,5})$", place)) and not re.fullmatch(PORT, found[1]):
         raise ValueError(f"{place} has a port that cannot be: ports are 1 to 65535")
     return place
 
@@ -35,7 +37,7 @@ def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 #: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
 Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
-HostPort = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,250}:[0-9]{1,5}$"), AfterValidator(_port)]
+HostPort = Annotated[str, BeforeValidator(_port), StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.-]{{0,250}}:{PORT}$")]
 Image = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$")
 ]

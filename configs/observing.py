@@ -3,20 +3,18 @@
 Decides nothing; `configs.schema.LiveSettings` has the fields of `Observing` beside its own, so that a change restarts nothing.
 """
 
+import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
+from configs.addresses import PORT
 from configs.strict import Strict
 
 
-def _collector(url: str) -> str:
+def _with_path(url: object) -> object:
     """Refuses an address without the path at which spans are taken: exporters add none to an address that is given to them."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.port == 0:
-        raise ValueError(f"{url} is no address of a collector; it is like http://collector:4318/v1/traces")
-    if parts.path in ("", "/"):
+    if isinstance(url, str) and re.fullmatch(r"https?://[^/]+/?", url):
         raise ValueError(f"{url} has no path; spans are taken at {url.rstrip('/')}/v1/traces")
     return url
 
@@ -24,8 +22,8 @@ def _collector(url: str) -> str:
 #: The address has no user or password: a config is no place for a secret.
 CollectorUrl = Annotated[
     str,
-    StringConstraints(pattern=r"^https?://[A-Za-z0-9_.\[\]:-]{1,255}(/[A-Za-z0-9_./~%-]{0,512})?$"),
-    AfterValidator(_collector),
+    BeforeValidator(_with_path),
+    StringConstraints(pattern=rf"^https?://([A-Za-z0-9_.-]{{1,255}}|\[[0-9A-Fa-f:.]{{2,45}}\])(:{PORT})?/[A-Za-z0-9_./~%-]{{1,512}}$"),
 ]
 
 

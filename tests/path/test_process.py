@@ -27,7 +27,7 @@ from tests.path.fake_metadata import TERMINATED, TERMINATES, Metadata, fake_meta
 from tests.path.herd import asking, until
 from tests.unit.samples import config
 
-ON_AWS = {"aws": {"region": "r", "zone": "z", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"}}
+ON_AWS = {"aws": {"region": "us-east-2", "zone": "us-east-2a", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"}}
 
 
 class FakeRay(RayCluster):

@@ -180,7 +180,7 @@ def test_every_field_of_the_gateway_is_in_one_of_the_two_groups() -> None:
     assert not Listening.model_fields.keys() & LiveSettings.model_fields.keys()
 
 
-ON_AWS = {"aws": {"region": "r", "zone": "z", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"}}
+ON_AWS = {"aws": {"region": "us-east-2", "zone": "us-east-2a", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"}}
 ON_GCP = {
     "gcp": {
         "project": "p",

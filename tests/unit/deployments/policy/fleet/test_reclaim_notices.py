@@ -12,7 +12,7 @@ from deployments.policy.fleet.reclaim_notices import AWS_EVENTS, AWS_SPOT, GCP_E
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SITES = {
-    "aws": {"region": "r", "zone": "z", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"},
+    "aws": {"region": "us-east-2", "zone": "us-east-2a", "machine": "p5.48xlarge", "ami": "a", "subnet": "s", "security_group": "g"},
     "gcp": {
         "project": "p",
         "zone": "us-central1-a",
