@@ -198,7 +198,8 @@ def fronts(results: Path = RESULTS) -> str:
     """Returns the table of the time out of SLO at a few budgets, of ours and of the best other rule, in Markdown."""
     loads = {load: found["fronts"] for load, found in _compared(results).items() if found["fronts"]["budgets"]}
     budgets = next(iter(loads.values()))["budgets"] if loads else []
-    lines = [f"| load | seeds | {' | '.join(f"{one['times']:g} × the hours" for one in budgets)} |", f"|---|---:{'|---' * len(budgets)}|"]
+    heads = " | ".join("{:g} × the hours".format(one["times"]) for one in budgets)
+    lines = [f"| load | seeds | {heads} |", f"|---|---:{'|---' * len(budgets)}|"]
     for load, said in loads.items():
         cells = [f"{_out(one['ours'])} : {_out(one['others'])}" for one in said["budgets"]]
         lines.append(f"| {load} | {said['seeds']} | {' | '.join(cells)} |")
