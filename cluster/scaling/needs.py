@@ -85,7 +85,7 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
         by_headroom=0 < room <= limits.headroom * expected,
         backlog=(max(0.0, waiting_s - max(0.0, done_s)) + grows_s) / limits.clear_s,
         doubt=track.doubt,
-        down=most + margin - rounded(margin) + waiting_s / limits.clear_s + known,
+        down=most + margin - rounded(margin) + (waiting_s + grows_s) / limits.clear_s + known,
         stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )

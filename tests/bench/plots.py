@@ -87,7 +87,12 @@ def _scaling_pareto(said: Mapping[str, Any]) -> Figure:
             }
             line = sorted(points.values())
             axis.plot(
-                [one[0] for one in line], [100 * one[1] for one in line], ".-", color=color, label=name, lw=3 if name == "herd" else 1
+                [one[0] for one in line],
+                [100 * one[1] for one in line],
+                ".-",
+                color=color,
+                label=name,
+                lw=3 if name.startswith("herd") else 1,
             )
             if usual in points:
                 axis.plot(points[usual][0], 100 * points[usual][1], "*" if name == "herd" else "o", color=color, ms=11)

@@ -176,21 +176,50 @@ def scaling(results: Path = RESULTS) -> str:
 
 def equal(results: Path = RESULTS) -> str:
     """Returns the table of the best that other rules reach for the GPU-hours that ours takes, whatever their knobs, in Markdown."""
-    path = results / "scaling_pareto.json"
-    loads = json.loads(path.read_text(encoding="utf-8"))["equal"] if path.exists() else {}
     lines = [
-        "| load | seeds | herd | the best other rule at no more GPU-hours | its time out of SLO over ours | less ours, s, 95 of 100 |",
-        "|---|---:|---|---|---:|---:|",
+        "| load | seeds | herd | the best other rule at no more GPU-hours | its time out of SLO over ours | less ours, s, 95 of 100"
+        " | herd by its own knobs | less that, s, 95 of 100 |",
+        "|---|---:|---|---|---:|---:|---|---:|",
     ]
-    for load, found in loads.items():
+    for load, found in _compared(results).items():
         said = found.get("deciding") or found
         own, best = said["herd"], said["best"]
         other = said["others"].get(best)
         cells = [_scaled(tuple(one[what] for what in SCALED)) for one in (own, other) if one]
         times = f"{other['out_of_slo_s'] / own['out_of_slo_s']:.2f}" if other and own["out_of_slo_s"] else ""
-        between = " – ".join(f"{one:.0f}" for one in said.get("more_out_of_slo_s", ()))
-        lines.append(f"| {load} | {said['seeds']} | {cells[0]} | {f'{best}: {cells[1]}' if other else 'none'} | {times} | {between} |")
+        front = said.get("front")
+        knobs = f"{_scaled(tuple(front[what] for what in SCALED))} | {_between(front)}" if front else " | "
+        row = f"{cells[0]} | {f'{best}: {cells[1]}' if other else 'none'} | {times} | {_between(said)}"
+        lines.append(f"| {load} | {said['seeds']} | {row} | {knobs} |")
     return "\n".join(lines) + "\n"
+
+
+def fronts(results: Path = RESULTS) -> str:
+    """Returns the table of the time out of SLO at a few budgets, of ours and of the best other rule, in Markdown."""
+    loads = {load: found["fronts"] for load, found in _compared(results).items() if found["fronts"]["budgets"]}
+    budgets = next(iter(loads.values()))["budgets"] if loads else []
+    heads = " | ".join("{:g} × the hours".format(one["times"]) for one in budgets)
+    lines = [f"| load | seeds | {heads} |", f"|---|---:{'|---' * len(budgets)}|"]
+    for load, said in loads.items():
+        cells = [f"{_out(one['ours'])} : {_out(one['others'])}" for one in said["budgets"]]
+        lines.append(f"| {load} | {said['seeds']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _compared(results: Path) -> dict[str, Any]:
+    path = results / "scaling_pareto.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))["equal"]) if path.exists() else {}
+
+
+def _between(said: dict[str, Any]) -> str:
+    return " – ".join(f"{one:.0f}" for one in said.get("more_out_of_slo_s", ()))
+
+
+def _out(reached: dict[str, Any] | None) -> str:
+    if reached is None:
+        return "none"
+    name = reached["rule"]
+    return f"{reached['out_of_slo_s']:.0f} s" + ("" if name == "herd" else " (headroom)" if name.startswith("herd") else f" ({name})")
 
 
 def _scaled(found: tuple[float, ...]) -> str:
@@ -204,7 +233,7 @@ def written(readme: str) -> str:
     Raises:
         ValueError: the page has no place for one of them.
     """
-    parts = {"figures": table(), "profile": profile(), "chaos": chaos(), "scaling": scaling(), "equal": equal()}
+    parts = {"figures": table(), "profile": profile(), "chaos": chaos(), "scaling": scaling(), "equal": equal(), "fronts": fronts()}
     for name, made in parts.items():
         before, begin, rest = readme.partition(BEGIN.format(name))
         _, end, after = rest.partition(END.format(name))

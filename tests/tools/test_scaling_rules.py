@@ -4,9 +4,9 @@ from cluster.scaling.work import Slo
 from deployments.commands.simulating.peers import RayDefault
 from deployments.simulation.loads.traces import Traced
 from tests.bench.scaling import oracle
+from tests.bench.scaling.compared import Rows, at, curve, deciding, equal
 from tests.bench.scaling.dynamo import DynamoPlanner
-from tests.bench.scaling.knobs import KNOBS
-from tests.bench.scaling.pareto import Rows, at, curve, equal
+from tests.bench.scaling.knobs import HEADROOM, KNOBS
 from tests.bench.scaling.ray_rules import RayTtft
 from tests.unit.deployments.simulation.autoscaling.test_peers import sample, seen
 
@@ -71,3 +71,34 @@ def test_comparison_takes_the_best_other_rule_at_no_more_gpu_hours_over_the_seed
     assert (said["seeds"], said["best"], said["herd"]["gpu_hours"]) == (1, "Dynamo", 3.0)
     assert said["others"]["Dynamo"]["out_of_slo_s"] == 25
     assert equal({name: rows for name, rows in rules.items() if name != "Dynamo"}) is None
+
+
+def test_fronts_are_the_best_settings_of_both_sides_at_the_same_gpu_hours() -> None:
+    rules = {name: {f"{knob.usual:g}": _rows(2.0, 400.0)} for name, knob in KNOBS.items()}
+    rules["herd"] = {"1": _rows(3.0, 100.0), "2": _rows(4.0, 20.0)}
+    rules[HEADROOM] = {"1": _rows(2.0, 300.0), "2": _rows(2.8, 50.0)}
+    rules["Dynamo"] = {"1": _rows(2.5, 150.0), "0.5": _rows(3.1, 0.0)}
+    said = equal(rules)
+    assert said is not None
+    assert HEADROOM not in said["others"], "ours is no other rule"
+    less, same, more, _ = said["fronts"]["budgets"]
+    assert (less["ours"]["rule"], less["ours"]["out_of_slo_s"], less["others"]["out_of_slo_s"]) == (HEADROOM, 175.0, 400.0)
+    assert (same["gpu_hours"], same["ours"]["rule"], same["ours"]["out_of_slo_s"]) == (3.0, HEADROOM, 50.0)
+    assert (more["others"]["rule"], more["others"]["out_of_slo_s"], more["ours"]["out_of_slo_s"]) == ("Dynamo", 0.0, 40.0)
+    assert {(HEADROOM, "1"), (HEADROOM, "2"), ("herd", "2")} <= deciding(rules, 1)
+
+
+def test_more_seeds_of_what_decides_have_an_interval_for_both_fronts() -> None:
+    rules = {name: {f"{knob.usual:g}": _rows(2.0, 400.0, 4)} for name, knob in KNOBS.items()}
+    rules["herd"] = {"1": _rows(3.0, 100.0, 4), "0": _rows(2.0, 200.0, 1)}
+    rules[HEADROOM] = {"1": _rows(2.9, 60.0, 1)}
+    rules["Ray TTFT"] |= {"0.5": _rows(2.5, 900.0)}
+    usual = equal(rules)
+    assert usual is not None
+    assert usual["deciding"]["more_out_of_slo_s"] == [300.0, 300.0]
+    assert "front" not in usual["deciding"], "no other setting of ours has these seeds"
+    rules[HEADROOM] = {"1": _rows(2.9, 60.0, 4)}
+    both = equal(rules)
+    assert both is not None
+    assert both["deciding"]["herd"]["out_of_slo_s"] == 100
+    assert (both["deciding"]["front"]["rule"], both["deciding"]["front"]["more_out_of_slo_s"]) == (HEADROOM, [340.0, 340.0])

@@ -13,7 +13,9 @@ from tests.bench.scaling.dynamo import DynamoPlanner
 from tests.bench.scaling.ray_rules import RayTtft
 from tests.bench.scaling.scenarios import Scenario
 
-HERD = "herd"
+HERD, HEADROOM = "herd", "herd, scaling.headroom"
+#: Ours, by its two knobs.
+OURS = (HERD, HEADROOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,18 @@ def _herd(one: Scenario, times: float) -> Rule:
     return HerdRule(replace(one.limits, tuning=replace(tuning, spare=times * tuning.spare, jump=times * tuning.jump)), one.output_tokens)
 
 
+def _headroom(one: Scenario, share: float) -> Rule:
+    return HerdRule(replace(one.limits, headroom=share), one.output_tokens)
+
+
 def _dynamo(one: Scenario, share: float) -> Rule:
     slo = Slo(share * one.slo.ttft_s, share * one.slo.itl_s, one.slo.quantile)
     return DynamoPlanner(slo, share * one.requests_s, one.prefill_tokens_s, *one.bounds)
 
 
 KNOBS: Mapping[str, Knob] = {
-    HERD: Knob("margin, times ours", (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), 1.0, _herd),
+    HERD: Knob("margin, times ours", (0.0, 0.5, 1.0, 1.25, 1.5, 2.0, 3.0), 1.0, _herd),
+    HEADROOM: Knob("share of the expected load that is kept free", (0.5, 1.0, 1.5, 2.0, 3.0), 0.0, _headroom),
     "llm-d SLO-aware": Knob(
         "share of the objectives that is too much", (1.2, 0.9, 0.7, 0.55, 0.4), 0.55,
         lambda one, high: SloAware(one.slo, *one.bounds, high=high, low=high * 0.40 / 0.55),

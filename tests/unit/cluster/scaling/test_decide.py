@@ -60,6 +60,14 @@ def test_what_will_wait_when_a_start_is_over_is_bought_at_once_where_replicas_ar
     assert decide(behind, BARE, FRESH, NOW).target == 11
     assert decide(behind, replace(BARE, slo=Slo(16.0, 0.1)), FRESH, NOW).target == 7, "it can begin within its objective yet"
     assert decide(behind, replace(BARE, slo=Slo(3.0, 0.1)), FRESH, NOW).target == 11
+
+
+def test_start_that_was_bought_for_what_will_wait_is_not_taken_back_while_that_is_expected() -> None:
+    bought = seen(11, report([6.0] * 60, waiting=30), [Start(NOW - 5)] * 9)
+    found = settled(bought, BARE, 45)
+    assert found.target == 11
+    assert not found.state.regrets
+    assert settled(bought, BARE, 90).target == 7, "the starts are nearly over, and what waits then is little"
     assert decide(seen(2, report([6.0] * 60)), BARE, FRESH, NOW).target == 6
 
 
