@@ -11,7 +11,7 @@ that no single cut makes cheaper; so the best plan of all may cost less than wha
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 from math import inf
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from tests.bench.scaling.oracle import Plan, Spans
 from tests.bench.scaling.scenarios import Scenario
 
 #: What one replica is trusted with, of the usual pace.
-TRUSTS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-#: Of the plans by need, so many are cut.
+TRUSTS = (0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.4, 2.0)
+#: Of the plans to begin with, so many of the cheapest that do are cut.
 CUT = 2
 #: Seconds of a bin in which service is in or out of SLO; and between two looks at a simulation that goes on.
 BIN_S, LOOK_S = 10.0, 30.0
@@ -119,11 +119,11 @@ class Search:
                     raise _MissedError
             yield one
 
-    def cheapest(self, begins: Sequence[Spans], is_begin_free: bool) -> Found | None:
-        """Returns the cheapest of plans that are cut as far as they still do; None where none of them does."""
-        does = {spans: outcome.gpu_s for spans in begins if (outcome := self.outcome(spans))}
-        cut = [self._cut(spans, is_begin_free) for spans in sorted(does, key=lambda spans: does[spans])[:CUT]]
-        return min(cut, key=lambda found: found.outcome.gpu_s, default=None)
+    def cheapest(self, begins: Sequence[Spans], known: Found, is_begin_free: bool) -> Found:
+        """Returns the cheapest that comes of cutting the cheapest of these plans that do; what is known where that is no dearer."""
+        does = islice((spans for spans in sorted(begins, key=oracle.replica_s) if self.outcome(spans)), CUT)
+        found = [known, *(self._cut(spans, is_begin_free) for spans in does)]
+        return min(found, key=lambda each: each.outcome.gpu_s)._replace(plans=self.plans)
 
     def _cut(self, spans: Spans, is_begin_free: bool) -> Found:
         best_s = inf
@@ -166,12 +166,7 @@ def oracles(one: Scenario, seed: int, ours: Outcome) -> tuple[Found, Found]:
         return list(dict.fromkeys(oracle.spans_of(plan, one.bounds[0], until_s) for plan in plans))
 
     asked = oracle.spans_of(((0.0, one.setup.replicas), *((each.at_s, each.after) for each in ours.decided)), one.bounds[0], until_s)
-    now = _cheapest(search, Found(asked, ours, 0), [[asked], by_need(0.0, (start_s, 2 * start_s + 60))], is_begin_free=False)
+    now = search.cheapest([asked, *by_need(0.0, (start_s, 2 * start_s + 60))], Found(asked, ours, 0), is_begin_free=False)
     dying = tuple((max(0.0, at_s - start_s), at_s) for at_s in one.setup.deaths)
-    foreseen = [(*spans, *dying) for spans in by_need(start_s + oracle.SPAN_S, (0.0, 60.0))]
-    return now, _cheapest(search, now, [[now.spans], foreseen], is_begin_free=True)
-
-
-def _cheapest(search: Search, known: Found, groups: Sequence[Sequence[Spans]], is_begin_free: bool) -> Found:
-    found = [each for begins in groups if (each := search.cheapest(begins, is_begin_free))]
-    return min([known, *found], key=lambda each: each.outcome.gpu_s)._replace(plans=search.plans)
+    foreseen = ((*spans, *dying) for spans in by_need(start_s + oracle.SPAN_S, (0.0, 60.0)))
+    return now, search.cheapest([now.spans, *foreseen], now, is_begin_free=True)

@@ -72,6 +72,11 @@ def plan_of(spans: Iterable[Span], least: int) -> Plan:
     return (numbers[0], *(after for before, after in pairwise(numbers) if after[1] != before[1]))
 
 
+def replica_s(spans: Spans) -> float:
+    """Returns the seconds of all spans, which are those of GPUs but for drains."""
+    return sum(end_s - begin_s for begin_s, end_s in spans)
+
+
 def trimmed(spans: Spans, does: Callable[[Spans], bool], is_begin_free: bool) -> Spans:
     """Returns the spans cut as far as it still does, each by as much as the largest step allows before the next one is tried.
 
