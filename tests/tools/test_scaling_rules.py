@@ -2,8 +2,6 @@
 
 from cluster.scaling.work import Slo
 from deployments.commands.simulating.peers import RayDefault
-from deployments.simulation.loads.traces import Traced
-from tests.bench.scaling import oracle
 from tests.bench.scaling.compared import Rows, at, curve, deciding, equal
 from tests.bench.scaling.dynamo import DynamoPlanner
 from tests.bench.scaling.knobs import HEADROOM, KNOBS
@@ -39,13 +37,6 @@ def test_dynamo_adds_one_only_if_all_engines_miss_and_has_a_floor_by_throughput(
     fast = [sample(5.0, 3, step_s=0.02), sample(10.0, 3, step_s=0.02)]
     assert rule().wanted(seen(10.0, fast, 3)).replicas == 2
     assert rule().wanted(seen(190.0, [*fast, sample(189.0, 3, arrived=900)], 3)).replicas == 5
-
-
-def test_oracle_asks_a_start_ahead() -> None:
-    requests = [Traced(at / 10, 1, 1, ()) for at in range(600)] + [Traced(60 + at / 40, 1, 1, ()) for at in range(2400)]
-    numbers = oracle.plan(requests, lambda _: 0.1, 30.0, (1, 100))
-    assert numbers == ((0.0, 4), (30.0, 4), (60.0, 4), (90.0, 4))
-    assert oracle.plan(requests, lambda _: 0.1, 0.0, (1, 100))[0] == (0.0, 1)
 
 
 def _rows(gpu_hours: float, out_of_slo_s: float, seeds: int = 1) -> Rows:

@@ -1,7 +1,8 @@
 """`python -m tests.bench.scaling`: every rule under every load, over some seeds; the same seeds for all rules.
 
 Ours knows what production's adapter tells it: the planner's pace of a replica. Each of the others has the numbers that its source gives,
-and two of them a replica's capacity as well. Results are written after each rule, so a run that was ended goes on where it was.
+and two of them a replica's capacity as well. Results are written after each rule, so a run that was ended goes on where it was. The two
+oracles are held to ours (`knowing.py`), and are measured anew where ours is; a hundred or more simulations for each seed.
 """
 
 import argparse
@@ -20,19 +21,20 @@ from deployments.commands.simulating.peers import RayDefault
 from deployments.simulation.autoscaling import keda
 from deployments.simulation.autoscaling.herd_rule import HerdRule
 from deployments.simulation.autoscaling.llmd import SloAware, TokenAware
-from deployments.simulation.autoscaling.rules import Planned, Rule
+from deployments.simulation.autoscaling.rules import Rule
 from deployments.simulation.cluster import Simulation
-from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Outcome
-from tests.bench.scaling import oracle
+from tests.bench.scaling import knowing
 from tests.bench.scaling.dynamo import DynamoPlanner
 from tests.bench.scaling.ray_rules import RayTtft
 from tests.bench.scaling.scenarios import Scenario, scenarios
 
 RESULTS = Path(__file__).parents[1] / "results" / "scaling.json"
+HERD = "herd"
+#: Rules that know the load: the present, or all of it.
 ORACLE = "oracle"
-#: The oracle's plans keep the objectives for this share of the requests, where one does; it costs nine simulations.
-SHARE, ORACLES_SEEDS = 0.99, 1
+ORACLES = ("oracle of the present", ORACLE)
+ORACLES_SEEDS = 1
 KEPT = (
     "requests",
     "attainment",
@@ -79,29 +81,22 @@ def run(one: Scenario, rule: Rule, seed: int) -> Outcome:
     return Simulation(one.setup, rule, seed).run(one.requests(seed))
 
 
-def with_oracle(one: Scenario, seed: int) -> Outcome | None:
-    """The load by the rule that knows it: the fewest GPU hours that keep the objectives for nearly all requests; None where none does."""
-    requests = list(one.requests(seed))
-    start_s = one.limits.expected_start_s
-
-    def work(request: Traced) -> float:
-        pace = one.limits.pace
-        return request.prompt_tokens / pace.prefill_tokens_s + request.output_tokens / pace.decode_tokens_s
-
-    def plan_for(trust: float) -> oracle.Plan:
-        return oracle.plan(requests, lambda request: work(request) / trust, start_s, one.bounds)
-
-    def by(plan: Planned) -> Outcome:
-        return Simulation(one.setup, plan, seed).run(requests)
-
-    return oracle.best(by, plan_for, one.slo, SHARE)
+def kept(one: Scenario, outcome: Outcome) -> dict[str, float]:
+    """Returns the figures that results have."""
+    return {key: round(float(value), 4) for key, value in outcome.figures(one.slo).items() if key in KEPT}
 
 
 def figures(one: Scenario, name: str, seeds: Iterable[int]) -> list[dict[str, float]]:
-    """The figures of one rule, one for each seed; none of an oracle that does not keep the objectives."""
-    outcomes = (with_oracle(one, seed) if name == ORACLE else run(one, RULES[name](one), seed) for seed in seeds)
-    known = (outcome.figures(one.slo) for outcome in outcomes if outcome is not None)
-    return [{key: round(float(value), 4) for key, value in of.items() if key in KEPT} for of in known]
+    """Returns the figures of one rule, one for each seed."""
+    return [kept(one, run(one, RULES[name](one), seed)) for seed in seeds]
+
+
+def of_oracles(one: Scenario, seeds: Iterable[int]) -> dict[str, list[dict[str, float]]]:
+    """Returns the figures of both oracles, one for each seed."""
+    found = [knowing.oracles(one, seed, run(one, RULES[HERD](one), seed)) for seed in seeds]
+    return {
+        name: [kept(one, each[number].outcome) | {"plans": each[number].plans} for each in found] for number, name in enumerate(ORACLES)
+    }
 
 
 def table(found: Mapping[str, list[dict[str, float]]]) -> Table:
@@ -124,6 +119,20 @@ def write(path: Path, found: Results, settings: Mapping[str, Any]) -> None:
     path.write_text(json.dumps({"settings": settings, "loads": loads}, indent=1) + "\n", encoding="utf-8")
 
 
+def measure(one: Scenario, name: str, rules: dict[str, list[dict[str, float]]], seeds: int, again: bool) -> None:
+    """Measures one rule, or both oracles, where that is missing."""
+    count = min(seeds, ORACLES_SEEDS) if name == ORACLE else seeds
+    if not again and len(rules.get(name, ())) >= count:
+        return
+    if name == ORACLE:
+        rules |= of_oracles(one, range(1, count + 1))
+        return
+    rules[name] = figures(one, name, range(1, count + 1))
+    if name == HERD:
+        for knowing_ours in ORACLES:
+            rules.pop(knowing_ours, None)
+
+
 def main() -> None:
     """Runs what is missing, shows and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,17 +146,14 @@ def main() -> None:
     loads, had = scenarios(asked.trace), read(asked.out)
     ordered: Results = {one.name: had.get(one.name, {}) for one in loads}  # in their order, whichever ran first
     found = {name: rules for name, rules in had.items() if name not in ordered} | ordered
-    settings = {"command": "python -m tests.bench.scaling", "seeds": asked.seeds, "trace": bool(asked.trace), "oracle_share": SHARE}
+    settings = {"command": "python -m tests.bench.scaling", "seeds": asked.seeds, "trace": bool(asked.trace)}
     for one in loads:
         if asked.load and not one.name.startswith(tuple(asked.load)):
             continue
         rules = found[one.name]
         for name in asked.rule or [*RULES, ORACLE]:
-            count = ORACLES_SEEDS if name == ORACLE else asked.seeds
-            if asked.again or len(rules.get(name, ())) < count:
-                if rows := figures(one, name, range(1, count + 1)):
-                    rules[name] = rows
-                write(asked.out, found, settings)
+            measure(one, name, rules, asked.seeds, asked.again)
+            write(asked.out, found, settings)
         Console(width=160).print(one.name, table(rules))
 
 
