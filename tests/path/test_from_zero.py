@@ -151,6 +151,10 @@ async def test_client_whose_patience_is_over_is_told_when_the_model_should_be_th
     assert not engine.requests
 
 
+async def died(herd: Herd, engine: FakeEngine) -> None:
+    await until(lambda: herd.state(engine) is ReplicaState.DEAD)
+
+
 def _seen(herd: Herd, engine: FakeEngine) -> Any:
     herd.has(engine)
     return herd.roster.replicas(LLAMA)
@@ -303,15 +307,15 @@ async def test_request_that_waits_for_room_elsewhere_waits_for_a_start_where_all
 
 
 async def test_request_under_which_replicas_die_is_not_waited_with_for_ever(engine: FakeEngine) -> None:
-    async with at_zero() as herd:
-        engine.script = then_breaks(head=False)
+    async with fake_engine() as next_one, at_zero() as herd:
         (task,) = await asked(herd, 1)
-        for _ in range(2):
-            herd.has(engine)
-            await until(lambda: herd.state(engine) is ReplicaState.DEAD)
+        for one in (engine, next_one):
+            one.script = then_breaks(head=False)
+            herd.has(one)
+            await died(herd, one)
         answer = await task
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_gone")
-    assert len(engine.requests) == 2
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_kills_engines")
+    assert (len(engine.requests), len(next_one.requests)) == (1, 1)
 
 
 async def test_replica_that_is_never_reached_is_tried_as_often_as_any_other_and_no_longer_than_a_start_is_waited_for() -> None:
