@@ -12,6 +12,8 @@ from types import TracebackType
 
 #: A task ends so much later than it should, at most.
 GRAIN_S = 0.1
+#: A task may end so much sooner than it should: a time that differs from the present by a float's last digits has come.
+SOONER_S = 1e-6
 
 
 class Deadlines:
@@ -105,7 +107,7 @@ class Deadline:
 
     def come(self, now_s: float) -> None:
         """The time has come for which it stood; it may have been put off since."""
-        if self._at_s > now_s:
+        if self._at_s > now_s + SOONER_S:
             self._stand()
         else:
             self.end()

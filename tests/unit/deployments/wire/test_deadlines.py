@@ -1,11 +1,12 @@
 """`deployments.wire.deadlines`: a task ends when its time is over, and not before."""
 
 import asyncio
+import math
 import time
 
 import pytest
 
-from deployments.wire.deadlines import GRAIN_S, Deadlines
+from deployments.wire.deadlines import GRAIN_S, Deadline, Deadlines
 
 LONG_S = 30.0
 
@@ -55,6 +56,20 @@ async def test_deadline_that_is_postponed_comes_later() -> None:
     with pytest.raises(TimeoutError):
         await work()
     assert 0.5 <= time.monotonic() - began < LONG_S / 2
+
+
+async def test_deadline_has_come_where_only_a_floats_last_digits_are_left_of_it() -> None:
+    """It would stand in the slot that was just emptied, and be looked at for ever."""
+
+    async def work() -> None:
+        deadlines = Deadlines()
+        at_s = deadlines.now_s + LONG_S
+        with Deadline(deadlines, at_s) as deadline:
+            deadline.come(math.nextafter(at_s, 0.0))
+            await asyncio.sleep(LONG_S)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.create_task(work())
 
 
 async def test_deadline_that_has_come_is_not_postponed() -> None:
