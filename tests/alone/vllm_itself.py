@@ -265,12 +265,12 @@ def keys_of_memory(engines: list[list[float]]) -> list[list[str]]:
     from deployments.engine.vllm.kept_starts import with_memory
     from deployments.small_models import ensure
 
+    theirs = startup_plan.compute_plan_fingerprint  # vLLM loads its plugins, ours among them, when it makes a config
     folder = str(ensure("llama-4-scout-tiny", environment().models))
     configs = [
         EngineArgs(model=folder, gpu_memory_utilization=share, limit_mm_per_prompt={"image": int(images)}).create_engine_config()
         for share, images in engines
     ]
-    theirs = startup_plan.compute_plan_fingerprint
     return [[told(one, 0, 1) for one in configs] for told in (theirs, with_memory(theirs))]
 
 
