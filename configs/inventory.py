@@ -14,7 +14,7 @@ from configs.addresses import PORT
 from configs.certificates import Certificates
 from configs.clouds import Aws, Gcp
 from configs.kubernetes import KubeRay
-from configs.node_environment import Absolute, Command, Device, DockerOption, Environment, Secrets, twice
+from configs.node_environment import Command, Device, DockerOption, Environment, Folder, Secrets, twice
 from configs.strict import Strict
 
 
@@ -28,8 +28,6 @@ def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Refuses what Docker and Kubernetes refuse when a node starts."""
     plain = [PurePosixPath(path) for path in paths]
     for path, one in zip(paths, plain, strict=True):
-        if one == PurePosixPath("/") or ".." in one.parts:
-            raise ValueError(f"{path} cannot be shown to a container: name a folder below /, without `..`")
         if plain.count(one) > 1:
             raise ValueError(f"{path} is there twice: Docker and Kubernetes take a folder once")
     return paths
@@ -37,7 +35,7 @@ def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 #: IPv4, IPv6 or a name; which of them can be a host's is for `configs.cross_checks`.
 Address = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
-HostPort = Annotated[str, BeforeValidator(_port), StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.-]{{0,250}}:{PORT}$")]
+HostPort = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9.-]{{0,250}}:{PORT}$"), BeforeValidator(_port)]
 Image = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]{0,200}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$")
 ]
@@ -51,7 +49,7 @@ class OnPrem(Strict):
 
     head: Address = Field(description="Ray's head runs on the host with this address or name, as the other hosts see it.")
     workers: tuple[Address, ...] = Field((), description="All other hosts have these addresses or names.")
-    cache: Absolute = Field(
+    cache: Folder = Field(
         "/var/lib/llama-herd",
         description="Each host keeps the Hub's weights (HF_HOME) and what engines compile (HERD_CACHE) in this folder of its own disk, "
         "outside of the container. Without a container both are in the user's home.",
@@ -72,7 +70,7 @@ class Inventory(Strict):
     pull_before_run: bool = Field(
         True, description="A node pulls the image before its container starts if this is true, and only an image that it lacks if not."
     )
-    mounts: Annotated[tuple[Absolute, ...], AfterValidator(_folders)] = Field(
+    mounts: Annotated[tuple[Folder, ...], AfterValidator(_folders)] = Field(
         (), description="The container sees these folders of the node at the same (absolute) path: weights, secrets."
     )
     devices: tuple[Device, ...] = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 from pydantic import Field, StringConstraints
 
-from configs.node_environment import Absolute, Environment
+from configs.node_environment import Absolute, Environment, Folder
 from configs.strict import Strict
 
 SubDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?$")]
@@ -46,7 +46,7 @@ class KubeRay(Strict):
         default_factory=dict,
         description="A folder of `cluster.mounts` is in the PersistentVolumeClaim of this name. Default: it is a folder of the node.",
     )
-    cache: Absolute | None = Field(
+    cache: Folder | None = Field(
         None,
         description="Worker pods keep the Hub's weights (HF_HOME) and what engines compile (HERD_CACHE) in this folder of their node, "
         "which an init container makes writable. Default: both are gone with the pod.",

@@ -4,6 +4,7 @@ Decides which of these may stand in a file. The value of a secret is never a fie
 """
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -30,6 +31,14 @@ def _absolute(path: object) -> object:
     return path
 
 
+def _below_root(path: str) -> str:
+    """Refuses a folder that no container can be shown."""
+    one = PurePosixPath(path)
+    if not one.name or ".." in one.parts:
+        raise ValueError(f"{path} cannot be shown to a container: name a folder below /, without `..`")
+    return path
+
+
 def _one_line(value: str) -> str:
     if not value.isprintable():
         raise ValueError("must be one line of printable characters")
@@ -42,10 +51,11 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-Absolute = Annotated[str, BeforeValidator(_absolute), StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{0,199}$")]
+Absolute = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/+-]{0,199}$"), BeforeValidator(_absolute)]
+Folder = Annotated[Absolute, AfterValidator(_below_root)]
 Device = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,100}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Value = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=4096), AfterValidator(_one_line)]
+Value = Annotated[str, StringConstraints(max_length=4096), BeforeValidator(_as_text), AfterValidator(_one_line)]
 Command = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 DockerOption = Annotated[str, StringConstraints(pattern=r"^-[ -~]{1,200}$")]
 

@@ -22,8 +22,8 @@ def _with_path(url: object) -> object:
 #: The address has no user or password: a config is no place for a secret.
 CollectorUrl = Annotated[
     str,
-    BeforeValidator(_with_path),
     StringConstraints(pattern=rf"^https?://([A-Za-z0-9_.-]{{1,255}}|\[[0-9A-Fa-f:.]{{2,45}}\])(:{PORT})?/[A-Za-z0-9_./~%-]{{1,512}}$"),
+    BeforeValidator(_with_path),
 ]
 
 

@@ -10,7 +10,7 @@ import gc
 from collections.abc import Iterator
 from pathlib import Path
 
-_SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 #: With pages of 64 KiB, as some ARM kernels have them, a large one has 512 MiB.
 MOST_BYTES = 2 << 20
 #: Linux's names for `madvise`: large pages are welcome here; these small ones are put together now (since 6.1).
@@ -22,8 +22,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     with contextlib.suppress(OSError):  # no Linux, or one without large pages
-        size = int(_SIZE.read_text(encoding="ascii"))
-        if size <= MOST_BYTES:
+        size = int((_PAGES / "hpage_pmd_size").read_text(encoding="ascii"))
+        if size <= MOST_BYTES and "[never]" not in (_PAGES / "enabled").read_text(encoding="ascii"):  # the operator's word
             put_together(whole_pages(Path("/proc/self/maps").read_text(encoding="utf-8"), size), size)
 
 

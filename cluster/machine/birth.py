@@ -28,7 +28,7 @@ def birth(process: psutil.Process) -> str:
 
 
 def began(process: psutil.Process) -> str:
-    """Returns what is kept of a process beside its number: its second of the wall clock, for older releases, and its birth.
+    """Returns what is kept of a process beside its number: its second of the wall clock, and its birth. Older releases do not read it.
 
     Raises:
         NoSuchProcess: it has ended.

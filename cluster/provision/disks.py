@@ -4,6 +4,11 @@ Decides that both survive the container, which Ray removes when it stops (`--rm`
 before its container starts.
 """
 
+import re
+from pathlib import PurePosixPath
+
+from configs.inventory import Inventory
+
 #: The disk's folder on a cloud's machine, and in its container.
 FOLDER = "/mnt/herd"
 #: AWS's own name of an instance store, and the links that Google's images make.
@@ -30,16 +35,24 @@ fi
 OWNED = """\
 sudo mkdir -p {folders} && sudo chown {user}:{user} {folders}
 """
-#: A folder that Docker has made is root's, and the container's user, who may use `sudo` in Ray's images, is not.
+#: A folder that Docker has made is root's, and the container's user, who may use `sudo` in Ray's images, is not. Only the two folders in it
+#: become that user's: the folder itself may be others' too.
 KEPT = """\
 mkdir -p {folders} 2> /dev/null && test -w {first} && test -w {second} ||
-  sudo -n install -d -o "$(id -u)" -g "$(id -g)" {folder} {folders} ||
+  sudo -n install -d -o "$(id -u)" -g "$(id -g)" {folders} ||
   {{ echo "{folder} cannot be written by $(id -un): it keeps weights and what engines compile, see {field}" >&2; exit 1; }}"""
 
 
 def environment(folder: str) -> dict[str, str]:
     """Returns the variables of Hugging Face's cache and the herd's own in a folder of the node."""
     return {"HF_HOME": f"{folder}/huggingface", "HERD_CACHE": f"{folder}/llama-herd"}
+
+
+def is_shown(inventory: Inventory, folder: str) -> bool:
+    """Tells whether a container is shown something at this place already: Docker and Kubernetes take a place once."""
+    place = PurePosixPath(folder)
+    said = (words for option in inventory.run_options for words in re.split(r"[:=, ]", option)[1:])
+    return any(PurePosixPath(one) == place for one in (*inventory.mounts, *said))
 
 
 def volume(folder: str) -> str:

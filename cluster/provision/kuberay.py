@@ -5,6 +5,7 @@ Decides what the pods are, and where they may run. What Ray Serve runs in them i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.provision import disks
@@ -115,7 +116,14 @@ def _toleration(one: Toleration) -> dict[str, str]:
 
 def _folders(inventory: Inventory, site: KubeRay) -> tuple[str, ...]:
     """Returns the folders of a worker: those of all pods, and the cache where it is none of them."""
-    return inventory.mounts if site.cache is None or site.cache in inventory.mounts else (*inventory.mounts, site.cache)
+    if site.cache is None or _same(site.cache, inventory.mounts) is not None:
+        return inventory.mounts
+    return (*inventory.mounts, site.cache)
+
+
+def _same(folder: str, folders: Sequence[str]) -> int | None:
+    """Returns which of these is the folder, however it is written."""
+    return next((index for index, one in enumerate(folders) if PurePosixPath(one) == PurePosixPath(folder)), None)
 
 
 def _cache_made(inventory: Inventory, cache: str | None, folders: Sequence[str]) -> dict[str, Any]:
@@ -126,9 +134,9 @@ def _cache_made(inventory: Inventory, cache: str | None, folders: Sequence[str])
     made = {
         "name": "cache",
         "image": inventory.image,
-        "command": ["install", "-d", "-o", user, "-g", user, cache, *disks.environment(cache).values()],
+        "command": ["install", "-d", "-o", user, "-g", user, *disks.environment(cache).values()],
         "securityContext": {"runAsUser": 0},
-        "volumeMounts": [{"name": f"mount-{folders.index(cache)}", "mountPath": cache}],
+        "volumeMounts": [{"name": f"mount-{_same(cache, folders)}", "mountPath": cache}],
     }
     return {"initContainers": [made]}
 

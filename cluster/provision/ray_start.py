@@ -34,7 +34,7 @@ class Start:
     before: tuple[str, ...] = ()
     """Further lines of shell, before the variables that a config names."""
     usual: Mapping[str, str] = field(default_factory=dict)
-    """Variables that any section of the config may say otherwise."""
+    """Variables that the config, the image or `docker run` may say otherwise: paths without blanks."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the provider's own section."""
     flags: str = ""
@@ -88,7 +88,8 @@ def _commands(inventory: Inventory, start: Start, own: Iterable[str], command: s
         *_limits(),
         *_network(start.place),
         *start.before,
-        *exports({**start.usual, **inventory.environment, **start.environment}),
+        *(f'export {name}="${{{name}:-{value}}}"' for name, value in start.usual.items()),
+        *exports(inventory.environment | dict(start.environment)),
         *keys(inventory),
         *own,
         *([reconnect] if inventory.outlives_its_head else []),

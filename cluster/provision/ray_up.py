@@ -33,7 +33,7 @@ def onprem(name: str, inventory: Inventory, hosts: OnPrem, promised: Expected | 
 
 def host_options(inventory: Inventory, hosts: OnPrem) -> tuple[str, ...]:
     """Returns the options of `docker run` on one's own hosts, by `ray up` and by systemd alike."""
-    shown = () if hosts.cache in inventory.mounts else (disks.volume(hosts.cache),)
+    shown = () if disks.is_shown(inventory, hosts.cache) else (disks.volume(hosts.cache),)
     return (*containers.rdma(inventory), *shown)
 
 

@@ -234,7 +234,8 @@ def _unheard(config: Config, provider: Provider) -> list[Problem]:
         return []
     if on_loopback(host):
         return [Problem("gateway.host", f"is required for --provider {provider}{BEYOND}")]
-    if is_one_machines(host):
+    several = inventory is None or inventory.onprem is None or provider is not Provider.HAPROXY or bool(inventory.onprem.workers)
+    if several and is_one_machines(host):
         return [Problem("gateway.host", f"{host} is one machine's, and gateways on all of them listen there: write 0.0.0.0")]
     return []
 

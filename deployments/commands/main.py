@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
-#: What Typer raises for a command line that cannot be understood.
+#: Typer raises it for a command line that cannot be understood.
 USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
 
 

@@ -44,7 +44,7 @@ Ca = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="With --url: trust the certificates in this file, and not those of this system.")
 ]
 
-#: What stands before all lines but the first of a sentence behind a mark, and of one about a field.
+#: Blanks before all lines but the first of a sentence behind a mark, and of one about a field.
 BEHIND_A_MARK, BELOW_A_FIELD = " " * 2, " " * 4
 STAYS = "Everything that was started stays: `herd up` goes on from there, `herd down` takes it away."
 FAILED = 1

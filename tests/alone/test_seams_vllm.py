@@ -156,7 +156,7 @@ SEAMS = [
         "vllm.v1.engine.async_llm:AsyncLLM.collective_rpc",
         takes=("self", "method", "timeout", "args", "kwargs"),
     ),
-    # What a start leaves for the next one.
+    # A start leaves its code and its measures for the next one.
     Seam("engine/vllm/kept_starts", "vllm.envs:compile_factors", takes=()),
     Seam(
         "engine/vllm/kept_starts",

@@ -90,12 +90,12 @@ def alike(start: Start, known: Sequence[Start]) -> Sequence[Start]:
         start: the one that is compared.
         known: starts of its model, oldest first; it may be among them.
     """
-    warm, found = set[tuple[str, str]](), dict[bool, list[Start]]()
-    for one in known:
-        found.setdefault((one.node, one.release) in warm, []).append(one)
-        if one.outcome == READY:
-            warm.add((one.node, one.release))
-    same = found.get((start.node, start.release) in warm, [])
+    over = [(one.node, one.release, one.ended) for one in known if one.outcome == READY and one.ended is not None]
+
+    def is_warm(one: Start) -> bool:
+        return any((node, release) == (one.node, one.release) and ended <= one.began for node, release, ended in over)
+
+    same = [one for one in known if is_warm(one) is is_warm(start)]
     return same if any(one.outcome == READY for one in same) else known
 
 

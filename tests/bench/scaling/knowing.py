@@ -26,7 +26,7 @@ from tests.bench.scaling import oracle
 from tests.bench.scaling.oracle import Plan, Spans
 from tests.bench.scaling.scenarios import Scenario
 
-#: What one replica is trusted with, of the usual pace.
+#: A replica is trusted with so much of the usual pace.
 TRUSTS = (0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.4, 2.0)
 #: Of the plans to begin with, so many of the cheapest that do are cut.
 CUT = 2

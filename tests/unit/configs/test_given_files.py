@@ -1,4 +1,4 @@
-"""What an operator names as a file: files and pipes are read within bounds, and nothing is waited for without end."""
+"""Files that an operator names: files and pipes are read within bounds, and nothing is waited for without end."""
 
 import contextlib
 import os

@@ -50,6 +50,19 @@ def test_every_property_is_described() -> None:
     assert [path for path, one in found if not one.get("description")] == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"cluster": {"redis": "not an address"}},
+        {"cluster": {"mounts": ["models"]}},
+        {"cluster": {"onprem": {"head": "10.0.0.1", "cache": "kept"}}},
+        {"gateway": {"tracing": {"endpoint": "collector"}}},
+    ],
+)
+def test_schema_has_the_patterns_of_values_that_are_explained_in_words(said: dict[str, Any]) -> None:
+    assert problems(said)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_has_the_schemas_form_and_names_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -136,15 +136,15 @@ def test_weights_are_on_the_machines_own_disks_and_outlive_the_container(made: d
     assert "mdadm --create" in prepared
     assert "initialization_commands" not in made["available_node_types"]["head"]
     assert f"--volume={FOLDER}:{FOLDER}" in made["docker"]["worker_run_options"]
-    assert f"export HF_HOME={FOLDER}/huggingface" in made["worker_start_ray_commands"][-1].splitlines()
+    assert f'export HF_HOME="${{HF_HOME:-{FOLDER}/huggingface}}"' in made["worker_start_ray_commands"][-1].splitlines()
     assert "HF_HOME" not in made["head_start_ray_commands"][-1]
 
 
 @pytest.mark.parametrize("build", [of_aws, of_gcp])
 def test_folder_that_the_config_names_for_all_nodes_goes_before_the_machines_own(build: Callable[..., dict[str, Any]]) -> None:
     start = build(shared={"image": "a:1", "environment": {"HF_HOME": "/models/hub"}})["worker_start_ray_commands"][-1].splitlines()
-    assert [line for line in start if "HF_HOME" in line] == ["export HF_HOME=/models/hub"]
-    assert f"export HERD_CACHE={FOLDER}/llama-herd" in start
+    assert [line for line in start if "HF_HOME" in line][-1] == "export HF_HOME=/models/hub"
+    assert f'export HERD_CACHE="${{HERD_CACHE:-{FOLDER}/llama-herd}}"' in start
 
 
 def test_weights_are_on_the_first_disk_where_the_others_are_not_wanted() -> None:

@@ -122,6 +122,13 @@ def test_gateways_that_nobody_reaches_are_refused(tmp_path: Path, provider: str,
     assert (done.exit_code, said is None or said in done.stderr) == (0 if said is None else 3, True), done.stderr
 
 
+def test_balancer_before_one_host_asks_its_own_address_and_not_its_loopback(tmp_path: Path) -> None:
+    herd = tmp_path / "herd.yaml"
+    for host, code in (("10.0.0.11", 0), ("0.0.0.0", 0), ("127.0.0.1", 3)):
+        herd.write_text(f"cluster: {{onprem: {{head: 10.0.0.11}}}}\n{HERD.replace('0.0.0.0', host)}")
+        assert emit(str(herd), "--provider", "haproxy").exit_code == code, host
+
+
 @pytest.mark.parametrize("provider", ["onprem", "systemd"])
 def test_gateway_of_one_host_alone_may_listen_anywhere(tmp_path: Path, provider: str) -> None:
     herd = tmp_path / "herd.yaml"

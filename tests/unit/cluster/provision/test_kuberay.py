@@ -107,8 +107,8 @@ def test_worker_keeps_weights_and_compiled_code_on_its_node_and_may_write_there(
     head, worker = pods(made(SHARED, **SITE, cache="/raid/herd"))
     assert worker["volumes"][2] == {"name": "mount-2", "hostPath": {"path": "/raid/herd", "type": "DirectoryOrCreate"}}
     (first,), (container,) = worker["initContainers"], worker["containers"]
-    folders = ["/raid/herd", "/raid/herd/huggingface", "/raid/herd/llama-herd"]
-    assert first["command"] == ["install", "-d", "-o", "1000", "-g", "1000", *folders]
+    folders = ["/raid/herd/huggingface", "/raid/herd/llama-herd"]
+    assert first["command"] == ["install", "-d", "-o", "1000", "-g", "1000", *folders], "the folder itself may be others' too"
     assert (first["image"], first["securityContext"]) == (container["image"], {"runAsUser": 0})
     assert first["volumeMounts"] == [container["volumeMounts"][2]] == [{"name": "mount-2", "mountPath": "/raid/herd"}]
     assert {"name": "HF_HOME", "value": "/raid/herd/huggingface"} in container["env"]
@@ -119,9 +119,9 @@ def test_worker_keeps_weights_and_compiled_code_on_its_node_and_may_write_there(
 
 
 def test_cache_that_is_a_mount_already_is_one_volume() -> None:
-    _, worker = pods(made(SHARED, **SITE, cache="/scratch"))
+    _, worker = pods(made(SHARED, **SITE, cache="/scratch/"))
     assert [one["mountPath"] for one in worker["containers"][0]["volumeMounts"]] == ["/models", "/scratch"]
-    assert worker["initContainers"][0]["volumeMounts"] == [{"name": "mount-1", "mountPath": "/scratch"}]
+    assert worker["initContainers"][0]["volumeMounts"] == [{"name": "mount-1", "mountPath": "/scratch/"}]
 
 
 def test_claim_of_a_folder_that_is_no_mount_is_refused() -> None:

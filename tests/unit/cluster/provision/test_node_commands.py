@@ -59,9 +59,43 @@ def test_folder_that_the_config_names_itself_goes_first(shell: Shell, tmp_path: 
     assert {"HF_HOME=/models/hub", f"HERD_CACHE={tmp_path}/kept/llama-herd"} <= set(said)
 
 
-def test_folder_that_is_mounted_already_is_shown_once_and_a_host_without_a_container_keeps_its_home() -> None:
-    made = onprem_of(HOSTS | {"cache": "/models"}, image="a:1", mounts=["/models"])
-    assert made["docker"]["run_options"].count("--volume=/models:/models") == 1
+def test_folder_that_the_container_brings_along_goes_first(shell: Shell, tmp_path: Path) -> None:
+    """By its image, or by `docker run --env`."""
+    command = onprem_of(HOSTS | {"cache": str(tmp_path / "kept")}, image="a:1")["worker_start_ray_commands"][-1]
+    assert "HF_HOME=/models/hub" in shell(command, HERD_SECRET=OWN, HF_HOME="/models/hub").stdout.splitlines()
+
+
+def test_folder_of_others_stays_theirs(shell: Shell, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    kept.chmod(0o1777)
+    assert shell(onprem_of(HOSTS | {"cache": str(kept)}, image="a:1")["head_start_ray_commands"][-1], HERD_SECRET=OWN).returncode == 0
+    assert kept.stat().st_mode & 0o7777 == 0o1777
+    assert f'-g "$(id -g)" {kept}/huggingface' in onprem_of(HOSTS | {"cache": str(kept)}, image="a:1")["head_start_ray_commands"][-1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mounts": ["/kept"]},
+        {"mounts": ["/kept/"]},
+        {"run_options": ["--volume=/nvme/herd:/kept"]},
+        {"run_options": ["-v /nvme/herd:/kept/:rw"]},
+        {"run_options": ["--mount=type=bind,source=/nvme,target=/kept"]},
+    ],
+)
+def test_place_that_is_shown_already_is_not_shown_twice(fields: dict[str, Any]) -> None:
+    options = onprem_of(HOSTS | {"cache": "/kept"}, image="a:1", **fields)["docker"]["run_options"]
+    assert sum("/kept" in option for option in options) == 1
+
+
+@pytest.mark.parametrize("folder", ["/", "//", "/data/../x"])
+def test_folder_that_no_container_can_be_shown_is_refused(folder: str) -> None:
+    with pytest.raises(ValueError, match="cannot be shown to a container"):
+        onprem_of(HOSTS | {"cache": folder}, image="a:1")
+
+
+def test_host_without_a_container_keeps_its_home() -> None:
     assert "HF_HOME" not in onprem_of(HOSTS)["worker_start_ray_commands"][-1]
 
 

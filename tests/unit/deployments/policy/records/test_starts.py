@@ -36,6 +36,16 @@ NEW = Start("scout", "abc", "10.0.0.2", "0.1.0", 1000.0)
 LOADING = replace(NEW, phases=((WEIGHTS, 1000.0), (ENGINE, 1002.0), (LOAD, 1010.0)))
 
 
+#: One more start on node a, long after.
+LATER = replace(NEW, node="a", began=5000.0, phases=((LOAD, 5010.0),))
+
+
+def at(after_s: float, node: str, load_s: float, outcome: str = READY) -> Start:
+    """A start of node `node`, so much later than the first one."""
+    phases = ((LOAD, 1010.0 + after_s), (GATE, 1010.0 + after_s + load_s))
+    return replace(NEW, node=node, began=1000.0 + after_s, phases=phases, ended=1015.0 + after_s + load_s, outcome=outcome)
+
+
 def earlier(load_s: float, outcome: str = READY) -> Start:
     return replace(LOADING, phases=(*LOADING.phases, (GATE, 1010.0 + load_s)), ended=1015.0 + load_s, outcome=outcome)
 
@@ -85,22 +95,29 @@ def test_start_is_told_beside_earlier_ones() -> None:
 
 def test_first_start_of_a_release_on_a_node_is_told_beside_first_ones_and_a_later_one_beside_later_ones() -> None:
     """The first one fetches weights and compiles."""
-    known = [replace(earlier(load_s), node=node) for node, load_s in (("a", 300), ("b", 310), ("a", 20), ("b", 22), ("a", 24))]
-    assert told(replace(LOADING, node="a"), known, 1051.0) == "loading weights, 41 s of about 22 s"
-    assert told(replace(LOADING, node="new"), known, 1051.0) == "loading weights, 41 s of about 5 min"
-    assert told(replace(LOADING, node="a", release="0.2.0"), known, 1051.0) == "loading weights, 41 s of about 5 min"
-    assert is_late(replace(LOADING, node="a"), known, 1093.0)
-    assert not is_late(replace(LOADING, node="new"), known, 1093.0)
+    known = [at(0, node, load_s) for node, load_s in (("a", 300), ("b", 310))]
+    known += [at(1000, node, load_s) for node, load_s in (("a", 20), ("b", 22), ("a", 24))]
+    assert told(LATER, known, 5051.0) == "loading weights, 41 s of about 22 s"
+    assert told(replace(LATER, node="new"), known, 5051.0) == "loading weights, 41 s of about 5 min"
+    assert told(replace(LATER, release="0.2.0"), known, 5051.0) == "loading weights, 41 s of about 5 min"
+    assert is_late(LATER, known, 5093.0)
+    assert not is_late(replace(LATER, node="new"), known, 5093.0)
+
+
+def test_starts_that_begin_together_on_a_new_node_are_all_first_ones() -> None:
+    """The first that is ready leaves the others what they were."""
+    known = [at(0, "b", 300), at(1000, "b", 20), at(4000, "a", 61)]
+    assert told(replace(LATER, began=4000.5), known, 5051.0) == "loading weights, 41 s of about 3 min"
 
 
 def test_first_start_that_failed_leaves_its_node_as_it_was() -> None:
-    known = [replace(earlier(300), node="b"), replace(earlier(1, FAILED), node="a"), replace(earlier(20), node="b")]
-    assert [durations(one)[LOAD] for one in alike(replace(LOADING, node="a"), known)] == [300, 1]
+    known = [at(0, "b", 300), at(0, "a", 1, FAILED), at(1000, "b", 20)]
+    assert [durations(one)[LOAD] for one in alike(LATER, known)] == [300, 1]
 
 
 def test_start_like_no_earlier_one_is_told_beside_all() -> None:
-    known = [replace(earlier(300), node="a")]
-    assert alike(replace(LOADING, node="a"), known) is known
+    known = [at(0, "a", 300)]
+    assert alike(LATER, known) is known
 
 
 def test_start_is_late_beyond_three_times_the_usual_and_a_minute() -> None:
