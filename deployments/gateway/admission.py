@@ -54,10 +54,6 @@ class Place:
         could not go on later. None: the request does not leave early."""
         self._slot.yields_by(give_way)
 
-    def leave(self) -> None:
-        """Frees the slot for the next request."""
-        self._left(self._slot)
-
     def __enter__(self) -> Self:
         return self
 

@@ -44,7 +44,8 @@ async def test_every_admission_over_a_roster_hears_its_news() -> None:
     roster.update(LLAMA, [replace(one, ongoing=0) for one in roster.replicas(LLAMA)])
     async with asyncio.timeout(5):
         for place in await asyncio.gather(*waiting):
-            place.leave()
+            with place:
+                pass
     assert [admission.demand(LLAMA) for admission in admissions] == [0, 0]
 
 
@@ -57,7 +58,8 @@ async def test_place_that_is_left_goes_to_the_next() -> None:
         second = wants(admission)
         await until(lambda: admission.demand(LLAMA) == 1)
     async with asyncio.timeout(5):
-        (await second).leave()
+        with await second:
+            pass
 
 
 async def test_refused_requests_are_demand_as_those_that_wait_are() -> None:
@@ -80,4 +82,5 @@ async def test_client_that_hangs_up_as_its_turn_comes_takes_no_slot() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     async with asyncio.timeout(5):
-        (await wants(admission)).leave()
+        with await wants(admission):
+            pass
