@@ -1,8 +1,13 @@
 """`deployments.settled`: what is put into large pages, and that it stays what it was."""
 
 import ctypes
+import gc
 import mmap
+from pathlib import Path
 
+import pytest
+
+from deployments import settled
 from deployments.settled import put_together, whole_pages
 
 SIZE = 2 << 20
@@ -31,3 +36,19 @@ def test_memory_stays_what_it_was() -> None:
         put_together(whole_pages(f"{begin:x}-{begin + 4 * SIZE:x} rw-p 00000000 00:00 0", SIZE), SIZE)
         del held
         assert memory[:] == written
+
+
+@pytest.mark.parametrize(
+    ("enabled", "times"), [("always [madvise] never", 1), ("[always] madvise never", 1), ("always madvise [never]", 0)]
+)
+def test_large_pages_are_left_alone_where_the_operator_wants_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: str, times: int
+) -> None:
+    (tmp_path / "hpage_pmd_size").write_text(f"{SIZE}\n", encoding="ascii")
+    (tmp_path / "enabled").write_text(f"{enabled}\n", encoding="ascii")
+    called: list[int] = []
+    monkeypatch.setattr(settled, "_PAGES", tmp_path)
+    monkeypatch.setattr(settled, "put_together", lambda _pages, size: called.append(size))
+    settled.settle()
+    gc.unfreeze()
+    assert called == [SIZE] * times
