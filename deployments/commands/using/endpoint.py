@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from configs.addresses import in_url
 from configs.load import Environment
 from deployments.lifecycle import herd as operate
 from deployments.lifecycle.herd import Herd, OperationError
@@ -139,9 +140,8 @@ def at(url: str, ca: Path | None, given: Environment) -> Endpoint:
         raise OperationError(f"--url {url!r} is no address of a gateway: it is like http://host:8000 or https://llm.example.com.")
     if parts.username or parts.password:
         raise OperationError("--url has a user or a password in it. The gateway takes a key: set OPENAI_API_KEY instead.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/").removesuffix("/v1")
-    address = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{path}"
+    address = f"{parts.scheme}://{in_url(parts.hostname)}{'' if port is None else f':{port}'}{path}"
     return Endpoint(address, _trusted(ca) if parts.scheme == "https" else True, given.api_key, ca=ca)
 
 

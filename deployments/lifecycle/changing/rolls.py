@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.machine.birth import alive
 from configs.strict import Strict
 from deployments.lifecycle.known import OperationError
 from deployments.lifecycle.memory import InFolder, Memory
@@ -62,10 +63,7 @@ class Roll(Strict):
     @property
     def lives(self) -> bool:
         """Whether its process still runs, on this machine."""
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.began) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        return False
+        return alive(self.pid, self.began) is not None
 
     def refusal(self) -> OperationError:
         """Returns the error for an order that comes meanwhile."""

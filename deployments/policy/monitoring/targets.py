@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.addresses import in_url
 from configs.monitoring import Monitoring
 from deployments.policy.monitoring.cluster_facts import Node
 from deployments.policy.routing.types import ReplicaView
@@ -55,5 +56,4 @@ def _of_node(node: Node, monitoring: Monitoring) -> list[tuple[str, int]]:
 
 def _group(herd: Herd, job: str, node: str, address: tuple[str, int], **more: str) -> Group:
     host, port = address
-    shown = f"[{host}]" if ":" in host else host
-    return {"targets": [f"{shown}:{port}"], "labels": {"job": job, "node": node, "cluster": herd.name, **more}}
+    return {"targets": [f"{in_url(host)}:{port}"], "labels": {"job": job, "node": node, "cluster": herd.name, **more}}
