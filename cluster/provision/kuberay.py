@@ -81,14 +81,17 @@ def _redis(inventory: Inventory, site: KubeRay) -> dict[str, Any]:
 
 def _head(inventory: Inventory, site: KubeRay, served: Served) -> dict[str, Any]:
     resources = {"cpu": str(site.head_cpus), "memory": f"{site.head_memory_gib}Gi"}
-    spec = {"containers": [_container(inventory, site, "ray-head", resources, served.port)], **_of_both(inventory, site, inventory.mounts)}
+    spec = {
+        "containers": [_container(inventory, site, "ray-head", resources, served.port)],
+        **_of_both(inventory, site, _folders(inventory, None)),
+    }
     return {"spec": spec | ({"nodeSelector": dict(site.head_node_selector)} if site.head_node_selector else {})}
 
 
 def _workers(inventory: Inventory, site: KubeRay, served: Served) -> dict[str, Any]:
     further = {name: str(count) for name, count in site.resources.items()}
     resources = {"cpu": str(site.worker_cpus), "memory": f"{site.worker_memory_gib}Gi", "nvidia.com/gpu": str(served.gpus), **further}
-    folders = _folders(inventory, site)
+    folders = _folders(inventory, site.cache)
     container = {
         **_container(inventory, site, "ray-worker", resources, served.port, site.cache),
         # KubeRay would ask Ray Serve's own proxy, which a herd has not: a pod takes requests when its gateway does.
@@ -114,11 +117,11 @@ def _toleration(one: Toleration) -> dict[str, str]:
     return {"key": one.key, **taint, **({} if one.effect is None else {"effect": one.effect})}
 
 
-def _folders(inventory: Inventory, site: KubeRay) -> tuple[str, ...]:
-    """Returns the folders of a worker: those of all pods, and the cache where it is none of them."""
-    if site.cache is None or _same(site.cache, inventory.mounts) is not None:
+def _folders(inventory: Inventory, cache: str | None) -> tuple[str, ...]:
+    """Returns the folders of a pod: those of all pods, and the cache where it is none of them."""
+    if cache is None or _same(cache, inventory.mounts) is not None:
         return inventory.mounts
-    return (*inventory.mounts, site.cache)
+    return (*inventory.mounts, cache)
 
 
 def _same(folder: str, folders: Sequence[str]) -> int | None:
@@ -161,8 +164,7 @@ def _volume(index: int, folder: str, site: KubeRay) -> dict[str, Any]:
 def _container(
     inventory: Inventory, site: KubeRay, name: str, resources: dict[str, str], port: int, cache: str | None = None
 ) -> dict[str, Any]:
-    folders = inventory.mounts if cache is None else _folders(inventory, site)
-    mounts = [{"name": f"mount-{index}", "mountPath": folder} for index, folder in enumerate(folders)]
+    mounts = [{"name": f"mount-{index}", "mountPath": folder} for index, folder in enumerate(_folders(inventory, cache))]
     return {
         "name": name,
         "image": inventory.image,

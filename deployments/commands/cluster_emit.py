@@ -63,6 +63,8 @@ class Provider(StrEnum):
 
 #: Their files start Ray on machines, and `herd up` on the head must find that one.
 STARTS_RAY = (Provider.ONPREM, Provider.AWS, Provider.GCP, Provider.SYSTEMD)
+#: Their files are for `cluster.onprem`, which may be one host.
+OF_HOSTS = (Provider.ONPREM, Provider.SYSTEMD, Provider.HAPROXY)
 ON_THEM = ": auto, the Ray that this file starts; local would start another one on the head, and leave the machines idle"
 
 
@@ -228,14 +230,11 @@ def _of_one_machine(config: Config, provider: Provider) -> list[Problem]:
 
 def _unheard(config: Config, provider: Provider) -> list[Problem]:
     """Returns what is wrong with the address that gateways listen at: each node has some, and clients and the balancer ask any."""
-    host, inventory = config.gateway.host, config.cluster
-    site = None if inventory is None or provider not in (Provider.ONPREM, Provider.SYSTEMD) else inventory.onprem
-    if site is not None and not site.workers:
-        return []
-    if on_loopback(host):
+    host, hosts = config.gateway.host, None if config.cluster is None else config.cluster.onprem
+    alone = provider in OF_HOSTS and hosts is not None and not hosts.workers
+    if on_loopback(host) and not (alone and provider is not Provider.HAPROXY):  # the balancer is another machine
         return [Problem("gateway.host", f"is required for --provider {provider}{BEYOND}")]
-    several = inventory is None or inventory.onprem is None or provider is not Provider.HAPROXY or bool(inventory.onprem.workers)
-    if several and is_one_machines(host):
+    if is_one_machines(host) and not alone:
         return [Problem("gateway.host", f"{host} is one machine's, and gateways on all of them listen there: write 0.0.0.0")]
     return []
 
