@@ -4,7 +4,7 @@ Decides which figures a reader needs. A result that is missing has no row. A tes
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,7 @@ def table(results: Path = RESULTS) -> str:
 
 def chaos(results: Path = RESULTS) -> str:
     """Returns the table of what was killed or cut and what it cost, in Markdown."""
-    path = results / "chaos.json"
-    faults = json.loads(path.read_text(encoding="utf-8"))["faults"] if path.exists() else []
+    faults = _part(results, "chaos", "faults")
     lines = [
         "| killed or cut | times | requests | failed | told to wait | streams broken | wrong | model away | full service after | by |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -141,8 +140,7 @@ def chaos(results: Path = RESULTS) -> str:
 
 def profile(results: Path = RESULTS) -> str:
     """Returns the table of what one request takes step by step, in Markdown."""
-    path = results / "profile.json"
-    profiles = json.loads(path.read_text(encoding="utf-8"))["profiles"] if path.exists() else {}
+    profiles = _part(results, "profile", "profiles")
     lines = [
         "| step |" + "".join(f" {name}: µs warm | cold | bytecodes |" for name in profiles),
         "|---|" + "---:|---:|---:|" * len(profiles),
@@ -156,14 +154,13 @@ def profile(results: Path = RESULTS) -> str:
 
 def scaling(results: Path = RESULTS) -> str:
     """Returns the table of rules that scale replicas under each load, in Markdown: means over the seeds."""
-    path = results / "scaling.json"
-    loads = json.loads(path.read_text(encoding="utf-8"))["loads"] if path.exists() else {}
+    loads = _part(results, "scaling", "loads")
     lines = [
         "| load | herd | the other rule with the most in SLO | the cheapest that has at least as much |",
         "|---|---|---|---|",
     ]
     for load, rules in loads.items():
-        means = {name: tuple(sum(one[what] for one in found) / len(found) for what in SCALED) for name, found in rules.items()}
+        means = {name: _means(found) for name, found in rules.items()}
         own = means["herd"]
         others = {name: found for name, found in means.items() if not name.startswith(("herd", "oracle"))}
         best = max(others, key=lambda name: (others[name][0], -others[name][2]), default=None)
@@ -176,8 +173,7 @@ def scaling(results: Path = RESULTS) -> str:
 
 def oracles(results: Path = RESULTS) -> str:
     """Returns the table of what rules that know the load save at no worse service than ours, in Markdown: means over their seeds."""
-    path = results / "scaling.json"
-    loads = json.loads(path.read_text(encoding="utf-8"))["loads"] if path.exists() else {}
+    loads = _part(results, "scaling", "loads")
     lines = [
         "| load | seeds | plans | herd | knows the present | ours over it | knows the load | ours over it |",
         "|---|---:|---:|---|---|---:|---|---:|",
@@ -185,10 +181,8 @@ def oracles(results: Path = RESULTS) -> str:
     for load, rules in loads.items():
         if not (several := len(rules.get("oracle", ()))):
             continue
-        names = ("herd", "oracle of the present", "oracle")
-        own, now, best = (tuple(sum(one[what] for one in rules[name][:several]) / several for what in SCALED) for name in names)
-        over = (f"{100 * (own[-1] / known[-1] - 1):.0f} %" for known in (now, best))
-        cells = (cell for known in (now, best) for cell in (_scaled(known), next(over)))
+        own, *knowing = (_means(rules[name][:several]) for name in ("herd", "oracle of the present", "oracle"))
+        cells = (f"{_scaled(known)} | {100 * (own[-1] / known[-1] - 1):.0f} %" for known in knowing)
         plans = sum(one["plans"] for one in rules["oracle"]) // several
         lines.append(f"| {load} | {several} | {plans} | {_scaled(own)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -201,7 +195,7 @@ def equal(results: Path = RESULTS) -> str:
         " | herd by its own knobs | less that, s, 95 of 100 |",
         "|---|---:|---|---|---:|---:|---|---:|",
     ]
-    for load, found in _compared(results).items():
+    for load, found in _part(results, "scaling_pareto", "equal").items():
         said = found.get("deciding") or found
         own, best = said["herd"], said["best"]
         other = said["others"].get(best)
@@ -216,7 +210,7 @@ def equal(results: Path = RESULTS) -> str:
 
 def fronts(results: Path = RESULTS) -> str:
     """Returns the table of the time out of SLO at a few budgets, of ours and of the best other rule, in Markdown."""
-    loads = {load: found["fronts"] for load, found in _compared(results).items() if found["fronts"]["budgets"]}
+    loads = {load: found["fronts"] for load, found in _part(results, "scaling_pareto", "equal").items() if found["fronts"]["budgets"]}
     budgets = next(iter(loads.values()))["budgets"] if loads else []
     heads = " | ".join("{:g} × the hours".format(one["times"]) for one in budgets)
     lines = [f"| load | seeds | {heads} |", f"|---|---:{'|---' * len(budgets)}|"]
@@ -226,9 +220,15 @@ def fronts(results: Path = RESULTS) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _compared(results: Path) -> dict[str, Any]:
-    path = results / "scaling_pareto.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))["equal"]) if path.exists() else {}
+def _part(results: Path, name: str, part: str) -> Any:
+    """Returns a part of a benchmark's results; nothing where there are none."""
+    path = results / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))[part] if path.exists() else {}
+
+
+def _means(seeds: Sequence[Mapping[str, float]]) -> tuple[float, ...]:
+    """Returns the means of `SCALED` over the figures of some seeds."""
+    return tuple(sum(one[what] for one in seeds) / len(seeds) for what in SCALED)
 
 
 def _between(said: dict[str, Any]) -> str:
