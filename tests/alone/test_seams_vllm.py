@@ -16,6 +16,7 @@ from tests.unit.samples import scout
 Found = dict[str, dict[str, list[str]] | None]
 
 #: Both of vLLM's model runners for GPUs know them.
+KEYS = "tests.alone.vllm_keys"
 MEMORY = ("kv_caches", "model_memory_usage")
 SEAMS = [
     # The serving side goes on with an answer.
@@ -208,14 +209,14 @@ def test_vllm_reads_the_variables_that_its_processes_are_started_with() -> None:
 
 def test_port_of_a_start_is_not_in_the_key_of_its_compiled_code() -> None:
     """The first pair is vLLM's own: where it is one key, our mend can go."""
-    (theirs, another), (ours, again) = vllm_itself.ask("keys_of_code", [20001, 20002])
+    (theirs, another), (ours, again) = vllm_itself.ask("keys_of_code", [20001, 20002], module=KEYS)
     assert theirs != another
     assert ours == again
 
 
 def test_memory_plan_is_another_one_with_another_share_of_the_memory_and_other_images() -> None:
     """The first three are vLLM's own, from one engine with 0.9 of the memory, with 0.5, and with 0.9 and two images: one key for all."""
-    theirs, ours = vllm_itself.ask("keys_of_memory", [[0.9, 1], [0.5, 1], [0.9, 2]])
+    theirs, ours = vllm_itself.ask("keys_of_memory", [[0.9, 1], [0.5, 1], [0.9, 2]], module=KEYS)
     assert len(set(theirs)) == 1
     assert len(set(ours)) == 3
 

@@ -166,7 +166,7 @@ LONG = "/srv/herds/of/the/whole/company/in/one/very/deep/folder/that/nobody/ever
 
 
 def at_a_terminal(words: list[str], columns: int = 80) -> str:
-    """What a command says at a terminal that is so wide, with the colours taken away."""
+    """Returns the output of a command at a terminal that is so wide, without its colours."""
     done = herd(*words, COLUMNS=str(columns), FORCE_COLOR="1", TTY_COMPATIBLE="1")
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
 

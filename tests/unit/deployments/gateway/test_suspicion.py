@@ -1,4 +1,4 @@
-"""What counts as a death of an engine under one request."""
+"""Deaths of engines under one request, and how they are counted."""
 
 from types import SimpleNamespace
 from typing import Any
