@@ -105,6 +105,23 @@ def _simulated_million(said: dict[str, Any]) -> Iterator[Row]:
     )
 
 
+def _simulated_beside_real(said: dict[str, Any]) -> Iterator[Row]:
+    settings = said["settings"]
+    for rate, one in said["rates"].items():
+        if float(rate) == settings["fitted_to"]:
+            continue
+        real = one["real"]
+        what = f"Simulated beside {settings['replicas']} real engines at {rate} requests/s, {one['load']:.2f} of what they can"
+        off = {name: f"{100 * share:+.1f} %" for name, share in one["wrong"].items()}
+        ours = f"TTFT p50 {off['ttft_p50_s']}, p90 {off['ttft_p90_s']}, tokens/s {off['tokens_per_s']}"
+        fitted = f"fitted to another rate, {settings['fitted_to']:g}"
+        yield (
+            what,
+            ours,
+            f"real: {real['ttft_p50_s'] * 1e3:.0f} ms, {real['ttft_p90_s'] * 1e3:.0f} ms, {real['tokens_per_s']:.1f}; {fitted}",
+        )
+
+
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "overhead": _overhead,
     "cpu": _cpu,
@@ -112,6 +129,7 @@ _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "kills": _kills,
     "overload": _overload,
     "simulated_million": _simulated_million,
+    "simulated_beside_real": _simulated_beside_real,
 }
 
 

@@ -1,25 +1,31 @@
-"""The simulator beside real engines: `python -m tests.bench.simulated.beside_real`, on a machine that does nothing else.
+"""The simulator beside real engines: `python -m tests.bench.simulated.beside_real`, on Linux, as root.
 
-Three real replicas of tiny Scout serve requests at random times, once at each of three rates below saturation. Four numbers of the
-simulated engine (seconds of a step, of a prompt token in it, of a request in it, and of the way there) are fitted to the middle rate. The
-requests of the other two are simulated with these, at their times, and stand beside the real ones: first tokens, and tokens a second.
+Three real replicas of tiny Scout serve requests at random times, at three rates below saturation that take turns. Each replica has a fixed
+share of one core (`cpu_shares`), so that none slows another, as if each had a GPU. A few numbers of the simulated engine (`Times`) are
+fitted to the middle rate. The requests of the other two are simulated with these, at their times, and stand beside the real
+ones: first tokens, and tokens a second. Programs that have nothing to do with it should not run; what they took is written down.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count, product
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
 from configs import schema
+from deployments.policy.request.prompt_blocks import BLOCK_TOKENS, prompt_of
 from deployments.simulation.autoscaling.rules import Static
 from deployments.simulation.cluster import Simulation
 from deployments.simulation.engine.request import Size
@@ -28,14 +34,21 @@ from deployments.simulation.loads.traces import Traced
 from deployments.simulation.setup import Setup
 from tests.bench import report
 from tests.bench.process import free_port
-from tests.e2e.conftest import SMALL, Herd, up, wait_for
+from tests.bench.simulated.cpu_shares import Others, Placed, placed
+from tests.e2e.conftest import SMALL, Herd, processes_of, up, wait_for
+from tests.victims import process_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "simulated_beside_real.json"
 MODEL, REPLICAS, SEQUENCES = "llama-4-scout-tiny", 3, 32
-#: Requests a second, the one that is fitted first; and seconds of each.
-RATES, SECONDS = (1.0, 0.5, 1.5), 110.0
+#: Of one core, for each replica.
+SHARE = 0.4
+#: Requests a second, the one that is fitted first; seconds of each, and into how many pieces these are cut. Rates take turns, because the
+#: cores of a virtual machine are faster in one minute than in the next.
+RATES, SECONDS, PIECES = (1.8, 1.2, 2.4), 100.0, 3
 #: Tokens of an answer, and words of a prompt: a word is two tokens or so.
-ANSWER_TOKENS, WORDS = 48, (20, 300)
+ANSWER_TOKENS, WORDS = 8, (20, 300)
+#: Percentiles that are fitted, and those that are compared.
+FITTED, COMPARED = (10, 25, 50, 75, 90), (50, 90)
 #: Tries of the fit, and by how much one try changes a number at most.
 TRIES, CHANGED = 600, 1.5
 Figures = dict[str, float]
@@ -45,10 +58,11 @@ Figures = dict[str, float]
 class Times:
     """What is fitted, in seconds."""
 
-    step: float = 0.008
-    prompt_token: float = 0.0001
-    request: float = 0.0003
-    way: float = 0.006
+    step: float = 0.05
+    prompt_token: float = 0.0002
+    request: float = 0.05
+    """Whether it decodes or its prompt is computed."""
+    way: float = 0.01
 
 
 class Linear(StepTimes):
@@ -59,7 +73,8 @@ class Linear(StepTimes):
 
     def step(self, prefill_tokens: int, prefill_pairs: int, decodes: int, context_tokens: int) -> float:
         """Returns the seconds of one step."""
-        return self._times.step + self._times.prompt_token * prefill_tokens + self._times.request * decodes
+        requests = decodes + (prefill_tokens > 0)  # two prompts in one step are rare below saturation
+        return self._times.step + self._times.prompt_token * prefill_tokens + self._times.request * requests
 
     def decode_steps(self, decodes: int, context_tokens: int, steps: int) -> float:
         """Returns the seconds of so many steps."""
@@ -81,6 +96,22 @@ class Served:
     end_s: float
 
 
+Pieces = Sequence[Sequence[Served]]
+"""All requests of one rate, piece by piece; times begin anew with each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of the real replicas."""
+
+    pieces: dict[float, list[list[Served]]]
+    """By rate."""
+    most_tokens_per_s: float
+    """Of as many requests at once as run at once."""
+    others: dict[float, float]
+    """By rate: of one core, what programs took that have nothing to do with it, and the kernel."""
+
+
 def config(port: int) -> dict[str, Any]:
     """Three replicas of one model."""
     engine = SMALL | {"max_num_seqs": SEQUENCES, "skip_mm_profiling": True}
@@ -98,7 +129,7 @@ async def asked(http: httpx.AsyncClient, at_s: float, prompt: str) -> Served:
             first_s = first_s or time.monotonic() - began
             usage = line if '"usage":{' in line else usage
     tokens = json.loads(usage.removeprefix("data: "))["usage"]["prompt_tokens"]
-    return Served(Traced(at_s, tokens, ANSWER_TOKENS, ()), first_s, time.monotonic() - began)
+    return Served(Traced(at_s, tokens, ANSWER_TOKENS, prompt_of(body, MODEL).blocks), first_s, time.monotonic() - began)
 
 
 async def real(endpoint: str, rate: float, seconds: float, seed: int) -> list[Served]:
@@ -115,18 +146,25 @@ async def real(endpoint: str, rate: float, seconds: float, seed: int) -> list[Se
 def simulated(requests: Sequence[Traced], times: Times) -> list[Served]:
     """Simulates requests; how each went."""
     limits = schema.Limits(queue_s=3600, queue_requests=100_000)
-    setup = Setup(Size(100_000, 16, 2048, SEQUENCES), Linear(times), least=REPLICAS, most=REPLICAS, replicas=REPLICAS, limits=limits)
+    size = Size(65_536, BLOCK_TOKENS, 2048, SEQUENCES)
+    setup = Setup(size, Linear(times), least=REPLICAS, most=REPLICAS, replicas=REPLICAS, limits=limits)
     found = Simulation(setup, Static(REPLICAS), 1).run(requests).requests
     went = zip(requests, found.first_s, found.end_s, strict=True)
     return [Served(one, first_s + times.way, end_s + times.way) for one, first_s, end_s in went]
 
 
-def figures(served: Sequence[Served]) -> Figures:
+def as_simulated(pieces: Pieces, times: Times) -> Pieces:
+    """Simulates the requests of each piece."""
+    return [simulated([one.asked for one in piece], times) for piece in pieces]
+
+
+def figures(pieces: Pieces, percentiles: Sequence[int] = COMPARED) -> Figures:
     """What is compared."""
-    first, end = ([getattr(one, name) for one in served] for name in ("first_s", "end_s"))
-    over_s = max(one.asked.at_s + one.end_s for one in served)
-    made = {f"ttft_p{percent}_s": float(np.percentile(first, percent)) for percent in (50, 90)}
-    made |= {f"e2e_p{percent}_s": float(np.percentile(end, percent)) for percent in (50, 90)}
+    served = list(chain.from_iterable(pieces))
+    over_s = sum(max(one.asked.at_s + one.end_s for one in piece) for piece in pieces)
+    made: Figures = {}
+    for name, values in {"ttft": [one.first_s for one in served], "e2e": [one.end_s for one in served]}.items():
+        made |= {f"{name}_p{percent}_s": float(np.percentile(values, percent)) for percent in percentiles}
     return made | {"tokens_per_s": sum(one.asked.output_tokens for one in served) / over_s}
 
 
@@ -135,44 +173,70 @@ def wrong(found: Figures, truth: Figures) -> Figures:
     return {name: found[name] / value - 1 for name, value in truth.items()}
 
 
-def fitted(served: Sequence[Served]) -> Times:
-    """Fits the four numbers: of random changes each one that is better is taken."""
-    dice, truth, requests = Random(1), figures(served), [one.asked for one in served]
+def fitted(pieces: Pieces) -> Times:
+    """Fits the numbers: of random changes each one that is better is taken."""
+    dice, truth = Random(1), figures(pieces, FITTED)
     best, least = Times(), float("inf")
     for number in range(TRIES):
         most = 1 + (CHANGED - 1) * (1 - number / TRIES)
         names = tuple(asdict(best))
         tried = replace(best, **{name: getattr(best, name) * dice.uniform(1 / most, most) for name in names}) if number else best
-        if (away := sum(share**2 for share in wrong(figures(simulated(requests, tried)), truth).values())) < least:
+        if (away := sum(share**2 for share in wrong(figures(as_simulated(pieces, tried), FITTED), truth).values())) < least:
             best, least = tried, away
     return best
 
 
-def measured(herd: Herd, seconds: float) -> dict[float, list[Served]]:
-    """The real requests at each rate."""
+@contextlib.contextmanager
+def apart(herd: Herd) -> Iterator[list[psutil.Process]]:
+    """Gives each replica its share of a core, and all else of the herd, and this program, the last core; tells what processes these are."""
+    cores, ours = sorted(os.sched_getaffinity(0)), [*processes_of(herd), psutil.Process()]
+    placements = {"beside-real": Placed(ours, 1, cores[-1])}
+    for number, one in enumerate(herd.replicas(MODEL)):
+        placements[f"beside-real-{number}"] = Placed([process_of(one)], SHARE, cores[number % len(cores)])
+    with placed(placements):
+        yield ours
+
+
+def measured(herd: Herd, seconds: float) -> Measured:
+    """The real requests at each rate, after as many as run at once."""
+    pieces: dict[float, list[list[Served]]] = {rate: [] for rate in RATES}
+    others_took, seeds = dict.fromkeys(RATES, 0.0), count()  # equal seeds make equal prompts, which engines remember
     wait_for("all replicas", lambda: len(herd.replicas(MODEL)) == REPLICAS, within_s=120)
-    asyncio.run(real(herd.endpoint, 2.0, 15.0, 0))  # the first requests of an engine are slow
-    return {rate: asyncio.run(real(herd.endpoint, rate, seconds, number)) for number, rate in enumerate(RATES, 1)}
+    with apart(herd) as ours:
+        for _ in range(2):  # the first requests of an engine are slow
+            all_at_once = asyncio.run(real(herd.endpoint, 1000.0, REPLICAS * SEQUENCES / 1000, next(seeds)))
+        for _, rate in product(range(PIECES), RATES):
+            others, began = Others(ours), time.monotonic()
+            pieces[rate].append(asyncio.run(real(herd.endpoint, rate, seconds / PIECES, next(seeds))))
+            others_took[rate] += others.taken_s() / (time.monotonic() - began) / PIECES
+    return Measured(pieces, figures([all_at_once])["tokens_per_s"], others_took)
+
+
+def compared(measured: Measured, times: Times) -> dict[str, Any]:
+    """The real figures of each rate beside the simulated ones."""
+    rows: dict[str, Any] = {}
+    for rate, pieces in sorted(measured.pieces.items()):
+        truth, found = figures(pieces), figures(as_simulated(pieces, times))
+        about = {"requests": sum(map(len, pieces)), "load": rate * ANSWER_TOKENS / measured.most_tokens_per_s}
+        about |= {"others_took_of_a_core": measured.others[rate]}
+        rows[str(rate)] = about | {"real": truth, "simulated": found, "wrong": wrong(found, truth)}
+        print(rate, {name: f"{truth[name]:.3f} {found[name]:.3f} {share:+.1%}" for name, share in wrong(found, truth).items()}, flush=True)
+    return rows
 
 
 def main() -> None:
     """Measures, fits, simulates, and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--busy", action="store_true", help="also on a machine that does other things")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked_for = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, up(Path(folder), config(free_port())) as herd:
-        served = measured(herd, asked_for.seconds)
-    times = fitted(served[RATES[0]])
-    rows = {}
-    for rate, truth in served.items():
-        said, found = figures(truth), figures(simulated([one.asked for one in truth], times))
-        rows[str(rate)] = {"requests": len(truth), "real": said, "simulated": found, "wrong": wrong(found, said)}
-        print(rate, {name: f"{said[name]:.3f} {found[name]:.3f} {share:+.1%}" for name, share in wrong(found, said).items()}, flush=True)
-    settings = {"replicas": REPLICAS, "seconds": asked_for.seconds, "fitted_to": RATES[0], "machine_quiet": not asked_for.busy}
+        found = measured(herd, asked_for.seconds)
+    times = fitted(found.pieces[RATES[0]])
+    settings = {"replicas": REPLICAS, "share_of_a_core": SHARE, "seconds": asked_for.seconds, "pieces": PIECES, "fitted_to": RATES[0]}
+    settings |= {"answer_tokens": ANSWER_TOKENS, "prompt_words": WORDS, "most_tokens_per_s": found.most_tokens_per_s}
     about = report.about("tests.bench.simulated.beside_real")
-    report.save(asked_for.out, about | {"settings": settings, "fitted": asdict(times), "rates": rows})
+    report.save(asked_for.out, about | {"settings": settings, "fitted": asdict(times), "rates": compared(found, times)})
 
 
 if __name__ == "__main__":
