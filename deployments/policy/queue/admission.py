@@ -6,41 +6,16 @@ line are `waiting_line`'s; which replica has room is the router's.
 """
 
 from collections.abc import Collection
-from typing import Protocol
 
 from configs.schema import Limits
 from deployments.policy.errors.client_errors import Overloaded, Starting, Unavailable
 from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
 from deployments.policy.queue.first_replicas import Start
+from deployments.policy.queue.replicas import Replicas
 from deployments.policy.queue.slots import Refused, Slot, Waiting, patience_s
 from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import BATCH, Priority
-from deployments.policy.request.prompt_blocks import Prompt
-from deployments.policy.routing.flights import Sending
 from deployments.policy.routing.types import Ask, Pick
-
-
-class Replicas(Protocol):
-    """The replicas of all models, as far as admission needs to know them."""
-
-    @property
-    def models(self) -> Collection[str]:
-        """Every model that there should be replicas of."""
-
-    def ready(self, model: str) -> int:
-        """Replicas of a model that take requests."""
-
-    def start_s(self, model: str) -> float:
-        """Seconds that a start of a model takes, as far as is known; 0 where it is not."""
-
-    def assumed_start_s(self, model: str) -> float:
-        """Returns the seconds that the config takes a start of a model to last; 0 of one that always has replicas."""
-
-    def choose(self, model: str, ask: Ask) -> Pick | None:
-        """The replica for a request; None where all are full. Raises `Unavailable` where none takes it."""
-
-    def sending(self, chosen: Pick, prompt: Prompt) -> Sending:
-        """Counts a request at a replica until it ends."""
 
 
 class Queue:
