@@ -14,7 +14,13 @@ Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}
 class Slo(Strict):
     """The objectives of a model's answers. Autoscaling buys replicas for them, and says it where no number of replicas meets them."""
 
-    ttft_s: float = Field(3.0, gt=0, le=3600, description="An answer should begin within this many seconds of its request's arrival.")
+    ttft_s: float = Field(
+        3.0,
+        gt=0,
+        le=3600,
+        description="An answer should begin within this many seconds of its request's arrival. Of requests that wait for a slot, those that"
+        " still can go first.",
+    )
     itl_s: float = Field(0.1, gt=0, le=60, description="Two tokens of an answer should be at most this many seconds apart, on average.")
     quantile: float = Field(0.9, ge=0.5, le=0.999, description="Both should hold for this share of the requests.")
     availability: float = Field(

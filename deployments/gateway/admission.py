@@ -29,14 +29,15 @@ LOOKS_S = 1.0
 class Place:
     """A request's slot at a replica, taken until it is left."""
 
-    __slots__ = ("_left", "_slot", "pick", "sending")
+    __slots__ = ("_answered", "_left", "_slot", "pick", "sending")
 
-    def __init__(self, slot: Slot, left: Callable[[Slot], None]) -> None:
+    def __init__(self, slot: Slot, answered: Callable[[Slot], None], left: Callable[[Slot], None]) -> None:
         self.pick = slot.pick
         """The replica, and why it was picked."""
         self.sending = slot.sending
         """The request as the router counts it."""
         self._slot = slot
+        self._answered = answered
         self._left = left
 
     @property
@@ -48,6 +49,10 @@ class Place:
     def gave_way(self) -> bool:
         """Whether the request has left for one in a hurry."""
         return self._slot.gave_way
+
+    def answered(self) -> None:
+        """Says that the request's first token is here: its prompt has been computed. Not to say so makes the replica look busier."""
+        self._answered(self._slot)
 
     def yields_by(self, give_way: Callable[[], bool] | None) -> None:
         """Takes the way to make the request leave early: a call that ends the exchange and returns True, or returns False where the request
@@ -102,8 +107,9 @@ class Admission:
             queue = self._queues[model] = Queue(model, self._roster)
         outcome = queue.offered(ask, limits, self._clock())
         if isinstance(outcome, Slot):
-            return Place(outcome, self._left)
+            return Place(outcome, self._answered, self._left)
         if isinstance(outcome, Waiting):
+            self._wake(queue.displaced())
             return outcome
         raise outcome
 
@@ -116,7 +122,7 @@ class Admission:
         """
         ended = await self._waited(model, self._queues[model], waiting)
         if isinstance(ended, Slot):
-            return Place(ended, self._left)
+            return Place(ended, self._answered, self._left)
         raise ended
 
     async def stop(self) -> None:
@@ -154,6 +160,9 @@ class Admission:
             del self._futures[waiting]
             self._meter.waiting(model, len(queue))
             self._meter.waited(model, self._clock() - waiting.since_s)
+
+    def _answered(self, slot: Slot) -> None:
+        self._queues[slot.pick.replica.model].answered(slot, self._clock())
 
     def _left(self, slot: Slot) -> None:
         if over := self._queues[slot.pick.replica.model].freed(slot, self._clock()):

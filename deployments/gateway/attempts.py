@@ -164,7 +164,7 @@ class Forward:
                     if answer.status >= 400:
                         said = engine_errors.said(answer.status, await answer.read(engine_errors.MOST_BYTES))
                         raise _refusal(said, _question(asked, raw))
-                    await delivery.take(answer, place.sending.answered)
+                    await delivery.take(answer, place.answered)
                 finally:
                     answer.close()
             return None

@@ -170,7 +170,7 @@ class Pipeline:
             raw, body = with_field(raw, b'"priority":%d' % priority), body | {"priority": int(priority)}
         matters = served.prefill_from is not None or self._forwarded.has_choice(served.id)
         prompt = prompt_of(body, served.id) if matters else NO_PROMPT
-        ask = Ask(prompt, session_of(call.session, body), _NONE, priority, False, served.on_demand, chosen.hurried)
+        ask = Ask(prompt, session_of(call.session, body), _NONE, priority, False, served.on_demand, chosen.hurried, served.ttft_s)
         # The gateway has no tokenizer: where routing has not counted a prompt's tokens, its size tells them about.
         tokens = prompt.tokens or min(len(raw) // BYTES_PER_TOKEN, served.context_tokens)
         return Asked(request, call, body, raw, chosen, ask, trial, tokens)

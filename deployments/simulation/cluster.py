@@ -127,13 +127,15 @@ class Simulation:
     def _arrive(self, asked: Traced) -> None:
         number = self.outcome.requests.arrived(self._now_s, asked.prompt_tokens, asked.output_tokens)
         self._monitor.arrived(asked.prompt_tokens)
-        self._offer(_Open(number, Ask(Prompt(asked.blocks, max(1, asked.prompt_tokens))), max(1, asked.output_tokens)))
+        ask = Ask(Prompt(asked.blocks, max(1, asked.prompt_tokens)), ttft_s=self._setup.ttft_s)
+        self._offer(_Open(number, ask, max(1, asked.output_tokens)))
 
     def _offer(self, one: _Open) -> None:
         answer = self._gateway.offered(one.ask, self._now_s)
         if isinstance(answer, Waiting):
             self._open[one.number] = self._waits[answer] = one
             self._push(answer.until_s, self._expire, answer)
+            self._served(self._gateway.displaced())
         elif isinstance(answer, Slot):
             self._send(one, answer)
         else:
@@ -190,7 +192,7 @@ class Simulation:
 
     def _answered(self, request: Request) -> None:
         number, requests = request.number, self.outcome.requests
-        self._open[number].slot.sending.answered()
+        self._gateway.answered(self._open[number].slot, self._now_s)
         if requests.first_s[number] == inf:
             found = request.found * self._setup.size.block_tokens
             self._monitor.answered(requests.answered(number, self._now_s, found), found)

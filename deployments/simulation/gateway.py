@@ -66,6 +66,14 @@ class Gateway:
         """Takes a request: it gets a slot at once, waits, or is refused."""
         return self._queue.offered(ask, self._limits, now_s)
 
+    def displaced(self) -> list[Waiting]:
+        """Returns the waits that the request offered last has ended."""
+        return self._queue.displaced()
+
+    def answered(self, slot: Slot, now_s: float) -> None:
+        """Takes a request's first token."""
+        self._queue.answered(slot, now_s)
+
     def freed(self, slot: Slot, now_s: float) -> list[Waiting]:
         """Ends a request's time at its replica; returns the waits that ended with it."""
         return self._queue.freed(slot, now_s)

@@ -25,6 +25,8 @@ class Setup:
     limits: Limits = field(default_factory=Limits)
     tells_slots: bool = True
     """Replicas say how many requests they run at once, so that the gateway lets others wait outside."""
+    ttft_s: float = inf
+    """Answers should begin within so many seconds, and the gateway's line goes by that; infinite: first come, first served."""
     reports_s: float = 0.2
     """Between two reports of a replica at which a request has come, begun or ended; another busy one tells its longer contexts every tenth
     time."""

@@ -174,8 +174,8 @@ def scaling(results: Path = RESULTS) -> str:
     """Returns the table of rules that scale replicas under each load, in Markdown: means over the seeds."""
     loads = _part(results, "scaling", "loads")
     lines = [
-        "| load | herd | the other rule with the most in SLO | the cheapest that has at least as much |",
-        "|---|---|---|---|",
+        "| load | herd | its rule, without its line | the other rule with the most in SLO | the cheapest that has at least as much |",
+        "|---|---|---|---|---|",
     ]
     for load, rules in loads.items():
         means = {name: _means(found) for name, found in rules.items()}
@@ -184,7 +184,8 @@ def scaling(results: Path = RESULTS) -> str:
         best = max(others, key=lambda name: (others[name][0], -others[name][2]), default=None)
         as_good = [name for name in others if others[name][0] >= own[0] - 0.0005]
         cheapest = min(as_good, key=lambda name: others[name][2], default=None)
-        cells = [_scaled(own), *(f"{name}: {_scaled(others[name])}" if name else "none" for name in (best, cheapest))]
+        alone = _scaled(means["herd, no line"]) if "herd, no line" in means else ""
+        cells = [_scaled(own), alone, *(f"{name}: {_scaled(others[name])}" if name else "none" for name in (best, cheapest))]
         lines.append(f"| {load} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

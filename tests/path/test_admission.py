@@ -84,3 +84,17 @@ async def test_client_that_hangs_up_as_its_turn_comes_takes_no_slot() -> None:
     async with asyncio.timeout(5):
         with await wants(admission):
             pass
+
+
+async def test_request_that_is_displaced_hears_of_it_at_once() -> None:
+    admission, limits = Admission(full(), Meter()), Limits(queue_s=30, queue_requests=2)
+    late = [asyncio.create_task(admission.place(LLAMA, Ask(ttft_s=0.001), limits)) for _ in range(2)]
+    await until(lambda: admission.demand(LLAMA) == 2)
+    await asyncio.sleep(0.01)
+    soon = asyncio.create_task(admission.place(LLAMA, Ask(ttft_s=60.0), limits))
+    async with asyncio.timeout(5):
+        with pytest.raises(Overloaded):
+            await late[1]
+    assert [late[0].done(), soon.done()] == [False, False]
+    for task in (late[0], soon):
+        task.cancel()

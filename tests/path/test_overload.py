@@ -7,6 +7,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from configs.scaling import Slo
 from deployments.policy.queue import slots as queue_slots
 from tests.path.begun import WHOLE, answer, breaking
 from tests.path.conftest import Start
@@ -96,6 +97,20 @@ async def test_who_is_in_a_hurry_goes_before_batches_and_finds_a_place_kept_free
     await asyncio.gather(*asked)
     assert gate.names == ["batch 1", "hurry 1", "hurry 2", "batch 2"]
     assert [one.json.get("priority") for one in engine.requests] == [1, None, None, 1]
+
+
+async def test_request_that_is_in_time_goes_before_one_that_is_too_late(limited: Start, engine: FakeEngine) -> None:
+    herd = await limited(queue_s=30)
+    engine.script = gate = Gate()
+    slots(herd, 1)
+    asked = [asks(herd, "first"), asks(herd, "late")]
+    await waiting(herd, 1)
+    await asyncio.sleep((1 - queue_slots.LEFT_LEAST) * Slo().ttft_s + 0.1)
+    asked.append(asks(herd, "soon"))
+    await waiting(herd, 2)
+    gate.let_go(3)
+    assert {(await one).status_code for one in asked} == {200}
+    assert gate.names == ["first", "soon", "late"]
 
 
 async def test_a_full_line_is_429_at_once(limited: Start, engine: FakeEngine) -> None:

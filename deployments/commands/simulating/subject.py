@@ -145,6 +145,7 @@ def _made(model: Model, engine: Engine, config: Config, asked: Asked) -> Subject
         1,
         routing=config.gateway.routing,
         limits=config.gateway.limits,
+        ttft_s=slo.ttft_s,
     )
     pace = limits.pace if limits is not None else sustained(replica_of(engine), USUAL, objectives).pace
     return Subject(model, engine, objectives, pace, limits, setup, min(model.context_tokens, held.pool_tokens), price)

@@ -12,7 +12,7 @@ from deployments.policy.errors.client_errors import Overloaded, Starting, Unavai
 from deployments.policy.queue.demand import REFUSED_S, RecentRefusals
 from deployments.policy.queue.first_replicas import Start
 from deployments.policy.queue.replicas import Replicas
-from deployments.policy.queue.slots import Refused, Slot, Waiting, patience_s
+from deployments.policy.queue.slots import Refused, Slot, Waiting, in_time_s, patience_s
 from deployments.policy.queue.waiting_line import DwellTimes, Line
 from deployments.policy.request.calls import BATCH, Priority
 from deployments.policy.routing.types import Ask, Pick
@@ -31,6 +31,7 @@ class Queue:
         """The start from zero that is under way."""
         self._measured_s = 0.0
         """Seconds that the last one took."""
+        self._displaced: list[Waiting] = []
         self._batch: dict[Slot, None] = {}
         """Slots of requests that are in no hurry, in the order in which they were granted."""
 
@@ -80,6 +81,7 @@ class Queue:
             now_s: the time.
         """
         there = True
+        self._line.look(now_s)
         try:
             chosen = self._replicas.choose(self._model, ask)
         except Unavailable as error:
@@ -90,16 +92,34 @@ class Queue:
             chosen, there = None, False
         if chosen is not None and (self._line.is_empty or not self._wait_for_room(ask.priority)):
             return self._granted(chosen, ask, now_s)
+        return self._joins(ask, limits, now_s, there)
+
+    def _joins(self, ask: Ask, limits: Limits, now_s: float, there: bool) -> Waiting | Refused:
+        """Takes a request that has no slot yet: it waits, or is refused. `there` says whether any replica takes it once that has room."""
         line = Line[Waiting](self._pace_s) if self._line.is_empty else self._line
-        refusal = line.refusal(ask.priority, now_s, limits.queue_requests, limits.queue_s)
+        in_time = in_time_s(ask, self._dwell.begins_s)
+        refusal = line.refusal(ask.priority, now_s, limits.queue_requests, limits.queue_s, in_time)
         if refusal is not None and not ask.begun:
             self._refusals.add(now_s, refusal.retry_after_s or REFUSED_S)
             return Overloaded(self._model, refusal.retry_after_s)
         self._line = line
-        waiting = self._joined(Waiting(ask, now_s, patience_s(ask, limits)), now_s)
+        waiting = self._joined(Waiting(ask, now_s, patience_s(ask, limits), in_time), now_s)
+        if not ask.begun:
+            self._displace(ask.priority, limits.queue_requests, now_s)
         if ask.priority is Priority.INTERACTIVE and there:
             self._make_way(ask.tried)
         return waiting
+
+    def displaced(self) -> list[Waiting]:
+        """Returns the waits that the request offered last has ended, by taking the place of one that is too late for its objective."""
+        over, self._displaced = self._displaced, []
+        return over
+
+    def _displace(self, priority: Priority, most: int, now_s: float) -> None:
+        waiting = self._line.displaced(priority, most)
+        if waiting is not None:
+            self._refuse(waiting, now_s)
+            self._displaced.append(waiting)
 
     def _can_wait(self, ask: Ask) -> bool:
         """Whether a request that no replica takes waits for another one: it has begun, or its model starts with its first requests."""
@@ -117,8 +137,15 @@ class Queue:
         return self._joined(Waiting(ask, now_s, limits.start_wait_s, for_start=True), now_s)
 
     def _joined(self, waiting: Waiting, now_s: float) -> Waiting:
-        self._line.join(waiting, waiting.ask.priority, now_s)
+        self._line.join(waiting, waiting.ask.priority, now_s, waiting.late_s)
         return waiting
+
+    def answered(self, slot: Slot, now_s: float) -> None:
+        """Takes a request's first token. Saying so again does nothing."""
+        slot.sending.answered()
+        if slot.is_awaited:
+            slot.is_awaited = False
+            self._dwell.answered(now_s - slot.since_s)
 
     def freed(self, slot: Slot, now_s: float) -> list[Waiting]:
         """Ends a request's time at its replica. Saying so again does nothing.
@@ -146,11 +173,13 @@ class Queue:
         """Refuses the requests that have waited long enough; returns the waits that ended with it."""
         over = [waiting for waiting in self._line if waiting.until_s <= now_s]
         for waiting in over:
-            refused = self._too_long(waiting, now_s)
-            waiting.outcome = refused
-            self._refusals.add(now_s, refused.retry_after_s or REFUSED_S)
+            self._refuse(waiting, now_s)
             self._line.leave(waiting, waiting.ask.priority)
         return over + self.news(now_s) if over else over
+
+    def _refuse(self, waiting: Waiting, now_s: float) -> None:
+        waiting.outcome = refused = self._too_long(waiting, now_s)
+        self._refusals.add(now_s, refused.retry_after_s or REFUSED_S)
 
     def _too_long(self, waiting: Waiting, now_s: float) -> Refused:
         if waiting.ask.on_demand and not self._replicas.ready(self._model):
@@ -172,7 +201,7 @@ class Queue:
 
     def _wait_for_room(self, priority: Priority) -> bool:
         """Whether requests are ahead that wait for room. Others are not in the way: all that is there has failed them."""
-        return any(not self._waits_for_another(waiting.ask) for waiting in self._line if waiting.ask.priority <= priority)
+        return any(not self._waits_for_another(waiting.ask) for waiting in self._line.before(priority))
 
     def _waits_for_another(self, ask: Ask) -> bool:
         """Whether a replica with room, if there is one, is none that this request may use."""
@@ -186,7 +215,7 @@ class Queue:
         return not ask.tried or self._replicas.choose(self._model, ask._replace(tried=frozenset())) is None
 
     def _granted(self, chosen: Pick, ask: Ask, now_s: float) -> Slot:
-        slot = Slot(chosen, self._replicas.sending(chosen, ask.prompt), now_s)
+        slot = Slot(chosen, self._replicas.sending(chosen, ask.prompt), now_s, is_awaited=ask.priority is not BATCH and not ask.begun)
         self._dwell.began()
         if ask.priority is BATCH:
             self._batch[slot] = None
@@ -204,13 +233,14 @@ class Queue:
 
     def _admit(self, now_s: float) -> list[Waiting]:
         """Grants slots in the order of the line, until the first request that all replicas are too full for."""
+        self._line.look(now_s)
         if not self._replicas.ready(self._model):
             self._line.interrupted()
         elif self._start is not None and not self._spreads(self._start, now_s):
             return []
         over, goes_back = self._in_turn(now_s)
         for waiting in over:
-            self._line.leave(waiting, waiting.ask.priority)
+            self._line.serve(waiting, waiting.ask.priority, now_s)
         if self._line.is_empty:
             self._start = None
         if goes_back is not None and goes_back.priority is Priority.INTERACTIVE:

@@ -6,12 +6,14 @@ may ask for which model (a tenant's rights) will narrow the same choices.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from cluster.catalogue.models import CATALOGUE, images_per_prompt
+from configs.scaling import Slo
 from configs.schema import AUTO, Model
 from deployments.policy.errors.client_errors import BadRequest, TooManyImages, UnknownModel
 from deployments.policy.images import media
@@ -55,6 +57,8 @@ class Served:
     """Prompts of so many tokens, about, are computed by engines of their own; None where there are no such engines."""
     image_mpx: float = 20
     """Megapixels that one image may have."""
+    ttft_s: float = inf
+    """An answer should begin within so many seconds."""
     on_demand: bool = False
     """It may have no replica while nobody asks for it, and starts with its first requests."""
 
@@ -200,5 +204,6 @@ def _served(model: Model, created: int) -> Served:
         vocabulary=entry.decoder.vocab if entry.decoder else None,
         prefill_from=prefill_from,
         image_mpx=model.image_mpx,
+        ttft_s=(model.slo or Slo()).ttft_s,
         on_demand=model.on_demand,
     )

@@ -134,6 +134,8 @@ class Ask(NamedTuple):
     """Its model may have no replica while nobody asks for it. A new request then waits for a replica to start."""
     hurried: bool = False
     """Another model can answer it at once, so that it does not wait for a replica to start."""
+    ttft_s: float = inf
+    """Its answer should begin within so many seconds of its arrival; infinite where nothing is lost later."""
     lost: frozenset[str] = frozenset()
     """Those of `tried` to which only a connection was lost, once: the replica may be there all the same."""
 

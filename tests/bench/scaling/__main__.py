@@ -30,7 +30,9 @@ from tests.bench.scaling.ray_rules import RayTtft
 from tests.bench.scaling.scenarios import Scenario, scenarios
 
 RESULTS = Path(__file__).parents[1] / "results" / "scaling.json"
-HERD = "herd"
+HERD, NO_TREND = "herd", "herd, no trend"
+#: Rules behind the herd's own gateway. `herd, no line` is behind one as the others have it.
+OURS = (HERD, NO_TREND)
 #: Rules that know the load: the present, or all of it.
 ORACLE = "oracle"
 ORACLES = ("oracle of the present", ORACLE)
@@ -63,8 +65,9 @@ def _forecast(one: Scenario, name: Forecast) -> Rule:
 
 
 RULES: Mapping[str, Callable[[Scenario], Rule]] = {
-    "herd": lambda one: _herd(one, one.limits),
-    "herd, no trend": lambda one: _forecast(one, "last"),
+    HERD: lambda one: _herd(one, one.limits),
+    "herd, no line": lambda one: _herd(one, one.limits),
+    NO_TREND: lambda one: _forecast(one, "last"),
     "llm-d SLO-aware": lambda one: SloAware(one.slo, *one.bounds),
     "llm-d token-aware": lambda one: TokenAware(one.prefill_tokens_s, *one.bounds),
     "KEDA queue, llm-d": lambda one: keda.llm_d(*one.bounds),
@@ -76,9 +79,9 @@ RULES: Mapping[str, Callable[[Scenario], Rule]] = {
 }
 
 
-def run(one: Scenario, rule: Rule, seed: int) -> Outcome:
-    """One load by one rule."""
-    return Simulation(one.setup, rule, seed).run(one.requests(seed))
+def run(one: Scenario, name: str, seed: int) -> Outcome:
+    """Runs one load by one rule."""
+    return Simulation(one.herd if name in OURS else one.setup, RULES[name](one), seed).run(one.requests(seed))
 
 
 def kept(one: Scenario, outcome: Outcome) -> dict[str, float]:
@@ -88,12 +91,12 @@ def kept(one: Scenario, outcome: Outcome) -> dict[str, float]:
 
 def figures(one: Scenario, name: str, seeds: Iterable[int]) -> list[dict[str, float]]:
     """Returns the figures of one rule, one for each seed."""
-    return [kept(one, run(one, RULES[name](one), seed)) for seed in seeds]
+    return [kept(one, run(one, name, seed)) for seed in seeds]
 
 
 def of_oracles(one: Scenario, seeds: Iterable[int]) -> dict[str, list[dict[str, float]]]:
     """Returns the figures of both oracles, one for each seed."""
-    found = [knowing.oracles(one, seed, run(one, RULES[HERD](one), seed)) for seed in seeds]
+    found = [knowing.oracles(one, seed, run(one, HERD, seed)) for seed in seeds]
     return {
         name: [kept(one, each[number].outcome) | {"plans": each[number].plans} for each in found] for number, name in enumerate(ORACLES)
     }

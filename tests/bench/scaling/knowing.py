@@ -97,7 +97,7 @@ class Search:
         return self._known[plan]
 
     def _simulated(self, plan: Plan) -> Outcome | None:
-        simulation = Simulation(self._one.setup, Planned(plan), self._seed)
+        simulation = Simulation(self._one.herd, Planned(plan), self._seed)
         try:
             outcome = simulation.run(self._watched(simulation.outcome))
         except _MissedError:

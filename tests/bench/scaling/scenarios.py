@@ -1,7 +1,8 @@
 """Loads under which rules are compared: those that any rule must stand, on Scout in FP8 on two H100s, and the episode of llm-d.
 
 The numbers of each rule are those of its source. Where one needs a capacity it gets the planner's: requests and prompt tokens a second of
-one replica at the objectives.
+one replica at the objectives. Ours is behind the herd's gateway, whose line lets those go first that can keep their objective. The others
+are behind routers that have no line: requests wait in the engines, where these rules look at them.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +44,11 @@ class Scenario:
     requests_s: float
     """Of one replica at the objectives, for the rules that are told a capacity."""
     prefill_tokens_s: float
+
+    @property
+    def herd(self) -> Setup:
+        """Returns the cluster behind the herd's own gateway."""
+        return replace(self.setup, ttft_s=self.slo.ttft_s, tells_slots=True)
 
     @property
     def bounds(self) -> tuple[int, int]:

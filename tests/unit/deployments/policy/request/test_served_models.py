@@ -31,6 +31,11 @@ def test_unknown_name_is_told_the_names() -> None:
         HERD.check_name("Scout")
 
 
+def test_objective_of_first_tokens_is_the_configs_or_the_usual_one() -> None:
+    named, usual = catalog([scout(slo={"ttft_s": 0.5}), model(id="b")], created=1).models
+    assert (named.ttft_s, usual.ttft_s) == (0.5, 3.0)
+
+
 def test_card_of_a_model_that_reads_images() -> None:
     assert HERD.choose({"model": "scout"}).card == {
         "id": "scout",

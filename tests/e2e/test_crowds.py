@@ -1,0 +1,59 @@
+"""A crowd before a real engine: it is late itself, and not who comes after it."""
+
+import asyncio
+import time
+
+import httpx
+
+from tests.e2e.conftest import Herd
+
+SCOUT = "llama-4-scout-tiny"
+#: Requests that tell how fast the engine is, which runs 32 at once. The crowd is then what it does in so many seconds.
+FEW, CROWD_S = 64, 16.0
+#: Longer than the objective, 3 s: those that wait then are too late.
+LATE_S = 3.5
+
+
+class Crowd:
+    """Requests that come at once, and how many of them have no token yet."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.http = httpx.AsyncClient(base_url=endpoint, timeout=120, limits=httpx.Limits(max_connections=1000))
+        self.waiting = 0
+
+    async def ask(self, number: int) -> int:
+        """Returns, at the first token, how many have none yet."""
+        # Of different lengths, so that slots become free one after the other.
+        body = {"model": SCOUT, "prompt": f"{number} llamas", "max_tokens": 2 + number % 9, "ignore_eos": True, "stream": True}
+        self.waiting += 1
+        left = -1
+        async with self.http.stream("POST", "/v1/completions", json=body) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            async for _ in answer.aiter_lines():
+                if left < 0:
+                    self.waiting -= 1
+                    left = self.waiting
+        return left
+
+    async def come(self, several: int) -> float:
+        """Sends so many, and returns how many seconds they took."""
+        begun = time.monotonic()
+        await asyncio.gather(*(self.ask(number) for number in range(several)))
+        return time.monotonic() - begun
+
+
+def test_request_after_a_crowd_is_answered_before_those_that_are_too_late(herd: Herd) -> None:
+    async def crowded() -> tuple[int, int]:
+        crowd = Crowd(herd.endpoint)
+        async with crowd.http:
+            await crowd.ask(0)
+            several = int(FEW / await crowd.come(FEW) * CROWD_S)
+            coming = asyncio.create_task(crowd.come(several))
+            await asyncio.sleep(LATE_S)
+            before, left = crowd.waiting, await crowd.ask(several)
+            await coming
+            return before, left
+
+    before, left = asyncio.run(crowded())
+    assert before > 24, "the crowd was served too soon to say anything"
+    assert left > before / 2
