@@ -90,7 +90,7 @@ class Queue:
             if not ask.begun:
                 return self._first(ask, limits, now_s)
             chosen, there = None, False
-        if chosen is not None and (self._line.is_empty or not self._wait_for_room(ask.priority)):
+        if chosen is not None and (self._line.is_empty or not self._wait_for_room(ask.priority, now_s)):
             return self._granted(chosen, ask, now_s)
         return self._joins(ask, limits, now_s, there)
 
@@ -137,7 +137,7 @@ class Queue:
         return self._joined(Waiting(ask, now_s, limits.start_wait_s, for_start=True), now_s)
 
     def _joined(self, waiting: Waiting, now_s: float) -> Waiting:
-        self._line.join(waiting, waiting.ask.priority, now_s, waiting.late_s)
+        self._line.join(waiting, waiting.ask.priority, now_s, waiting.late_s, waiting.until_s)
         return waiting
 
     def answered(self, slot: Slot, now_s: float) -> None:
@@ -199,9 +199,9 @@ class Queue:
         """How soon one slot after the other is free when a line begins; unknown where batch requests can make way at once."""
         return None if self._batch else self._dwell.between_ends_s
 
-    def _wait_for_room(self, priority: Priority) -> bool:
+    def _wait_for_room(self, priority: Priority, now_s: float) -> bool:
         """Whether requests are ahead that wait for room. Others are not in the way: all that is there has failed them."""
-        return any(not self._waits_for_another(waiting.ask) for waiting in self._line.before(priority))
+        return any(not self._waits_for_another(waiting.ask) for waiting in self._line.before(priority, now_s))
 
     def _waits_for_another(self, ask: Ask) -> bool:
         """Whether a replica with room, if there is one, is none that this request may use."""
@@ -250,7 +250,7 @@ class Queue:
     def _in_turn(self, now_s: float) -> tuple[list[Waiting], Ask | None]:
         """Returns the waits that end now, and the request that from now on would go back to a replica, if that were not full."""
         over = []
-        for waiting in self._line:
+        for waiting in self._line.turns(now_s):
             goes_back = waiting.look_again(now_s)
             if (outcome := self._turn(waiting.ask, now_s)) is not None:
                 waiting.outcome = outcome

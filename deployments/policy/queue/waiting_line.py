@@ -2,14 +2,16 @@
 
 Decides over numbers: it has no clock, times come in as arguments (seconds, of any one clock). Interactive requests go before batch ones;
 of each class those that can still keep their objective go before those that are too late for it; else first come, first served. Without
-the second rule all would be late after a crowd, until the last of it is served. Who would wait longer than the config allows is refused at
-once: that costs nothing, and tells the client when to come back.
+the second rule all would be late after a crowd, until the last of it is served. So that nobody is lost by it, one that is too late and has
+waited for half as long as it may goes before all others, unless newcomers have been refused for long: then more come than can be served,
+and somebody is lost in any order. Who would wait longer than the config allows is refused at once: that costs nothing, and tells the client
+when to come back.
 """
 
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar
@@ -77,13 +79,18 @@ class Line(Generic[Waiter]):
         between_ends_s: how soon one request will end after the other, until it is seen.
         """
         self._between_ends_s = between_ends_s
-        self._in_time: dict[Priority, dict[Waiter, None]] = {priority: {} for priority in Priority}
-        self._late: dict[Priority, dict[Waiter, None]] = {priority: {} for priority in Priority}
+        self._in_time: dict[Priority, dict[Waiter, float]] = {priority: {} for priority in Priority}
+        """Each with the time from which on it has waited for half as long as it may."""
+        self._late: dict[Priority, dict[Waiter, float]] = {priority: {} for priority in Priority}
         self._due: list[tuple[float, int, Priority, Waiter]] = []
         """A heap: from when on each one is too late, if it still waits then. The second number keeps equal ones in their order."""
         self._joined = 0
-        self._late_since_s = 0.0
-        """Since when requests that are too late have waited and none of them was served."""
+        self._passed_s: float | None = None
+        """Since when requests that came later have been served, and none of those that are too late; None where none of these waits."""
+        self._refusing_s = self._refused_s = -math.inf
+        """Since when newcomers in a hurry have been refused again and again, and when the last one was."""
+        self._longest_s = math.inf
+        """How long one of these might have waited."""
         self._ends: deque[float] = deque(maxlen=_ENDS)
         self.is_empty = True
         """Nobody waits."""
@@ -131,11 +138,22 @@ class Line(Generic[Waiter]):
         """
         expected, late = self.expected_s(priority, now_s, patience_s), self._last_late(priority)
         in_time = expected is None or expected <= patience_s
-        starves = not in_time and late is not None and now_s - self._late_since_s > longest_s / 2
+        starves = not in_time and self._passed_s is not None and now_s - self._passed_s > longest_s / 2
         is_full = self.is_full(priority, most) and not (in_time and late is not None)
         if is_full or starves or (expected is not None and expected > _SURE * longest_s):
+            if priority is Priority.INTERACTIVE:
+                self._refused(now_s, longest_s)
             return Refusal(self._told_s(expected, now_s))
         return None
+
+    def _refused(self, now_s: float, longest_s: float) -> None:
+        if now_s - self._refused_s > longest_s:
+            self._refusing_s = now_s
+        self._refused_s, self._longest_s = now_s, longest_s
+
+    def _overflows(self, now_s: float) -> bool:
+        """Whether more come than can be served: newcomers have been refused for longer than one of them might have waited."""
+        return now_s - self._refusing_s > self._longest_s >= now_s - self._refused_s
 
     def is_full(self, priority: Priority, most: int) -> bool:
         """Whether as many wait as may; arguments as those of `refusal`."""
@@ -154,12 +172,20 @@ class Line(Generic[Waiter]):
         self._ends.clear()
         self._between_ends_s = None
 
-    def join(self, waiter: Waiter, priority: Priority, now_s: float, late_s: float = math.inf) -> None:
-        """At the end of those of its class that are in time; from `late_s` on it is too late for its objective."""
+    def join(self, waiter: Waiter, priority: Priority, now_s: float, late_s: float = math.inf, until_s: float = math.inf) -> None:
+        """At the end of those of its class that are in time.
+
+        Args:
+            waiter: the request.
+            priority: its class.
+            now_s: the time.
+            late_s: from then on it is too late for its objective.
+            until_s: it waits no longer than until then.
+        """
         if self.is_empty:  # how fast requests end tells how fast there is room only while all replicas are full
             self._ends.clear()
             self._ends.append(now_s)
-        self._in_time[priority][waiter] = None
+        self._in_time[priority][waiter] = (now_s + until_s) / 2
         self.is_empty = False
         if late_s < math.inf:
             self._joined += 1
@@ -168,12 +194,9 @@ class Line(Generic[Waiter]):
     def look(self, now_s: float) -> None:
         """Lets those that are too late by now go on waiting behind the others of their class, in the order in which that came to be."""
         while self._due and self._due[0][0] <= now_s:
-            late_s, _, priority, waiter = heapq.heappop(self._due)
+            _, _, priority, waiter = heapq.heappop(self._due)
             if waiter in self._in_time[priority]:
-                if not self._late[priority]:
-                    self._late_since_s = late_s
-                del self._in_time[priority][waiter]
-                self._late[priority][waiter] = None
+                self._late[priority][waiter] = self._in_time[priority].pop(waiter)
 
     def displaced(self, priority: Priority, most: int) -> Waiter | None:
         """Takes out the last one that is too late, where more wait than may; returns it. Arguments as those of `is_full`."""
@@ -183,13 +206,15 @@ class Line(Generic[Waiter]):
         return last
 
     def _last_late(self, priority: Priority) -> Waiter | None:
-        """Returns the one of a class that has become too late last: it would be served last."""
+        """Returns the one of a class that has become too late last: of its class it would be served last."""
         return next(reversed(self._late[priority]), None)
 
     def serve(self, waiter: Waiter, priority: Priority, now_s: float) -> None:
         """A replica has it: waits no more."""
         if waiter in self._late[priority]:
-            self._late_since_s = now_s
+            self._passed_s = None
+        elif self._passed_s is None and self._late[priority]:
+            self._passed_s = now_s
         self.leave(waiter, priority)
 
     def leave(self, waiter: Waiter, priority: Priority) -> None:
@@ -198,13 +223,28 @@ class Line(Generic[Waiter]):
             if waiter in waiting:
                 del waiting[waiter]
                 self.is_empty = not len(self)
+        if not self._late[priority]:
+            self._passed_s = None
 
-    def before(self, priority: Priority) -> Iterator[Waiter]:
+    def before(self, priority: Priority, now_s: float) -> Iterator[Waiter]:
         """Returns those that would be served before a newcomer that is in time, in the order of their turns."""
-        return chain.from_iterable(
-            chain(self._in_time[other], () if other == priority else self._late[other]) for other in Priority if other <= priority
+        late = (() if other == priority else self._late[other] for other in Priority)
+        in_turn = chain.from_iterable(
+            chain(self._in_time[other], ones) for other, ones in zip(Priority, late, strict=True) if other <= priority
         )
+        return chain(self._pressing(now_s), in_turn)
+
+    def turns(self, now_s: float) -> Iterator[Waiter]:
+        """Returns all in the order of their turns."""
+        pressing = self._pressing(now_s)
+        return chain(pressing, (one for one in self if one not in pressing)) if pressing else iter(self)
+
+    def _pressing(self, now_s: float) -> Sequence[Waiter]:
+        """Returns the one that goes before all others, if there is one: it is too late, and has waited for half as long as it may."""
+        for waiter, from_s in self._late[Priority.INTERACTIVE].items():
+            return (waiter,) if from_s <= now_s and not self._overflows(now_s) else ()
+        return ()
 
     def __iter__(self) -> Iterator[Waiter]:
-        """In the order of their turns."""
+        """In the order of their turns, but for the one that presses."""
         return chain.from_iterable(chain(self._in_time[priority], self._late[priority]) for priority in Priority)
