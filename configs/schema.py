@@ -55,7 +55,13 @@ class Limits(Strict):
     queue_requests: int = Field(
         256, ge=0, le=100_000, description="This many requests may wait for a model whose replicas are full, or not there yet."
     )
-    queue_s: float = Field(30, gt=0, le=3600, description="A request may wait this long. One that would wait longer gets 429.")
+    queue_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A request may wait this long. One that would wait longer gets 429. After half of it, a request that is too late for"
+        " `slo.ttft_s` no longer waits behind those that are not.",
+    )
     resume_s: float = Field(600, gt=0, le=86400, description="A stream whose engine is lost may wait this many seconds for another engine.")
     start_wait_s: float = Field(
         600,

@@ -107,19 +107,20 @@ def _simulated_million(said: dict[str, Any]) -> Iterator[Row]:
 
 def _simulated_beside_real(said: dict[str, Any]) -> Iterator[Row]:
     settings = said["settings"]
+    per_s = {rate: one["requests"] / settings["seconds"] for rate, one in said["rates"].items()}
     for rate, one in said["rates"].items():
         if float(rate) == settings["fitted_to"]:
             continue
         real = one["real"]
-        what = f"Simulated beside {settings['replicas']} real engines at {rate} requests/s, {one['load']:.2f} of what they can"
+        load = real["tokens_per_s"] / settings["most_tokens_per_s"]
+        what = f"Simulated beside {settings['replicas']} real engines at {per_s[rate]:.2f} requests/s, {load:.2f} of what they can"
         off = {name: f"{100 * share:+.1f} %" for name, share in one["wrong"].items()}
-        ours = f"TTFT p50 {off['ttft_p50_s']}, p90 {off['ttft_p90_s']}, tokens/s {off['tokens_per_s']}"
-        fitted = f"fitted to another rate, {settings['fitted_to']:g}"
-        yield (
-            what,
-            ours,
-            f"real: {real['ttft_p50_s'] * 1e3:.0f} ms, {real['ttft_p90_s'] * 1e3:.0f} ms, {real['tokens_per_s']:.1f}; {fitted}",
+        ours = ", ".join(
+            f"{name} p50 {off[f'{key}_p50_s']}, p90 {off[f'{key}_p90_s']}" for name, key in (("TTFT", "ttft"), ("whole answers", "e2e"))
         )
+        fitted = f"fitted to {per_s[str(settings['fitted_to'])]:.2f} requests/s only"
+        true = f"real TTFT: {real['ttft_p50_s'] * 1e3:.0f} ms, {real['ttft_p90_s'] * 1e3:.0f} ms; tokens/s {off['tokens_per_s']}"
+        yield what, ours, f"{true}; {fitted}"
 
 
 _PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
@@ -239,6 +240,20 @@ def fronts(results: Path = RESULTS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def line(results: Path = RESULTS) -> str:
+    """Returns the table of what the order of a gateway's line costs and brings, in Markdown."""
+    lines = [
+        "| load | in time, in turn | by the objective | got 429, in turn | by the objective | longest wait, in turn | by the objective |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for load, orders in _part(results, "late_last", "loads").items():
+        cells = [f"{100 * one['in_time'] / one['all']:.1f} %" for one in orders.values()]
+        cells += [f"{100 * (one['refused'] + one['expired']) / one['all']:.2f} %" for one in orders.values()]
+        cells += [f"{one['longest_s']:.0f} s" for one in orders.values()]
+        lines.append(f"| {load} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _part(results: Path, name: str, part: str) -> Any:
     """Returns a part of a benchmark's results; nothing where there are none."""
     path = results / f"{name}.json"
@@ -280,6 +295,7 @@ def written(readme: str) -> str:
         "oracles": oracles(),
         "equal": equal(),
         "fronts": fronts(),
+        "line": line(),
     }
     for name, made in parts.items():
         before, begin, rest = readme.partition(BEGIN.format(name))

@@ -135,7 +135,7 @@ class Ask(NamedTuple):
     hurried: bool = False
     """Another model can answer it at once, so that it does not wait for a replica to start."""
     ttft_s: float = inf
-    """Its answer should begin within so many seconds of its arrival; infinite where nothing is lost later."""
+    """Its answer should begin within so many seconds of when it came here; infinite where nothing is lost later."""
     lost: frozenset[str] = frozenset()
     """Those of `tried` to which only a connection was lost, once: the replica may be there all the same."""
 

@@ -66,7 +66,8 @@ def found(mounted: Path = MOUNTED) -> Groups:
 
 @contextlib.contextmanager
 def placed(placements: Mapping[str, Placed], groups: Groups | None = None) -> Iterator[None]:
-    """Gives processes, with all that they have started, their shares while this lasts. Later ones may be of earlier ones.
+    """Gives processes, with all that they have started, their shares while this lasts, and a core, which they keep. Later ones may be of
+    earlier ones.
 
     Args:
         placements: by the names of the groups, which are made here and removed at the end.

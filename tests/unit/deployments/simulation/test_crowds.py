@@ -1,4 +1,4 @@
-"""A crowd in virtual time: the gateway's line lets those go first that can keep their objective, and no work is lost by that."""
+"""A crowd in virtual time: the gateway's line lets those go first that can keep their objective, and engines do as much."""
 
 from dataclasses import replace
 from math import inf
@@ -44,3 +44,12 @@ def test_engines_do_as_much(name: str) -> None:
     in_turn, late_last = crowd(name, inf), crowd(name, SLO.ttft_s)
     over = [max(at + end for at, end in zip(one.requests.at_s, one.requests.end_s, strict=True)) for one in (in_turn, late_last)]
     assert over[1] == pytest.approx(over[0], rel=0.03)
+
+
+def test_short_crowd_leaves_more_in_time_and_hardly_more_are_refused() -> None:
+    """By the usual limits, by which a request waits for half a minute at most."""
+    asked = list(load("flash:4,30@100+4/400", CROWDS["slots"][0], 1).requests(1))
+    setups = (replace(SETUP, limits=Limits(), ttft_s=ttft_s, until_s=400.0) for ttft_s in (inf, SLO.ttft_s))
+    in_turn, late_last = (Simulation(setup, Static(2)).run(asked) for setup in setups)
+    assert late_last.attainment(SLO) > in_turn.attainment(SLO) + 0.05
+    assert late_last.refused - in_turn.refused < 0.02 * len(asked)

@@ -116,6 +116,50 @@ def test_requests_that_will_be_too_late_are_refused_at_once_while_none_of_those_
     assert first_refused >= 2 * 20, "the first ones became too late after seven seconds, and none of them was served for fifteen"
 
 
+def test_request_that_is_too_late_goes_first_once_it_has_waited_for_half_as_long_as_it_may() -> None:
+    queue, slot = full()
+    late = waits(queue.offered(SOON, LIMITS, 0))
+    soon = waits(queue.offered(SOON, LIMITS, 14))
+    assert queue.freed(slot, 15) == [late]
+    assert queue.freed(granted(late.outcome), 15.5) == [soon]
+
+
+def test_newcomer_does_not_pass_one_that_has_waited_for_half_as_long_as_it_may() -> None:
+    some = pool(1)
+    queue = Queue(LLAMA, some)
+    granted(queue.offered(SOON, LIMITS, 0))
+    late = waits(queue.offered(SOON, LIMITS, 0))
+    some.has(replace(some.views[0], slots=2))  # nobody has looked again since
+    soon = waits(queue.offered(SOON, LIMITS, 16))
+    assert queue.news(16) == [late]
+    assert soon.outcome is None
+
+
+def test_while_newcomers_are_refused_for_long_those_go_first_that_are_in_time() -> None:
+    limits = Limits(queue_s=30, queue_requests=3)
+    queue, slot = full(limits)
+    for second in range(100):
+        queue.expired(second)
+        for _ in range(3):
+            queue.offered(SOON, limits, second)
+            queue.displaced()
+        if second % 2:
+            (over,) = queue.freed(slot, second)
+            slot = granted(over.outcome)
+            if second > 62:
+                assert over.since_s > second - IN_TIME_S, "more come than can be served, so those that are too late wait"
+
+
+def test_newcomer_waits_where_no_slot_has_become_free() -> None:
+    """Nobody was served past the one that is too late, so that it does not tell that more come than can be served."""
+    limits = Limits(queue_s=100, queue_requests=100)
+    queue, slot = full(limits)
+    queue.freed(slot, 20)
+    slot = granted(queue.offered(SOON, limits, 20))
+    waits(queue.offered(SOON, limits, 21))
+    waits(queue.offered(SOON, limits, 95))
+
+
 @given(
     st.lists(st.tuples(st.integers(), st.sampled_from([HURRY, BATCH]), st.integers(0, 20)), unique_by=lambda one: one[0]),
     st.integers(0, 20),
