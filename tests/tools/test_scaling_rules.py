@@ -93,3 +93,13 @@ def test_more_seeds_of_what_decides_have_an_interval_for_both_fronts() -> None:
     assert both is not None
     assert both["deciding"]["herd"]["out_of_slo_s"] == 100
     assert (both["deciding"]["front"]["rule"], both["deciding"]["front"]["more_out_of_slo_s"]) == (HEADROOM, [340.0, 340.0])
+
+
+def test_hours_with_many_digits_are_still_enough_for_our_usual_setting() -> None:
+    rules = {name: {f"{knob.usual:g}": _rows(2.0, 400.0, 4)} for name, knob in KNOBS.items()}
+    rules["herd"] = {"1": _rows(3.00004, 100.0, 4)}
+    rules[HEADROOM] = {"1": _rows(3.5, 60.0, 4)}
+    rules["Ray TTFT"] |= {"0.5": _rows(2.5, 900.0)}
+    found = equal(rules)
+    assert found is not None
+    assert found["deciding"]["front"]["out_of_slo_s"] == 100.0

@@ -137,7 +137,7 @@ def _decided(rules: Rules, usual: Rows, full: int) -> dict[str, Any] | None:
     told = _told(few, usual, seeds) | {"more_out_of_slo_s": _interval(few, usual, sorted(seeds), fronts=False)}
     if sum(len(few[name]) for name in OURS if name in few) == 1:
         return told
-    both = _both(few, seeds, told["herd"]["gpu_hours"])
+    both = _both(few, seeds, curve({"": usual}, seeds)[0]["gpu_hours"])
     return told | {"front": both["ours"] | {"more_out_of_slo_s": _interval(few, usual, sorted(seeds), fronts=True)}}
 
 
