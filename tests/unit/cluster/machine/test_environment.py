@@ -19,6 +19,7 @@ from cluster.machine import venv as venv_module
 from cluster.machine.environment import ROOT
 from cluster.machine.environment_plan import NO_WAY_OUT_KNOWN, Record, Step, UnreadyError
 from cluster.machine.venv import Venv
+from tests.processes import runs
 
 GPUS = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
 MADE = Record("gpu", "3.11", "/herd/.venv", "stamp")
@@ -360,4 +361,8 @@ venv.run(["sleep", "61"], Path({str(venv.log)!r}))
     child.send_signal(2)
     assert child.wait(20) != 0
     assert sleeper
-    assert not any(Path(f"/proc/{pid}").exists() for pid in sleeper)
+    while (
+        any(runs(int(pid)) for pid in sleeper) and time.monotonic() < deadline + 20
+    ):  # whoever takes it over may not have taken notice of its end yet
+        time.sleep(0.05)
+    assert not any(runs(int(pid)) for pid in sleeper)
