@@ -25,11 +25,3 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:
         return []
-
-
-def runs(pid: int) -> bool:
-    """Returns whether a process runs; one that has ended, and of which nobody has taken notice yet, does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

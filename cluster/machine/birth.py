@@ -36,6 +36,13 @@ def began(process: psutil.Process) -> str:
     return f"{process.create_time()} {birth(process)}"
 
 
+def runs(number: int) -> bool:
+    """Returns whether a process with this number runs; one that has ended, and of which nobody has taken notice yet, does not."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def alive(number: int, second: float, born: str = "") -> psutil.Process | None:
     """Returns the process that was kept; None where it has ended. Older releases have kept no birth."""
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.machine.birth import alive
+from cluster.machine.birth import alive, runs
 from configs.strict import Strict
 from deployments.lifecycle.known import OperationError
 from deployments.lifecycle.memory import InFolder, Memory
@@ -151,16 +151,10 @@ def begun(folder: Path, pid: int | None = None) -> Roll:
         roll = in_folder(folder)
         if roll is not None and (roll.pid == pid or (pid is None and roll.ended is None and roll.lives)):
             return roll
-        if pid is not None and not _there(pid):
+        if pid is not None and not runs(pid):
             break
         time.sleep(LOOKS_S)
     raise OperationError(f"The process that should change the herd says nothing. {folder / LOG} has its output.")
-
-
-def _there(pid: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def follow(look: Callable[[], Roll], lives: Callable[[Roll], bool], say: Say) -> None:

@@ -210,7 +210,7 @@ class Line(Generic[Waiter]):
         return next(reversed(self._late[priority]), None)
 
     def serve(self, waiter: Waiter, priority: Priority, now_s: float) -> None:
-        """A replica has it: waits no more."""
+        """Takes out one that a replica has now."""
         if waiter in self._late[priority]:
             self._passed_s = None
         elif self._passed_s is None and self._late[priority]:
@@ -228,11 +228,8 @@ class Line(Generic[Waiter]):
 
     def before(self, priority: Priority, now_s: float) -> Iterator[Waiter]:
         """Returns those that would be served before a newcomer that is in time, in the order of their turns."""
-        late = (() if other == priority else self._late[other] for other in Priority)
-        in_turn = chain.from_iterable(
-            chain(self._in_time[other], ones) for other, ones in zip(Priority, late, strict=True) if other <= priority
-        )
-        return chain(self._pressing(now_s), in_turn)
+        ahead = (chain(self._in_time[other], self._late[other] if other < priority else ()) for other in Priority if other <= priority)
+        return chain(self._pressing(now_s), *ahead)
 
     def turns(self, now_s: float) -> Iterator[Waiter]:
         """Returns all in the order of their turns."""

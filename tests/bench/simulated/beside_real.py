@@ -102,7 +102,7 @@ Pieces = Sequence[Sequence[Served]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of the real replicas."""
+    """The requests of the real replicas, and how fast these are."""
 
     pieces: dict[float, list[list[Served]]]
     """By rate."""
@@ -217,8 +217,7 @@ def compared(measured: Measured, times: Times) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for rate, pieces in sorted(measured.pieces.items()):
         truth, found = figures(pieces), figures(as_simulated(pieces, times))
-        about = {"requests": sum(map(len, pieces)), "load": rate * ANSWER_TOKENS / measured.most_tokens_per_s}
-        about |= {"others_took_of_a_core": measured.others[rate]}
+        about = {"requests": sum(map(len, pieces)), "others_took_of_a_core": measured.others[rate]}
         rows[str(rate)] = about | {"real": truth, "simulated": found, "wrong": wrong(found, truth)}
         print(rate, {name: f"{truth[name]:.3f} {found[name]:.3f} {share:+.1%}" for name, share in wrong(found, truth).items()}, flush=True)
     return rows

@@ -121,7 +121,7 @@ def _write(file: Path, text: str) -> None:
 
 
 class Others:
-    """What programs that are not ours take of the CPU."""
+    """The time of the CPU that programs take which are not ours."""
 
     def __init__(self, ours: Iterable[psutil.Process]) -> None:
         self._ours = list(ours)

@@ -16,10 +16,10 @@ from packaging.version import Version
 
 from cluster.machine import environment, environment_plan
 from cluster.machine import venv as venv_module
+from cluster.machine.birth import runs
 from cluster.machine.environment import ROOT
 from cluster.machine.environment_plan import NO_WAY_OUT_KNOWN, Record, Step, UnreadyError
 from cluster.machine.venv import Venv
-from tests.processes import runs
 
 GPUS = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)\n"
 MADE = Record("gpu", "3.11", "/herd/.venv", "stamp")
