@@ -60,6 +60,7 @@ async def test_no_replica_gets_more_than_it_runs_and_all_get_their_turn(limited:
     slots(herd, 3)
     asked = [asks(herd, str(number)) for number in range(10)]
     await waiting(herd, 7)
+    await until(lambda: gate.inside == 3)
     gate.let_go(10)
     assert {(await one).status_code for one in asked} == {200}
     assert gate.most == 3
