@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from configs.schema import Limits, Model
@@ -128,6 +127,7 @@ async def test_answer_that_is_cut_ends_with_the_reason_and_its_engine_goes_on_se
 async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(herd: Herd) -> None:
     """The gateway knows one replica until the answer is under way, and then learns of the other one."""
     victim, other = wait_for("both replicas", lambda: len(found := herd.replicas(SMOLLM)) == 2 and found, BACK_S, every_s=1)
+    process = process_of(victim)  # now: the engine goes on while that is looked for
 
     class Kills(Follows):
         """Lets all go, and kills the engine in the middle of its answer."""
@@ -136,7 +136,7 @@ async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(her
             super().read(piece)
             if self.pieces == MIDDLE:
                 own.roster.update(SMOLLM, views([victim, other]))
-                process_of(victim).kill()
+                process.kill()
             self.gate.clear(self.pieces)
 
         def end(self) -> None:
@@ -170,10 +170,11 @@ async def test_answer_that_is_cut_behind_the_death_of_its_engine_ends_with_the_r
             super().read(piece)
             if not killed and len(self.log.texts.get(0, "")) > SOME:
                 own.roster.update(SMOLLM, views([victim, other]))
-                killed.append(process_of(victim))
-                killed[0].kill()
+                killed.append(victim["id"])
+                process.kill()
 
-    killed: list[psutil.Process] = []
+    process = process_of(victim)
+    killed: list[str] = []
     limits: list[int] = []
     async with gateway(herd, [victim]) as own:
         read_by(own.serving.pipeline, KillsAndCuts)
@@ -193,10 +194,11 @@ async def test_two_choices_that_are_cut_do_not_miss_their_engine(herd: Herd) -> 
         def read(self, piece: Piece) -> None:
             super().read(piece)
             if max(map(len, self.log.texts.values()), default=0) > self.most and not killed:
-                killed.append(process_of(victim))
-                killed[0].kill()
+                killed.append(victim["id"])
+                process.kill()
 
-    killed: list[psutil.Process] = []
+    process = process_of(victim)
+    killed: list[str] = []
     async with gateway(herd, [victim]) as own:
         read_by(own.serving.pipeline, CutsAndKills)
         cut = await own.http.post(CHAT, json=ASKED | {"stream": True, "n": 2})
