@@ -78,7 +78,7 @@ def _believed(observation: Observation, limits: Limits, now: float) -> Report | 
     if report is None:
         return "no report"
     faults: tuple[tuple[bool, Hold], ...] = (
-        (bool(report.error) or not is_finite(report.backlog), "failed report"),
+        (bool(report.error) or not (is_finite(report.backlog) and is_finite(report.in_flight)), "failed report"),
         (report.release != limits.release, "other release"),
         (now - report.taken_s > limits.stale_s, "stale report"),
         (not report.arrivals and not report.waiting_requests, "no history"),

@@ -66,7 +66,7 @@ def moved(observation: Observation, limits: Limits, need: Needs, target: int, bo
         parts.append("two releases side by side, so none is given up")
     verdict = f"{target} stay" if target == observation.target else f"{target} instead of {observation.target}"
     if target == observation.target > max(1, limits.least) and not bound and not observation.rolling and need.bought <= target - 1:
-        verdict += " until it is sure that fewer will do"
+        verdict += " while so many wait" if need.in_flight > target - 1 else " until it is sure that fewer will do"
     limit = f" by {bound}, where the load alone asks for {need.wanted:.1f}" if bound else ""
     return f"{', '.join(parts)}: {verdict}{limit}, for {cost(limits, target)}."
 

@@ -6,6 +6,9 @@
 The backlog is what will wait then: what waits now, and where that cannot begin within its objective, also what comes faster than it is
 served until then. Otherwise replicas that are behind would be bought by what waits already, which is little at first, a bit at a time.
 
+Where an operator says how many requests in flight one replica carries, those that are in flight must fit for a step down. Clients that ask
+again when they are answered send no more than is served: while their requests wait, arrivals say too little of what they would send.
+
 The two parts of the margin are independent, so their squares add up. Arrivals that are random crowd together by the square root of their
 number (Halfin and Whitt 1981), hence the spare's square root. The margin is a quantile and no count, so a need becomes whole replicas by
 rounding, and not by rounding up: that would add half a replica on average to what the quantile asks for.
@@ -40,8 +43,10 @@ class Needs:
     """To clear in time what will still wait then."""
     doubt: float
     """The standard error of the load."""
+    in_flight: float
+    """For the requests that are in flight, where these are what replicas are counted by and some wait."""
     down: float
-    """For a step down: the most that is expected until a replica that is given up could be back."""
+    """For a step down: the most that is expected until a replica that is given up could be back, and what is in flight."""
     stuck: int
     """Starts that are not counted on."""
     start_s: float
@@ -78,6 +83,7 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
     grows_s = _grows_s(-done_s, lead_s, limits) if is_behind else 0.0
     known = state.cached_tokens_s / now_pace.prefill_tokens_s / state.factor / max(1, observation.target)
     room, margin = _margin(error, expected, limits), _margin(error, most, limits)
+    in_flight = now_pace.replicas(report.in_flight)
     return Needs(
         now=track.level,
         expected=expected,
@@ -85,7 +91,8 @@ def needs(state: State, observation: Observation, report: Report, limits: Limits
         by_headroom=0 < room <= limits.headroom * expected,
         backlog=(max(0.0, waiting_s - max(0.0, done_s)) + grows_s) / limits.clear_s,
         doubt=track.doubt,
-        down=most + margin - rounded(margin) + (waiting_s + grows_s) / limits.clear_s + known,
+        in_flight=in_flight,
+        down=max(in_flight, most + margin - rounded(margin) + (waiting_s + grows_s) / limits.clear_s + known),
         stuck=len(observation.starting) - len(coming),
         start_s=lead_s,
     )

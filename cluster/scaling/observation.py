@@ -70,6 +70,9 @@ class Report:
     """Gateways that should have reported and did not: the load is at least this one."""
     error: str = ""
     """Why there is no report to believe: what was raised while it was made."""
+    in_flight: Work = NO_WORK
+    """The load of all requests that wait or run, a rate, where requests in flight are what replicas are counted by and some wait in a
+    gateway; nothing otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

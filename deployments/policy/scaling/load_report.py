@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cluster.scaling.observation import Report
-from cluster.scaling.work import Work
+from cluster.scaling.work import NO_WORK, Work
 from deployments.policy.queue.load_record import LoadRecord, Usual
 from deployments.policy.scaling.load_history import History, advanced, newest
 
@@ -81,14 +81,16 @@ def report(
     engines, own = newest(records).engines, newest(records).release
     # Inside engines, tokens are as they count them themselves: no estimate that the ratio must correct.
     inside = engines.prefill_tokens / weighing.usual.token_ratio if engines.waiting else 0.0
-    waiting = float(sum(record.waiting for record in alive) + engines.waiting)
+    in_line, running = sum(record.waiting for record in alive), float(sum(record.running for record in alive))
+    waiting = float(in_line + engines.waiting)
     backlog, _ = weighing.weighed(waiting, sum(record.waiting_tokens for record in alive) + inside)
     found = Report(
         taken_s=newest(records).at_s,
         arrivals=history.arrivals,
         backlog=backlog,
         waiting_requests=waiting,
-        running_requests=float(sum(record.running for record in alive)),
+        running_requests=running,
+        in_flight=Work(kv_token_s=(in_line + running) * weighing.share) if unit == "requests" and in_line else NO_WORK,
         start_times_s=start_times_s,
         served=history.served if unit == "tokens" else (),
         release=next((record.release for record in alive if record.release != own), own),

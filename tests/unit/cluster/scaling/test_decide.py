@@ -13,7 +13,7 @@ from cluster.scaling.decision import cost
 from cluster.scaling.limits import Limits, Tuning
 from cluster.scaling.observation import Observation, Report, Start
 from cluster.scaling.state import State
-from cluster.scaling.work import Slo
+from cluster.scaling.work import NO_WORK, Pace, Slo, Work
 from tests.unit.cluster.scaling.seen import FRESH, LIMITS, NOW, PLAIN, buckets, report, seen, settled, shifted
 
 BARE = replace(LIMITS, tuning=PLAIN)
@@ -69,6 +69,25 @@ def test_start_that_was_bought_for_what_will_wait_is_not_taken_back_while_that_i
     assert not found.state.regrets
     assert settled(bought, BARE, 90).target == 7, "the starts are nearly over, and what waits then is little"
     assert decide(seen(2, report([6.0] * 60)), BARE, FRESH, NOW).target == 6
+
+
+def test_nothing_is_given_up_while_more_is_in_flight_than_the_others_should_carry() -> None:
+    """As seen in a whole herd: 50 clients that ask again when they are answered; one replica of twelve requests is full, and two start."""
+    by_twelve = replace(BARE, pace=Pace(1e12, 1e12, 12.0), clear_s=10)
+    each = Work(kv_token_s=2.0)
+    full = replace(
+        report(waiting=38),
+        arrivals=buckets([3.6] * 60, each),
+        backlog=each.times(38),
+        running_requests=12.0,
+        in_flight=Work(kv_token_s=50.0),
+    )
+    starts = [Start(NOW - 5)] * 2
+    found = settled(seen(3, full, starts), by_twelve, 120)
+    assert found.target == 3
+    assert found.reason.endswith("3 stay while so many wait, for 3 GPUs.")
+    over = replace(full, waiting_requests=0.0, backlog=NO_WORK, in_flight=NO_WORK)
+    assert settled(seen(3, over, starts), by_twelve, 120).target == 1, "all of them have been answered"
 
 
 def followed(observation: Observation) -> list[int]:

@@ -40,6 +40,7 @@ REPORTS = st.builds(
     backlog=WORKS,
     waiting_requests=NUMBERS,
     running_requests=NUMBERS,
+    in_flight=WORKS,
     start_times_s=st.lists(NUMBERS, max_size=3).map(tuple),
     served=st.lists(st.builds(Served, NUMBERS, NUMBERS, WORKS, NUMBERS, NUMBERS), max_size=3).map(tuple),
     missing=st.integers(0, 2),

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.scaling.observation import Bucket, Report
-from cluster.scaling.work import Work
+from cluster.scaling.work import NO_WORK, Work
 from deployments.policy.queue.load_record import BUCKET_S, EngineLoads, LoadRecord, Usual
 from deployments.policy.scaling.load_history import APART, LATE_S, MOST_KEPT, MOST_SERVED, History
 from deployments.policy.scaling.load_report import ANSWER_TOKENS, DWELL_S, FORGOTTEN_S, SILENT_S, Unit, report, weights
@@ -35,6 +35,14 @@ def test_buckets_of_all_gateways_are_added_up() -> None:
     assert arrivals(found) == [(0, 5, 7), (5, 5, 1)]
     assert (found.running_requests, found.taken_s, found.release, found.missing) == (7, T + 11, RELEASE, 0)
     assert found.start_times_s == (30.0,)
+
+
+def test_requests_in_flight_are_told_where_they_are_the_unit_and_some_wait() -> None:
+    full = record(6, bucket(0, 2, 20), waiting=38, running=12)
+    assert reported(full, record(6, gateway="b", running=1), now_s=6)[1].in_flight == Work(kv_token_s=51)
+    assert reported(record(6, waiting=1, running=2, engines=EngineLoads(ready=1, room=1)), now_s=6)[1].in_flight == Work(kv_token_s=6)
+    assert reported(record(6, bucket(0, 2, 20), running=12), now_s=6)[1].in_flight == NO_WORK, "all have a replica"
+    assert reported(full, now_s=6, unit="tokens")[1].in_flight == NO_WORK
 
 
 def test_squares_of_prompts_are_in_tokens_as_engines_count_them() -> None:
