@@ -20,40 +20,16 @@ from deployments.simulation.engine.request import Request
 from deployments.simulation.engine.scheduler import Scheduler
 from deployments.simulation.fleet import Fleet, Member, Stage
 from deployments.simulation.gateway import Gateway
-from deployments.simulation.loads.traces import Traced
+from deployments.simulation.loads.traces import Client, Traced
+from deployments.simulation.open_request import OpenRequest
 from deployments.simulation.outcome import Change, Decided, Outcome
 from deployments.simulation.setup import Setup
 from deployments.simulation.uncollected import uncollected
 
 #: One in so many reports is of all busy replicas.
 _ALL_OF = 10
-
-
-class _Open:
-    """One request that has not ended."""
-
-    __slots__ = ("ask", "left", "member", "number", "slot")
-
-    slot: Slot
-    """Its place at a replica, once it has one."""
-    member: Member
-
-    def __init__(self, number: int, ask: Ask, left: int) -> None:
-        self.number = number
-        self.ask = ask
-        self.left = left
-        """Tokens of its answer that are still to come, when it is sent."""
-
-    def sent(self, slot: Slot, member: Member) -> None:
-        """Takes the place that it has got."""
-        self.slot, self.member = slot, member
-
-    def lost(self, generated: int, is_begun: bool) -> None:
-        """Goes on behind the tokens that its replica had generated, and no more at that replica."""
-        ask = self.ask
-        self.left -= generated
-        prompt = Prompt(ask.prompt.blocks, ask.prompt.tokens + generated)
-        self.ask = ask._replace(prompt=prompt, tried=ask.tried | {self.member.name}, begun=is_begun)
+#: A client that was refused asks again after so many seconds.
+_REFUSED_S = 1.0
 
 
 class Simulation:
@@ -70,8 +46,8 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
         """When, in which order at the same time, what happens, and of what; without what happens it is an engine's `_wake`."""
         self._pushed = 0
-        self._open: dict[int, _Open] = {}
-        self._waits: dict[Waiting, _Open] = {}
+        self._open: dict[int, OpenRequest] = {}
+        self._waits: dict[Waiting, OpenRequest] = {}
         self._busy: dict[str, Member] = {}
         """Replicas at which a request has come, begun or ended since their last report."""
         self._reports = 0
@@ -128,9 +104,15 @@ class Simulation:
         number = self.outcome.requests.arrived(self._now_s, asked.prompt_tokens, asked.output_tokens)
         self._monitor.arrived(asked.prompt_tokens)
         ask = Ask(Prompt(asked.blocks, max(1, asked.prompt_tokens)), ttft_s=self._setup.ttft_s)
-        self._offer(_Open(number, ask, max(1, asked.output_tokens)))
+        self._offer(OpenRequest(number, ask, max(1, asked.output_tokens), asked.client))
 
-    def _offer(self, one: _Open) -> None:
+    def _asks_again(self, client: Client | None, after_s: float) -> None:
+        """Lets a client ask that has been answered or refused."""
+        following = None if client is None else client.after(self._now_s + after_s)
+        if following is not None:
+            self._push(following.at_s, self._arrive, following)
+
+    def _offer(self, one: OpenRequest) -> None:
         answer = self._gateway.offered(one.ask, self._now_s)
         if isinstance(answer, Waiting):
             self._open[one.number] = self._waits[answer] = one
@@ -141,7 +123,7 @@ class Simulation:
         else:
             self._refuse(one)
 
-    def _send(self, one: _Open, slot: Slot) -> None:
+    def _send(self, one: OpenRequest, slot: Slot) -> None:
         member = self._fleet.ready[slot.pick.replica.id]
         one.sent(slot, member)
         self._open[one.number] = one
@@ -153,10 +135,11 @@ class Simulation:
         if engine.due_s != due_s:
             self._push(engine.due_s, None, member)
 
-    def _refuse(self, one: _Open) -> None:
+    def _refuse(self, one: OpenRequest) -> None:
         self._open.pop(one.number, None)
         self.outcome.refused += 1
         self._monitor.refused()
+        self._asks_again(one.client, _REFUSED_S)
 
     def _served(self, over: list[Waiting]) -> None:
         """Goes on with requests whose wait has ended."""
@@ -204,6 +187,7 @@ class Simulation:
         member.takes(-1)
         if over := self._gateway.freed(one.slot, self._now_s):
             self._served(over)
+        self._asks_again(one.client, 0.0)
         if member.stage is Stage.DRAINING and not member.open:
             self._leave(member)
 

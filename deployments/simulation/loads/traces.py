@@ -7,7 +7,7 @@ tokens, where equal ids mean equal beginnings (Qin et al., Mooncake, FAST 2025; 
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -17,6 +17,13 @@ GENERATED_REQUESTS = 12_000
 GENERATED_S = 3_540.0
 
 
+class Client(Protocol):
+    """A client that asks again when it has been answered."""
+
+    def after(self, at_s: float) -> "Traced | None":
+        """Returns what it asks at a time or later, when its last request is over; None where it asks no more."""
+
+
 class Traced(NamedTuple):
     """One request of a trace. A tuple, because one is made per request."""
 
@@ -24,6 +31,8 @@ class Traced(NamedTuple):
     prompt_tokens: int
     output_tokens: int
     blocks: tuple[int, ...]
+    client: Client | None = None
+    """Of whom it is, where that one asks again afterwards."""
 
 
 class _Line(msgspec.Struct):

@@ -15,6 +15,7 @@ from cluster.scaling.work import USUAL, Shape, Slo
 from configs import schema
 from deployments.commands.from_files import loaded_herd
 from deployments.commands.simulating.subject import Asked, first_guesses, served, subject
+from deployments.simulation.loads.clients import clients
 from deployments.simulation.loads.generated import Lengths, load
 from deployments.simulation.loads.readers import requests as read
 from deployments.simulation.loads.traces import Traced, generated, spread
@@ -80,6 +81,15 @@ def _on_scout(
     )  # fmt: skip
 
 
+def _clients() -> Scenario:
+    """A few clients that ask one question after the other, and for a quarter of an hour an evaluation of 200 at once."""
+
+    def requests(seed: int) -> list[Traced]:
+        return clients([(10, 0.0, 1500.0), (200, 240.0, 1140.0)], LENGTHS, seed)
+
+    return _on_scout("closed loop", requests, 1500.0, (START_S, ()))
+
+
 def _episode() -> Scenario:
     replica = replica_of(episode.ENGINE, episode.DECODE)
     pace = sustained(replica, USUAL, episode.SLO).pace
@@ -116,5 +126,6 @@ def scenarios(trace: Path | None = None) -> list[Scenario]:
         _on_scout(
             "conversations" if trace is None else "Mooncake, 20 min", _conversations(trace), TRACE_S, (START_S, ()), Shape(12_000, 343)
         ),
+        _clients(),
         _episode(),
     ]

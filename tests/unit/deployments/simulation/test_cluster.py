@@ -13,6 +13,8 @@ from deployments.simulation.cluster import Simulation
 from deployments.simulation.engine.request import Size
 from deployments.simulation.engine.step_times import SCOUT_ON_H100, StepTimes
 from deployments.simulation.fleet import Pool, StartTimes
+from deployments.simulation.loads.clients import clients
+from deployments.simulation.loads.generated import Lengths
 from deployments.simulation.loads.traces import Traced
 from deployments.simulation.outcome import Outcome
 from deployments.simulation.setup import Setup
@@ -177,3 +179,26 @@ def test_nothing_is_counted_or_decided_after_the_end_of_the_time_and_requests_ar
     outcome = Simulation(replace(SETUP, until_s=2.0), Planned(((0.0, 1), (5.0, 3)))).run(steady(1.0, 10))
     assert (outcome.gpu_s, outcome.decided) == (2.0, [])
     assert served(outcome)
+
+
+def test_clients_that_wait_never_have_more_requests_in_flight_than_they_are() -> None:
+    askers = clients([(8, 0.0, 60.0)], Lengths(200, 50), 1)
+    outcome = Simulation(replace(SETUP, size=Size(100_000, sequences=4), until_s=60.0), Static(1)).run(askers)
+    asked = outcome.requests
+    assert served(outcome)
+    assert len(asked) > 10 * len(askers)
+    ends = [(at + end, -1) for at, end in zip(asked.at_s, asked.end_s, strict=True)]
+    in_flight, most = 0, 0
+    for _, more in sorted(ends + [(at, 1) for at in asked.at_s]):
+        in_flight += more
+        most = max(most, in_flight)
+    assert most == 8
+    assert 55 < max(asked.at_s) < 60
+
+
+def test_client_that_is_refused_asks_again_a_second_later() -> None:
+    limits = Limits(queue_s=60, queue_requests=1)
+    setup = replace(SETUP, size=Size(100_000, sequences=1), limits=limits, until_s=30.0)
+    outcome = Simulation(setup, Static(1)).run(clients([(4, 0.0, 30.0)], Lengths(200, 400, 0.0), 1))
+    assert outcome.refused > 20
+    assert sum(end < inf for end in outcome.requests.end_s) > 3
