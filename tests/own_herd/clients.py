@@ -10,7 +10,7 @@ import httpx
 from tests.e2e.conftest import Herd
 
 #: How long a client waits for an answer.
-ANSWER_S = 240.0
+ANSWER_S = 360.0
 
 
 class Clients(ABC):

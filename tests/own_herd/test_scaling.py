@@ -38,7 +38,7 @@ def config(port: int) -> dict[str, Any]:
         "stop_s": STOP_S,
         "engine": SMALL | {"max_num_seqs": 12, "skip_mm_profiling": True},
     }
-    gateway = {"port": port, "limits": {"header_s": 120, "body_read_s": 120, "queue_s": 120}}
+    gateway = {"port": port, "limits": {"header_s": 120, "body_read_s": 120, "queue_s": 300}}
     return {"name": "scaling", "gateway": gateway, "models": [model]}
 
 
