@@ -60,13 +60,15 @@ def moved(observation: Observation, limits: Limits, need: Needs, target: int, bo
     parts.append(f"{need.margin:.1f} of margin{' by scaling.headroom' if need.by_headroom else ''}")
     if need.backlog:
         parts.append(f"{need.backlog:.1f} for what waits")
+    if need.in_flight:
+        parts.append(f"{need.in_flight:.1f} for what waits or runs")
     if need.stuck:
         parts.append(f"{need.stuck} starting that do not become ready")
     if observation.rolling:
         parts.append("two releases side by side, so none is given up")
     verdict = f"{target} stay" if target == observation.target else f"{target} instead of {observation.target}"
     if target == observation.target > max(1, limits.least) and not bound and not observation.rolling and need.bought <= target - 1:
-        verdict += " while so many wait" if need.in_flight > target - 1 else " until it is sure that fewer will do"
+        verdict += " while that would not fit into fewer" if need.in_flight > target - 1 else " until it is sure that fewer will do"
     limit = f" by {bound}, where the load alone asks for {need.wanted:.1f}" if bound else ""
     return f"{', '.join(parts)}: {verdict}{limit}, for {cost(limits, target)}."
 

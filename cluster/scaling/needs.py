@@ -6,8 +6,8 @@
 The backlog is what will wait then: what waits now, and where that cannot begin within its objective, also what comes faster than it is
 served until then. Otherwise replicas that are behind would be bought by what waits already, which is little at first, a bit at a time.
 
-Where an operator says how many requests in flight one replica carries, those that are in flight must fit for a step down. Clients that ask
-again when they are answered send no more than is served: while their requests wait, arrivals say too little of what they would send.
+Where an operator says how many requests in flight one replica carries, and requests wait in gateways, all that are in flight must fit after
+a step down. Clients that ask again when they are answered send no more than is served, so arrivals say too little of what they would send.
 
 The two parts of the margin are independent, so their squares add up. Arrivals that are random crowd together by the square root of their
 number (Halfin and Whitt 1981), hence the spare's square root. The margin is a quantile and no count, so a need becomes whole replicas by
@@ -44,9 +44,9 @@ class Needs:
     doubt: float
     """The standard error of the load."""
     in_flight: float
-    """For the requests that are in flight, where these are what replicas are counted by and some wait."""
+    """For the requests that are in flight, where arrivals may say too little of them."""
     down: float
-    """For a step down: the most that is expected until a replica that is given up could be back, and what is in flight."""
+    """For a step down: the most that is expected until a replica that is given up could be back; `in_flight` where that is more."""
     stuck: int
     """Starts that are not counted on."""
     start_s: float

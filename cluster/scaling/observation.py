@@ -71,8 +71,8 @@ class Report:
     error: str = ""
     """Why there is no report to believe: what was raised while it was made."""
     in_flight: Work = NO_WORK
-    """The load of all requests that wait or run, a rate, where requests in flight are what replicas are counted by and some wait in a
-    gateway; nothing otherwise."""
+    """The load of all requests that wait in gateways or run, a rate: where requests in flight are what replicas are counted by, and
+    arrivals may say too little, because requests wait or did a moment ago. Nothing otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

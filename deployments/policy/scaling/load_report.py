@@ -11,7 +11,7 @@ from typing import Literal
 
 from cluster.scaling.observation import Report
 from cluster.scaling.work import NO_WORK, Work
-from deployments.policy.queue.load_record import LoadRecord, Usual
+from deployments.policy.queue.load_record import BUCKET_S, LoadRecord, Usual
 from deployments.policy.scaling.load_history import History, advanced, newest
 
 Unit = Literal["tokens", "requests"]
@@ -90,10 +90,19 @@ def report(
         backlog=backlog,
         waiting_requests=waiting,
         running_requests=running,
-        in_flight=Work(kv_token_s=(in_line + running) * weighing.share) if unit == "requests" and in_line else NO_WORK,
+        in_flight=Work(kv_token_s=(in_line + running) * weighing.share) if _tells_too_little(alive, weighing, now_s) else NO_WORK,
         start_times_s=start_times_s,
         served=history.served if unit == "tokens" else (),
         release=next((record.release for record in alive if record.release != own), own),
         missing=len(records) - len(alive),
     )
     return history, found
+
+
+def _tells_too_little(records: Sequence[LoadRecord], weighing: Weights, now_s: float) -> bool:
+    """Returns whether arrivals may say too little of a load in requests in flight: some waited through a whole bucket, and not longer ago
+    than an answer takes. Clients that ask again when they are answered have sent their next requests only when answers have ended since."""
+    since_s = now_s - weighing.usual.dwell_s - 2 * BUCKET_S
+    return weighing.unit == "requests" and any(
+        one.waited and one.number * BUCKET_S >= since_s for record in records for one in record.buckets
+    )

@@ -85,7 +85,7 @@ def test_nothing_is_given_up_while_more_is_in_flight_than_the_others_should_carr
     starts = [Start(NOW - 5)] * 2
     found = settled(seen(3, full, starts), by_twelve, 120)
     assert found.target == 3
-    assert found.reason.endswith("3 stay while so many wait, for 3 GPUs.")
+    assert found.reason.endswith(", 4.2 for what waits or runs: 3 stay while that would not fit into fewer, for 3 GPUs.")
     over = replace(full, waiting_requests=0.0, backlog=NO_WORK, in_flight=NO_WORK)
     assert settled(seen(3, over, starts), by_twelve, 120).target == 1, "all of them have been answered"
 

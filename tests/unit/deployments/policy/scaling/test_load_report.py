@@ -37,12 +37,21 @@ def test_buckets_of_all_gateways_are_added_up() -> None:
     assert found.start_times_s == (30.0,)
 
 
-def test_requests_in_flight_are_told_where_they_are_the_unit_and_some_wait() -> None:
-    full = record(6, bucket(0, 2, 20), waiting=38, running=12)
+def test_requests_in_flight_are_told_where_they_are_the_unit_and_some_have_waited_for_a_bucket() -> None:
+    waited = bucket(0, 2, 20, waited=True)
+    full = record(6, waited, waiting=38, running=12)
     assert reported(full, record(6, gateway="b", running=1), now_s=6)[1].in_flight == Work(kv_token_s=51)
-    assert reported(record(6, waiting=1, running=2, engines=EngineLoads(ready=1, room=1)), now_s=6)[1].in_flight == Work(kv_token_s=6)
-    assert reported(record(6, bucket(0, 2, 20), running=12), now_s=6)[1].in_flight == NO_WORK, "all have a replica"
+    assert reported(record(6, waited, running=2, engines=EngineLoads(ready=1, room=1)), now_s=6)[1].in_flight == Work(kv_token_s=4)
+    assert reported(record(6, bucket(0, 2, 20), waiting=1, running=12), now_s=6)[1].in_flight == NO_WORK, "it waits for a moment"
     assert reported(full, now_s=6, unit="tokens")[1].in_flight == NO_WORK
+
+
+def test_requests_in_flight_are_told_until_those_have_ended_that_ran_while_others_waited() -> None:
+    def told(after_s: float) -> Work:
+        return reported(record(after_s, bucket(0, 2, 20, waited=True), running=12, usual=Usual(10, 100, 30.0)), now_s=after_s)[1].in_flight
+
+    assert told(40) == Work(kv_token_s=12)
+    assert told(41) == NO_WORK
 
 
 def test_squares_of_prompts_are_in_tokens_as_engines_count_them() -> None:
