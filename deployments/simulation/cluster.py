@@ -47,6 +47,8 @@ class Simulation:
         """When, in which order at the same time, what happens, and of what; without what happens it is an engine's `_wake`."""
         self._pushed = 0
         self._open: dict[int, OpenRequest] = {}
+        self._asking = 0
+        """Clients whose next request comes in a moment."""
         self._waits: dict[Waiting, OpenRequest] = {}
         self._busy: dict[str, Member] = {}
         """Replicas at which a request has come, begun or ended since their last report."""
@@ -66,7 +68,7 @@ class Simulation:
     def _run(self, arrivals: Iterator[Traced]) -> None:
         next_one = next(arrivals, None)
         events = self._events
-        while next_one is not None or self._open or (events and events[0][0] <= self._setup.until_s < inf):
+        while next_one is not None or self._open or self._asking or (events and events[0][0] <= self._setup.until_s < inf):
             if next_one is not None and next_one.at_s <= events[0][0]:
                 self._now_s = next_one.at_s
                 self._arrive(next_one)
@@ -110,7 +112,12 @@ class Simulation:
         """Lets a client ask that has been answered or refused."""
         following = None if client is None else client.after(self._now_s + after_s)
         if following is not None:
-            self._push(following.at_s, self._arrive, following)
+            self._asking += 1
+            self._push(following.at_s, self._ask, following)
+
+    def _ask(self, asked: Traced) -> None:
+        self._asking -= 1
+        self._arrive(asked)
 
     def _offer(self, one: OpenRequest) -> None:
         answer = self._gateway.offered(one.ask, self._now_s)

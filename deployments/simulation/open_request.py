@@ -1,4 +1,4 @@
-"""A request of a simulation that has not ended: its words for the gateway, its place, and what is still to come of its answer."""
+"""A request of a simulation that has not ended: its place at a replica, and the tokens that are still to come."""
 
 from deployments.policy.queue.slots import Slot
 from deployments.policy.request.prompt_blocks import Prompt

@@ -4,6 +4,7 @@ No more requests are in flight than there are clients, so the load follows the r
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 from deployments.simulation.loads.generated import Lengths
@@ -13,24 +14,21 @@ from deployments.simulation.loads.traces import Traced
 BEGIN_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
 class Asker:
-    """One client, until a time. It asks again at once."""
+    """One client, which asks again at once until a time. It is the same for the same seed, however fast it is answered."""
 
-    def __init__(self, until_s: float, lengths: Lengths, seed: str) -> None:
-        self._until_s = until_s
-        self._lengths = lengths
-        self._dice = Random(seed)
-
-    def first(self, begin_s: float) -> Traced:
-        """Returns its first request, soon after a time."""
-        return self._ask(begin_s + self._dice.uniform(0.0, BEGIN_S))
+    until_s: float
+    lengths: Lengths
+    seed: str
+    asked: int = 0
+    """Requests that it has sent."""
 
     def after(self, at_s: float) -> Traced | None:
-        """Returns its next request, at that time."""
-        return self._ask(at_s) if at_s < self._until_s else None
-
-    def _ask(self, at_s: float) -> Traced:
-        return Traced(at_s, *self._lengths.draw(self._dice), (), self)
+        """Returns its next request, at that time; None where it asks no more by then."""
+        if at_s >= self.until_s:
+            return None
+        return Traced(at_s, *self.lengths.draw(Random(f"{self.seed} {self.asked}")), (), replace(self, asked=self.asked + 1))
 
 
 def clients(groups: Sequence[tuple[int, float, float]], lengths: Lengths, seed: int) -> list[Traced]:
@@ -41,9 +39,10 @@ def clients(groups: Sequence[tuple[int, float, float]], lengths: Lengths, seed: 
         lengths: of their requests.
         seed: of the lengths.
     """
-    found = [
-        Asker(until_s, lengths, f"{seed} {group} {number}").first(begin_s)
-        for group, (several, begin_s, until_s) in enumerate(groups)
-        for number in range(several)
-    ]
+    found: list[Traced] = []
+    for group, (several, begin_s, until_s) in enumerate(groups):
+        for number in range(several):
+            name = f"{seed} {group} {number}"
+            first = Asker(until_s, lengths, name).after(begin_s + Random(name).uniform(0.0, BEGIN_S))
+            found += [] if first is None else [first]
     return sorted(found, key=lambda one: one.at_s)

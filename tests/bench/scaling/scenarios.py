@@ -45,6 +45,8 @@ class Scenario:
     requests_s: float
     """Of one replica at the objectives, for the rules that are told a capacity."""
     prefill_tokens_s: float
+    is_closed: bool = False
+    """Its clients ask again when they are answered: the load depends on the replicas, so no oracle can know it."""
 
     @property
     def herd(self) -> Setup:
@@ -82,12 +84,12 @@ def _on_scout(
 
 
 def _clients() -> Scenario:
-    """A few clients that ask one question after the other, and for a quarter of an hour an evaluation of 200 at once."""
+    """Ten clients that ask one question after the other, and for a quarter of an hour 200 more."""
 
     def requests(seed: int) -> list[Traced]:
         return clients([(10, 0.0, 1500.0), (200, 240.0, 1140.0)], LENGTHS, seed)
 
-    return _on_scout("closed loop", requests, 1500.0, (START_S, ()))
+    return replace(_on_scout("closed loop", requests, 1500.0, (START_S, ())), is_closed=True)
 
 
 def _episode() -> Scenario:

@@ -196,6 +196,12 @@ def test_clients_that_wait_never_have_more_requests_in_flight_than_they_are() ->
     assert 55 < max(asked.at_s) < 60
 
 
+def test_simulation_without_an_end_goes_on_until_a_client_asks_no_more() -> None:
+    outcome = Simulation(SETUP, Static(1)).run(clients([(1, 0.0, 60.0)], Lengths(200, 50), 1))
+    assert 59 < max(outcome.requests.at_s) < 60
+    assert served(outcome)
+
+
 def test_client_that_is_refused_asks_again_a_second_later() -> None:
     limits = Limits(queue_s=60, queue_requests=1)
     setup = replace(SETUP, size=Size(100_000, sequences=1), limits=limits, until_s=30.0)
