@@ -117,13 +117,19 @@ class Herd:
 
 
 def wait_for(what: str, happened: Callable[[], Any], within_s: float, every_s: float = 0.1) -> Any:
-    """The first true value; fails where there is none in time."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+    """The first true value; fails where there is none in time. It is looked once more at the end: the test itself may have stood still."""
+    deadline, over = time.monotonic() + within_s, False
+    while not over:
+        over = time.monotonic() >= deadline
         if value := happened():
             return value
         time.sleep(every_s)
     pytest.fail(f"{what}: not within {within_s:g} s")
+
+
+def metrics(address: str) -> str:
+    """The metrics of a gateway or an engine. By itself httpx waits for 5 s, which a busy machine may stand still for."""
+    return httpx.get(f"http://{address}/metrics", timeout=60).text
 
 
 @contextlib.contextmanager

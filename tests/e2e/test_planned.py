@@ -3,7 +3,6 @@
 import json
 import re
 
-import httpx
 import pytest
 
 from cluster.planner.kv_cache import CPU_BLOCK_TOKENS, kv_cache
@@ -11,7 +10,7 @@ from configs.load import environment
 from configs.schema import Parallelism
 from deployments import small_models
 from deployments.lifecycle.fit import stored_in
-from tests.e2e.conftest import BATCHED_TOKENS, SMALL, Herd
+from tests.e2e.conftest import BATCHED_TOKENS, SMALL, Herd, metrics
 
 FLOAT32_BYTES = 4
 
@@ -44,7 +43,7 @@ def test_an_engine_reports_the_pool_that_was_planned(herd: Herd, name: str, cont
 
 def reported(herd: Herd, model: str) -> dict[str, int]:
     """What a running engine tells of its KV cache."""
-    page = httpx.get(f"http://{herd.replica(model)['address']}/metrics").text
+    page = metrics(herd.replica(model)["address"])
     line = next(line for line in page.splitlines() if line.startswith("vllm:cache_config_info{"))
     labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
     return {name: int(labels[name]) for name in ("block_size", "num_gpu_blocks", "kv_cache_size_tokens")}
@@ -64,7 +63,7 @@ def test_status_and_metrics_have_an_engines_own_figures_beside_the_plan(herd: He
     assert engine["planned"]["weights_bytes"] > 0
     assert "weights_bytes" not in engine["told"], "vLLM measures them on GPUs only"
     assert engine["differences"] == []
-    page = httpx.get(f"http://{herd.replica(name)['address']}/metrics").text
+    page = metrics(herd.replica(name)["address"])
     assert f'herd_engine_kv_tokens{{by="engine",model="{name}"}} {engine["told"]["kv_tokens"]}' in page
     shown = " ".join(herd.run("status").stdout.split())
     assert f"{engine['told']['kv_tokens']:,.0f}" in shown
