@@ -17,6 +17,8 @@ from tests.victims import core_of, process_of
 SMOLLM, SCOUT = "smollm2-135m-instruct", "llama-4-scout-tiny"
 #: An engine starts in 15 to 30 s on two idle cores.
 BACK_S = 300.0
+#: A gateway misses an engine at once, and no process of a busy machine does anything at once.
+OUT_S = 20.0
 STREAMS, TOKENS = 4, 200
 
 
@@ -79,10 +81,11 @@ def outlived(
     """Streams whose replica loses a part of its own in the middle say what they would have said."""
     assert [tokens for _, tokens in undisturbed] == [TOKENS] * STREAMS
     victim = herd.replica(SMOLLM)
+    process = part(victim)  # now: the engine goes on while that is looked for
 
     def kill() -> None:
-        part(victim).kill()
-        wait_for("out of the roster", out(herd, SMOLLM, victim), within_s=2, every_s=0.02)
+        process.kill()
+        wait_for("out of the roster", out(herd, SMOLLM, victim), within_s=OUT_S, every_s=0.02)
 
     assert all_streamed(client, kill) == undisturbed
     assert ask(herd, SMOLLM).status_code == 200, "the other one goes on"
@@ -96,10 +99,11 @@ def test_streams_outlive_their_replica(herd: Herd, client: openai.OpenAI, undist
 def test_a_model_whose_only_engine_is_dead(herd: Herd, client: openai.OpenAI) -> None:
     """A new request is told when to come again; a stream waits for the next engine, and goes on there."""
     replica, more = herd.replica(SCOUT), {"ignore_eos": True, "stream_options": {"include_usage": True}}
+    core = core_of(replica)  # now: the engine goes on while that is looked for
     stream = client.completions.create(model=SCOUT, prompt="x", max_tokens=400, stream=True, extra_body=more)
     next(iter(stream))
-    core_of(replica).kill()
-    wait_for("out of the roster", out(herd, SCOUT, replica), within_s=2, every_s=0.02)
+    core.kill()
+    wait_for("out of the roster", out(herd, SCOUT, replica), within_s=OUT_S, every_s=0.02)
     refused = ask(herd, SCOUT)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_gone")
     assert int(refused.headers["retry-after"]) > RETRY_AFTER_S, "as long as a start takes"
