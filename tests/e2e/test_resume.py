@@ -87,7 +87,8 @@ def test_an_answer_goes_on_wherever_it_broke_off(herd: Herd, model: str, path: s
     body = more | {"model": model, "temperature": 0, "stream": True}
     whole = said(herd, model, path, resume.with_ids(json.dumps(body).encode()))
     events = [event + b"\n\n" for event in whole.split(b"\n\n") if event]
-    for cut in {1, 2, 9, len(events) // 2, len(events) - 2, len(events) - 1}:
+    places = {1, 2, 9, len(events) // 2, len(events) - 2, len(events) - 1}
+    for cut in places & set(range(1, len(events))):  # an engine that stood still for a moment says many tokens in one event
         begin = b"".join(events[:cut])
         again = said(herd, model, path, resume.continuing(body, model, resume.delivered(begin)))
         joined = begin + resume.Seam(begin).after(again)
