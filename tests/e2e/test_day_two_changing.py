@@ -164,8 +164,8 @@ def test_one_replica_is_replaced_and_its_stream_goes_on(herd: Herd) -> None:
 
 def test_model_is_stopped_and_started_again(herd: Herd) -> None:
     assert "its replicas go (1)" in well(herd.run("stop", "smollm2"))
-    wait_for("a refusal", lambda: asked(herd).status_code == 503, within_s=60)
-    error = asked(herd).json()["error"]
+    refused = wait_for("a refusal", lambda: (answer := asked(herd)).status_code == 503 and answer, within_s=60)
+    error = refused.json()["error"]
     assert (error["code"], error["param"]) == ("model_stopped", "model")
     assert error["message"].startswith(f"The model '{SMOLLM}' is stopped: its operator has taken its engines away.")
     assert herd.get("/health")["status"] == "ok"

@@ -203,7 +203,7 @@ def test_start_is_told_while_it_goes_on_and_its_lines_are_followed(herd: Herd, k
     _both(herd)
     (new,) = {one["id"] for one in herd.replicas(SMOLLM)} - before
     wait_for("its lines", lambda: any(json.loads(line)["replica"] == new for line in whole(followed)), within_s=60)
-    assert kinds(herd, new) == ["start", "ready"]
+    wait_for("its events", lambda: kinds(herd, new) == ["start", "ready"], within_s=60, every_s=2)
 
 
 def test_why_tells_of_replicas_that_die_again_and_again_though_the_model_runs(herd: Herd, killed: str) -> None:
