@@ -31,7 +31,7 @@ NETWORK = "10.77.0"
 COMMANDS = ("ip", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "sshd", "unshare")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 NAMESPACES = ("unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc", "--kill-child")
-START_S = 20.0
+START_S = 60.0
 CLONE_NEWNET = 0x40000000
 
 #: What a host does first: its own name, its own place for what machines share by chance, its own home.

@@ -33,7 +33,7 @@ def living(namespaces: set[str]) -> list[int]:
 
 def gone(namespaces: set[str]) -> bool:
     """Whether they are empty soon."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while living(namespaces) and time.monotonic() < deadline:
         time.sleep(0.1)
     return not living(namespaces)

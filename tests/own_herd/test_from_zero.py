@@ -73,7 +73,7 @@ def test_first_requests_wait_for_the_start_and_none_fails(herd: Herd) -> None:
     with concurrent.futures.ThreadPoolExecutor(REQUESTS) as clients:
         began = time.monotonic()
         answers = [clients.submit(asked, herd, number) for number in range(REQUESTS)]
-        wait_for("all wait", lambda: herd.get("/-/status")["waiting"][MODEL] == REQUESTS, within_s=30)
+        wait_for("all wait", lambda: herd.get("/-/status")["waiting"][MODEL] == REQUESTS, within_s=60)
         texts = [one.result(timeout=START_S + 60) for one in answers]
     print(f"answered after {time.monotonic() - began:.1f} s")
     assert all(texts)

@@ -58,7 +58,7 @@ def herd(tmp_path: Path, turns: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def decisions(herd: Herd) -> list[str]:
     """Every change of the model's size, with its reason, oldest first."""
-    said = herd.run("events", "--json", within_s=60)
+    said = herd.run("events", "--json", within_s=120)
     assert said.returncode == 0, said.stdout + said.stderr
     events = [json.loads(line) for line in said.stdout.splitlines()]
     return [f"{event['when']} {event['words']}" for event in events if event["kind"] == Kind.SCALE and event["model"] == MODEL]
@@ -119,7 +119,7 @@ def test_model_goes_from_one_replica_to_three_and_back_though_its_controller_die
     assert watched.ready() == 1
     with Streams(herd, MODEL, STREAMS, STREAM_TOKENS) as streams:
         with Step(herd, MODEL, CLIENTS, TOKENS) as step:
-            wait_for("more than one replica is wanted", lambda: decisions(herd), within_s=60, every_s=2)
+            wait_for("more than one replica is wanted", lambda: decisions(herd), within_s=120, every_s=2)
             said(f"wanted: {decisions(herd)[-1]}")
             kill_controller(herd)
             wait_for("three replicas", lambda: watched.ready() == 3, within_s=UP_S, every_s=1)
