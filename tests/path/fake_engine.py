@@ -11,7 +11,7 @@ from typing import Any
 from tests.wire_format import chunk
 
 #: Every wait of these tests ends by then; none takes that long where nothing is broken.
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass

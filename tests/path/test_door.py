@@ -232,7 +232,9 @@ async def test_stream_begins_with_everything_and_goes_on_with_what_is_new(behind
         assert said[-1].keys() == {"number"}, "a request that came and went between two readings is news"
         await knock(door, "/-/load", b"Bearer right", query=load_query.written(LoadQuery(poison=f"{'a' * 32}.60")))
         said.append(await line(messages))
-        assert said[-1]["poison"] == f"{'a' * 32}.59"
+        digest, _, left_s = said[-1]["poison"].partition(".")
+        assert digest == "a" * 32
+        assert 30 < int(left_s) < 60
         assert all(one["number"] < other["number"] for one, other in itertools.pairwise(said))
 
 
@@ -261,19 +263,15 @@ async def test_idle_replica_speaks_seldom_and_one_with_requests_at_every_tick(be
 
     door = Door(behind, SecretStr("right"), reads)
 
-    async def heartbeats(messages: "asyncio.Queue[dict[str, Any]]") -> int:
-        while not messages.empty():
-            messages.get_nowait()
-        await asyncio.sleep(0.6)
-        return messages.qsize()
-
-    async with followed(door, LoadQuery(every_s=0.02, quiet_s=0.2)) as messages:
+    async with followed(door, LoadQuery(every_s=0.02, quiet_s=1.0)) as messages:
         await line(messages)
-        assert 1 <= await heartbeats(messages) <= 5
+        await asyncio.sleep(0.5)
+        assert messages.qsize() <= 2
+        assert (await messages.get())["body"] == b"\n"
         ongoing = 1
         assert (await line(messages))["ongoing"] == 1
-        assert await heartbeats(messages) > 10
-        assert {(await messages.get())["body"] for _ in range(5)} == {b"\n"}
+        # Twenty of the seldom words would take longer than these messages are waited for.
+        assert {(await messages.get())["body"] for _ in range(20)} == {b"\n"}
 
 
 async def test_many_gateways_share_one_reading_and_one_line(behind: Behind) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
+import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -19,7 +21,7 @@ from deployments.gateway.replicas.roster import Roster
 from deployments.policy.request.poison import Poison
 from deployments.policy.request.prompt_blocks import in_blocks
 from deployments.policy.routing.prompt_gossip import Sent, written
-from deployments.policy.routing.replica_report import GIVEN_UP_AFTER, SUSPECTED_AFTER
+from deployments.policy.routing.replica_report import GIVEN_UP_AFTER
 from deployments.policy.routing.types import Ask, ReplicaState, ReplicaView, Trust
 from deployments.wire.asgi_server import Server
 from deployments.wire.engine.client import Engines
@@ -170,6 +172,7 @@ class Replica:
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {"state": "ready", "ongoing": 0, "ready_s": 100.0}
         self.readings = 0
+        self.read_at: list[float] = []
         self.held = asyncio.Event()
         """While it is not set, the replica is too busy to read itself."""
         self.held.set()
@@ -180,6 +183,7 @@ class Replica:
 
     async def _report(self) -> dict[str, Any]:
         self.readings += 1
+        self.read_at.append(time.monotonic())
         await self.held.wait()
         return {"id": f"replica-{self.port}", "model": LLAMA, "host": "127.0.0.1", "port": self.port, "number": self.readings} | self.fields
 
@@ -229,12 +233,11 @@ async def test_replica_that_only_says_that_nothing_has_changed_is_trusted() -> N
         await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.SICK)
 
 
-async def test_replica_that_a_request_has_made_suspect_is_asked_at_once_how_it_is() -> None:
+async def test_replica_that_a_request_has_made_suspect_is_asked_at_once_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.policy.routing.report_stream.HEARTBEAT_S", 3600.0)  # none comes in between
     async with replica() as one, following(one) as (roster, _):
         roster.suspect(roster.replicas(LLAMA)[0])
-        began = asyncio.get_running_loop().time()
         await until(lambda: roster.ready(LLAMA) == 1)
-        assert asyncio.get_running_loop().time() - began < 0.9, "before its next heartbeat"
 
 
 async def test_replica_that_is_held_up_is_doubted_and_trusted_when_it_speaks_again() -> None:
@@ -290,28 +293,30 @@ async def test_process_that_ends_is_out_at_once_and_its_model_is_looked_for() ->
             writer.transport.abort()
         began = asyncio.get_running_loop().time()
         await until(lambda: roster.replicas(LLAMA)[0].state is ReplicaState.DEAD)
-        assert asyncio.get_running_loop().time() - began < SUSPECTED_AFTER, "before its silence would tell"
+        assert asyncio.get_running_loop().time() - began < GIVEN_UP_AFTER, "before its silence would tell"
         assert set(broken) == {LLAMA}
     finally:
         await feed.stop()
         upstream.close()
 
 
+async def apart_s(one: Replica) -> float:
+    """How far a replica's readings are apart in the middle, whatever holds the machine up once or twice."""
+    del one.read_at[:]
+    await until(lambda: len(one.read_at) > 8)
+    return statistics.median(after - before for before, after in itertools.pairwise(one.read_at))
+
+
 async def test_pace_of_every_stream_follows_the_number_of_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.policy.routing.report_stream.MOST_PER_S", 10)
     async with replica() as one, replica() as other, following(one) as (roster, _):
         one.fields["ongoing"] = other.fields["ongoing"] = 1
-        await asyncio.sleep(0.5)
-        one.readings = 0
-        await asyncio.sleep(1.0)
-        assert 5 <= one.readings <= 12
+        await until(lambda: roster.replicas(LLAMA)[0].ongoing == 1)
+        assert 0.05 < await apart_s(one) < 0.15
         views = [ReplicaView(f"replica-{each.port}", LLAMA, "127.0.0.1", each.port, ReplicaState.READY, 0) for each in (one, other)]
         roster.update(LLAMA, views)
         await until(lambda: all(seen.ongoing for seen in roster.replicas(LLAMA)))
-        await asyncio.sleep(0.5)
-        one.readings = 0
-        await asyncio.sleep(1.0)
-        assert 2 <= one.readings <= 6
+        assert 0.15 < await apart_s(one) < 0.3
 
 
 async def test_replicas_are_told_which_requests_are_refused_as_soon_as_one_is() -> None:

@@ -145,7 +145,7 @@ async def test_client_whose_patience_is_over_is_told_when_the_model_should_be_th
         herd.has()
         answers_ = await asyncio.gather(herd.chat(), herd.chat(stream=True), herd.http.post("/v1/messages", json=BODIES["/v1/messages"]))
         assert [one.status_code for one in answers_] == [503, 503, 503]
-        assert all(38 <= int(one.headers["retry-after"]) <= 40 for one in answers_)
+        assert all(30 <= int(one.headers["retry-after"]) <= 40 for one in answers_)
         assert answers_[0].json()["error"]["code"] == "engine_starting"
         assert waiting(herd) == 3, "whose clients will come again"
     assert not engine.requests
@@ -165,7 +165,7 @@ async def test_config_says_how_long_the_first_start_takes() -> None:
     async with at_zero(models=[slow], start_wait_s=0.2) as herd:
         answer = await herd.chat()
         assert answer.status_code == 503
-        assert 298 <= int(answer.headers["retry-after"]) <= 300
+        assert 290 <= int(answer.headers["retry-after"]) <= 300
         assert (await herd.http.get(f"/v1/models/{LLAMA}")).json()["start_s"] == 300.0
 
 
