@@ -142,7 +142,7 @@ def up(folder: Path, config: dict[str, Any]) -> Iterator[Herd]:
         assert came.returncode == 0, came.stdout + came.stderr
         yield running
     finally:
-        down = running.run("down", within_s=120)
+        down = running.run("down")
     assert down.returncode == 0 or "No herd is up." in down.stderr, down.stdout + down.stderr  # a test may have taken it down itself
     assert not processes(running), "processes of the herd are left"
 

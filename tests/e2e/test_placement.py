@@ -26,7 +26,7 @@ from tests.e2e.conftest import HERD
 from tests.e2e.test_doctor import NODE, _started
 
 #: Longest wait for anything here; a busy machine needs more than the seconds that an idle one does.
-WITHIN_S = 120.0
+WITHIN_S = 300.0
 GPU = {"CPU": 0.01, "GPU": 1.0}
 SECRET = "0123456789abcdef" * 2
 
@@ -151,13 +151,13 @@ def test_from_herd_up_to_the_sentence_in_herd_status(cluster: Cluster, tmp_path:
     with subprocess.Popen([HERD, "up", str(path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
         try:
             while why is None and up.poll() is None and time.monotonic() < began + WITHIN_S:
-                asked = subprocess.run([HERD, "status", "--json"], env=env, capture_output=True, text=True, timeout=60, check=False)
+                asked = subprocess.run([HERD, "status", "--json"], env=env, capture_output=True, text=True, timeout=120, check=False)
                 why = json.loads(asked.stdout)["models"][0]["why"] if asked.returncode == 0 else None
             after_s = time.monotonic() - began
         finally:
             up.terminate()
             told = up.communicate()[0]
-            subprocess.run([HERD, "down"], env=env, capture_output=True, timeout=120, check=False)
+            subprocess.run([HERD, "down"], env=env, capture_output=True, timeout=240, check=False)
     assert why is not None, told
     assert why.startswith("no node has H200; the nodes have B200, H100"), why
     print(f"herd status says why after {after_s:.1f} s")

@@ -27,7 +27,7 @@ PORT = 8000
 MAVERICK, SCOUT = "llama-4-maverick-tiny", "llama-4-scout-tiny"
 #: The page's way to bring a herd up, or to change it, from the operator's host.
 HERD_UP = "ray rsync-up cluster.yaml herd.yaml '~/herd.yaml' && ray exec cluster.yaml 'herd up ~/herd.yaml'"
-UP_S, JOIN_S, HERD_S = 300.0, 120.0, 900.0
+UP_S, JOIN_S, HERD_S = 300.0, 240.0, 900.0
 
 
 class DidNotStart(RuntimeError):

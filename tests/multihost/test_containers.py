@@ -148,7 +148,7 @@ def test_head_comes_back_after_its_host_was_off(site: Site) -> None:
     site.dockers.start(hosts.power_on(site.hosts[0]))
     site.keep_head()
     body = {"model": "maverick", "prompt": "What is a llama?", "max_tokens": 8}
-    answers = wait_for("an answer of every host", lambda: [site.asked(host, body) for host in site.hosts] == [200, 200], within_s=240)
+    answers = wait_for("an answer of every host", lambda: [site.asked(host, body) for host in site.hosts] == [200, 200], within_s=600)
     assert answers
     said = site.inside(site.hosts[0], "herd status --json")
     assert [one["state"] for one in json.loads(next(line for line in said.splitlines() if line.startswith("{")))["models"]] == ["running"]

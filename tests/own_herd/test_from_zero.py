@@ -16,8 +16,9 @@ from tests.e2e.conftest import SMALL, Herd, up, wait_for
 
 MODEL = "smollm2-135m-instruct"
 #: Ray, its Serve and the gateway come up, and no engine does.
-UP_S = 90.0
-START_S = 150.0
+UP_S = 180.0
+#: The first engines start both at once.
+START_S = 400.0
 REQUESTS = 6
 
 
