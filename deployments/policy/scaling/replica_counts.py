@@ -7,7 +7,10 @@ difference grew. A replica that runs and is given up drains from then on, for ab
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from cluster.scaling.observation import Start
+from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records import starts
 
 #: Given up replicas that are remembered.
@@ -31,6 +34,15 @@ class Counts:
 def whole(ranks_wanted: int, ranks_running: int, ranks: int) -> tuple[int, int]:
     """Returns the replicas that are wanted and that run, from the ranks that Ray counts. A replica runs when all of its ranks do."""
     return -(-ranks_wanted // ranks), ranks_running // ranks
+
+
+def by_replicas(record: LoadRecord, ranks: int) -> LoadRecord:
+    """Returns a gateway's record with whole replicas in it: to gateways each rank is a replica, and reports for itself."""
+    if ranks == 1:
+        return record
+    seen = record.engines
+    whole_ones = replace(seen, ready=seen.ready // ranks, leaving=-(-seen.leaving // ranks), room=seen.room * ranks)
+    return replace(record, engines=whole_ones)
 
 
 def followed(before: Counts | None, target: int, ready: int, now_s: float) -> Counts:

@@ -21,7 +21,7 @@ from deployments.policy.queue.load_record import LoadRecord
 from deployments.policy.records.starts import Start
 from deployments.policy.scaling.load_history import History
 from deployments.policy.scaling.load_report import FORGOTTEN_S, report
-from deployments.policy.scaling.replica_counts import Counts, draining, followed, start_times_s, starting
+from deployments.policy.scaling.replica_counts import Counts, by_replicas, draining, followed, start_times_s, starting
 from deployments.policy.scaling.wanted import Wanted
 
 #: The names of memories begin so.
@@ -64,7 +64,7 @@ class Seen:
 def turn(memory: Memory, seen: Seen, wanted: Wanted, now_s: float) -> tuple[Decision, Memory]:
     """Returns the decision of now, and what to remember. `seen` counts whole replicas."""
     counts = followed(memory.counts, seen.target, seen.ready, now_s)
-    known = [record for record in seen.records if now_s - record.at_s <= FORGOTTEN_S]
+    known = [by_replicas(record, wanted.ranks) for record in seen.records if now_s - record.at_s <= FORGOTTEN_S]
     history, found = report(memory.history, known, wanted.unit, wanted.target_ongoing, start_times_s(seen.starts), now_s)
     if seen.error:
         found = Report(taken_s=now_s, error=seen.error)

@@ -13,7 +13,7 @@ from cluster.scaling.schedules import schedule
 from cluster.scaling.work import Slo
 from deployments.policy.queue.load_record import EngineLoads
 from deployments.policy.records import verdict as verdicts
-from deployments.policy.scaling.load_report import FORGOTTEN_S
+from deployments.policy.scaling.load_report import FORGOTTEN_S, Unit
 from deployments.policy.scaling.turn import Memory, Seen, memory_key, read, turn, written
 from deployments.policy.scaling.wanted import Wanted, as_plain, of_plain
 from tests.unit.deployments.policy.scaling.samples import T, bucket, record, wanted
@@ -165,6 +165,23 @@ def test_memory_is_kept_by_model() -> None:
 )
 def test_what_a_policy_is_told_survives_json(told: Wanted) -> None:
     assert of_plain(msgspec.json.decode(msgspec.json.encode(as_plain(told)))) == told
+
+
+@pytest.mark.parametrize(("unit", "target"), [("tokens", 2.0), ("requests", 32.0)])
+def test_ranks_that_report_for_themselves_teach_what_whole_replicas_do(unit: Unit, target: float) -> None:
+    """Two replicas are full, and one leaves; of four ranks each, so that gateways hear of eight and four."""
+
+    def learned(ranks: int) -> tuple[list[str], Memory]:
+        memory, reasons = Memory(), list[str]()
+        engines = EngineLoads(ready=2 * ranks, leaving=ranks, room=16 // ranks, youngest_s=500.0)
+        for now in range(6, 120, 2):
+            told = (bucket(step, 5, 500, answered_prompt_tokens=500, answer_tokens=500, waited=True) for step in range(now // 5))
+            one = record(now, *told, waiting=9, running=32, engines=engines)
+            decision, memory = turn(memory, Seen(2, 2, (one,)), wanted(unit, target, ranks), T + now + 0.2)
+            reasons.append(decision.reason)
+        return reasons, memory
+
+    assert learned(4) == learned(1)
 
 
 def test_fixed_number_of_replicas_does_not_move() -> None:
