@@ -117,7 +117,12 @@ REPLICA_PHASE = Metric(
     "For how long the longest running start of a model has been in its phase; not shown while none runs.",
     (MODEL, label.PHASE),
 )
-REPLICAS_READY = Metric("herd_replicas_ready", "gauge", "Engine replicas in this gateway's roster that take requests.", (MODEL,))
+REPLICAS_READY = Metric(
+    "herd_replicas_ready",
+    "gauge",
+    "Engine replicas in this gateway's roster that take requests; each rank of data-parallel attention is one.",
+    (MODEL,),
+)
 REPLICAS_SICK = Metric(
     "herd_replicas_sick_total",
     "counter",

@@ -18,7 +18,7 @@ DECISIONS = (
     Panel(
         "Wanted and there · good: ready is at the target",
         "Replicas: the target of the last decision, and those that take requests. Ready below the target for longer than a start takes: "
-        "look at *Phases of starts* and *GPUs*.",
+        "look at *Phases of starts* and *GPUs*. Each rank of data-parallel attention takes requests, and is one of those that are ready.",
         COUNT,
         (
             Query(most("herd_scaling_replicas", MODEL, 'figure="target"', by="model"), "{{model}} target"),
