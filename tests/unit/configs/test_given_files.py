@@ -45,10 +45,10 @@ def test_file_is_read_up_to_a_byte_more_than_may_be_in_it(tmp_path: Path) -> Non
 def test_pipe_is_read_as_long_as_somebody_writes(pipe: Path) -> None:
     thread = feeding(pipe, b"models", b": []")
     assert contents(pipe, 100, 30) == b"models: []"
-    thread.join(30)
+    thread.join(60)
     thread = feeding(pipe, *[b"x" * 4096] * 4096)
     assert len(contents(pipe, 100_000, 30)) == 100_001
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 

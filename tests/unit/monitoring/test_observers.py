@@ -48,7 +48,7 @@ def test_gateway_starts_without_traces_where_opentelemetry_cannot_be_loaded(monk
     monkeypatch.setattr(module, "_OTLP", "monitoring.observing.not_installed")
     with capture_logs() as logs:
         observers = Observers(Observing(tracing=Tracing(endpoint="http://127.0.0.1:9/v1/traces")), "own", lambda after_s, call: None)
-        observers.stop(within_s=10)
+        observers.stop(within_s=60)
     assert [(line["event"], line["error"]) for line in logs] == [("traces_off", "ModuleNotFoundError")]
 
 
@@ -57,7 +57,7 @@ def test_gateway_that_is_to_tell_nothing_tells_nothing(caplog: pytest.LogCapture
         observers = Observers(Observing(access_log="off"), "own", lambda after_s, call: None)
         journal = observers.journal(Meter())
         journal.ended(journal.begins("chat", journal.clock(), "req-1"), Outcome.OK, None, journal.clock())
-        observers.stop(within_s=10)
+        observers.stop(within_s=60)
     assert not caplog.records
 
 
@@ -67,7 +67,7 @@ def test_request_that_has_ended_is_told_to_the_log_and_to_the_collector(caplog: 
         observers = Observers(Observing(tracing=tracing, access_log="all"), "own", lambda after_s, call: None, batch_s=60)
         journal = observers.journal(Meter())
         journal.ended(journal.begins("chat", journal.clock(), "req-1"), Outcome.OK, None, journal.clock())
-        observers.stop(within_s=10)
+        observers.stop(within_s=60)
     assert [span.name for span in receiver.spans] == ["chat unknown"]
     assert '"id":"req-1"' in caplog.records[0].getMessage()
     assert receiver.spans[0].trace in caplog.records[0].getMessage()
@@ -80,5 +80,5 @@ def test_request_that_ended_before_a_change_is_told_as_was_said_then(caplog: pyt
         for number, wanted in enumerate(("off", "all", "errors")):
             journal.ended(journal.begins("chat", journal.clock(), f"req-{number}"), Outcome.OK, None, journal.clock())
             observers.apply(Observing.model_validate({"access_log": wanted}))
-        observers.stop(within_s=10)
+        observers.stop(within_s=60)
     assert [json.loads(record.getMessage())["id"] for record in caplog.records] == ["req-0", "req-2"]

@@ -265,7 +265,7 @@ def haproxy(folder: Path, descriptors: int) -> Iterator[int]:
     with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         threading.Thread(target=gateway.serve_forever, daemon=True).start()
         try:
-            for _ in range(100):
+            for _ in range(1200):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 assert process.poll() is None, process.stderr and process.stderr.read()
@@ -310,14 +310,14 @@ def test_haproxy_starts_under_limits_that_are_usual_and_shows_no_page_for_operat
             "//status",
             "/%73tatus",
         ):
-            answer = HTTPConnection("127.0.0.1", port, timeout=5)
+            answer = HTTPConnection("127.0.0.1", port, timeout=60)
             answer.putrequest("GET", path)
             answer.endheaders()
             said = answer.getresponse()
             assert (said.status, json.loads(said.read())["error"]["type"]) == (404, "invalid_request_error"), path
             answer.close()
         for path in ("/health", "/v1/models", "/v1/models/a-/b", "/v1/models/x?y=/-/", "/v1/models/status", "/statuses"):
-            answer = HTTPConnection("127.0.0.1", port, timeout=5)
+            answer = HTTPConnection("127.0.0.1", port, timeout=60)
             answer.request("GET", path)
             assert answer.getresponse().read() == b"shown", path
             answer.close()

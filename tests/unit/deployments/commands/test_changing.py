@@ -193,6 +193,6 @@ def test_ctrl_c_is_handed_on_to_the_process_of_the_change() -> None:
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process, rolling.interrupting(process.pid):
         os.kill(os.getpid(), signal.SIGINT)
-        assert process.wait(timeout=10) != 0
+        assert process.wait(timeout=60) != 0
         with pytest.raises(KeyboardInterrupt):  # the second time it is this command's own
             os.kill(os.getpid(), signal.SIGINT)

@@ -49,7 +49,7 @@ def test_cluster_that_the_config_does_not_know_is_taken_as_it_is() -> None:
     ],
 )
 def test_secret_that_cannot_be_had_is_told_with_the_way_out(command: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_access, "SECRET_S", 0.5)
+    monkeypatch.setattr(cluster_access, "SECRET_S", 0.5 if "sleep" in command else 60)
     with pytest.raises(NoSecret, match=f"cluster.secret_command .*{said}.*set HERD_SECRET"):
         ray_token(Inventory(secret_command=command), environment({}))
 

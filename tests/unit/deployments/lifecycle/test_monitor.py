@@ -175,10 +175,10 @@ def test_program_that_never_serves_is_stopped_after_its_time(folder: Path, monke
 
 
 def test_program_whose_starter_was_killed_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "START_S", 0.5)
     one = wanted(free_port())
     start(folder, FAKE, one)
     kept = running(folder, FAKE)
+    monkeypatch.setattr(programs, "START_S", 0.5)
     with pytest.raises(OperationError, match="does not serve within"):
         start(folder, replace(FAKE, ready="/never"), one)
     assert running(folder, FAKE) == kept, "it is left as it is"

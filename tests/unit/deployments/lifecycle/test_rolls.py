@@ -141,7 +141,7 @@ def test_change_under_way_ends_before_its_herd_does(tmp_path: Path, other: "subp
     InFolder(tmp_path).keep(ROLL, roll(other.pid).model_dump_json())
     going_down.end_change(Herd(tmp_path, config()), said.append)
     assert said == ["Ending the change that is under way (herd up by ann@head)"]
-    assert other.wait(timeout=10) != 0
+    assert other.wait(timeout=60) != 0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ class Slow(Memory):
 
     def keep(self, name: str, text: str) -> None:
         self.asked.set()
-        self.answers.wait(10)
+        self.answers.wait(60)
         super().keep(name, text)
 
 
@@ -37,7 +37,7 @@ def test_process_does_not_wait_for_the_store_and_the_newest_text_is_kept() -> No
     store = Slow()
     keeper = Keeper(store)
     keeper.keep("a", "0")
-    store.asked.wait(10)
+    store.asked.wait(60)
     for number in range(1, 50):
         keeper.keep("a", str(number))
     assert store.reads == 0, "nothing has come through yet, and nobody has waited"

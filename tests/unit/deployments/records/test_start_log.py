@@ -48,7 +48,7 @@ def begun(store: InMemory, logs: Logs, replica: str = "abc") -> StartLog:
 
 
 def kept(store: InMemory, outcome: str) -> Start:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if (found := starts_of("scout", store)) and found[-1].outcome == outcome and (outcome or found[-1].phases):
             return found[-1]
@@ -56,9 +56,17 @@ def kept(store: InMemory, outcome: str) -> Start:
     pytest.fail("the start is not kept")
 
 
+def reached(store: InMemory, phase: str) -> None:
+    """Waits until a thread has found the lines that begin a phase."""
+    deadline = time.monotonic() + 60
+    while kept(store, "").phase != phase:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def kinds(store: InMemory, many: int) -> list[str]:
     """Waits until so many events are kept, which a thread does."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(found := [event.kind for event in event_log.since(0, store)]) < many and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
@@ -71,7 +79,7 @@ def test_start_that_comes_up_is_kept_with_its_phases_and_is_two_events(store: In
     assert kept(store, "").phase == starts.WEIGHTS
     log.phase(starts.ENGINE)
     logs.lines += ["INFO x: Starting to load model y", "INFO x: Loading weights took 1 s"]
-    time.sleep(0.2)
+    reached(store, starts.MEASURE)
     log.phase(starts.GATE)
     log.ready()
     found = kept(store, starts.READY)
@@ -110,7 +118,7 @@ def test_only_the_newest_starts_are_kept(store: InMemory) -> None:
         begun(store, Logs(), f"r{number}").ready()
         kept(store, starts.READY)
         time.sleep(0.03)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(starts_of("scout", store)) > starts.MOST_KEPT and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(starts_of("scout", store)) == starts.MOST_KEPT
