@@ -58,18 +58,19 @@ class Step(Clients):
 
 
 class Streams(Clients):
-    """Long answers to one question, which are streams, and all the same."""
+    """Long answers, which are streams: each client asks one question again and again, and gets the same answer."""
 
     def __init__(self, herd: Herd, model: str, clients: int, tokens: int) -> None:
         super().__init__(herd, model, clients, tokens)
-        self.texts = set[str]()
+        self.texts = set[tuple[int, str]]()
+        """Each client's answers."""
 
     def _ask(self, asking: httpx.Client, client: int) -> None:
-        body = self._body | {"prompt": "A herd of llamas", "stream": True, "stream_options": {"include_usage": True}}
+        body = self._body | {"prompt": f"{client + 2} herds of llamas", "stream": True, "stream_options": {"include_usage": True}}
         with asking.stream("POST", self._url, json=body) as answer:
             lines = [line for line in answer.iter_lines() if line]
         assert answer.status_code == 200, lines
         assert lines[-1] == "data: [DONE]", lines[-1]
         events = [httpx.Response(200, content=line.removeprefix("data: ")).json() for line in lines[:-1]]
         assert events[-1]["usage"]["completion_tokens"] == self._body["max_tokens"], lines[-2]
-        self.texts.add("".join(choice["text"] for event in events for choice in event["choices"]))
+        self.texts.add((client, "".join(choice["text"] for event in events for choice in event["choices"])))
