@@ -1,6 +1,7 @@
 """One real herd for all end-to-end tests: real Ray, real vLLM on the CPU, brought up and down by the `herd` command."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -96,6 +97,12 @@ class Herd:
     def get(self, path: str) -> Any:
         """A page of the gateway's, as JSON."""
         return httpx.get(f"{self.endpoint}{path}", timeout=60).json()
+
+    def events(self) -> list[dict[str, Any]]:
+        """All that `herd events` tells, oldest first."""
+        said = self.run("events", "--json", within_s=120)
+        assert said.returncode == 0, said.stdout + said.stderr
+        return [json.loads(line) for line in said.stdout.splitlines()]
 
     def replicas(self, model: str) -> list[dict[str, Any]]:
         """The replicas of a model that take requests."""

@@ -11,9 +11,8 @@ import httpx
 
 from configs.scaling import Slo
 from configs.schema import Limits, Model
-from deployments.policy.routing.types import ReplicaState, ReplicaView
 from tests.e2e.conftest import SMALL, Herd
-from tests.path.herd import herd_of
+from tests.e2e.own_gateway import before, views
 
 SCOUT = "llama-4-scout-tiny"
 #: Requests at the engine at once. The others wait in the gateway's line, and only of these can one be before another.
@@ -21,7 +20,7 @@ AT_ONCE = SMALL["max_num_seqs"]
 OBJECTIVE_S, LATE_S = 10.0, 10.5
 #: Who has waited for half of this goes first again.
 QUEUE_S = 120.0
-MODELS = (Model(id=SCOUT, kind=SCOUT, checkpoint=f"small:{SCOUT}", context_tokens=2048, engine=SMALL, slo=Slo(ttft_s=OBJECTIVE_S)),)
+MODEL = Model(id=SCOUT, kind=SCOUT, checkpoint=f"small:{SCOUT}", context_tokens=2048, engine=SMALL, slo=Slo(ttft_s=OBJECTIVE_S))
 #: Requests that tell how fast the engine is. In the line there is then what it does in so many seconds, and so much at least.
 FEW, CROWD_S, LEAST = 2 * AT_ONCE, 30.0, 100
 
@@ -55,10 +54,8 @@ class Crowd:
 
 
 async def test_request_after_a_crowd_is_answered_before_those_that_are_too_late(herd: Herd) -> None:
-    replica = herd.replica(SCOUT)
-    host, port = replica["address"].rsplit(":", 1)
-    async with herd_of([], Limits(queue_s=QUEUE_S, queue_requests=10_000), models=MODELS, key=herd.door_key) as own:
-        own.roster.update(SCOUT, [ReplicaView(replica["id"], SCOUT, host, int(port), ReplicaState.READY, 0, slots=AT_ONCE)])
+    replica = views([herd.replica(SCOUT)], SCOUT, slots=AT_ONCE)
+    async with before(herd, MODEL, Limits(queue_s=QUEUE_S, queue_requests=10_000), replica) as own:
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=own.url, timeout=2 * QUEUE_S, limits=limits) as http:
             crowd = Crowd(http)
@@ -66,8 +63,8 @@ async def test_request_after_a_crowd_is_answered_before_those_that_are_too_late(
             several = AT_ONCE + max(LEAST, int(FEW / await crowd.come(FEW) * CROWD_S))
             coming = asyncio.create_task(crowd.come(several))
             await asyncio.sleep(LATE_S)
-            before, left = crowd.waiting, await crowd.ask(several)
+            ahead, left = crowd.waiting, await crowd.ask(several)
             await coming
-    print(f"of {several}, {before} waited before it, and {left} behind it")
-    assert before > 2 * AT_ONCE + 8, "the crowd was served too soon to say anything"
+    print(f"of {several}, {ahead} waited before it, and {left} behind it")
+    assert ahead > 2 * AT_ONCE + 8, "the crowd was served too soon to say anything"
     assert left > AT_ONCE, "in turn, only others at the engine could be without a token yet"

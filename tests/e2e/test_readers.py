@@ -3,7 +3,6 @@
 No field of a config makes a reader: the gateway here is built by the test, in front of the herd's own engines and with their door's key.
 """
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -15,9 +14,10 @@ import pytest
 
 from configs.schema import Limits, Model
 from deployments.gateway.readers.reader import Piece
-from deployments.policy.routing.types import ReplicaState, ReplicaView
+from deployments.policy.routing.types import ReplicaState
+from tests.e2e import own_gateway
 from tests.e2e.conftest import SMALL, Herd, wait_for
-from tests.path.herd import STOPPING, herd_of
+from tests.e2e.own_gateway import views
 from tests.path.herd import Herd as Gateway
 from tests.path.readers import Cuts, Follows, HoldsBack, finishes, read_by
 from tests.victims import process_of
@@ -31,7 +31,7 @@ SURE = {"temperature": 1, "top_k": 1}
 ASKED = {"model": SMOLLM, "messages": [{"role": "user", "content": "Tell me about llamas."}], "max_tokens": 80, **SURE}
 #: A busy machine joins tokens to fewer pieces, so an answer whose engine dies in its middle is long.
 LONG = ASKED | {"stream": True, "ignore_eos": True, "max_tokens": 600}
-MODELS = (Model(id=SMOLLM, kind="smollm2-135m", checkpoint="small:smollm2-135m-instruct", context_tokens=2048, engine=SMALL),)
+MODEL = Model(id=SMOLLM, kind="smollm2-135m", checkpoint="small:smollm2-135m-instruct", context_tokens=2048, engine=SMALL)
 
 
 #: An engine starts in 15 to 30 s on two idle cores.
@@ -45,21 +45,12 @@ FORMS = pytest.mark.parametrize(
 )
 
 
-def views(replicas: Iterable[dict[str, Any]]) -> list[ReplicaView]:
-    """Replicas that `/-/status` names, as a roster knows them."""
-    ends = [(one["id"], *one["address"].rsplit(":", 1)) for one in replicas]
-    return [ReplicaView(name, SMOLLM, host, int(port), ReplicaState.READY, 0) for name, host, port in ends]
-
-
 @contextlib.asynccontextmanager
 async def gateway(herd: Herd, replicas: Iterable[dict[str, Any]]) -> AsyncIterator[Gateway]:
     """A gateway of the test's own, over these replicas of the herd."""
-    async with herd_of([], Limits(queue_s=60), models=MODELS, key=herd.door_key) as own:
-        own.roster.update(SMOLLM, views(replicas))
+    async with own_gateway.before(herd, MODEL, Limits(queue_s=60), views(replicas, SMOLLM)) as own:
         own.http.timeout = httpx.Timeout(120)
         yield own
-    here = asyncio.get_running_loop()
-    await asyncio.gather(*(task for task in STOPPING if task.get_loop() is here))
 
 
 def replaced(herd: Herd, victim: dict[str, Any]) -> None:
@@ -135,7 +126,7 @@ async def test_answer_that_is_held_back_goes_on_over_the_death_of_its_engine(her
         def read(self, piece: Piece) -> None:
             super().read(piece)
             if self.pieces == MIDDLE:
-                own.roster.update(SMOLLM, views([victim, other]))
+                own.roster.update(SMOLLM, views([victim, other], SMOLLM))
                 process.kill()
             self.gate.clear(self.pieces)
 
@@ -167,7 +158,7 @@ async def test_answer_that_is_cut_behind_the_death_of_its_engine_ends_with_the_r
         def read(self, piece: Piece) -> None:
             super().read(piece)
             if not limits and len(self.log.texts.get(0, "")) > SOME:
-                own.roster.update(SMOLLM, views([victim, other]))
+                own.roster.update(SMOLLM, views([victim, other], SMOLLM))
                 process.kill()
                 self.most = len(self.log.texts[0]) + FAR
                 limits.append(self.most)

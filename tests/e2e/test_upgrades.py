@@ -116,10 +116,7 @@ def test_a_replica_whose_answers_turn_wrong_is_out_and_replaced(herd: Herd, spoi
 
 def put_out(herd: Herd) -> set[str]:
     """The replicas that have said that their canary is wrong, and that they end for it."""
-    said = herd.run("events", "--json", within_s=120)
-    assert said.returncode == 0, said.stdout + said.stderr
-    events = map(json.loads, said.stdout.splitlines())
-    return {event["subject"] for event in events if event["kind"] == "sick" and event["words"].startswith("its canary is wrong: ")}
+    return {event["subject"] for event in herd.events() if event["kind"] == "sick" and event["words"].startswith("its canary is wrong: ")}
 
 
 def was_right(replica: dict[str, Any]) -> bool:

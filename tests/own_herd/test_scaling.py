@@ -1,6 +1,5 @@
 """A real model goes from one replica to three and back under a step of load, and Ray Serve's controller is killed on both ways."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -58,10 +57,7 @@ def herd(tmp_path: Path, turns: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def decisions(herd: Herd) -> list[str]:
     """Every change of the model's size, with its reason, oldest first."""
-    said = herd.run("events", "--json", within_s=120)
-    assert said.returncode == 0, said.stdout + said.stderr
-    events = [json.loads(line) for line in said.stdout.splitlines()]
-    return [f"{event['when']} {event['words']}" for event in events if event["kind"] == Kind.SCALE and event["model"] == MODEL]
+    return [f"{event['when']} {event['words']}" for event in herd.events() if event["kind"] == Kind.SCALE and event["model"] == MODEL]
 
 
 def controllers(herd: Herd) -> list[psutil.Process]:
