@@ -38,8 +38,6 @@ def whole(ranks_wanted: int, ranks_running: int, ranks: int) -> tuple[int, int]:
 
 def by_replicas(record: LoadRecord, ranks: int) -> LoadRecord:
     """Returns a gateway's record with whole replicas in it: to gateways each rank is a replica, and reports for itself."""
-    if ranks == 1:
-        return record
     seen = record.engines
     whole_ones = replace(seen, ready=seen.ready // ranks, leaving=-(-seen.leaving // ranks), room=seen.room * ranks)
     return replace(record, engines=whole_ones)

@@ -39,10 +39,10 @@ def clients(groups: Sequence[tuple[int, float, float]], lengths: Lengths, seed: 
         lengths: of their requests.
         seed: of the lengths.
     """
-    found: list[Traced] = []
-    for group, (several, begin_s, until_s) in enumerate(groups):
-        for number in range(several):
-            name = f"{seed} {group} {number}"
-            first = Asker(until_s, lengths, name).after(begin_s + Random(name).uniform(0.0, BEGIN_S))
-            found += [] if first is None else [first]
-    return sorted(found, key=lambda one: one.at_s)
+    askers = [
+        (begin_s, Asker(until_s, lengths, f"{seed} {group} {number}"))
+        for group, (several, begin_s, until_s) in enumerate(groups)
+        for number in range(several)
+    ]
+    first = (asker.after(begin_s + Random(asker.seed).uniform(0.0, BEGIN_S)) for begin_s, asker in askers)
+    return sorted((one for one in first if one is not None), key=lambda one: one.at_s)

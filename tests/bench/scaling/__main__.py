@@ -127,9 +127,9 @@ def measure(one: Scenario, name: str, rules: dict[str, list[dict[str, float]]], 
     count = min(seeds, ORACLES_SEEDS) if name == ORACLE else seeds
     if not again and len(rules.get(name, ())) >= count:
         return
+    if name == ORACLE and one.is_closed:
+        return
     if name == ORACLE:
-        if one.is_closed:
-            return
         rules |= of_oracles(one, range(1, count + 1))
         return
     rules[name] = figures(one, name, range(1, count + 1))

@@ -45,13 +45,16 @@ class Scenario:
     requests_s: float
     """Of one replica at the objectives, for the rules that are told a capacity."""
     prefill_tokens_s: float
-    is_closed: bool = False
-    """Its clients ask again when they are answered: the load depends on the replicas, so no oracle can know it."""
 
     @property
     def herd(self) -> Setup:
         """Returns the cluster behind the herd's own gateway."""
         return replace(self.setup, ttft_s=self.slo.ttft_s, tells_slots=True)
+
+    @property
+    def is_closed(self) -> bool:
+        """Returns whether clients ask again when they are answered: the load depends on the replicas, so no oracle can know it."""
+        return any(one.client is not None for one in self.requests(1))
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -89,7 +92,7 @@ def _clients() -> Scenario:
     def requests(seed: int) -> list[Traced]:
         return clients([(10, 0.0, 1500.0), (200, 240.0, 1140.0)], LENGTHS, seed)
 
-    return replace(_on_scout("closed loop", requests, 1500.0, (START_S, ())), is_closed=True)
+    return _on_scout("closed loop", requests, 1500.0, (START_S, ()))
 
 
 def _episode() -> Scenario:
